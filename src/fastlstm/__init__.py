@@ -1,0 +1,33 @@
+"""Exact and fast LSTMs on NumPy arrays.
+
+`LSTM` and `RNN` are layers with parameters; `lstm_forward`, `lstm_backward`, `rnn_forward` and `rnn_backward` are the
+functions below them, arrays in and arrays out. `fastlstm.reference` has the same equations in plain NumPy, and
+`fastlstm.nn` what it takes to train.
+"""
+
+__version__ = "0.1.0"
+
+from fastlstm._config import get_include, get_num_threads, set_num_threads, show_config
+from fastlstm._layer import Gradients
+from fastlstm.lstm import LSTM, LSTMGradients, LSTMTape, lstm_backward, lstm_forward, lstm_workspace
+from fastlstm.rnn import RNN, RNNGradients, RNNTape, rnn_backward, rnn_forward, rnn_workspace
+
+__all__ = [
+    "LSTM",
+    "RNN",
+    "Gradients",
+    "LSTMGradients",
+    "LSTMTape",
+    "RNNGradients",
+    "RNNTape",
+    "get_include",
+    "get_num_threads",
+    "lstm_backward",
+    "lstm_forward",
+    "lstm_workspace",
+    "rnn_backward",
+    "rnn_forward",
+    "rnn_workspace",
+    "set_num_threads",
+    "show_config",
+]

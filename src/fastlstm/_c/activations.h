@@ -1,0 +1,76 @@
+/* exp, the logistic function and tanh on vectors: see "Numerics" in the documentation.
+ *
+ * exp: x = n ln 2 + r, |r| <= ln 2 / 2 (Cody and Waite's two-part ln 2); e^r - 1 is a polynomial, near-minimax on that
+ * interval (relative error of e^r below 3e-10 in single and 2e-17 in double precision).
+ */
+#ifndef FL_ACTIVATIONS_H
+#define FL_ACTIVATIONS_H
+
+#include "simd.h"
+
+#if FL_BITS == 32
+#define FL_LOG2E 1.44269504088896341f
+#define FL_LN2_HI 0.693359375f
+#define FL_LN2_LO -2.12194440054690583e-4f
+#define FL_ROUND (12582912.0f + 127.0f) /* 1.5 * 2^23 and the exponent's bias */
+#define FL_EXP_MIN -87.0f /* the result is a normal number, */
+#define FL_EXP_MAX 88.0f  /* and here finite, with a denormal reciprocal */
+static const float exp_terms[] = {0.00019891080463998842f, 0.0013933730715792083f, 0.008333310844647863f,
+                                  0.041666464197405692f,   0.16666666681704216f,   0.50000000135387299f};
+static const float tanh_terms[] = {0.002060621435f, -0.008113507022f, 0.0216894059f,
+                                   -0.05394817033f, 0.1333325017f,    -0.3333333277f};
+#else
+#define FL_LOG2E 1.4426950408889634074
+#define FL_LN2_HI 6.93145751953125e-1
+#define FL_LN2_LO 1.42860682030941723212e-6
+#define FL_ROUND (6755399441055744.0 + 1023.0)
+#define FL_EXP_MIN -708.0
+#define FL_EXP_MAX 709.0
+static const double exp_terms[] = {2.09147553258932022e-9,  2.5105312729622102e-8,  2.7557273478718580e-7,
+                                   2.7557255170000887e-6,   2.4801587325677462e-5,  1.9841269875002279e-4,
+                                   1.3888888888883711e-3,   8.3333333333260831e-3,  4.1666666666666670e-2,
+                                   1.6666666666666671e-1,   5.0000000000000000e-1};
+static const double tanh_terms[] = {-1.9352653686922351e-6, 1.0938896099319773e-5,  -3.5673925977091439e-5,
+                                    9.514406287829864e-5,   -2.3852603613927419e-4, 5.8988439238888116e-4,
+                                    -1.4558109507053411e-3, 3.5921254479696532e-3,  -8.8632353455773496e-3,
+                                    2.1869488528318099e-2,  -5.3968253968080368e-2, 1.3333333333333182e-1,
+                                    -3.3333333333333333e-1};
+#endif
+#define FL_TANH_TERMS ((int)(sizeof tanh_terms / sizeof tanh_terms[0]))
+#define FL_EXP_TERMS ((int)(sizeof exp_terms / sizeof exp_terms[0]))
+
+FL_INLINE vec v_exp(vec x) {
+    x = v_min(v_set1(FL_EXP_MAX), v_max(v_set1(FL_EXP_MIN), x));
+    vec t = v_fma(x, v_set1(FL_LOG2E), v_set1(FL_ROUND));
+    vec n = v_sub(t, v_set1(FL_ROUND));
+    vec r = v_fnma(n, v_set1(FL_LN2_HI), x);
+    r = v_fnma(n, v_set1(FL_LN2_LO), r);
+    vec q = v_set1(exp_terms[0]);
+    FL_UNROLL
+    for (int k = 1; k < FL_EXP_TERMS; k++) q = v_fma(q, r, v_set1(exp_terms[k]));
+    vec p = v_fma(v_mul(r, r), q, r); /* e^r - 1 */
+    vec two_n = v_exponent(t);
+    return v_fma(two_n, p, two_n);
+}
+
+/* 1 / (1 + e^-x). Where that is a denormal number it is zero, with the floating-point mode that kernels run in. */
+FL_INLINE vec v_logistic(vec x) {
+    vec one = v_set1(1);
+    return v_quotient(one, v_add(one, v_exp(v_sub(v_zero(), x))));
+}
+
+/* Below 0.695 (u = 1/4) an odd polynomial; above, tanh|x| = 1 - 2u / (1 + u) with u = e^(-2|x|), which cannot overflow. */
+FL_INLINE vec v_tanh(vec x) {
+    vec a = v_abs(x), one = v_set1(1);
+    vec u = v_exp(v_mul(v_set1(-2), a));
+    vec large = v_sub(one, v_quotient(v_add(u, u), v_add(one, u)));
+
+    vec a2 = v_mul(a, a), q = v_set1(tanh_terms[0]);
+    FL_UNROLL
+    for (int k = 1; k < FL_TANH_TERMS; k++) q = v_fma(q, a2, v_set1(tanh_terms[k]));
+    vec small = v_fma(v_mul(a, a2), q, a);
+
+    return v_with_sign(v_if_greater(a, v_set1((real)0.695), large, small), x);
+}
+
+#endif

@@ -1,0 +1,33 @@
+/* Denormal numbers count as zero inside a kernel, so that they cost no more than others. The mode belongs to the thread;
+ * every task saves it, sets it and puts it back. */
+#ifndef FL_FLOAT_MODE_H
+#define FL_FLOAT_MODE_H
+
+#if defined(__x86_64__) || defined(_M_X64)
+#include <xmmintrin.h>
+typedef unsigned fl_float_mode;
+static inline fl_float_mode fl_flush_denormals(void) {
+    fl_float_mode before = _mm_getcsr();
+    _mm_setcsr(before | 0x8040); /* flush to zero, denormals are zero */
+    return before;
+}
+/* Exception flags that the task raised are dropped, too: the caller sees its register as it was. */
+static inline void fl_restore_float_mode(fl_float_mode before) { _mm_setcsr(before); }
+
+#elif defined(__aarch64__)
+typedef unsigned long long fl_float_mode;
+static inline fl_float_mode fl_flush_denormals(void) {
+    fl_float_mode before;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(before));
+    __asm__ volatile("msr fpcr, %0" : : "r"(before | 1ull << 24));
+    return before;
+}
+static inline void fl_restore_float_mode(fl_float_mode before) { __asm__ volatile("msr fpcr, %0" : : "r"(before)); }
+
+#else
+typedef int fl_float_mode;
+static inline fl_float_mode fl_flush_denormals(void) { return 0; }
+static inline void fl_restore_float_mode(fl_float_mode before) { (void)before; }
+#endif
+
+#endif

@@ -1,0 +1,185 @@
+/* One job at a time. A job has an epoch; part k may be taken while claims[k] == 2 epoch, by changing it to 2 epoch + 1.
+ * Worker k tries part k only, so that a thread meets the same data again at the next time step. A worker that comes late
+ * finds its part taken and goes back to waiting; it never touches the job. */
+#define _POSIX_C_SOURCE 200809L
+#include "pool.h"
+
+#include "float_mode.h"
+
+#include <stdint.h>
+
+#if defined(_WIN32)
+#define WIN32_LEAN_AND_MEAN
+#include <windows.h>
+#else
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#endif
+
+/* ---- atomics ---- */
+#if defined(_MSC_VER) && !defined(__clang__)
+#include <intrin.h>
+typedef volatile long long counter;
+static long long load(counter *c) { return _InterlockedCompareExchange64(c, 0, 0); }
+static void store(counter *c, long long v) { _InterlockedExchange64(c, v); }
+static int change(counter *c, long long from, long long to) { return _InterlockedCompareExchange64(c, to, from) == from; }
+static void add(counter *c, long long v) { _InterlockedExchangeAdd64(c, v); }
+#else
+typedef long long counter;
+static long long load(counter *c) { return __atomic_load_n(c, __ATOMIC_SEQ_CST); }
+static void store(counter *c, long long v) { __atomic_store_n(c, v, __ATOMIC_SEQ_CST); }
+static int change(counter *c, long long from, long long to) {
+    return __atomic_compare_exchange_n(c, &from, to, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+static void add(counter *c, long long v) { __atomic_fetch_add(c, v, __ATOMIC_SEQ_CST); }
+#endif
+
+static void pause_briefly(void) {
+#if defined(__x86_64__) || defined(_M_X64)
+    _mm_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+/* ---- the two systems ---- */
+#if defined(_WIN32)
+static SRWLOCK lock = SRWLOCK_INIT;
+static CONDITION_VARIABLE wake = CONDITION_VARIABLE_INIT;
+static void acquire(void) { AcquireSRWLockExclusive(&lock); }
+static void release(void) { ReleaseSRWLockExclusive(&lock); }
+static void wait_for_wake(void) { SleepConditionVariableSRW(&wake, &lock, INFINITE, 0); }
+static void wake_all(void) { WakeAllConditionVariable(&wake); }
+static void yield_processor(void) { SwitchToThread(); }
+#else
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
+static void acquire(void) { pthread_mutex_lock(&lock); }
+static void release(void) { pthread_mutex_unlock(&lock); }
+static void wait_for_wake(void) { pthread_cond_wait(&wake, &lock); }
+static void wake_all(void) { pthread_cond_broadcast(&wake); }
+static void yield_processor(void) { sched_yield(); }
+#endif
+
+enum { SPINS_BEFORE_SLEEP = 5000, SPINS_BEFORE_YIELD = 1000 }; /* a pause takes 10 to 50 nanoseconds */
+
+static struct {
+    counter busy;      /* 1 while a thread owns the pool */
+    int workers;       /* started so far; only the owner changes it */
+    fl_task task;
+    void *argument;
+    int parts;
+    char padding1[64];
+    counter epoch;     /* of the latest job */
+    counter sleepers;  /* workers that wait for `wake` */
+    char padding2[64];
+    counter pending;   /* parts of the job that are not finished, part 0 aside */
+    char padding3[64];
+    counter claims[FL_MAX_THREADS];
+} pool;
+
+static void run(fl_task task, void *argument, int part, int parts) {
+    fl_float_mode before = fl_flush_denormals();
+    task(argument, part, parts);
+    fl_restore_float_mode(before);
+}
+
+/* Waits until the epoch is no longer `seen`; gives the new one. */
+static long long next_epoch(long long seen) {
+    for (int spin = 0; spin < SPINS_BEFORE_SLEEP; spin++) {
+        if (load(&pool.epoch) != seen) return load(&pool.epoch);
+        pause_briefly();
+    }
+    acquire();
+    add(&pool.sleepers, 1);
+    while (load(&pool.epoch) == seen) wait_for_wake();
+    add(&pool.sleepers, -1);
+    release();
+    return load(&pool.epoch);
+}
+
+static void work(int part) {
+    for (long long epoch = 0;;) {
+        epoch = next_epoch(epoch);
+        if (change(&pool.claims[part], 2 * epoch, 2 * epoch + 1)) {
+            run(pool.task, pool.argument, part, pool.parts);
+            add(&pool.pending, -1);
+        }
+    }
+}
+
+#if defined(_WIN32)
+static DWORD WINAPI worker(void *part) {
+    work((int)(intptr_t)part);
+    return 0;
+}
+static int start_worker(int part) {
+    HANDLE thread = CreateThread(NULL, 0, worker, (void *)(intptr_t)part, 0, NULL);
+    if (!thread) return 0;
+    CloseHandle(thread);
+    return 1;
+}
+#else
+/* The child of a fork has none of its parent's workers, and nobody holds the pool there. A job that another thread of the
+ * parent had under way is not the child's: none of its parts may be taken. */
+static void forget_workers(void) {
+    pool.workers = 0;
+    for (int k = 0; k < FL_MAX_THREADS; k++) store(&pool.claims[k], 0);
+    store(&pool.busy, 0);
+    store(&pool.sleepers, 0);
+    pthread_mutex_init(&lock, NULL);
+    pthread_cond_init(&wake, NULL);
+}
+static void *worker(void *part) {
+    work((int)(intptr_t)part);
+    return NULL;
+}
+static int start_worker(int part) {
+    static int fork_handled = 0;
+    if (!fork_handled) fork_handled = pthread_atfork(NULL, NULL, forget_workers) == 0;
+    if (!fork_handled) return 0;
+    pthread_t thread;
+    sigset_t all, before; /* signals are for the program's own threads */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int failed = pthread_create(&thread, NULL, worker, (void *)(intptr_t)part);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (!failed) pthread_detach(thread);
+    return !failed;
+}
+#endif
+
+void fl_parallel(fl_task task, void *argument, int parts) {
+    if (parts > 1 && change(&pool.busy, 0, 1)) {
+        while (pool.workers < parts - 1 && start_worker(pool.workers + 1)) pool.workers++;
+
+        pool.task = task;
+        pool.argument = argument;
+        pool.parts = parts;
+        const long long epoch = load(&pool.epoch) + 1;
+        store(&pool.pending, parts - 1);
+        for (int k = 1; k < parts; k++) store(&pool.claims[k], 2 * epoch);
+        store(&pool.epoch, epoch);
+        if (load(&pool.sleepers)) {
+            acquire();
+            wake_all();
+            release();
+        }
+
+        run(task, argument, 0, parts);
+        for (int k = 1; k < parts; k++)
+            if (change(&pool.claims[k], 2 * epoch, 2 * epoch + 1)) {
+                run(task, argument, k, parts);
+                add(&pool.pending, -1);
+            }
+        for (int spin = 0; load(&pool.pending); spin++)
+            if (spin < SPINS_BEFORE_YIELD)
+                pause_briefly();
+            else
+                yield_processor();
+        store(&pool.busy, 0);
+    } else {
+        for (int k = 0; k < parts; k++) run(task, argument, k, parts);
+    }
+}

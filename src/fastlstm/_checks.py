@@ -1,0 +1,105 @@
+"""Checks of arguments, before any kernel runs: each error names the argument, what was expected and what came."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+Array = NDArray[Any]
+
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def float_dtype(dtype: DTypeLike) -> np.dtype[Any]:
+    """`dtype` if it is float32 or float64."""
+    found = np.dtype(dtype)
+    if found not in FLOATS:
+        raise TypeError(f"dtype must be float32 or float64, not {found}")
+    return found
+
+
+def positive_int(name: str, value: int) -> int:
+    """`value` as an int of at least 1."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+    if value.__index__() < 1:
+        raise ValueError(f"{name} must be at least 1, not {value}")
+    return value.__index__()
+
+
+def is_array(name: str, value: object) -> Array:
+    """`value` if it is an array of float32 or float64; for the argument that decides sizes and dtype."""
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"{name} must be a NumPy array, not {type(value).__name__}")
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} is a masked array, whose mask would be ignored: fill it first")
+    if value.dtype not in FLOATS:
+        raise TypeError(f"{name} must have dtype float32 or float64, not {value.dtype}")
+    return value
+
+
+def sized(name: str, value: object, ndim: int, axes: str) -> Array:
+    """`value` if it is a float array of `ndim` dimensions, described by `axes`."""
+    array = is_array(name, value)
+    if array.ndim != ndim:
+        raise ValueError(f"{name} must have shape {axes}, not {array.shape}")
+    return array
+
+
+def matching(name: str, value: object, shape: tuple[int, ...], dtype: np.dtype[Any], axes: str) -> Array:
+    """`value` as a C-contiguous array if it has this shape and dtype; a copy where it is not contiguous."""
+    if type(value) is np.ndarray and value.dtype == dtype and value.shape == shape:
+        array = value  # the usual case, quickly
+    else:
+        array = np.asarray(is_array(name, value))
+        if array.dtype != dtype:
+            raise TypeError(f"{name} must have dtype {dtype}, not {array.dtype}")
+        if array.shape != shape:
+            raise ValueError(f"{name} must have shape {axes} = {shape}, not {array.shape}")
+    flags = array.flags
+    return array if flags.c_contiguous and flags.aligned else np.require(array, requirements=["C", "A"])
+
+
+def output(name: str, value: object, shape: tuple[int, ...], dtype: np.dtype[Any], axes: str) -> Array:
+    """`value` if results can be written into it: the shape, the dtype, C-contiguous, aligned, writable."""
+    array = is_array(name, value)
+    if not (array.flags.c_contiguous and array.flags.aligned and array.flags.writeable):
+        raise ValueError(f"{name} must be C-contiguous, aligned and writable, since results are written to it")
+    return matching(name, array, shape, dtype, axes)
+
+
+def disjoint(outputs: Mapping[str, Array], inputs: Mapping[str, Array | None]) -> None:
+    """Raise unless no output shares memory with an input or with another output."""
+    seen: dict[str, Array | None] = dict(inputs)
+    for name, array in outputs.items():
+        for other, memory in seen.items():
+            if memory is not None and np.may_share_memory(array, memory):
+                raise ValueError(f"{name} must not overlap {other}")
+        seen[name] = array
+
+
+def workspace(value: Array | None, size: int, dtype: np.dtype[Any]) -> Array:
+    """A one-dimensional array of at least `size` values: `value` if it is one, else a new one."""
+    if value is None:
+        return np.empty(size, dtype)
+    array = sized("workspace", value, 1, "(n,)")
+    if array.size < size:
+        raise ValueError(f"workspace must have at least {size} values, not {array.size}")
+    return output("workspace", array, array.shape, dtype, "(n,)")
+
+
+def pair(name: str, value: object, expected: str) -> tuple[Any, Any]:
+    """`value` if it is a tuple or list of two."""
+    if not isinstance(value, (tuple, list)):
+        raise TypeError(f"{name} must be {expected}, not {type(value).__name__}")
+    if len(value) != 2:
+        raise ValueError(f"{name} must be {expected}, not {len(value)} items")
+    return value[0], value[1]
+
+
+def optional(name: str, value: object, shape: tuple[int, ...], dtype: np.dtype[Any], axes: str) -> Array | None:
+    """As `matching`, but None stays None."""
+    return None if value is None else matching(name, value, shape, dtype, axes)

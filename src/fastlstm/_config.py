@@ -1,0 +1,116 @@
+"""What this build is, what it runs on, and the default number of threads."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import sysconfig
+from pathlib import Path
+
+from fastlstm import _runtime
+
+__all__ = ["get_include", "get_num_threads", "set_num_threads", "show_config"]
+
+ISA: str = _runtime.choose_isa(os.environ.get("FASTLSTM_ISA") or None)
+
+
+def _processors() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+_num_threads = min(_processors(), _runtime.MAX_THREADS)
+
+
+def set_num_threads(num_threads: int) -> None:
+    """Set how many threads a call uses by default.
+
+    Small problems use fewer by themselves. The large matrix products are SciPy's BLAS, which has threads of its own
+    (`threadpoolctl` limits them, or OPENBLAS_NUM_THREADS).
+
+    Parameters
+    ----------
+    num_threads : int
+        At least 1, at most 256.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is not such a number.
+
+    Examples
+    --------
+    >>> import fastlstm
+    >>> before = fastlstm.get_num_threads()
+    >>> fastlstm.set_num_threads(1)
+    >>> fastlstm.get_num_threads()
+    1
+    >>> fastlstm.set_num_threads(before)
+    """
+    global _num_threads
+    _num_threads = checked_num_threads(num_threads)
+
+
+def get_num_threads() -> int:
+    """Give the number of threads that a call uses by default: at first, the processors this process may use."""
+    return _num_threads
+
+
+def checked_num_threads(num_threads: int | None) -> int:
+    """`num_threads` if it is a legal number, the default if it is None."""
+    if num_threads is None:
+        return _num_threads
+    if isinstance(num_threads, bool) or not hasattr(num_threads, "__index__"):
+        raise TypeError(f"num_threads must be an int, not {type(num_threads).__name__}")
+    number = num_threads.__index__()
+    if not 1 <= number <= _runtime.MAX_THREADS:
+        raise ValueError(f"num_threads must be from 1 to {_runtime.MAX_THREADS}, not {number}")
+    return number
+
+
+def get_include() -> str:
+    """Give the folder of the C header `fastlstm/fastlstm.h`, for a compiler's ``-I``.
+
+    Examples
+    --------
+    >>> import fastlstm, pathlib
+    >>> (pathlib.Path(fastlstm.get_include()) / "fastlstm" / "fastlstm.h").is_file()
+    True
+    """
+    package = Path(__file__).parent
+    installed = package / "include"
+    # An editable install has the header only where the source tree keeps it.
+    return str(installed if installed.is_dir() else package.parents[1] / "include")
+
+
+def show_config() -> None:
+    """Print the version, the instruction sets in use and available, precisions, BLAS, threads and GPU.
+
+    Examples
+    --------
+    >>> import fastlstm
+    >>> fastlstm.show_config()  # doctest: +ELLIPSIS
+    fastlstm ...
+    """
+    import numpy
+    import scipy
+
+    import fastlstm
+
+    blas = scipy.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    free_threaded = " free-threaded" if sysconfig.get_config_var("Py_GIL_DISABLED") else ""
+    lines = {
+        "python": f"{platform.python_version()}{free_threaded} on {sys.platform} {platform.machine()}",
+        "numpy": numpy.__version__,
+        "scipy": f"{scipy.__version__}, BLAS {blas['name']} {blas['version']}",
+        "instruction set": f"{ISA} (available: {', '.join(_runtime.available_isas())})",
+        "precision": "float32, float64",
+        "threads": str(_num_threads),
+        "GPU": "none: this version computes on the CPU only",
+    }
+    print(f"fastlstm {fastlstm.__version__}")
+    for name, value in lines.items():
+        print(f"  {name:<16} {value}")

@@ -1,0 +1,9 @@
+from typing import Any
+
+from numpy.typing import NDArray
+
+MAX_THREADS: int
+
+def available_isas() -> list[str]: ...
+def choose_isa(wanted: str | None) -> str: ...
+def activate(name: str, x: NDArray[Any], y: NDArray[Any]) -> None: ...

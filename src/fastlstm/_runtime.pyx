@@ -1,0 +1,109 @@
+"""The instruction set in use, the pool of threads, and pointers into arrays."""
+from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+
+from numpy import ndarray
+
+from ._kernels cimport (FL_ISA_COUNT, FL_LOGISTIC, FL_MAX_THREADS, FL_RELU, FL_TANH, fl_activation, fl_isa_available,
+                        fl_isa_kernels, fl_isa_name, fl_kernels, fl_parallel, fl_size, fl_task)
+
+MAX_THREADS = FL_MAX_THREADS
+
+cdef const fl_kernels *kernels_32 = NULL
+cdef const fl_kernels *kernels_64 = NULL
+
+
+cdef const fl_kernels *kernels(int itemsize) noexcept nogil:
+    return kernels_32 if itemsize == 4 else kernels_64
+
+
+cdef void parallel(fl_task task, void *argument, int parts) noexcept nogil:
+    fl_parallel(task, argument, parts)
+
+
+cdef class Buffers:
+    """Holds arrays in place while kernels use their memory; all are C-contiguous. None gives NULL."""
+
+    def __cinit__(self):
+        self.count = 0
+
+    cdef Py_buffer *take(self, array, int flags) except NULL:
+        cdef Py_buffer *view = &self.views[self.count]
+        PyObject_GetBuffer(array, view, flags)
+        self.count += 1
+        return view
+
+    cdef const void *read(self, array) except? NULL:
+        return NULL if array is None else self.take(array, PyBUF_C_CONTIGUOUS).buf
+
+    cdef void *write(self, array) except? NULL:
+        return NULL if array is None else self.take(array, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE).buf
+
+    cdef bint fits(self, array, bint writable, int ndim, int size, fl_size B, fl_size columns) except -1:
+        """Takes a (B, columns) array, or with three dimensions (1, B, columns); False where it is not one.
+
+        Subclasses of ndarray are not taken: a masked array's mask would be lost.
+        """
+        if type(array) is not ndarray:
+            return False
+        cdef Py_buffer *view = self.take(array, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | (PyBUF_WRITABLE if writable else 0))
+        cdef char letter = 102 if size == 4 else 100  # f, d
+        return (view.itemsize == size and view.format[0] == letter and view.format[1] == 0
+                and view.ndim == ndim and (ndim == 2 or view.shape[0] == 1)
+                and view.shape[view.ndim - 2] == B and view.shape[view.ndim - 1] == columns)
+
+    cdef bint overlap(self, int a, int b) noexcept:
+        """Do the a-th and the b-th array share memory?"""
+        cdef char *start_a = <char *>self.views[a].buf
+        cdef char *start_b = <char *>self.views[b].buf
+        return start_a < start_b + self.views[b].len and start_b < start_a + self.views[a].len
+
+    cdef bint overlap_partly(self, int a, int b) noexcept:
+        return self.views[a].buf != self.views[b].buf and self.overlap(a, b)
+
+    def __dealloc__(self):
+        for k in range(self.count):
+            PyBuffer_Release(&self.views[k])
+
+
+def available_isas():
+    """The instruction sets of this build that this machine runs, slowest first."""
+    return [fl_isa_name(k).decode() for k in range(FL_ISA_COUNT)
+            if fl_isa_kernels(k, 4) != NULL and fl_isa_available(k)]
+
+
+def choose_isa(wanted):
+    """Use the instruction set `wanted`, or the best one where it is None; gives its name."""
+    global kernels_32, kernels_64
+    available = available_isas()
+    name = available[-1] if wanted is None else wanted.strip().lower()
+    if name not in available:
+        raise ValueError(f"FASTLSTM_ISA={wanted}: this build on this machine has {', '.join(available)}")
+    for k in range(FL_ISA_COUNT):
+        if fl_isa_name(k).decode() == name:
+            kernels_32 = fl_isa_kernels(k, 4)
+            kernels_64 = fl_isa_kernels(k, 8)
+    return name
+
+
+cdef struct Activation:
+    fl_activation g
+    int itemsize
+    const void *x
+    void *y
+    Py_ssize_t count
+
+
+cdef void activate_part(void *argument, int part, int parts) noexcept nogil:
+    cdef Activation *a = <Activation *>argument
+    kernels(a.itemsize).activate(a.g, a.x, a.y, a.count)
+
+
+def activate(str name, x, y):
+    """y = g(x) as the kernels compute it, in their floating-point mode, for contiguous arrays of one dtype and size."""
+    cdef Buffers buffers = Buffers()
+    cdef Activation a
+    a.g = {"tanh": FL_TANH, "logistic": FL_LOGISTIC, "relu": FL_RELU}[name]
+    a.itemsize, a.count = x.itemsize, x.size
+    a.x, a.y = buffers.read(x), buffers.write(y)
+    with nogil:
+        parallel(activate_part, &a, 1)

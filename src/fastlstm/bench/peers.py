@@ -1,0 +1,360 @@
+"""The contestants: fastlstm, PyTorch and ONNX Runtime, each used as its own users would for speed.
+
+All get the same inputs and weights, built before the clock starts.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+import fastlstm
+from fastlstm.bench.shapes import Shape
+
+__all__ = ["ORT", "ORT_PEEPHOLE", "OURS", "OURS_FLOAT64", "OURS_PEEPHOLE", "TORCH", "Contestant", "Peers", "Work"]
+
+Array = NDArray[Any]
+
+OURS, OURS_PEEPHOLE, OURS_FLOAT64 = "fastlstm", "fastlstm, peepholes", "fastlstm, float64"
+TORCH, ORT, ORT_PEEPHOLE = "PyTorch", "ONNX Runtime", "ONNX Runtime, peepholes"
+
+# Steps after which outputs are compared: enough for the state to have been carried over.
+CHECKED_STEPS = 3
+
+
+@dataclass
+class Contestant:
+    """One way to compute.
+
+    Attributes
+    ----------
+    name : str
+    repeat : callable
+        ``repeat(n)`` computes n times; the loop is inside so that the shortest calls carry no more than its cost.
+    results : callable
+        The arrays that must be equal among contestants.
+    """
+
+    name: str
+    repeat: Callable[[int], None]
+    results: Callable[[], list[Array]]
+
+
+@dataclass
+class Peers:
+    """The modules of the peers, None where not importable, with the reason in `missing`."""
+
+    torch: Any = None
+    onnx: Any = None
+    onnxruntime: Any = None
+    missing: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def find(cls) -> Peers:
+        """Import what is there."""
+        found = cls()
+        for name in ("torch", "onnx", "onnxruntime"):
+            try:
+                setattr(found, name, importlib.import_module(name))
+            except (ImportError, OSError) as error:  # OSError: a shared library of an installed package does not load
+                found.missing[name] = str(error)
+        if found.onnxruntime and not found.onnx:
+            found.missing["onnxruntime"] = "without the package onnx there is no model to run"
+            found.onnxruntime = None
+        if found.onnxruntime:
+            found.onnxruntime.set_default_logger_severity(3)  # errors; it warns about processors it does not know
+        return found
+
+
+class Work:
+    """Inputs and weights for one shape, float32, the same at every run.
+
+    Attributes
+    ----------
+    x, dy : (T, B, I), (T, B, H) arrays
+    W, R, b, p : (4H, I), (4H, H), (4H,), (3, H) arrays
+        Gate blocks in the order i, f, z, o; rows of p in the order i, f, o.
+    """
+
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
+        T, B, I, H = shape
+        rng = np.random.default_rng(0)
+        bound = 1 / math.sqrt(H)
+
+        def weights(*sizes: int) -> Array:
+            return rng.uniform(-bound, bound, sizes).astype(np.float32)
+
+        self.W, self.R, self.b, self.p = weights(4 * H, I), weights(4 * H, H), weights(4 * H), weights(3, H)
+        self.x = rng.normal(size=(T, B, I)).astype(np.float32)
+        self.dy = rng.normal(size=(T, B, H)).astype(np.float32)
+
+
+# ---- fastlstm ----
+
+
+def _layer(work: Work, peephole: bool, dtype: DTypeLike) -> fastlstm.LSTM:
+    layer = fastlstm.LSTM(work.shape.I, work.shape.H, peephole=peephole, dtype=dtype)
+    values = {"W_l0": work.W, "R_l0": work.R, "b_l0": work.b, "p_l0": work.p}
+    for name, parameter in layer.params.items():
+        parameter[:] = values[name]
+    return layer
+
+
+def fastlstm_inference(name: str, work: Work, peephole: bool = False, dtype: DTypeLike = np.float32) -> Contestant:
+    """Call the layer."""
+    layer, x = _layer(work, peephole, dtype), work.x.astype(dtype)
+
+    def repeat(n: int) -> None:
+        for _ in range(n):
+            layer(x)
+
+    return Contestant(name, repeat, lambda: [layer(x)[0]])
+
+
+def fastlstm_training(name: str, work: Work, peephole: bool = False, dtype: DTypeLike = np.float32) -> Contestant:
+    """Run forward and backward with all gradients; tape and gradients are used again, as in a training loop."""
+    layer, x, dy = _layer(work, peephole, dtype), work.x.astype(dtype), work.dy.astype(dtype)
+    tape: fastlstm.LSTMTape | None = None
+    gradients: fastlstm.Gradients | None = None
+
+    def repeat(n: int) -> None:
+        nonlocal gradients, tape
+        for _ in range(n):
+            _, _, tape = layer.forward(x, tape=tape)
+            gradients = layer.backward(tape, dy, out=gradients)
+
+    def results() -> list[Array]:
+        repeat(1)
+        assert gradients is not None
+        return [gradients.x, *(gradients.params[name] for name in ("W_l0", "R_l0", "b_l0"))]
+
+    return Contestant(name, repeat, results)
+
+
+def fastlstm_step(name: str, work: Work) -> Contestant:
+    """Run one step, written over the last output and state."""
+    layer, x = _layer(work, False, np.float32), work.x[0]
+
+    def start() -> tuple[Array, tuple[Array, Array]]:
+        shape = (1, work.shape.B, work.shape.H)
+        return np.zeros(shape[1:], np.float32), (np.zeros(shape, np.float32), np.zeros(shape, np.float32))
+
+    out = start()
+
+    def repeat(n: int) -> None:
+        step, (_, state) = layer.step, out
+        for _ in range(n):
+            _, state = step(x, state, out=out)
+
+    def results() -> list[Array]:
+        y, state = start()
+        for _ in range(CHECKED_STEPS):
+            y, state = layer.step(x, state, out=(y, state))
+        return [y]
+
+    return Contestant(name, repeat, results)
+
+
+# ---- PyTorch ----
+
+
+def _load_torch(torch: Any, module: Any, work: Work, suffix: str) -> Any:
+    with torch.no_grad():
+        getattr(module, f"weight_ih{suffix}").copy_(torch.from_numpy(work.W))
+        getattr(module, f"weight_hh{suffix}").copy_(torch.from_numpy(work.R))
+        getattr(module, f"bias_ih{suffix}").copy_(torch.from_numpy(work.b))
+        getattr(module, f"bias_hh{suffix}").zero_()
+    return module
+
+
+def torch_inference(torch: Any, name: str, work: Work) -> Contestant:
+    """Call `torch.nn.LSTM` in inference mode."""
+    module = _load_torch(torch, torch.nn.LSTM(work.shape.I, work.shape.H), work, "_l0").eval()
+    x = torch.from_numpy(work.x)
+
+    def repeat(n: int) -> None:
+        with torch.inference_mode():
+            for _ in range(n):
+                module(x)
+
+    def results() -> list[Array]:
+        with torch.inference_mode():
+            return [module(x)[0].numpy()]
+
+    return Contestant(name, repeat, results)
+
+
+def torch_training(torch: Any, name: str, work: Work) -> Contestant:
+    """Run `torch.nn.LSTM` forward, and backward by autograd."""
+    module = _load_torch(torch, torch.nn.LSTM(work.shape.I, work.shape.H), work, "_l0")
+    x, dy = torch.from_numpy(work.x.copy()).requires_grad_(), torch.from_numpy(work.dy)
+
+    def repeat(n: int) -> None:
+        for _ in range(n):
+            module.zero_grad(set_to_none=True)
+            x.grad = None
+            y, _ = module(x)
+            y.backward(dy)
+
+    def results() -> list[Array]:
+        repeat(1)
+        return [x.grad.numpy(), *(getattr(module, f"{name}_l0").grad.numpy() for name in _TORCH_PARAMETERS)]
+
+    return Contestant(name, repeat, results)
+
+
+_TORCH_PARAMETERS = ("weight_ih", "weight_hh", "bias_ih")
+
+
+def torch_step(torch: Any, name: str, work: Work) -> Contestant:
+    """Call `torch.nn.LSTMCell` in inference mode, its state fed back."""
+    cell = _load_torch(torch, torch.nn.LSTMCell(work.shape.I, work.shape.H), work, "").eval()
+    x = torch.from_numpy(work.x[0])
+    zeros = torch.zeros(work.shape.B, work.shape.H)
+    kept = (zeros, zeros)
+
+    def repeat(n: int) -> None:
+        nonlocal kept
+        state = kept
+        with torch.inference_mode():
+            for _ in range(n):
+                state = cell(x, state)
+        kept = state
+
+    def results() -> list[Array]:
+        nonlocal kept
+        kept = (zeros, zeros)
+        repeat(CHECKED_STEPS)
+        return [kept[0].numpy()]
+
+    return Contestant(name, repeat, results)
+
+
+# ---- ONNX Runtime ----
+
+
+def _onnx_session(peers: Peers, work: Work, threads: int, peephole: bool, outputs: list[str], carried: bool) -> Any:
+    """Give a session for one LSTM node whose weights are constants, so that ONNX Runtime can pack them once."""
+    onnx, runtime = peers.onnx, peers.onnxruntime
+    T, B, I, H = work.shape
+    float32 = onnx.TensorProto.FLOAT
+
+    def gates(array: Array) -> Array:
+        """Reorder our i, f, z, o into the operator's i, o, f, c."""
+        i, f, z, o = np.split(array, 4)
+        return np.concatenate([i, o, f, z])[np.newaxis]
+
+    b = gates(work.b)
+    constants = {"W": gates(work.W), "R": gates(work.R), "B": np.concatenate([b, np.zeros_like(b)], axis=1)}
+    if peephole:
+        constants["P"] = work.p[[0, 2, 1]].reshape(1, 3 * H)
+    values = {"X": [T, B, I]} | ({"H": [1, B, H], "C": [1, B, H]} if carried else {})
+    inputs = ["X", "W", "R", "B", "", *(["H", "C"] if carried else ["", ""]), "P" if peephole else ""]
+    while not inputs[-1]:
+        inputs.pop()
+    make = onnx.helper
+    graph = make.make_graph(
+        [make.make_node("LSTM", inputs, outputs, hidden_size=H)],
+        "lstm",
+        [make.make_tensor_value_info(name, float32, shape) for name, shape in values.items()],
+        [make.make_tensor_value_info(name, float32, None) for name in outputs if name],
+        [onnx.numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in constants.items()],
+    )
+    # Versions that every ONNX Runtime of the last years reads: the operator has not changed since.
+    model = make.make_model(graph, opset_imports=[make.make_opsetid("", 14)], ir_version=8)
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    return runtime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def onnx_inference(peers: Peers, name: str, work: Work, threads: int, peephole: bool = False) -> Contestant:
+    """Run a session that gives Y alone."""
+    session = _onnx_session(peers, work, threads, peephole, ["Y"], carried=False)
+    wanted, given = ["Y"], {"X": work.x}
+
+    def repeat(n: int) -> None:
+        run = session.run
+        for _ in range(n):
+            run(wanted, given)
+
+    return Contestant(name, repeat, lambda: [session.run(wanted, given)[0][:, 0]])
+
+
+def onnx_step(peers: Peers, name: str, work: Work, threads: int) -> Contestant:
+    """Run a session of one time step between two bound states: it allocates and copies as little as ours."""
+    session = _onnx_session(peers, work, threads, False, ["", "Y_h", "Y_c"], carried=True)
+    value = peers.onnxruntime.OrtValue.ortvalue_from_numpy
+    B, H = work.shape.B, work.shape.H
+    x = value(work.x)
+    states = [[value(np.zeros((1, B, H), np.float32)) for _ in "hc"] for _ in range(2)]
+    bindings = []
+    for before, after in (states, states[::-1]):
+        binding = session.io_binding()
+        for key, array in zip(("X", "H", "C"), (x, *before), strict=True):
+            binding.bind_ortvalue_input(key, array)
+        for key, array in zip(("Y_h", "Y_c"), after, strict=True):
+            binding.bind_ortvalue_output(key, array)
+        bindings.append(binding)
+
+    def repeat(n: int) -> None:
+        run, there, back = session.run_with_iobinding, *bindings
+        for _ in range(n // 2):
+            run(there)
+            run(back)
+        if n % 2:
+            run(there)
+
+    def results() -> list[Array]:
+        for array in states[0]:
+            array.update_inplace(np.zeros((1, B, H), np.float32))
+        repeat(CHECKED_STEPS)
+        return [states[CHECKED_STEPS % 2][0].numpy()[0]]
+
+    return Contestant(name, repeat, results)
+
+
+# ---- who takes part ----
+
+
+def contestants(kind: str, work: Work, peers: Peers, threads: int, float64: bool) -> list[Contestant]:
+    """Give everyone who can compute `kind`, fastlstm first.
+
+    Parameters
+    ----------
+    kind : str
+        One of `shapes.KINDS`.
+    work : Work
+    peers : Peers
+    threads : int
+        For ONNX Runtime, whose sessions keep it.
+    float64 : bool
+        Whether fastlstm takes part in float64 too.
+    """
+    found: list[Contestant] = []
+    if kind == "step":
+        found.append(fastlstm_step(OURS, work))
+        if peers.torch:
+            found.append(torch_step(peers.torch, TORCH, work))
+        if peers.onnxruntime:
+            found.append(onnx_step(peers, ORT, work, threads))
+        return found
+    ours = fastlstm_training if kind == "training" else fastlstm_inference
+    found.append(ours(OURS, work))
+    if peers.torch:
+        found.append((torch_training if kind == "training" else torch_inference)(peers.torch, TORCH, work))
+    if peers.onnxruntime and kind == "inference":
+        found.append(onnx_inference(peers, ORT, work, threads))
+    found.append(ours(OURS_PEEPHOLE, work, peephole=True))
+    if peers.onnxruntime and kind == "inference":
+        found.append(onnx_inference(peers, ORT_PEEPHOLE, work, threads, peephole=True))
+    if float64:
+        found.append(ours(OURS_FLOAT64, work, dtype=np.float64))
+    return found

@@ -1,0 +1,164 @@
+"""A run as text: aligned tables for a terminal, Markdown for the README."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fastlstm.bench.peers import ORT, ORT_PEEPHOLE, OURS, OURS_FLOAT64, OURS_PEEPHOLE, TORCH
+from fastlstm.bench.results import Machine, Part, Report, Row, Spread
+
+__all__ = ["busy", "markdown", "text", "title"]
+
+ABSENT = "-"
+BUSY_LOAD = 0.5
+_OVER = {"inference": "best peer", "training": "PyTorch", "step": "best peer"}
+
+
+def _number(value: float | None) -> str:
+    """Three significant digits, without exponents."""
+    if value is None:
+        return ABSENT
+    if value >= 100:
+        return f"{value:.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 1 else f"{value:.3f}"
+
+
+def _ratio(spread: Spread | None) -> str:
+    return ABSENT if spread is None else f"{spread['median']:.2f} ({spread['q1']:.2f}-{spread['q3']:.2f})"
+
+
+def _percent(fraction: float | None) -> str:
+    return ABSENT if fraction is None else f"{100 * fraction:.0f} %"
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return " ".join(map(str, shape))
+
+
+def busy(machine: Machine) -> str:
+    """Give a warning if other processes were running, else nothing."""
+    if machine["load"] is None or machine["load"] <= BUSY_LOAD:
+        return ""
+    return f"The machine was not idle, its load {machine['load']} before the run: the figures may be far off."
+
+
+def title(part: Part) -> str:
+    """Give the kind and the threads of a part, as a heading."""
+    names = {"inference": "inference", "training": "training (forward + backward)", "step": "one step, batch 1"}
+    return f"{names[part['kind']]}, {part['threads']} thread{'s' if part['threads'] > 1 else ''}"
+
+
+def _table(part: Part) -> list[list[str]]:
+    """Header and rows; columns that nobody has a figure for are left out."""
+    step = part["kind"] == "step"
+    unit, scale = ("us", 1e3) if step else ("ms", 1.0)
+
+    def row_of(row: Row) -> dict[str, str]:
+        T, B, I, H = row["shape"]
+        best = row["best_peer"]
+
+        def time(name: str) -> str:
+            return _number(scale * row["ms"][name]) if name in row["ms"] else ABSENT
+
+        return {
+            "shape": _shape((I, H) if step else (T, B, I, H)),
+            f"fastlstm {unit}": time(OURS),
+            f"PyTorch {unit}": time(TORCH),
+            f"ONNX Runtime {unit}": time(ORT),
+            f"{_OVER[part['kind']]} / fastlstm": _ratio(row["ratios"][best] if best else None),
+            "GFLOP/s": ABSENT if step else _number(row["gflops"]),
+            "of sgemm": _percent(row["fraction"]),
+            f"peepholes: fastlstm {unit}": time(OURS_PEEPHOLE),
+            "ONNX Runtime / fastlstm": _ratio(row["ratios"].get(ORT_PEEPHOLE)),
+            "with / without": _ratio(row["peephole_cost"]),
+        }
+
+    rows = [row_of(row) for row in part["rows"]]
+    if not rows:
+        return []
+    used = [name for name in rows[0] if any(row[name] != ABSENT for row in rows)]
+    names = {"shape": "I H" if step else "T B I H"}
+    return [[names.get(name, name) for name in used], *([row[name] for name in used] for row in rows)]
+
+
+def _conclusions(part: Part) -> list[str]:
+    """Sentences on wins, losses and float64."""
+    lines = []
+    number = sum(row["best_peer"] is not None for row in part["rows"])
+    if part["mean"] is None:
+        lines.append("No peer took part.")
+    else:
+        shapes = f"{number} shape{'s' if number > 1 else ''}"
+        lines.append(f"Geometric mean of {_OVER[part['kind']]} / fastlstm over {shapes}: {part['mean']:.2f}.")
+        if part["peephole_mean"] is not None:
+            lines.append(f"With peepholes, ONNX Runtime / fastlstm: {part['peephole_mean']:.2f}.")
+        if not part["losses"]:
+            lines.append("fastlstm is slower at no shape.")
+        lines += [
+            f"fastlstm is slower than {loss['peer']} at {_shape(loss['shape'])}: {_ratio(loss['ratio'])}."
+            for loss in part["losses"]
+        ]
+    double = [
+        f"{_shape(row['shape'])}: {_number(row['ms'][OURS_FLOAT64])} ms, {_ratio(row['float64'])}"
+        for row in part["rows"]
+        if row["float64"] is not None
+    ]
+    if double:
+        lines.append(f"float64 (time / float32 time) at {'; '.join(double)}.")
+    return lines
+
+
+def _heading(report: Report) -> list[str]:
+    """Tell what the run was on and with."""
+    machine = report["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+    lines = [
+        f"{machine['cpu']}, {machine['processors']} processors, {machine['system']}, "
+        f"instruction set {machine['isa']}, float32, {report['date']}",
+        versions,
+    ]
+    for threads, rates in report["sgemm"].items():
+        sizes = ", ".join(f"{rate:.1f} GFLOP/s at {size}" for size, rate in rates.items())
+        lines.append(f"sgemm of SciPy's BLAS, {threads} thread{'s' if threads != '1' else ''}: {sizes}")
+    if report["quick"]:
+        lines.append("A quick run: fewer shapes and rounds, rough figures.")
+    lines += [f"Not measured: {name} ({reason})" for name, reason in report["missing"].items()]
+    if not report["blas_limited"]:
+        lines.append("BLAS threads were not limited: install threadpoolctl, or set OPENBLAS_NUM_THREADS (or its like).")
+    if warning := busy(machine):
+        lines.append(warning)
+    return lines
+
+
+def text(report: Report) -> str:
+    """Give the whole run as plain text.
+
+    Parameters
+    ----------
+    report : Report
+    """
+    lines = _heading(report)
+    for part in report["parts"]:
+        lines += ["", title(part)]
+        table = _table(part)
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        lines += ["  " + "  ".join(map(str.rjust, row, widths)) for row in table]
+        lines += ["", *(f"  {line}" for line in _conclusions(part))]
+    lines += ["", f"Times are medians; ratios are medians with quartiles over the rounds. {report['elapsed']:.0f} s."]
+    return "\n".join(lines)
+
+
+def markdown(report: Report) -> str:
+    """Give the tables of a run in Markdown.
+
+    Parameters
+    ----------
+    report : Report
+    """
+    lines = ["  \n".join(_heading(report))]
+    for part in report["parts"]:
+        head, *rows = _table(part)
+        lines += ["", f"**{title(part).capitalize()}**", "", f"| {' | '.join(head)} |", "|" + " ---: |" * len(head)]
+        lines += [f"| {' | '.join(row)} |" for row in rows]
+        lines += ["", *(f"- {line}" for line in _conclusions(part))]
+    return "\n".join(lines)

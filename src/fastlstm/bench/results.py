@@ -1,0 +1,114 @@
+"""The figures of a run, as they are written to JSON, and what is concluded from them."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TypedDict, cast
+
+__all__ = ["Loss", "Machine", "Part", "Report", "Row", "Spread", "conclude", "load", "save"]
+
+
+class Spread(TypedDict):
+    """A ratio of times: median and quartiles over the rounds."""
+
+    median: float
+    q1: float
+    q3: float
+
+
+class Machine(TypedDict):
+    """What the run was on. `load` is the number of busy processes before it began."""
+
+    cpu: str
+    processors: int
+    system: str
+    isa: str
+    load: float | None
+
+
+class Row(TypedDict):
+    """One shape.
+
+    `ms` has each contestant's median; `ratios` each peer's time over that of fastlstm with the same equations;
+    `float64` fastlstm's time in float64 over float32, `peephole_cost` with peepholes over without.
+    """
+
+    shape: list[int]
+    rounds: int
+    ms: dict[str, float]
+    ratios: dict[str, Spread]
+    best_peer: str | None
+    peephole_cost: Spread | None
+    float64: Spread | None
+    gflops: float
+    sgemm_gflops: float | None
+    fraction: float | None
+    difference: float | None
+
+
+class Loss(TypedDict):
+    """A shape at which fastlstm is slower than a peer, and the ratio of that peer's time to fastlstm's."""
+
+    shape: list[int]
+    peer: str
+    ratio: Spread
+
+
+class Part(TypedDict):
+    """One kind with one number of threads. The means are geometric, of peer over fastlstm."""
+
+    kind: str
+    threads: int
+    rows: list[Row]
+    mean: float | None
+    peephole_mean: float | None
+    losses: list[Loss]
+
+
+class Report(TypedDict):
+    """A whole run. `sgemm` has, for each number of threads, GFLOP/s by size."""
+
+    date: str
+    quick: bool
+    seconds: float
+    elapsed: float
+    machine: Machine
+    versions: dict[str, str]
+    missing: dict[str, str]
+    blas_limited: bool
+    sgemm: dict[str, dict[str, float]]
+    parts: list[Part]
+
+
+def _geometric_mean(values: list[float]) -> float | None:
+    return math.exp(sum(map(math.log, values)) / len(values)) if values else None
+
+
+def conclude(kind: str, threads: int, rows: list[Row], peephole_peer: str) -> Part:
+    """Give the means and the losses of `rows`: against the best peer, and with peepholes against `peephole_peer`."""
+    best = [(row, row["best_peer"]) for row in rows if row["best_peer"]]
+    peephole = [(row, peephole_peer) for row in rows if peephole_peer in row["ratios"]]
+    compared: list[Loss] = [
+        {"shape": row["shape"], "peer": peer, "ratio": row["ratios"][peer]} for row, peer in best + peephole if peer
+    ]
+    return {
+        "kind": kind,
+        "threads": threads,
+        "rows": rows,
+        "mean": _geometric_mean([one["ratio"]["median"] for one in compared if one["peer"] != peephole_peer]),
+        "peephole_mean": _geometric_mean([one["ratio"]["median"] for one in compared if one["peer"] == peephole_peer]),
+        "losses": [one for one in compared if one["ratio"]["median"] < 1],
+    }
+
+
+def save(report: Report, path: Path) -> None:
+    """Write a run to a JSON file, with five significant digits: more would pretend to be exact."""
+    rounded = json.loads(json.dumps(report), parse_float=lambda number: float(f"{float(number):.5g}"))
+    path.write_text(json.dumps(rounded, indent=1) + "\n", encoding="utf-8")
+
+
+def load(path: Path) -> Report:
+    """Read a run from a JSON file that `save` wrote."""
+    return cast(Report, json.loads(path.read_text(encoding="utf-8")))

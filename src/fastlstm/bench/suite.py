@@ -1,0 +1,158 @@
+"""A whole run: every kind, shape and number of threads."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fastlstm.bench import machine
+from fastlstm.bench.measure import difference, interleave, ratio
+from fastlstm.bench.peers import (
+    ORT,
+    ORT_PEEPHOLE,
+    OURS,
+    OURS_FLOAT64,
+    OURS_PEEPHOLE,
+    TORCH,
+    Contestant,
+    Peers,
+    Work,
+    contestants,
+)
+from fastlstm.bench.results import Part, Report, Row, conclude
+from fastlstm.bench.shapes import FLOAT64, KINDS, QUICK, SEQUENCES, STEPS, Shape, flops
+
+__all__ = ["Plan", "run"]
+
+# Who is compared with whom: the same equations on both sides.
+COUNTERPART = {TORCH: OURS, ORT: OURS, ORT_PEEPHOLE: OURS_PEEPHOLE, OURS_FLOAT64: OURS}
+PEERS = (TORCH, ORT, ORT_PEEPHOLE)
+SGEMM = "sgemm"
+
+
+@dataclass
+class Plan:
+    """What to run.
+
+    Attributes
+    ----------
+    threads : sequence of int
+    quick : bool
+        Fewer shapes and rounds.
+    seconds : float
+        Per contestant and shape.
+    kinds : sequence of str
+    shapes : sequence of Shape, optional
+        Instead of the suite's own; a step takes I and H of them.
+    """
+
+    threads: Sequence[int]
+    quick: bool
+    seconds: float
+    kinds: Sequence[str] = KINDS
+    shapes: Sequence[Shape] | None = None
+
+    def shapes_of(self, kind: str) -> list[Shape]:
+        """Shapes to measure for a kind."""
+        if self.shapes is None:
+            return list(STEPS if kind == "step" else QUICK if self.quick else SEQUENCES)
+        wanted = [Shape(1, 1, shape.I, shape.H) if kind == "step" else shape for shape in self.shapes]
+        return list(dict.fromkeys(wanted))
+
+    @property
+    def least_rounds(self) -> int:
+        """Rounds that even the longest calls get."""
+        return 3 if self.quick else 7
+
+
+def run(plan: Plan, peers: Peers, progress: Callable[[str], None]) -> Report:
+    """Run the suite.
+
+    Parameters
+    ----------
+    plan : Plan
+    peers : Peers
+    progress : callable
+        Told what is being measured.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    DisagreementError
+        If a peer computes something else than fastlstm.
+    """
+    began = time.perf_counter()
+    report: Report = {
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "quick": plan.quick,
+        "seconds": plan.seconds,
+        "elapsed": 0.0,
+        "machine": machine.describe(),
+        "versions": machine.versions(),
+        "missing": peers.missing,
+        "blas_limited": machine.load_threadpoolctl() is not None,
+        "sgemm": {},
+        "parts": [],
+    }
+    jobs = [(threads, kind) for threads in plan.threads for kind in plan.kinds]
+    total, done = sum(len(plan.shapes_of(kind)) for _, kind in jobs), 0
+    for threads in plan.threads:
+        with machine.limited_threads(threads, peers):
+            progress(f"sgemm, {_threads(threads)}")
+            rates = {size: machine.sgemm_rate(size, 4 if plan.quick else 12) for size in machine.SGEMM_SIZES}
+            report["sgemm"][str(threads)] = {"x".join(map(str, size)): rate for size, rate in rates.items()}
+            yardstick = max(rates, key=lambda size: rates[size])
+            for kind in plan.kinds:
+                rows = []
+                for shape in plan.shapes_of(kind):
+                    done += 1
+                    progress(f"[{done}/{total}] {kind}, {_threads(threads)}, {' '.join(map(str, shape))}")
+                    rows.append(_measure(kind, shape, threads, yardstick, plan, peers))
+                part: Part = conclude(kind, threads, rows, ORT_PEEPHOLE)
+                report["parts"].append(part)
+    report["elapsed"] = round(time.perf_counter() - began, 1)
+    return report
+
+
+def _threads(threads: int) -> str:
+    return f"{threads} thread{'s' if threads > 1 else ''}"
+
+
+def _measure(kind: str, shape: Shape, threads: int, yardstick: tuple[int, int, int], plan: Plan, peers: Peers) -> Row:
+    """Check that all compute the same, then take times."""
+    double = kind != "step" and (shape in FLOAT64 or plan.shapes is not None)
+    taking_part = contestants(kind, Work(shape), peers, threads, double)
+    by_name = {contestant.name: contestant for contestant in taking_part}
+    differences = [difference(by_name[ours], by_name[name]) for name, ours in COUNTERPART.items() if name in by_name]
+    if kind != "step":
+        # In the same rounds, so that a machine that slows down does not change the fraction of its sgemm rate.
+        taking_part.append(Contestant(SGEMM, machine.sgemm_calls(yardstick), list))
+    times = interleave(taking_part, plan.seconds, plan.least_rounds)
+    ratios = {name: ratio(times[name], times[COUNTERPART[name]]) for name in PEERS if name in times}
+    plain = {name: spread["median"] for name, spread in ratios.items() if name != ORT_PEEPHOLE}
+    gflops = flops(kind, shape) * 1e-9 / float(np.median(times[OURS]))
+    sgemm = None
+    if SGEMM in times:
+        m, n, k = yardstick
+        # Our median against sgemm's best: the stricter of the possible comparisons.
+        sgemm = 2e-9 * m * n * k / float(times.pop(SGEMM).min())
+    return {
+        "shape": list(shape),
+        "rounds": len(times[OURS]),
+        "ms": {name: 1e3 * float(np.median(values)) for name, values in times.items()},
+        "ratios": ratios,
+        "best_peer": min(plain, key=lambda name: plain[name]) if plain else None,
+        "peephole_cost": ratio(times[OURS_PEEPHOLE], times[OURS]) if OURS_PEEPHOLE in times else None,
+        "float64": ratio(times[OURS_FLOAT64], times[OURS]) if OURS_FLOAT64 in times else None,
+        "gflops": gflops,
+        "sgemm_gflops": sgemm,
+        "fraction": gflops / sgemm if sgemm else None,
+        "difference": max(differences, default=None),
+    }

@@ -1,0 +1,12 @@
+"""What it takes to train: an output layer, losses, an optimiser, gradient clipping.
+
+Layers keep their parameters in one buffer, ``layer.flat``, and give their gradients in another, ``grads.flat``:
+optimisers and clipping are then one call on one array.
+"""
+
+from fastlstm.nn.clipping import clip_norm, clip_value
+from fastlstm.nn.dense import Dense, DenseTape
+from fastlstm.nn.losses import mae, mse
+from fastlstm.nn.optimisers import Adam
+
+__all__ = ["Adam", "Dense", "DenseTape", "clip_norm", "clip_value", "mae", "mse"]

@@ -1,0 +1,167 @@
+"""The densely connected layer (DCL), which turns what a recurrent layer gives into what is asked for."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from fastlstm import _checks as check
+from fastlstm._checks import Array
+from fastlstm._layer import Gradients, Layer, empty
+
+__all__ = ["Dense", "DenseTape"]
+
+
+class DenseTape(NamedTuple):
+    """What the forward pass keeps for the backward pass. A tape may be used many times.
+
+    It refers to h without copying it: h, like the weights, must not change before `Dense.backward`.
+
+    Attributes
+    ----------
+    h : (..., I) array
+        The input.
+    """
+
+    h: Array
+
+
+class Dense(Layer):
+    r"""A densely connected layer without activation, on the last axis.
+
+    .. math::
+
+        o &= c + V h \\
+        \frac{dJ}{dV} &= \sum \frac{dJ}{do} h^T \qquad
+        \frac{dJ}{dc} = \sum \frac{dJ}{do} \qquad
+        \frac{dJ}{dh} = V^T \frac{dJ}{do}
+
+    with the sums over all leading axes.
+
+    Parameters
+    ----------
+    input_size, output_size : int
+        I inputs and O outputs.
+    dtype : float32 or float64
+        Of the parameters and all arrays.
+    seed : int or numpy.random.Generator, optional
+        Where the initial weights come from: uniform in :math:`\pm 1 / \sqrt{I}`.
+
+    Attributes
+    ----------
+    params : mapping of str to array
+        ``V`` (O, I) and ``c`` (O,). Write to them in place: ``dense.params["c"][:] = 0``.
+    flat : (n,) array
+        All parameters in one buffer, of which `params` are views.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not an array of the right dtype.
+    ValueError
+        If a shape is wrong.
+
+    References
+    ----------
+    Goodfellow, Bengio, Courville: "Deep Learning", 2016, equation 10.10.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastlstm.nn import Dense
+    >>> dense = Dense(3, 2, seed=0)
+    >>> h = np.ones((20, 4, 3), np.float32)
+    >>> dense(h).shape
+    (20, 4, 2)
+    >>> y, tape = dense.forward(h)
+    >>> grads = dense.backward(tape, dy=np.ones_like(y))
+    >>> grads.params["V"].shape, grads.x.shape
+    ((2, 3), (20, 4, 3))
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        output_size: int,
+        *,
+        dtype: DTypeLike = np.float32,
+        seed: int | np.random.Generator | None = None,
+    ) -> None:
+        self.input_size = check.positive_int("input_size", input_size)
+        self.output_size = check.positive_int("output_size", output_size)
+        self.dtype = check.float_dtype(dtype)
+        self._allocate()
+        self._initialise(seed, 1 / math.sqrt(self.input_size))
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        return {"V": (self.output_size, self.input_size), "c": (self.output_size,)}
+
+    def _bind(self) -> None:
+        self._V, self._c = self.params["V"], self.params["c"]
+
+    def __call__(self, h: Array) -> Array:
+        """Give o = c + V h, keeping nothing for the backward pass.
+
+        Parameters
+        ----------
+        h : (..., I) array
+
+        Returns
+        -------
+        y : (..., O) array
+        """
+        return self.forward(h)[0]
+
+    def forward(self, h: Array) -> tuple[Array, DenseTape]:
+        """Run the layer as by a call, and keep what `backward` needs: gives y, tape."""
+        leading = check.is_array("h", h).shape[:-1]
+        h = check.matching("h", h, (*leading, self.input_size), self.dtype, "(..., input_size)")
+        y = empty((*leading, self.output_size), self.dtype)
+        rows = y.reshape(-1, self.output_size)  # one large product, not one for each leading index
+        np.matmul(h.reshape(-1, self.input_size), self._V.T, out=rows)
+        rows += self._c
+        return y, DenseTape(h)
+
+    def backward(
+        self, tape: DenseTape, dy: Array, *, out: Gradients | None = None, accumulate: bool = False
+    ) -> Gradients:
+        """Back-propagate.
+
+        Parameters
+        ----------
+        tape : DenseTape
+            From `forward`; left as it was.
+        dy : (..., O) array
+            dJ/dy, shaped as y.
+        out : Gradients, optional
+            An earlier result to write to again.
+        accumulate : bool
+            Add the parameters' gradients to those in `out`, instead of overwriting them.
+
+        Returns
+        -------
+        Gradients
+            ``.params`` (the keys of `params`), ``.flat`` and ``.x``, which is dJ/dh; ``.state`` is None.
+        """
+        grads = self._gradients(out, accumulate)
+        flat, parts = grads.flat, grads.params
+        if not isinstance(tape, DenseTape):
+            raise TypeError(f"tape must be a DenseTape from forward, not {type(tape).__name__}")
+        shape = (*tape.h.shape[:-1], self.output_size)
+        dy = check.matching("dy", dy, shape, self.dtype, "(..., output_size)")
+        check.disjoint({"out.flat": flat}, {"tape.h": tape.h, "dy": dy, "the layer's flat": self.flat})
+        if not accumulate:
+            flat[:] = 0
+        do, h = dy.reshape(-1, self.output_size), tape.h.reshape(-1, self.input_size)
+        parts["V"][:] += do.T @ h
+        parts["c"][:] += do.sum(axis=0)
+        dh = empty(tape.h.shape, self.dtype)
+        np.matmul(do, self._V, out=dh.reshape(-1, self.input_size))
+        grads.x, grads.state = dh, None
+        return grads
+
+    def __repr__(self) -> str:
+        return f"Dense({self.input_size}, {self.output_size}, dtype={self.dtype})"

@@ -1,0 +1,488 @@
+"""The simple (Elman) RNN: the layer, and the stateless functions that it is a thin shell over.
+
+The equations are in `reference.py`, the step that computes them in `_c/rnn.h`, the loops over time in `_rnn.pyx`. This
+module checks arguments and allocates.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from fastlstm import _checks as check
+from fastlstm import _rnn
+from fastlstm._checks import Array
+from fastlstm._config import checked_num_threads
+from fastlstm._layer import Gradients, Layer, empty
+
+__all__ = ["RNN", "RNNGradients", "RNNTape", "rnn_backward", "rnn_forward", "rnn_workspace"]
+
+Nonlinearity = Literal["tanh", "relu", "logistic", "identity"]
+
+
+class RNNTape(NamedTuple):
+    """What the forward pass keeps for the backward pass. A tape may be used many times.
+
+    It refers to x without copying it: x, like the weights, must not change before `rnn_backward`.
+
+    Attributes
+    ----------
+    x : (T, B, I) array
+        The input.
+    h : (T + 1, B, H) array
+        The outputs; ``h[0]`` is the initial state.
+    """
+
+    x: Array
+    h: Array
+
+
+class RNNGradients(NamedTuple):
+    """Gradients of a loss J with respect to the arguments of `rnn_forward`, shaped as those.
+
+    Attributes
+    ----------
+    x, W, R, b : array
+        dJ/dx and so on.
+    state : array
+        dJ/dh0.
+    """
+
+    x: Array
+    W: Array
+    R: Array
+    b: Array
+    state: Array
+
+
+def _checked_nonlinearity(nonlinearity: str) -> str:
+    if nonlinearity not in _rnn.ACTIVATIONS:
+        raise ValueError(f"nonlinearity must be one of {', '.join(_rnn.ACTIVATIONS)}, not {nonlinearity!r}")
+    return nonlinearity
+
+
+def rnn_workspace(T: int, B: int, I: int, H: int, dtype: DTypeLike = np.float32) -> int:
+    """Values of workspace with which `rnn_forward` and `rnn_backward` need allocate none.
+
+    Parameters
+    ----------
+    T, B, I, H : int
+        Time steps, batch rows, inputs, hidden units.
+    dtype : float32 or float64
+    """
+    size = check.float_dtype(dtype).itemsize
+    return max(_rnn.forward_workspace(T, B, I, H, size), _rnn.backward_workspace(T, B, I, H, size))
+
+
+def rnn_forward(
+    x: Array,
+    W: Array,
+    R: Array,
+    b: Array,
+    state: Array | None = None,
+    *,
+    nonlinearity: Nonlinearity = "tanh",
+    tape: bool | RNNTape = False,
+    out: tuple[Array, Array] | None = None,
+    workspace: Array | None = None,
+    num_threads: int | None = None,
+) -> tuple[Array, Array, RNNTape | None]:
+    r"""Run a simple RNN over a batch of sequences: :math:`h^t = g(W x^t + R h^{t-1} + b)`.
+
+    Parameters
+    ----------
+    x : (T, B, I) array of float32 or float64
+        T time steps, B batch rows, I inputs. All other arrays have its dtype.
+    W, R, b : (H, I), (H, H), (H,) arrays
+        Input weights, recurrent weights and biases. (The articles write U for W and W for R.)
+    state : (B, H) array, optional
+        The initial h. Default: zeros.
+    nonlinearity : "tanh", "relu", "logistic" or "identity"
+        g.
+    tape : bool or RNNTape
+        True keeps what `rnn_backward` needs; a tape of an earlier call with the same sizes is filled again.
+    out : (y, h), optional
+        C-contiguous arrays for the results: (T, B, H), (B, H).
+    workspace : (n,) array, optional
+        Memory to compute in: `rnn_workspace` tells how much.
+    num_threads : int, optional
+        At most this many threads. Default: `get_num_threads`.
+
+    Returns
+    -------
+    y : (T, B, H) array
+        The outputs h^t.
+    state : (B, H) array
+        The last h.
+    tape : RNNTape or None
+        For `rnn_backward`.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not an array of the right dtype.
+    ValueError
+        If a shape is wrong, or an output overlaps another array.
+
+    Examples
+    --------
+    >>> import numpy as np, fastlstm
+    >>> rng = np.random.default_rng(0)
+    >>> T, B, I, H = 5, 2, 3, 4
+    >>> W, R, b = rng.normal(size=(H, I)), rng.normal(size=(H, H)), np.zeros(H)
+    >>> y, h, tape = fastlstm.rnn_forward(rng.normal(size=(T, B, I)), W, R, b, nonlinearity="relu")
+    >>> y.shape, bool(np.all(y[-1] == h))
+    ((5, 2, 4), True)
+    """
+    nonlinearity = _checked_nonlinearity(nonlinearity)  # type: ignore[assignment]
+    x = check.sized("x", x, 3, "(T, B, I)")
+    T, B, I = x.shape
+    H = check.sized("R", R, 2, "(H, H)").shape[1]
+    dtype = x.dtype
+    x = check.matching("x", x, (T, B, I), dtype, "(T, B, I)")
+    W = check.matching("W", W, (H, I), dtype, "(H, I)")
+    R = check.matching("R", R, (H, H), dtype, "(H, H)")
+    b = check.matching("b", b, (H,), dtype, "(H,)")
+    h0 = np.zeros((B, H), dtype) if state is None else check.matching("state", state, (B, H), dtype, "(B, H)")
+
+    if out is None:
+        y, h = empty((T, B, H), dtype), np.empty((B, H), dtype)
+    else:
+        y, h = check.pair("out", out, "(y, h)")
+        y = check.output("out y", y, (T, B, H), dtype, "(T, B, H)")
+        h = check.output("out h", h, (B, H), dtype, "(B, H)")
+    kept: RNNTape | None = None
+    if isinstance(tape, RNNTape):
+        kept = RNNTape(x, check.output("tape.h", tape.h, (T + 1, B, H), dtype, "(T + 1, B, H)"))
+    elif tape:
+        kept = RNNTape(x, empty((T + 1, B, H), dtype))
+    space = check.workspace(workspace, _rnn.forward_workspace(T, B, I, H, dtype.itemsize), dtype)
+    if out is not None or workspace is not None or isinstance(tape, RNNTape):
+        outputs = {"out y": y, "out h": h, "workspace": space}
+        if kept is not None:
+            outputs["tape.h"] = kept.h
+        check.disjoint(outputs, {"x": x, "W": W, "R": R, "b": b, "state": h0})
+
+    slots = None if kept is None else kept.h
+    _rnn.forward(nonlinearity, x, W, R, b, h0, y, h, slots, space, checked_num_threads(num_threads))
+    return y, h, kept
+
+
+def rnn_backward(
+    tape: RNNTape,
+    W: Array,
+    R: Array,
+    dy: Array | None,
+    dstate: Array | None = None,
+    *,
+    nonlinearity: Nonlinearity = "tanh",
+    out: RNNGradients | None = None,
+    accumulate: bool = False,
+    workspace: Array | None = None,
+    num_threads: int | None = None,
+) -> RNNGradients:
+    r"""Back-propagate through time: every gradient of a simple RNN.
+
+    With D^t arriving at h^t from above: :math:`da^t = (D^t + R^T da^{t+1}) \odot g'(a^t)`.
+
+    Parameters
+    ----------
+    tape : RNNTape
+        From `rnn_forward`; left as it was.
+    W, R : arrays
+        The weights of the forward pass.
+    dy : (T, B, H) array or None
+        dJ/dy: the gradient arriving at every output. None stands for zero.
+    dstate : (B, H) array, optional
+        The gradient arriving at the final state.
+    nonlinearity : str
+        As for `rnn_forward`. The derivative of relu at 0 is 0.
+    out : RNNGradients, optional
+        C-contiguous arrays for the results.
+    accumulate : bool
+        Add the gradients of W, R and b to those in `out`, instead of overwriting them.
+    workspace, num_threads
+        As for `rnn_forward`.
+
+    Returns
+    -------
+    RNNGradients
+        `out` where it is given.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not an array of the right dtype.
+    ValueError
+        If a shape is wrong, an output overlaps another array, or `accumulate` is given without `out`.
+    """
+    nonlinearity = _checked_nonlinearity(nonlinearity)  # type: ignore[assignment]
+    if not isinstance(tape, RNNTape):
+        raise TypeError(f"tape must be an RNNTape from rnn_forward(..., tape=True), not {type(tape).__name__}")
+    T, B, I = check.sized("tape.x", tape.x, 3, "(T, B, I)").shape
+    H = check.sized("R", R, 2, "(H, H)").shape[1]
+    dtype = tape.x.dtype
+    x = check.matching("tape.x", tape.x, (T, B, I), dtype, "(T, B, I)")
+    slots = check.matching("tape.h", tape.h, (T + 1, B, H), dtype, "(T + 1, B, H)")
+    W = check.matching("W", W, (H, I), dtype, "(H, I)")
+    R = check.matching("R", R, (H, H), dtype, "(H, H)")
+    dy = check.optional("dy", dy, (T, B, H), dtype, "(T, B, H)")
+    dh = check.optional("dstate", dstate, (B, H), dtype, "(B, H)")
+
+    shapes = {"x": (T, B, I), "W": (H, I), "R": (H, H), "b": (H,), "state": (B, H)}
+    if out is None:
+        if accumulate:
+            raise ValueError("accumulate needs out, the gradients to add to")
+        result = RNNGradients(**{name: empty(shape, dtype) for name, shape in shapes.items()})
+    else:
+        if not isinstance(out, RNNGradients):
+            raise TypeError(f"out must be RNNGradients, not {type(out).__name__}")
+        given = out._asdict()
+        result = RNNGradients(
+            **{name: check.output(f"out {name}", given[name], shapes[name], dtype, name) for name in shapes}
+        )
+    space = check.workspace(workspace, _rnn.backward_workspace(T, B, I, H, dtype.itemsize), dtype)
+    if out is not None or workspace is not None:
+        outputs = {f"out {name}": array for name, array in result._asdict().items()} | {"workspace": space}
+        check.disjoint(outputs, {"tape.x": x, "tape.h": slots, "W": W, "R": R, "dy": dy, "dstate": dh})
+
+    _rnn.backward(
+        nonlinearity, x, W, R, slots, dy, dh, *result, bool(accumulate), space, checked_num_threads(num_threads)
+    )
+    return result
+
+
+class RNN(Layer):
+    r"""A layer of simple (Elman) recurrent units, :math:`h^t = g(W x^t + R h^{t-1} + b)`.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        I inputs and H hidden units.
+    nonlinearity : "tanh", "relu", "logistic" or "identity"
+        g.
+    batch_first : bool
+        Sequences are (B, T, I) and (B, T, H) arrays, instead of (T, B, I) and (T, B, H).
+    dtype : float32 or float64
+        Of the parameters and all arrays.
+    seed : int or numpy.random.Generator, optional
+        Where the initial weights come from: uniform in :math:`\pm` `init_scale`.
+    init_scale : float, optional
+        Default :math:`1 / \sqrt{H}`.
+
+    Attributes
+    ----------
+    params : mapping of str to array
+        ``W_l0`` (H, I), ``R_l0`` (H, H), ``b_l0`` (H,). Write to them in place.
+    flat : (n,) array
+        All parameters in one buffer, of which `params` are views.
+
+    Examples
+    --------
+    >>> import numpy as np, fastlstm
+    >>> rnn = fastlstm.RNN(3, 8, nonlinearity="relu", seed=0)
+    >>> x = np.random.default_rng(0).normal(size=(20, 4, 3)).astype(np.float32)
+    >>> y, h, tape = rnn.forward(x)
+    >>> grads = rnn.backward(tape, dy=np.ones_like(y))
+    >>> y.shape, h.shape, grads.params["W_l0"].shape
+    ((20, 4, 8), (1, 4, 8), (8, 3))
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        nonlinearity: Nonlinearity = "tanh",
+        batch_first: bool = False,
+        dtype: DTypeLike = np.float32,
+        seed: int | np.random.Generator | None = None,
+        init_scale: float | None = None,
+    ) -> None:
+        self.nonlinearity: Nonlinearity = _checked_nonlinearity(nonlinearity)  # type: ignore[assignment]
+        super().__init__(input_size, hidden_size, batch_first=batch_first, dtype=dtype)
+        self._initialise(seed, init_scale)
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        I, H = self.input_size, self.hidden_size
+        return {"W_l0": (H, I), "R_l0": (H, H), "b_l0": (H,)}
+
+    def _bind(self) -> None:
+        self._weights = (self.params["W_l0"], self.params["R_l0"], self.params["b_l0"])
+        self._cell = _rnn.Cell(self.nonlinearity, *self._weights)
+
+    def _options(self) -> str:
+        return f"nonlinearity={self.nonlinearity!r}"
+
+    def __call__(self, x: Array, state: Array | None = None, *, num_threads: int | None = None) -> tuple[Array, Array]:
+        """Run the layer over sequences, keeping nothing for the backward pass.
+
+        Parameters
+        ----------
+        x : (T, B, I) array
+            (B, T, I) with `batch_first`.
+        state : (1, B, H) array, optional
+            Default: zeros.
+        num_threads : int, optional
+            At most this many threads.
+
+        Returns
+        -------
+        y : (T, B, H) array
+            (B, T, H) with `batch_first`.
+        state : (1, B, H) array
+            The state after the last step.
+        """
+        y, h, _ = self._run(x, state, False, num_threads)
+        return y, h
+
+    def forward(
+        self, x: Array, state: Array | None = None, *, tape: RNNTape | None = None, num_threads: int | None = None
+    ) -> tuple[Array, Array, RNNTape]:
+        """Run the layer as by a call, and keep what `backward` needs.
+
+        Parameters
+        ----------
+        x, state, num_threads
+            As for a call.
+        tape : RNNTape, optional
+            One of an earlier call with the same sizes, which is not needed any more: it is filled again, which spares
+            the system the clearing of new memory.
+
+        Returns
+        -------
+        y, state
+            As from a call.
+        tape : RNNTape
+            For `backward`.
+        """
+        y, h, kept = self._run(x, state, tape or True, num_threads)
+        assert kept is not None
+        return y, h, kept
+
+    def _run(
+        self, x: Array, state: Array | None, tape: bool | RNNTape, num_threads: int | None
+    ) -> tuple[Array, Array, RNNTape | None]:
+        x = self._time_major("x", x)
+        h0 = self._state_in("state", state, x.shape[1])
+        y, h, kept = rnn_forward(
+            x, *self._weights, h0, nonlinearity=self.nonlinearity, tape=tape, num_threads=num_threads
+        )
+        return self._as_given(y), h[np.newaxis], kept
+
+    def backward(
+        self,
+        tape: RNNTape,
+        dy: Array | None,
+        dstate: Array | None = None,
+        *,
+        out: Gradients | None = None,
+        accumulate: bool = False,
+        num_threads: int | None = None,
+    ) -> Gradients:
+        """Back-propagate through time.
+
+        Parameters
+        ----------
+        tape : RNNTape
+            From `forward`; left as it was.
+        dy : array or None
+            dJ/dy, shaped as y. None stands for zero.
+        dstate : (1, B, H) array, optional
+            The gradient arriving at the final state.
+        out : Gradients, optional
+            An earlier result to write to again. It keeps the memory that the pass computes in, for the next time.
+        accumulate : bool
+            Add the parameters' gradients to those in `out`, instead of overwriting them.
+        num_threads : int, optional
+            At most this many threads.
+
+        Returns
+        -------
+        Gradients
+            ``.params`` (the keys of `params`), ``.flat``, ``.x``, ``.state``.
+        """
+        grads = self._gradients(out, accumulate)
+        if not isinstance(tape, RNNTape):
+            raise TypeError(f"tape must be an RNNTape from forward, not {type(tape).__name__}")
+        T, B, _ = check.sized("tape.x", tape.x, 3, "(T, B, I)").shape
+        I, H = self.input_size, self.hidden_size
+        W, R, _ = self._weights
+        dx, dh0 = empty((T, B, I), self.dtype), np.empty((B, H), self.dtype)
+        parts = grads.params
+        size = _rnn.backward_workspace(T, B, I, H, self.dtype.itemsize)
+        rnn_backward(
+            tape, W, R, None if dy is None else self._time_major("dy", dy, H), self._state_in("dstate", dstate, B),
+            nonlinearity=self.nonlinearity, out=RNNGradients(dx, parts["W_l0"], parts["R_l0"], parts["b_l0"], dh0),
+            accumulate=accumulate, num_threads=num_threads,
+            workspace=None if out is None else grads._keep_workspace(size),
+        )  # fmt: skip
+        grads.x, grads.state = self._as_given(dx), dh0[np.newaxis]
+        return grads
+
+    def step(
+        self,
+        x_t: Array,
+        state: Array | None = None,
+        out: tuple[Array, Array] | None = None,
+        *,
+        num_threads: int | None = None,
+    ) -> tuple[Array, Array]:
+        """Run a single time step: the path for streams.
+
+        Parameters
+        ----------
+        x_t : (B, I) array
+        state : (1, B, H) array, optional
+            Default: zeros.
+        out : (y_t, h), optional
+            C-contiguous arrays for the results, (B, H) and (1, B, H). h may be the state itself.
+        num_threads : int, optional
+            At most this many threads.
+
+        Returns
+        -------
+        y_t : (B, H) array
+        state : (1, B, H) array
+
+        Examples
+        --------
+        >>> import numpy as np, fastlstm
+        >>> rnn = fastlstm.RNN(2, 4, seed=0)
+        >>> y, state = rnn.step(np.ones((1, 2), np.float32))
+        >>> y, state = rnn.step(np.ones((1, 2), np.float32), state, out=(y, state))
+        >>> y.shape
+        (1, 4)
+        """
+        threads = checked_num_threads(num_threads)
+        try:
+            if out is None:
+                shape, dtype = state.shape, self.dtype  # type: ignore[union-attr]  # None raises, as bad input does
+                out = np.empty(shape[1:], dtype), np.empty(shape, dtype)
+            y, h_out = out
+            if self._cell.step(x_t, state, y, h_out, threads):  # type: ignore[arg-type]
+                return out
+        except (AttributeError, BufferError, TypeError, ValueError):
+            pass  # the checks below say what is wrong, or copy what is not contiguous
+        return self._step_checked(x_t, state, out, threads)
+
+    def _step_checked(
+        self, x_t: Array, state: Array | None, out: tuple[Array, Array] | None, num_threads: int
+    ) -> tuple[Array, Array]:
+        B = check.sized("x_t", x_t, 2, "(B, I)").shape[0]
+        shape, dtype = (1, B, self.hidden_size), self.dtype
+        x = check.matching("x_t", x_t, (B, self.input_size), dtype, "(B, I)")
+        h = np.zeros(shape, dtype) if state is None else check.matching("state", state, shape, dtype, "(1, B, H)")
+        if out is None:
+            y, h_out = np.empty(shape[1:], dtype), np.empty(shape, dtype)
+        else:
+            y, h_out = check.pair("out", out, "(y, h)")
+            y = check.output("out y", y, shape[1:], dtype, "(B, H)")
+            h_out = check.output("out h", h_out, shape, dtype, "(1, B, H)")
+            check.disjoint({"out y": y}, {"x_t": x, "state": h, "out h": h_out})
+            check.disjoint({"out h": h_out}, {"x_t": x})
+        if not self._cell.step(x, h, y, h_out, num_threads):
+            raise ValueError("out's state may be the state itself, but must not overlap it partly")
+        return y, h_out

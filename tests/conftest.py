@@ -1,0 +1,28 @@
+import os
+
+import pytest
+
+import fastlstm
+from fastlstm import _config, _runtime
+
+
+@pytest.fixture(params=_runtime.available_isas())
+def isa(request):
+    """Each instruction set that this machine runs, in use during the test."""
+    _runtime.choose_isa(request.param)
+    yield request.param
+    _runtime.choose_isa(_config.ISA)
+
+
+@pytest.fixture
+def default_threads():
+    """Restores the default number of threads after the test."""
+    before = fastlstm.get_num_threads()
+    yield before
+    fastlstm.set_num_threads(before)
+
+
+@pytest.fixture
+def environment():
+    """A copy of the environment for a subprocess, without the choice of an instruction set."""
+    return {name: value for name, value in os.environ.items() if name != "FASTLSTM_ISA"}

@@ -1,0 +1,162 @@
+"""Random cases, and one way to run them through the kernels and through the reference.
+
+A case is a dict of the arguments of a forward pass (x, W, R, b, p, h0, c0), and of the gradients that arrive from
+above: dy at every output, dh and dc at the final state. A result is a dict of y, h, c and of dx, dW, dR, ...: the
+gradients of J = sum(dy y) + sum(dh h) + sum(dc c). Every value of a case is a float32 number, so that both precisions
+run the same case.
+"""
+
+import numpy as np
+
+import fastlstm
+from fastlstm import reference
+
+LSTM_ARGUMENTS = ("x", "W", "R", "b", "p", "h0", "c0")
+RNN_ARGUMENTS = ("x", "W", "R", "b", "h0")
+NONLINEARITIES = ("tanh", "relu", "logistic", "identity")
+DTYPES = (np.float32, np.float64)
+
+Arrays = dict[str, np.ndarray]
+
+
+def converted(case: Arrays, dtype: type) -> Arrays:
+    return {name: None if array is None else array.astype(dtype) for name, array in case.items()}
+
+
+def lstm_case(T, B, I, H, *, dtype=np.float64, peephole=True, seed=0) -> Arrays:
+    """Weights of a norm at which errors shrink over time instead of growing."""
+    rng = np.random.default_rng([seed, T, B, I, H])
+    scales = {
+        "x": ((T, B, I), 1.0),
+        "W": ((4 * H, I), 0.6 / max(I, 1) ** 0.5),
+        "R": ((4 * H, H), 0.6 / H**0.5),
+        "b": ((4 * H,), 0.3),
+        "p": ((3, H), 0.3),
+        "h0": ((B, H), 0.5),
+        "c0": ((B, H), 0.5),
+        "dy": ((T, B, H), 1.0),
+        "dh": ((B, H), 1.0),
+        "dc": ((B, H), 1.0),
+    }
+    case = {name: (scale * rng.standard_normal(shape)).astype(np.float32) for name, (shape, scale) in scales.items()}
+    if not peephole:
+        case["p"] = None
+    return converted(case, dtype)
+
+
+def rnn_case(T, B, I, H, nonlinearity, *, dtype=np.float64, seed=0) -> Arrays:
+    """A case for any g. For relu no a^t is closer to the kink at 0 than 0.1, so that rounding cannot cross it.
+
+    One input decides the sign of each a^t: 0.6 <= |x| <= 1 with a weight of +-1, and everything else is at most 0.5.
+    """
+    rng = np.random.default_rng([seed, T, B, I, H])
+    case = {
+        "x": rng.standard_normal((T, B, I)),
+        "W": rng.standard_normal((H, I)) * (0.6 / max(I, 1) ** 0.5),
+        "R": rng.standard_normal((H, H)) * (0.6 / H**0.5),
+        "b": rng.standard_normal(H) * 0.3,
+        "h0": rng.standard_normal((B, H)) * 0.5,
+        "dy": rng.standard_normal((T, B, H)),
+        "dh": rng.standard_normal((B, H)),
+    }
+    if nonlinearity == "relu":
+        units, signs = np.arange(H), rng.choice([-1.0, 1.0], H)
+        case["x"] = rng.uniform(0.6, 1, (T, B, I)) * rng.choice([-1.0, 1.0], (T, B, I))
+        case["W"] = rng.uniform(-0.05, 0.05, (H, I)) / max(I, 1)
+        case["R"] = 0.2 * np.eye(H)[rng.permutation(H)] + rng.uniform(-0.05, 0.05, (H, H)) / H
+        case["b"] = rng.uniform(-0.05, 0.05, H)
+        case["h0"] = rng.uniform(-1, 1, (B, H))
+        if I:
+            case["W"][units, units % I] = signs
+        else:
+            case["b"] = signs
+    return converted(converted(case, np.float32), dtype)
+
+
+# ---- running a case --------------------------------------------------------------------------------------------------
+
+
+def lstm_forward(case: Arrays, **options):
+    x, W, R, b, p, h0, c0 = (case[name] for name in LSTM_ARGUMENTS)
+    return fastlstm.lstm_forward(x, W, R, b, p, (h0, c0), **options)
+
+
+def lstm_backward(case: Arrays, tape, **options):
+    W, R, p, dy, dh, dc = (case[name] for name in ("W", "R", "p", "dy", "dh", "dc"))
+    return fastlstm.lstm_backward(tape, W, R, p, dy, (dh, dc), **options)
+
+
+def lstm_arrays(gradients: fastlstm.LSTMGradients) -> Arrays:
+    *parameters, (dh0, dc0) = gradients
+    named = zip(LSTM_ARGUMENTS, (*parameters, dh0, dc0), strict=True)
+    return {f"d{name}": array for name, array in named if array is not None}
+
+
+def run_lstm(case: Arrays, num_threads=None) -> Arrays:
+    y, (h, c), tape = lstm_forward(case, tape=True, num_threads=num_threads)
+    return {"y": y, "h": h, "c": c} | lstm_arrays(lstm_backward(case, tape, num_threads=num_threads))
+
+
+def reference_lstm(case: Arrays) -> Arrays:
+    full = converted(case, np.float64)
+    if full["p"] is None:
+        full["p"] = np.zeros((3, full["R"].shape[1]))
+    for name in ("dy", "dh", "dc"):
+        if full[name] is None:
+            full[name] = np.zeros_like(full["h0"]) + (np.zeros((len(full["x"]), 1, 1)) if name == "dy" else 0)
+    y, tape = reference.lstm_forward(*(full[name] for name in LSTM_ARGUMENTS))
+    gradients = reference.lstm_backward(tape, full["W"], full["R"], full["p"], full["dy"], full["dh"], full["dc"])
+    result = {"y": y, "h": tape.y[-1], "c": tape.c[-1]}
+    result |= {f"d{name}": gradient for name, gradient in gradients._asdict().items()}
+    if case["p"] is None:
+        del result["dp"]
+    return result
+
+
+def rnn_forward(case: Arrays, nonlinearity, **options):
+    x, W, R, b, h0 = (case[name] for name in RNN_ARGUMENTS)
+    return fastlstm.rnn_forward(x, W, R, b, h0, nonlinearity=nonlinearity, **options)
+
+
+def rnn_backward(case: Arrays, tape, nonlinearity, **options):
+    W, R, dy, dh = (case[name] for name in ("W", "R", "dy", "dh"))
+    return fastlstm.rnn_backward(tape, W, R, dy, dh, nonlinearity=nonlinearity, **options)
+
+
+def rnn_arrays(gradients: fastlstm.RNNGradients) -> Arrays:
+    return {f"d{name}": array for name, array in zip(RNN_ARGUMENTS, gradients, strict=True)}
+
+
+def run_rnn(case: Arrays, nonlinearity, num_threads=None) -> Arrays:
+    y, h, tape = rnn_forward(case, nonlinearity, tape=True, num_threads=num_threads)
+    return {"y": y, "h": h} | rnn_arrays(rnn_backward(case, tape, nonlinearity, num_threads=num_threads))
+
+
+def reference_rnn(case: Arrays, nonlinearity) -> Arrays:
+    full = converted(case, np.float64)
+    y, tape = reference.rnn_forward(*(full[name] for name in RNN_ARGUMENTS), nonlinearity)
+    gradients = reference.rnn_backward(tape, full["W"], full["R"], full["dy"], full["dh"], nonlinearity)
+    return {"y": y, "h": tape.h[-1]} | {f"d{name}": gradient for name, gradient in gradients._asdict().items()}
+
+
+# ---- comparing -------------------------------------------------------------------------------------------------------
+
+
+def assert_close(found: Arrays, expected: Arrays, tolerance: float) -> None:
+    """Every array within `tolerance` times the largest magnitude in the expected one; exact where that is zero."""
+    assert found.keys() == expected.keys()
+    for name, array in found.items():
+        wanted = np.asarray(expected[name])
+        assert array.shape == wanted.shape, name
+        if array.size:
+            error, scale = np.abs(array - wanted).max(), np.abs(wanted).max()
+            assert error <= tolerance * scale, f"{name}: error {error:.3g}, largest value {scale:.3g}"
+
+
+def assert_same(found: Arrays, expected: Arrays) -> None:
+    """Every array bitwise the same."""
+    assert found.keys() == expected.keys()
+    for name, array in found.items():
+        assert array.dtype == expected[name].dtype, name
+        assert array.shape == expected[name].shape, name
+        assert array.tobytes() == expected[name].tobytes(), name

@@ -1,0 +1,203 @@
+"""The benchmark suite runs, measures equal computations, and says what it found. Nothing here depends on how fast."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from fastlstm import get_num_threads
+from fastlstm.bench import measure, peers, report, results, shapes
+from fastlstm.bench.__main__ import main
+
+PEERS = ("torch", "onnx", "onnxruntime")
+TINY = ["--seconds", "0.0005", "--quick", "--threads", "1", "--shape", "3,2,4,8"]
+
+
+@pytest.fixture
+def alone(monkeypatch):
+    """No peer can be imported."""
+    for name in PEERS:
+        monkeypatch.setitem(sys.modules, name, None)
+
+
+@pytest.fixture
+def with_peers(monkeypatch):
+    for name in PEERS:
+        pytest.importorskip(name)
+
+
+def ran(tmp_path, *options):
+    file = tmp_path / "run.json"
+    assert main([*TINY, "--json", str(file), *options]) == 0
+    return json.loads(file.read_text())
+
+
+def made_up(ratio, kind="inference", threads=1):
+    """A report with one shape, at which PyTorch takes `ratio` times as long."""
+    spread = {"median": ratio, "q1": ratio, "q3": ratio}
+    row = {
+        "shape": [1, 2, 3, 4], "rounds": 3, "ms": {"fastlstm": 1.0, "PyTorch": ratio}, "ratios": {"PyTorch": spread},
+        "best_peer": "PyTorch", "peephole_cost": None, "float64": None,
+        "gflops": 10.0, "sgemm_gflops": 100.0, "fraction": 0.1, "difference": 0.0,
+    }  # fmt: skip
+    return {
+        "date": "2026-01-01 00:00 UTC", "quick": False, "seconds": 1.0, "elapsed": 1.0,
+        "machine": {"cpu": "a processor", "processors": 2, "system": "Linux x86_64", "isa": "base", "load": 0.0},
+        "versions": {"fastlstm": "0", "torch": "2"}, "missing": {}, "blas_limited": True,
+        "sgemm": {str(threads): {"1024x1024x1024": 100.0}},
+        "parts": [results.conclude(kind, threads, [row], peers.ORT_PEEPHOLE)],
+    }  # fmt: skip
+
+
+@pytest.mark.usefixtures("alone")
+class TestWithoutPeers:
+    def test_shows_own_figures(self, tmp_path, capsys):
+        found = ran(tmp_path)
+        assert set(found["missing"]) == set(PEERS)
+        assert [(part["kind"], part["threads"]) for part in found["parts"]] == [(kind, 1) for kind in shapes.KINDS]
+        for part in found["parts"]:
+            (row,) = part["rows"]
+            assert row["ratios"] == {}
+            assert row["best_peer"] is None
+            assert row["ms"]["fastlstm"] > 0
+            assert part["mean"] is None
+            assert part["losses"] == []
+        inference = found["parts"][0]["rows"][0]
+        assert inference["fraction"] == pytest.approx(inference["gflops"] / inference["sgemm_gflops"], rel=1e-3)
+        assert all(rate > 0 for rate in found["sgemm"]["1"].values())
+        out = capsys.readouterr().out
+        assert "Not measured: torch" in out
+        assert "of sgemm" in out
+        assert "No peer took part." in out
+
+    def test_only_one_kind(self, tmp_path):
+        found = ran(tmp_path, "--only", "step")
+        assert [part["kind"] for part in found["parts"]] == ["step"]
+        assert found["parts"][0]["rows"][0]["shape"] == [1, 1, 4, 8]
+
+    def test_picture(self, tmp_path):
+        pytest.importorskip("matplotlib")
+        ran(tmp_path, "--only", "inference", "--plot", str(tmp_path / "run.png"))
+        assert (tmp_path / "run.png").read_bytes().startswith(b"\x89PNG")
+
+    def test_steps_alone_make_no_picture(self, tmp_path, capsys):
+        pytest.importorskip("matplotlib")
+        assert main([*TINY, "--only", "step", "--plot", str(tmp_path / "run.png")]) == 1
+        assert "No picture" in capsys.readouterr().err
+
+    def test_threads_are_given_back(self, tmp_path):
+        before = get_num_threads()
+        ran(tmp_path, "--only", "inference", "--threads", "2")
+        assert get_num_threads() == before
+
+
+# PyTorch and ONNX Runtime warn about things of their own.
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("with_peers")
+class TestWithPeers:
+    def test_everyone_takes_part(self, tmp_path, capsys):
+        found = ran(tmp_path)
+        rows = {part["kind"]: part["rows"][0] for part in found["parts"]}
+        own, own_peephole, own_double = peers.OURS, peers.OURS_PEEPHOLE, peers.OURS_FLOAT64
+        assert set(rows["inference"]["ms"]) == {
+            own, own_peephole, own_double, peers.TORCH, peers.ORT, peers.ORT_PEEPHOLE
+        }  # fmt: skip
+        assert set(rows["training"]["ms"]) == {own, own_peephole, own_double, peers.TORCH}
+        assert set(rows["step"]["ms"]) == {own, peers.TORCH, peers.ORT}
+        for row in rows.values():
+            assert row["difference"] < measure.TOLERANCE
+            assert row["rounds"] >= 3
+            best = row["ratios"][row["best_peer"]]
+            assert best["q1"] <= best["median"] <= best["q3"]
+        assert found["missing"] == {}
+        assert {"python", "fastlstm", "numpy", "scipy", "torch", "onnxruntime"} <= set(found["versions"])
+        assert set(found["machine"]) == {"cpu", "processors", "system", "isa", "load"}
+        assert "Geometric mean" in capsys.readouterr().out
+
+    @pytest.mark.parametrize("kind", shapes.KINDS)
+    def test_results_agree(self, kind):
+        found = peers.Peers.find()
+        work = peers.Work(shapes.Shape(5, 3 if kind != "step" else 1, 7, 17) if kind != "step" else shapes.STEPS[0])
+        own, *others = (c for c in peers.contestants(kind, work, found, 1, False) if "peephole" not in c.name)
+        assert len(others) == (1 if kind == "training" else 2)
+        for other in others:
+            # Far below the suite's own tolerance, so that a swapped gate cannot pass unseen.
+            assert measure.difference(own, other) < 1e-5
+
+    def test_peepholes_matter_and_agree(self):
+        work = peers.Work(shapes.Shape(5, 3, 7, 17))
+        by_name = {c.name: c for c in peers.contestants("inference", work, peers.Peers.find(), 1, False)}
+        assert measure.difference(by_name[peers.OURS_PEEPHOLE], by_name[peers.ORT_PEEPHOLE]) < 1e-5
+        with pytest.raises(measure.DisagreementError):
+            measure.difference(by_name[peers.OURS], by_name[peers.ORT_PEEPHOLE])
+
+
+def test_disagreement_is_void(tmp_path, monkeypatch, capsys):
+    def nonsense(kind, work, found, threads, float64):
+        return [
+            peers.Contestant(name, lambda n: None, lambda value=value: [np.full(3, value)])
+            for name, value in ((peers.OURS, 0.0), (peers.TORCH, np.nan))
+        ]
+
+    monkeypatch.setattr("fastlstm.bench.suite.contestants", nonsense)
+    assert main([*TINY, "--json", str(tmp_path / "run.json")]) == 1
+    assert "void" in capsys.readouterr().err
+    assert not (tmp_path / "run.json").exists()
+
+
+def test_turns_are_taken_in_order():
+    order = []
+    three = [peers.Contestant(name, lambda n, name=name: order.append(name), list) for name in "abc"]
+    monotone = measure.interleave(three, 1e-9, 4)
+    assert set(monotone) == set("abc")
+    rounds = order[-24:]  # an untimed and a timed block each
+    assert [rounds[k] for k in range(0, 24, 2)] == list("abc" * 4)
+
+
+def test_a_busy_machine_is_stated():
+    idle, busy = made_up(2.0), made_up(2.0)
+    busy["machine"]["load"] = 3.0
+    assert "not idle" in report.text(busy)
+    assert "not idle" not in report.text(idle)
+
+
+def test_losses_are_stated():
+    loss, win = made_up(0.5), made_up(2.0)
+    assert loss["parts"][0]["losses"] == [
+        {"shape": [1, 2, 3, 4], "peer": "PyTorch", "ratio": {"median": 0.5, "q1": 0.5, "q3": 0.5}}
+    ]
+    assert "fastlstm is slower than PyTorch at 1 2 3 4: 0.50" in report.text(loss)
+    assert win["parts"][0]["losses"] == []
+    assert "slower at no shape" in report.text(win)
+    assert win["parts"][0]["mean"] == pytest.approx(2.0)
+
+
+def test_table_and_picture_of_a_stored_run(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    stored = made_up(2.0)
+    stored["parts"] += made_up(3.0, "training")["parts"] + made_up(4.0, "step", 2)["parts"]
+    results.save(stored, tmp_path / "run.json")
+    loaded = results.load(tmp_path / "run.json")
+    assert loaded.keys() == stored.keys()
+    assert [part["rows"] for part in loaded["parts"]] == [part["rows"] for part in stored["parts"]]
+    assert main(["--table", str(tmp_path / "run.json"), "--plot", str(tmp_path / "run.svg")]) == 0
+    out = capsys.readouterr().out
+    assert "| T B I H | fastlstm ms | PyTorch ms | best peer / fastlstm | GFLOP/s | of sgemm |" in out
+    assert "| 1 2 3 4 | 1.00 | 2.00 | 2.00 (2.00-2.00) | 10.0 | 10 % |" in out
+    assert (tmp_path / "run.svg").read_text().startswith("<?xml")
+    assert main(["--table", str(tmp_path / "run.json"), "--only", "training", "--threads", "1"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("| T B I H |") == 1
+    assert "Training" in out
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [["--threads", "0"], ["--threads", "a"], ["--shape", "1,2,3"], ["--only", "nothing"], ["--seconds", "-1"]],
+)
+def test_bad_options(argv, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(argv)
+    assert caught.value.code == 2
+    assert argv[0] in capsys.readouterr().err

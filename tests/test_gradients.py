@@ -1,0 +1,229 @@
+"""Every gradient against central finite differences in float64, for the kernels and for the reference itself."""
+
+import numpy as np
+import pytest
+from helpers import (
+    LSTM_ARGUMENTS,
+    NONLINEARITIES,
+    RNN_ARGUMENTS,
+    lstm_case,
+    lstm_forward,
+    reference_lstm,
+    reference_rnn,
+    rnn_case,
+    rnn_forward,
+    run_lstm,
+    run_rnn,
+)
+
+# The stencil's error is about STEP^4 / 30 times a fifth derivative, 1e-12 or less, and rounding 1e-16 |J| / STEP.
+STEP = 1e-3
+TOLERANCE = 1e-9
+
+SMALL = [(T, B, 3, 5) for T in (1, 2, 7) for B in (1, 2, 7)] + [(3, 3, 1, 1), (5, 3, 9, 7), (3, 5, 2, 9), (13, 1, 7, 3)]
+WIDTHS = [(1, 7), (7, 1), (8, 15), (15, 8), (16, 17), (17, 16), (31, 33), (33, 31), (1, 65), (65, 16), (65, 65)]
+
+
+def loss(case, result):
+    """J, whose gradients a result holds; a missing gradient from above is zero."""
+    pairs = {"dy": "y", "dh": "h", "dc": "c"}
+    return sum(np.sum(case[d] * result[name]) for d, name in pairs.items() if case.get(d) is not None)
+
+
+def lstm_loss(case):
+    y, (h, c), _ = lstm_forward(case)
+    return loss(case, {"y": y, "h": h, "c": c})
+
+
+def rnn_loss(case, nonlinearity):
+    y, h, _ = rnn_forward(case, nonlinearity)
+    return loss(case, {"y": y, "h": h})
+
+
+def derivative(J, case, name, direction):
+    """The derivative of J along a direction of one argument: fourth-order central differences."""
+    at = {k: J(case | {name: case[name] + k * STEP * direction}) for k in (-2, -1, 1, 2)}
+    return (at[-2] - 8 * at[-1] + 8 * at[1] - at[2]) / (12 * STEP)
+
+
+def every_entry(J, case, name):
+    gradient = np.empty_like(case[name])
+    for index in np.ndindex(gradient.shape):
+        direction = np.zeros_like(gradient)
+        direction[index] = 1
+        gradient[index] = derivative(J, case, name, direction)
+    return gradient
+
+
+def check_every_entry(J, case, result, arguments):
+    for name in arguments:
+        if case[name] is None:
+            continue
+        numeric, scale = every_entry(J, case, name), np.abs(result[f"d{name}"]).max()
+        assert scale > 0, f"d{name} is zero"
+        assert np.abs(result[f"d{name}"] - numeric).max() <= TOLERANCE * scale, f"d{name}"
+
+
+def check_directions(J, case, result, arguments, directions=4, entries=6):
+    rng = np.random.default_rng(1)
+    for name in arguments:
+        if case[name] is None:
+            continue
+        gradient = result[f"d{name}"]
+        for _ in range(directions):
+            direction = rng.standard_normal(gradient.shape)
+            direction /= np.linalg.norm(direction)
+            error = np.sum(gradient * direction) - derivative(J, case, name, direction)
+            assert abs(error) <= TOLERANCE * np.linalg.norm(gradient), f"d{name}"
+        for k in rng.choice(gradient.size, min(entries, gradient.size), replace=False):
+            direction = np.zeros_like(gradient)
+            direction.flat[k] = 1
+            error = gradient.flat[k] - derivative(J, case, name, direction)
+            assert abs(error) <= TOLERANCE * np.abs(gradient).max(), f"d{name}[{k}]"
+
+
+# ---- LSTM ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("peephole", [True, False])
+@pytest.mark.parametrize("sizes", SMALL, ids=str)
+def test_lstm_every_entry(sizes, peephole):
+    case = lstm_case(*sizes, peephole=peephole)
+    check_every_entry(lstm_loss, case, run_lstm(case), LSTM_ARGUMENTS)
+
+
+@pytest.mark.parametrize("peephole", [True, False])
+@pytest.mark.parametrize(("I", "H"), WIDTHS)
+@pytest.mark.parametrize(("T", "B"), [(3, 2), (2, 9)])
+def test_lstm_around_vector_widths(T, B, I, H, peephole):
+    case = lstm_case(T, B, I, H, peephole=peephole)
+    check_directions(lstm_loss, case, run_lstm(case), LSTM_ARGUMENTS)
+
+
+@pytest.mark.parametrize("peephole", [True, False])
+@pytest.mark.parametrize("sizes", [(60, 9, 3, 5), (530, 1, 2, 3)], ids=str)
+def test_lstm_over_several_blocks_of_steps(sizes, peephole):
+    case = lstm_case(*sizes, peephole=peephole)
+    check_directions(lstm_loss, case, run_lstm(case), LSTM_ARGUMENTS)
+
+
+@pytest.mark.parametrize("peephole", [True, False])
+@pytest.mark.parametrize("sizes", [(1, 1, 3, 5), (4, 2, 3, 5), (7, 3, 2, 4)], ids=str)
+def test_reference_lstm_every_entry(sizes, peephole):
+    def J(case):
+        return loss(case, reference_lstm(case))
+
+    case = lstm_case(*sizes, peephole=peephole)
+    check_every_entry(J, case, reference_lstm(case), LSTM_ARGUMENTS)
+
+
+@pytest.mark.parametrize("run", [run_lstm, reference_lstm])
+@pytest.mark.parametrize("only", ["dy", "dh", "dc"])
+@pytest.mark.parametrize("T", [1, 4])
+def test_lstm_each_gradient_from_above_alone(T, only, run):
+    case = lstm_case(T, 2, 3, 5)
+    case |= {name: None for name in ("dy", "dh", "dc") if name != only}
+    result = run(case)
+    # With one step, dc does not pass the output gate: those gradients are zero, and exactly so.
+    if T == 1 and only == "dc":
+        assert not result["dp"][2].any()
+        assert not np.split(result["dR"], 4)[3].any()
+    check_every_entry(lstm_loss, case, result, LSTM_ARGUMENTS)
+
+
+@pytest.mark.parametrize("run", [run_lstm, reference_lstm])
+@pytest.mark.parametrize("t", [0, 1, 4])
+def test_lstm_gradient_from_a_single_step(t, run):
+    case = lstm_case(5, 2, 3, 5) | {"dh": None, "dc": None}
+    case["dy"][np.arange(5) != t] = 0
+    result = run(case)
+    assert not result["dx"][t + 1 :].any()
+    assert all(step.any() for step in result["dx"][: t + 1])
+    check_every_entry(lstm_loss, case, result, LSTM_ARGUMENTS)
+
+
+@pytest.mark.parametrize("row", [0, 1, 2])
+def test_each_peephole_alone(row):
+    case = lstm_case(4, 2, 3, 5)
+    case["p"][np.arange(3) != row] = 0
+    result = run_lstm(case)
+    assert result["dp"].all()
+    check_every_entry(lstm_loss, case, result, LSTM_ARGUMENTS)
+
+
+def test_lstm_from_the_zero_state():
+    """h0 and c0 of zero: the first step adds nothing to dR, dp_i and dp_f, and its own share to dp_o."""
+    case = lstm_case(1, 2, 3, 5)
+    case["h0"][:], case["c0"][:] = 0, 0
+    result = run_lstm(case)
+    assert not result["dR"].any()
+    assert not result["dp"][:2].any()
+    assert result["dp"][2].all()
+    check_every_entry(lstm_loss, case, result, ("x", "W", "b", "h0", "c0"))
+
+
+# ---- simple RNN ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("nonlinearity", NONLINEARITIES)
+@pytest.mark.parametrize("sizes", SMALL, ids=str)
+def test_rnn_every_entry(sizes, nonlinearity):
+    case = rnn_case(*sizes, nonlinearity)
+    check_every_entry(lambda case: rnn_loss(case, nonlinearity), case, run_rnn(case, nonlinearity), RNN_ARGUMENTS)
+
+
+@pytest.mark.parametrize("nonlinearity", NONLINEARITIES)
+@pytest.mark.parametrize(("I", "H"), WIDTHS)
+@pytest.mark.parametrize(("T", "B"), [(3, 2), (2, 9), (60, 9)])
+def test_rnn_around_vector_widths(T, B, I, H, nonlinearity):
+    case = rnn_case(T, B, I, H, nonlinearity)
+    check_directions(lambda case: rnn_loss(case, nonlinearity), case, run_rnn(case, nonlinearity), RNN_ARGUMENTS)
+
+
+@pytest.mark.parametrize("nonlinearity", NONLINEARITIES)
+@pytest.mark.parametrize("sizes", [(1, 1, 3, 5), (4, 2, 3, 5)], ids=str)
+def test_reference_rnn_every_entry(sizes, nonlinearity):
+    def J(case):
+        return loss(case, reference_rnn(case, nonlinearity))
+
+    case = rnn_case(*sizes, nonlinearity)
+    check_every_entry(J, case, reference_rnn(case, nonlinearity), RNN_ARGUMENTS)
+
+
+@pytest.mark.parametrize("nonlinearity", NONLINEARITIES)
+@pytest.mark.parametrize("only", ["dy", "dh"])
+def test_rnn_each_gradient_from_above_alone(only, nonlinearity):
+    case = rnn_case(3, 2, 3, 5, nonlinearity)
+    case |= {name: None for name in ("dy", "dh") if name != only}
+    check_every_entry(lambda case: rnn_loss(case, nonlinearity), case, run_rnn(case, nonlinearity), RNN_ARGUMENTS)
+
+
+@pytest.mark.parametrize("t", [0, 1, 4])
+def test_rnn_gradient_from_a_single_step(t):
+    case = rnn_case(5, 2, 3, 5, "tanh") | {"dh": None}
+    case["dy"][np.arange(5) != t] = 0
+    result = run_rnn(case, "tanh")
+    assert not result["dx"][t + 1 :].any()
+    assert all(step.any() for step in result["dx"][: t + 1])
+    check_every_entry(lambda case: rnn_loss(case, "tanh"), case, result, RNN_ARGUMENTS)
+
+
+# ---- the checks themselves -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", LSTM_ARGUMENTS)
+def test_a_wrong_entry_is_noticed(name):
+    case = lstm_case(3, 2, 3, 5)
+    result = run_lstm(case)
+    result[f"d{name}"].flat[-1] += 1e-7 * np.abs(result[f"d{name}"]).max()
+    with pytest.raises(AssertionError, match=f"d{name}"):
+        check_every_entry(lstm_loss, case, result, LSTM_ARGUMENTS)
+
+
+@pytest.mark.parametrize("name", LSTM_ARGUMENTS)
+def test_a_wrong_gradient_is_noticed_along_directions(name):
+    case = lstm_case(3, 2, 17, 33)
+    result = run_lstm(case)
+    result[f"d{name}"] *= 1 + 1e-7
+    with pytest.raises(AssertionError, match=f"d{name}"):
+        check_directions(lstm_loss, case, result, LSTM_ARGUMENTS)

@@ -1,0 +1,492 @@
+"""Memory: what is read, what is written, and what is left alone."""
+
+import numpy as np
+import pytest
+from helpers import (
+    DTYPES,
+    LSTM_ARGUMENTS,
+    assert_close,
+    assert_same,
+    lstm_arrays,
+    lstm_backward,
+    lstm_case,
+    lstm_forward,
+    rnn_arrays,
+    rnn_backward,
+    rnn_case,
+    rnn_forward,
+    run_lstm,
+    run_rnn,
+)
+
+import fastlstm
+from fastlstm import LSTM, RNN, LSTMGradients, LSTMTape, RNNGradients, RNNTape
+
+SIZES = [(0, 2, 3, 5), (3, 0, 3, 5), (1, 1, 3, 5), (5, 2, 3, 5), (3, 9, 17, 33), (40, 20, 5, 7), (2, 2, 150, 150)]
+all_sizes = pytest.mark.parametrize("sizes", SIZES, ids=str)
+both_dtypes = pytest.mark.parametrize("dtype", DTYPES)
+both_cells = pytest.mark.parametrize("cell", ["lstm", "rnn"])
+
+
+def make_case(cell, sizes, dtype=np.float32):
+    return lstm_case(*sizes, dtype=dtype) if cell == "lstm" else rnn_case(*sizes, "tanh", dtype=dtype)
+
+
+def run(cell, case):
+    return run_lstm(case) if cell == "lstm" else run_rnn(case, "tanh")
+
+
+def forward(cell, case, **options):
+    """Results by name, and the tape."""
+    if cell == "lstm":
+        y, (h, c), tape = lstm_forward(case, **options)
+        return {"y": y, "h": h, "c": c}, tape
+    y, h, tape = rnn_forward(case, "tanh", **options)
+    return {"y": y, "h": h}, tape
+
+
+def backward(cell, case, tape, **options):
+    if cell == "lstm":
+        return lstm_arrays(lstm_backward(case, tape, **options))
+    return rnn_arrays(rnn_backward(case, tape, "tanh", **options))
+
+
+def copies(arrays):
+    return {name: array.copy() for name, array in arrays.items()}
+
+
+# ---- layouts of inputs ----
+
+
+def read_only(array, _):
+    copy = array.copy()
+    copy.flags.writeable = False
+    return copy
+
+
+def every_other(array, _):
+    space = np.full([2 * length + 1 for length in array.shape], np.nan, array.dtype)
+    view = space[tuple(slice(0, 2 * length, 2) for length in array.shape)]
+    view[...] = array
+    return view
+
+
+def fortran(array, _):
+    return np.asfortranarray(array)
+
+
+def backwards(array, _):
+    everything = (slice(None, None, -1),) * array.ndim
+    return array[everything].copy()[everything]
+
+
+def misaligned(array, _):
+    copy = np.zeros(array.nbytes + 1, np.uint8)[1:].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    assert array.size == 0 or not copy.flags.aligned
+    return copy
+
+
+def memory_mapped(array, folder):
+    path = folder / f"{len(list(folder.iterdir()))}.npy"
+    np.save(path, array)
+    return np.load(path, mmap_mode="r" if array.size else None)
+
+
+def subclass(array, _):
+    class Subclass(np.ndarray):
+        pass
+
+    return array.copy().view(Subclass)
+
+
+def shifted(array, _):
+    """Aligned for its type, but not for a vector."""
+    copy = np.empty(array.size + 1, array.dtype)[1:].reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+def broadcast(array, _):
+    """Strides of zero wherever all values along an axis are the same; here, nothing but a view."""
+    return np.broadcast_to(array, array.shape)
+
+
+LAYOUTS = [read_only, every_other, fortran, backwards, misaligned, memory_mapped, subclass, shifted, broadcast]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@both_cells
+@both_dtypes
+@all_sizes
+def test_layout_of_inputs_changes_nothing(sizes, cell, dtype, layout, tmp_path):
+    case = make_case(cell, sizes, dtype)
+    given = {name: layout(array, tmp_path) for name, array in case.items()}
+    assert_same(run(cell, given), run(cell, case))
+
+
+def test_strides_of_zero():
+    case = lstm_case(4, 3, 5, 7)
+    for name, axis in (("x", 0), ("W", 1), ("R", 0), ("b", 0), ("p", 1), ("h0", 0), ("c0", 1), ("dy", 2), ("dh", 0)):
+        one = np.take(case[name], [0], axis)
+        given = case | {name: np.broadcast_to(one, case[name].shape)}
+        assert 0 in given[name].strides
+        assert_same(run_lstm(given), run_lstm(case | {name: given[name].copy()}))
+
+
+@both_cells
+@both_dtypes
+@all_sizes
+def test_inputs_are_not_modified(sizes, cell, dtype):
+    case = make_case(cell, sizes, dtype)
+    before = copies(case)
+    run(cell, case)
+    assert_same(case, before)
+
+
+@both_cells
+@all_sizes
+def test_outputs_share_no_memory_with_inputs(sizes, cell):
+    case = make_case(cell, sizes)
+    results, tape = forward(cell, case, tape=True)
+    outputs = list((results | backward(cell, case, tape)).values())
+    inputs = [*case.values(), *tape]
+    for k, output in enumerate(outputs):
+        assert not any(np.shares_memory(output, other) for other in inputs + outputs[:k])
+
+
+@both_cells
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize(("T", "B"), [(1, 1), (1, 3), (3, 1), (4, 3)])
+def test_layer_outputs_share_no_memory_with_inputs(T, B, batch_first, cell):
+    """T = 1 and B = 1, where transposing is a view, in particular."""
+    layer = (LSTM if cell == "lstm" else RNN)(6, 6, batch_first=batch_first, seed=0)
+    shape = (B, T, 6) if batch_first else (T, B, 6)
+    x, dy, h, c = np.ones(shape, np.float32), np.ones(shape, np.float32), *np.ones((2, 1, B, 6), np.float32)
+    state = (h, c) if cell == "lstm" else h
+    y, last, tape = layer.forward(x, state)
+    gradients = layer.backward(tape, dy, state)
+    assert y.shape == gradients.x.shape == shape
+    kept = [array for name, array in tape._asdict().items() if name != "x"]  # the tape refers to x, and says so
+    inputs = [x, dy, h, c, layer.flat, *kept]
+    parts = [*last, *gradients.state] if cell == "lstm" else [last, gradients.state]
+    outputs = [y, *parts, gradients.flat, gradients.x]
+    for k, output in enumerate(outputs):
+        assert not any(np.shares_memory(output, other) for other in inputs + outputs[:k])
+
+
+# ---- tapes ----
+
+
+@both_cells
+@all_sizes
+def test_results_may_be_overwritten_before_backward(sizes, cell):
+    case = make_case(cell, sizes)
+    results, tape = forward(cell, case, tape=True)
+    expected = backward(cell, case, tape)
+    for array in results.values():
+        array[:] = np.nan
+    assert_same(backward(cell, case, tape), expected)
+
+
+@both_cells
+@all_sizes
+def test_backward_leaves_the_tape_alone(sizes, cell):
+    case = make_case(cell, sizes)
+    _, tape = forward(cell, case, tape=True)
+    before = copies(tape._asdict())
+    first = backward(cell, case, tape)
+    assert_same(tape._asdict(), before)
+    assert_same(backward(cell, case, tape), first)
+
+
+@both_cells
+@all_sizes
+def test_tape_is_filled_again(sizes, cell, isa):
+    old, case = make_case(cell, sizes), make_case(cell, sizes)
+    for array in old.values():
+        array[...] = np.nan
+    _, tape = forward(cell, old, tape=True)
+    results, again = forward(cell, case, tape=tape)
+    expected, fresh = forward(cell, case, tape=True)
+    assert_same(results, expected)
+    assert_same(again._asdict(), fresh._asdict())
+    for name in again._fields[1:]:
+        assert getattr(again, name) is getattr(tape, name)
+    assert again.x is case["x"]
+
+
+def test_tapes_of_two_sequences_are_independent():
+    first, second = lstm_case(4, 3, 5, 7), lstm_case(4, 3, 5, 7, seed=1)
+    tape_1, tape_2 = lstm_forward(first, tape=True)[2], lstm_forward(second, tape=True)[2]
+    expected = run_lstm(first)
+    lstm_backward(second, tape_2)
+    found = lstm_arrays(lstm_backward(first, tape_1))
+    assert_same(found, {name: expected[name] for name in found})
+
+
+# ---- out and workspace ----
+
+GUARD = 256
+MARK = 12345.0
+
+
+class Guarded:
+    """Arrays filled with NaN, each between guards which must not change."""
+
+    def __init__(self, dtype):
+        self.dtype = dtype
+        self.spaces = []
+
+    def __call__(self, *shape):
+        size = int(np.prod(shape))
+        space = np.full(size + 2 * GUARD + 1, MARK, self.dtype)
+        array = space[GUARD + 1 : GUARD + 1 + size]  # aligned for its type only
+        array[:] = np.nan
+        self.spaces.append((space, size))
+        return array.reshape(shape)
+
+    def check(self):
+        for space, size in self.spaces:
+            assert (space[: GUARD + 1] == MARK).all()
+            assert (space[GUARD + 1 + size :] == MARK).all()
+
+
+@both_dtypes
+@pytest.mark.parametrize("peephole", [True, False])
+@all_sizes
+def test_lstm_into_given_arrays(sizes, peephole, dtype, isa):
+    """Full of NaN before, and of exactly the size asked for."""
+    T, B, I, H = sizes
+    case, new = lstm_case(*sizes, peephole=peephole, dtype=dtype), Guarded(dtype)
+    expected = run_lstm(case)
+    workspace = new(fastlstm.lstm_workspace(T, B, I, H, dtype))
+    y, h, c = new(T, B, H), new(B, H), new(B, H)
+    given = LSTMTape(case["x"], new(T, B, 4 * H), new(T + 1, B, H), new(T + 1, B, H))
+    plain = lstm_forward(case, out=(new(T, B, H), (new(B, H), new(B, H))), workspace=workspace)
+    y_out, (h_out, c_out), tape = lstm_forward(case, out=(y, (h, c)), tape=given, workspace=workspace)
+    assert y_out is y
+    assert h_out is h
+    assert c_out is c
+    assert_same({"y": plain[0], "h": plain[1][0], "c": plain[1][1]}, {"y": y, "h": h, "c": c})
+
+    workspace[:] = np.nan
+    dp = new(3, H) if peephole else None
+    out = LSTMGradients(new(T, B, I), new(4 * H, I), new(4 * H, H), new(4 * H), dp, (new(B, H), new(B, H)))
+    found = lstm_backward(case, tape, out=out, workspace=workspace)
+    for name in ("x", "W", "R", "b", "p"):
+        assert getattr(found, name) is getattr(out, name)
+    assert found.state[0] is out.state[0]
+    assert found.state[1] is out.state[1]
+    assert_same({"y": y, "h": h, "c": c} | lstm_arrays(out), expected)
+    new.check()
+
+
+@both_dtypes
+@pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
+@all_sizes
+def test_rnn_into_given_arrays(sizes, nonlinearity, dtype, isa):
+    T, B, I, H = sizes
+    case, new = rnn_case(*sizes, nonlinearity, dtype=dtype), Guarded(dtype)
+    expected = run_rnn(case, nonlinearity)
+    workspace = new(fastlstm.rnn_workspace(T, B, I, H, dtype))
+    y, h = new(T, B, H), new(B, H)
+    plain = rnn_forward(case, nonlinearity, out=(new(T, B, H), new(B, H)), workspace=workspace)
+    given = RNNTape(case["x"], new(T + 1, B, H))
+    y_out, h_out, tape = rnn_forward(case, nonlinearity, out=(y, h), tape=given, workspace=workspace)
+    assert y_out is y
+    assert h_out is h
+    assert_same({"y": plain[0], "h": plain[1]}, {"y": y, "h": h})
+
+    workspace[:] = np.nan
+    out = RNNGradients(new(T, B, I), new(H, I), new(H, H), new(H), new(B, H))
+    found = rnn_backward(case, tape, nonlinearity, out=out, workspace=workspace)
+    assert all(a is b for a, b in zip(found, out, strict=True))
+    assert_same({"y": y, "h": h} | rnn_arrays(out), expected)
+    new.check()
+
+
+@both_cells
+@pytest.mark.parametrize("num_threads", [1, 2, 3])
+@pytest.mark.parametrize("sizes", [(7, 50, 33, 65), (3, 2, 151, 150), (4, 1, 201, 200)], ids=str)
+def test_threads_write_within_given_arrays(sizes, num_threads, cell, isa):
+    T, B, I, H = sizes
+    case, new = make_case(cell, sizes), Guarded(np.float32)
+    if cell == "lstm":
+        workspace = new(fastlstm.lstm_workspace(*sizes))
+        tape = LSTMTape(case["x"], new(T, B, 4 * H), new(T + 1, B, H), new(T + 1, B, H))
+        gradients = LSTMGradients(
+            new(T, B, I), new(4 * H, I), new(4 * H, H), new(4 * H), new(3, H), (new(B, H), new(B, H))
+        )
+        out = (new(T, B, H), (new(B, H), new(B, H)))
+    else:
+        workspace = new(fastlstm.rnn_workspace(*sizes))
+        tape = RNNTape(case["x"], new(T + 1, B, H))
+        gradients = RNNGradients(new(T, B, I), new(H, I), new(H, H), new(H), new(B, H))
+        out = (new(T, B, H), new(B, H))
+    options = {"workspace": workspace, "num_threads": num_threads}
+    found, _ = forward(cell, case, out=out, tape=tape, **options)
+    workspace[:] = np.nan
+    found |= backward(cell, case, tape, out=gradients, **options)
+    expected, fresh = forward(cell, case, tape=True, num_threads=num_threads)
+    assert_same(found, expected | backward(cell, case, fresh, num_threads=num_threads))
+    new.check()
+
+
+@both_cells
+def test_a_larger_workspace_is_as_good(cell):
+    case = make_case(cell, (5, 3, 7, 9))
+    results, tape = forward(cell, case, tape=True, workspace=np.full(100_000, np.nan, np.float32))
+    found = results | backward(cell, case, tape, workspace=np.full(100_000, np.nan, np.float32))
+    assert_same(found, run(cell, case))
+
+
+@both_cells
+@both_dtypes
+@all_sizes
+def test_accumulate_adds(sizes, cell, dtype):
+    case = make_case(cell, sizes, dtype)
+    _, tape = forward(cell, case, tape=True)
+    expected = backward(cell, case, tape)
+    rng = np.random.default_rng(0)
+    parameters = [name for name in expected if name in ("dW", "dR", "db", "dp")]
+    for random in (False, True):
+        base = {name: np.zeros_like(array) for name, array in expected.items()}
+        if random:
+            base = {name: rng.standard_normal(array.shape).astype(dtype) for name, array in expected.items()}
+        before = copies(base)
+        if cell == "lstm":
+            *given, dh0, dc0 = base.values()
+            out = LSTMGradients(*given, (dh0, dc0))
+        else:
+            out = RNNGradients(*base.values())
+        found = backward(cell, case, tape, out=out, accumulate=True)
+        total = {name: before[name] + array if name in parameters else array for name, array in expected.items()}
+        if random:  # sums over all rows, rounded in another order
+            assert_close(found, total, 16 * np.finfo(dtype).eps)
+        else:
+            assert_same(found, total)
+        assert_same({n: a for n, a in found.items() if n not in parameters},
+                    {n: a for n, a in expected.items() if n not in parameters})  # fmt: skip
+
+
+@pytest.mark.parametrize("layer", [LSTM(5, 7, seed=0), RNN(5, 7, seed=0)], ids=repr)
+def test_layer_accumulates_into_its_gradients(layer):
+    x, dy = np.ones((4, 3, 5), np.float32), np.ones((4, 3, 7), np.float32)
+    tape = layer.forward(x)[2]
+    expected = layer.backward(tape, dy)
+    out = layer.backward(tape, dy)
+    flat = out.flat
+    flat[:] = np.nan
+    once = layer.backward(tape, dy, out=out)
+    assert once.flat is flat
+    assert_same({"flat": flat}, {"flat": expected.flat})
+    twice = layer.backward(tape, dy, out=once, accumulate=True)
+    assert twice.flat is flat
+    assert_close({"flat": flat}, {"flat": 2 * expected.flat}, 16 * np.finfo(np.float32).eps)
+    assert_same({"x": twice.x}, {"x": expected.x})
+    for name, part in twice.params.items():
+        assert np.shares_memory(part, flat)
+        assert part.shape == layer.params[name].shape
+
+
+# ---- overlaps ----
+
+T, B, H = 4, 3, 6
+
+
+def lstm_call(**given):
+    """An LSTM call of I = H, so that any two arrays may be one; `given` are names of `case`, or outputs."""
+    case = lstm_case(T, B, H, H, dtype=np.float32)
+    arrays = {"y": (T, B, H), "h": (B, H), "c": (B, H), "gates": (T, B, 4 * H), "tape c": (T + 1, B, H)}
+    arrays |= {"tape y": (T + 1, B, H), "workspace": (fastlstm.lstm_workspace(T, B, H, H),)}
+    return case, {name: np.zeros(shape, np.float32) for name, shape in arrays.items()}
+
+
+LSTM_OVERLAPS = [
+    ("y", lambda case, out: case["x"]),
+    ("h", lambda case, out: case["h0"]),
+    ("h", lambda case, out: case["c0"]),
+    ("c", lambda case, out: case["c0"]),
+    ("c", lambda case, out: out["h"]),
+    ("h", lambda case, out: out["y"][-1]),
+    ("h", lambda case, out: out["y"].reshape(-1)[5 : 5 + B * H].reshape(B, H)),
+    ("h", lambda case, out: case["W"].reshape(-1)[: B * H].reshape(B, H)),
+    ("c", lambda case, out: case["R"].reshape(-1)[: B * H].reshape(B, H)),
+    ("h", lambda case, out: case["b"][: B * H].reshape(B, H)),
+    ("h", lambda case, out: case["p"]),
+    ("y", lambda case, out: out["tape y"][1:]),
+    ("tape y", lambda case, out: out["tape c"]),
+    ("tape c", lambda case, out: out["gates"].reshape(-1)[: (T + 1) * B * H].reshape(T + 1, B, H)),
+    ("y", lambda case, out: out["workspace"][: T * B * H].reshape(T, B, H)),
+    ("c", lambda case, out: out["workspace"][-B * H :].reshape(B, H)),
+]
+
+
+@pytest.mark.parametrize(("name", "other"), LSTM_OVERLAPS)
+def test_lstm_forward_refuses_overlaps(name, other):
+    case, out = lstm_call()
+    out[name] = other(case, out)
+    tape = LSTMTape(case["x"], out["gates"], out["tape c"], out["tape y"])
+    before = copies(case)
+    with pytest.raises(ValueError, match="must not overlap"):
+        lstm_forward(case, out=(out["y"], (out["h"], out["c"])), tape=tape, workspace=out["workspace"])
+    assert_same(case, before)
+
+
+@pytest.mark.parametrize("name", LSTM_ARGUMENTS)
+def test_workspace_may_not_be_an_input(name):
+    space = np.zeros(100_000, np.float32)
+    case = lstm_case(T, B, H, H, dtype=np.float32)
+    case[name] = space[: case[name].size].reshape(case[name].shape)
+    with pytest.raises(ValueError, match=r"^workspace must not overlap"):
+        lstm_forward(case, workspace=space)
+
+
+@pytest.mark.parametrize("name", ["x", "W", "R", "p", "dy", "dh", "dc", "gates", "c", "y"])
+def test_lstm_backward_refuses_overlaps(name):
+    case = lstm_case(T, B, H, H, dtype=np.float32)
+    tape = lstm_forward(case, tape=True)[2]
+    inputs = case | tape._asdict()
+    part = inputs[name].reshape(-1)[-B * H :].reshape(B, H)
+    out = LSTMGradients(*(np.zeros_like(case[key]) for key in ("x", "W", "R", "b", "p")), (np.zeros_like(part), part))
+    before = copies(inputs)
+    with pytest.raises(ValueError, match=r"^out c0 must not overlap"):
+        lstm_backward(case, tape, out=out)
+    with pytest.raises(ValueError, match="must not overlap"):
+        lstm_backward(case, tape, out=out._replace(state=(part, np.zeros_like(part))))
+    with pytest.raises(ValueError, match=r"^out c0 must not overlap out h0"):
+        lstm_backward(case, tape, out=out._replace(state=(out.state[0], out.state[0])))
+    assert_same(inputs, before)
+
+
+def test_rnn_refuses_overlaps():
+    case = rnn_case(T, B, H, H, "tanh", dtype=np.float32)
+    y, h = np.zeros((T, B, H), np.float32), np.zeros((B, H), np.float32)
+    for out in ((case["x"], h), (y, y[0]), (y, case["h0"]), (y, case["W"][:B]), (y, case["R"][:B])):
+        with pytest.raises(ValueError, match="must not overlap"):
+            rnn_forward(case, "tanh", out=out)
+    tape = rnn_forward(case, "tanh", tape=True)[2]
+    with pytest.raises(ValueError, match="must not overlap"):
+        rnn_forward(case, "tanh", out=(tape.h[1:], h), tape=tape)
+    gradients = RNNGradients(*(np.zeros_like(case[name]) for name in ("x", "W", "R", "b", "h0")))
+    inputs = (case["dh"], case["dy"][0], tape.h[0], tape.x[1])
+    for given in [gradients._replace(state=array) for array in inputs] + [
+        gradients._replace(W=case["W"]),
+        gradients._replace(W=case["R"]),
+        gradients._replace(x=case["dy"]),
+        gradients._replace(R=gradients.W),
+    ]:
+        with pytest.raises(ValueError, match="must not overlap"):
+            rnn_backward(case, tape, "tanh", out=given)
+
+
+def test_layer_refuses_its_own_parameters_as_gradients():
+    for layer in (LSTM(5, 7, seed=0), RNN(5, 7, seed=0)):
+        tape = layer.forward(np.ones((4, 3, 5), np.float32))[2]
+        out = layer.backward(tape, None)
+        out.flat = layer.flat
+        before = layer.flat.copy()
+        with pytest.raises(ValueError, match="must not overlap"):
+            layer.backward(tape, np.ones((4, 3, 7), np.float32), out=out)
+        assert np.array_equal(layer.flat, before)
