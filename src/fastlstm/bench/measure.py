@@ -21,6 +21,8 @@ TOLERANCE = 1e-4
 LONG_CALL = 0.02
 IDLE_SHARE = 0.3
 LONGEST_WAIT = 0.25
+# Seconds after which the kernel has surely counted the time of threads that run on other processors: two ticks at 100 Hz.
+CLOCK_TICKS = 0.02
 
 
 class DisagreementError(Exception):
@@ -53,10 +55,10 @@ def _settle() -> None:
     Thread pools (OpenMP, OpenBLAS, ONNX Runtime, ours) spin for up to a tenth of a second after their work is done: the
     next contestant must not share the processors with them.
     """
-    pause, deadline = 0.001, time.perf_counter() + LONGEST_WAIT
+    deadline = time.perf_counter() + LONGEST_WAIT
     while time.perf_counter() < deadline:
         start, busy = time.perf_counter(), time.process_time()
-        time.sleep(pause)
+        time.sleep(CLOCK_TICKS)
         if time.process_time() - busy < IDLE_SHARE * (time.perf_counter() - start):
             return
 
