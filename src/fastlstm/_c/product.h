@@ -19,7 +19,11 @@
 #define TILE_ROWS 3 /* 3 x 4 accumulators of 16 registers */
 #endif
  
-#define PREFETCH 8192 /* bytes ahead: weights beyond the L2 cache come in time, which the hardware's prefetch misses */
+/* Weights beyond the second-level cache must be asked for in time, which the hardware's own prefetch does not do. A tile
+ * that is alone asks for those that it needs itself, this many bytes ahead. Where more tiles read a panel after one
+ * another, each asks for a share of the panel's next block meanwhile, so that no tile waits for all of it. */
+#define PREFETCH 8192
+#define PANEL_BLOCK (128 << 10) /* bytes; two of them fit in a second-level cache */
 
 typedef real accumulators[ROW_BLOCK][COLUMNS * VL];
 
@@ -29,9 +33,10 @@ typedef struct {
     fl_size row_step, k_step, K;
 } factor;
 
-/* acc = [f1 f2] panel, sizes known at compile time; with few accumulators, several sets hide the latency of the FMA. */
-FL_INLINE void tile(const int rows, const int columns, accumulators acc, fl_size row, const factor *f1, const factor *f2,
-                    const real *panel) {
+/* acc = [f1 f2] panel, or acc += where `add`, sizes known at compile time; with few accumulators, several sets hide the
+ * latency of the FMA. `next` is the tile's share of the next block, NULL if it is alone. */
+FL_INLINE void tile(const int rows, const int columns, const int alone, accumulators acc, fl_size row, const factor *f1,
+                    const factor *f2, const real *panel, int add, const char *next) {
     enum { MAX_SETS = 4 };
     const int sets = rows * columns >= 8 ? 1 : rows * columns >= 4 ? 2 : MAX_SETS;
     vec sum[MAX_SETS][TILE_ROWS][COLUMNS];
@@ -53,9 +58,13 @@ FL_INLINE void tile(const int rows, const int columns, accumulators acc, fl_size
                 vec w[COLUMNS];
                 FL_UNROLL
                 for (int v = 0; v < columns; v++) w[v] = v_load(panel + (s * columns + v) * VL);
-                FL_UNROLL
-                for (int v = 0; v < columns; v += FL_CACHE_LINE / FL_BYTES)
-                    v_prefetch((const char *)(panel + (s * columns + v) * VL) + PREFETCH);
+                if (alone) {
+                    FL_UNROLL
+                    for (int v = 0; v < columns; v += FL_CACHE_LINE / FL_BYTES)
+                        v_prefetch((const char *)(panel + (s * columns + v) * VL) + PREFETCH);
+                } else {
+                    v_prefetch_far(next + s * FL_BYTES);
+                }
                 FL_UNROLL
                 for (int m = 0; m < rows; m++) {
                     vec x = v_set1(a[m * row_step + s * k_step]);
@@ -65,6 +74,7 @@ FL_INLINE void tile(const int rows, const int columns, accumulators acc, fl_size
             }
             a += sets * k_step;
             panel += sets * columns * VL;
+            if (!alone) next += sets * FL_BYTES;
         }
         if (sets > 1) {
             FL_NO_UNROLL
@@ -88,15 +98,20 @@ FL_INLINE void tile(const int rows, const int columns, accumulators acc, fl_size
             vec total = sum[0][m][v];
             FL_UNROLL
             for (int s = 1; s < sets; s++) total = v_add(total, sum[s][m][v]);
+            if (add) total = v_add(total, v_load(&acc[row + m][v * VL]));
             v_store(&acc[row + m][v * VL], total);
         }
 }
 
-typedef void (*tile_function)(accumulators acc, fl_size row, const factor *f1, const factor *f2, const real *panel);
+typedef void (*tile_function)(accumulators acc, fl_size row, const factor *f1, const factor *f2, const real *panel, int add,
+                              const char *next);
 #define TILE(rows, columns)                                                                                            \
     static void tile_##rows##x##columns(accumulators acc, fl_size row, const factor *f1, const factor *f2,             \
-                                        const real *panel) {                                                           \
-        tile(rows, columns, acc, row, f1, f2, panel);                                                                  \
+                                        const real *panel, int add, const char *next) {                                \
+        if (next)                                                                                                      \
+            tile(rows, columns, 0, acc, row, f1, f2, panel, add, next);                                                \
+        else                                                                                                           \
+            tile(rows, columns, 1, acc, row, f1, f2, panel, add, NULL);                                                \
     }
 #define TILES(rows) TILE(rows, 1) TILE(rows, 2) TILE(rows, 3) TILE(rows, 4)
 #define TILE_NAMES(rows) {tile_##rows##x1, tile_##rows##x2, tile_##rows##x3, tile_##rows##x4}
@@ -113,16 +128,36 @@ static const tile_function tiles[TILE_ROWS][COLUMNS] = {TILE_NAMES(1), TILE_NAME
 static const tile_function tiles[TILE_ROWS][COLUMNS] = {TILE_NAMES(1), TILE_NAMES(2), TILE_NAMES(3)};
 #endif
 
-/* acc = [f1 f2] panel for up to ROW_BLOCK rows, in tiles of nearly equal height. f2 may be NULL. */
+/* acc = [f1 f2] panel, or acc +=, in tiles of nearly equal height. K is that of both factors together. */
+FL_INLINE void product_block(accumulators acc, int columns, fl_size rows, const factor *f1, const factor *f2, fl_size K,
+                             const real *panel, int add) {
+    const fl_size count = (rows + TILE_ROWS - 1) / TILE_ROWS;
+    const char *next = (const char *)(panel + K * columns * VL);
+    for (fl_size n = 0, row = 0; n < count; n++) {
+        const fl_size height = (rows - row) / (count - n);
+        /* The first tiles share the next block; the others ask for what is there already. */
+        const char *own = count == 1 ? NULL : n < columns ? next + n * K * FL_BYTES : (const char *)panel;
+        tiles[height - 1][columns - 1](acc, row, f1, f2, panel, add, own);
+        row += height;
+    }
+}
+
+/* acc = [f1 f2] panel for up to ROW_BLOCK rows. f2 may be NULL. */
 static void product(accumulators acc, int columns, fl_size rows, const factor *f1, const factor *f2,
                     const real *panel) {
     assert(0 < rows && rows <= ROW_BLOCK && 0 < columns && columns <= COLUMNS);
-    const fl_size count = (rows + TILE_ROWS - 1) / TILE_ROWS;
-    for (fl_size n = 0, row = 0; n < count; n++) {
-        const fl_size height = (rows - row) / (count - n);
-        tiles[height - 1][columns - 1](acc, row, f1, f2, panel);
-        row += height;
+    const fl_size block = PANEL_BLOCK / (columns * FL_BYTES), whole = f1->K + (f2 ? f2->K : 0);
+    if (rows <= TILE_ROWS || whole <= block) {
+        product_block(acc, columns, rows, f1, f2, whole, panel, 0);
+        return;
     }
+    for (const factor *f = f1; f; f = f == f1 ? f2 : NULL)
+        for (fl_size k = 0, K; k < f->K; k += K) {
+            K = at_most(f->K - k, block);
+            const factor part = {f->a + k * f->k_step, f->row_step, f->k_step, K};
+            product_block(acc, columns, rows, &part, NULL, K, panel, f != f1 || k > 0);
+            panel += K * columns * VL;
+        }
 }
 
 /* Rows of the next accumulator block, of those from row to end: blocks of nearly equal height. */

@@ -37,12 +37,16 @@
 #endif
 
 #define FL_CACHE_LINE 64
+/* To the first-level cache; to the second level. */
 #if defined(__GNUC__)
 #define v_prefetch(address) __builtin_prefetch(address)
+#define v_prefetch_far(address) __builtin_prefetch(address, 0, 2)
 #elif defined(_M_X64)
 #define v_prefetch(address) _mm_prefetch((const char *)(address), _MM_HINT_T0)
+#define v_prefetch_far(address) _mm_prefetch((const char *)(address), _MM_HINT_T1)
 #else
 #define v_prefetch(address) ((void)(address))
+#define v_prefetch_far(address) ((void)(address))
 #endif
 
 #if FL_BITS == 32
