@@ -15,6 +15,7 @@ from fastlstm._checks import Array
 
 ALIGNMENT = 64
 WORTH_ALIGNING = 1 << 14
+WORTH_KEEPING = 1 << 18
 
 
 def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
@@ -42,20 +43,13 @@ class Gradients:
         dJ/d(initial state), shaped as the state.
     """
 
-    __slots__ = ("_workspace", "flat", "params", "state", "x")
+    __slots__ = ("flat", "params", "state", "x")
 
     def __init__(self, flat: Array, params: Mapping[str, Array]) -> None:
         self.flat = flat
         self.params = params
         self.x: Array
         self.state: Any
-        self._workspace: Array | None = None
-
-    def _keep_workspace(self, size: int) -> Array:
-        """At least `size` values to compute in, kept for the next pass that writes to these gradients."""
-        if self._workspace is None or self._workspace.size < size:
-            self._workspace = np.empty(size, self.flat.dtype)
-        return self._workspace
 
 
 class Layer:
@@ -90,6 +84,7 @@ class Layer:
     def _allocate(self) -> None:
         self.flat = empty((sum(math.prod(shape) for shape in self._shapes().values()),), self.dtype)
         self.params = self._views(self.flat)
+        self._spaces: list[Array] = []
         self._bind()
 
     def _views(self, flat: Array) -> Mapping[str, Array]:
@@ -117,6 +112,33 @@ class Layer:
         check.output("out.flat", out.flat, self.flat.shape, self.dtype, "the layer's flat")
         out.params = self._views(out.flat)
         return out
+
+    # ---- memory ----
+
+    def _borrow(self, size: int) -> Array | None:
+        """Memory of `size` values to compute in, kept between calls, since new memory costs the system a clearing.
+
+        None where so little is needed that it costs nothing. Give it back with `_return`; calls at the same time get
+        memory of their own.
+        """
+        if size * self.dtype.itemsize < WORTH_KEEPING:
+            return None
+        try:
+            space = self._spaces.pop()
+        except IndexError:
+            return np.empty(size, self.dtype)
+        return space if space.size >= size else np.empty(size, self.dtype)
+
+    def _return(self, space: Array | None) -> None:
+        if space is not None and not self._spaces:
+            self._spaces.append(space)
+
+    def _like_x(self, out: Gradients | None, shape: tuple[int, ...]) -> Array:
+        """Where to write dJ/dx, (T, B, I): that of `out` where it has this layout."""
+        before = getattr(out, "x", None)
+        if isinstance(before, np.ndarray) and before.shape == shape and before.flags.c_contiguous:
+            return before
+        return empty(shape, self.dtype)
 
     # ---- sequences and states ----
 

@@ -444,7 +444,10 @@ class LSTM(Layer):
         h0, c0 = (None, None) if state is None else check.pair("state", state, "(h, c)")
         first = (self._state_in("state h", h0, x.shape[1]), self._state_in("state c", c0, x.shape[1]))
         W, R, b, p = self._weights
-        y, (h, c), kept = lstm_forward(x, W, R, b, p, first, tape=tape, num_threads=num_threads)
+        T, B, I = x.shape
+        space = self._borrow(_lstm.forward_workspace(T, B, I, self.hidden_size, self.dtype.itemsize, bool(tape)))
+        y, (h, c), kept = lstm_forward(x, W, R, b, p, first, tape=tape, workspace=space, num_threads=num_threads)
+        self._return(space)
         return self._as_given(y), (h[np.newaxis], c[np.newaxis]), kept
 
     def backward(
@@ -468,7 +471,7 @@ class LSTM(Layer):
         dstate : (dh, dc), optional
             Gradients arriving at the final state, each (1, B, H) or None.
         out : Gradients, optional
-            An earlier result to write to again. It keeps the memory that the pass computes in, for the next time.
+            An earlier result to write to again.
         accumulate : bool
             Add the parameters' gradients to those in `out`, instead of overwriting them.
         num_threads : int, optional
@@ -488,16 +491,16 @@ class LSTM(Layer):
         W, R, _, p = self._weights
         parts = grads.params
         target = LSTMGradients(
-            empty((T, B, I), self.dtype), parts["W_l0"], parts["R_l0"], parts["b_l0"], parts.get("p_l0"),
+            self._like_x(out, (T, B, I)), parts["W_l0"], parts["R_l0"], parts["b_l0"], parts.get("p_l0"),
             (np.empty((B, H), self.dtype), np.empty((B, H), self.dtype)),
         )  # fmt: skip
-        size = _lstm.backward_workspace(T, B, I, H, self.dtype.itemsize)
+        space = self._borrow(_lstm.backward_workspace(T, B, I, H, self.dtype.itemsize))
         found = lstm_backward(
             tape, W, R, p, None if dy is None else self._time_major("dy", dy, H),
             (self._state_in("dstate h", dh, B), self._state_in("dstate c", dc, B)),
-            out=target, accumulate=accumulate, num_threads=num_threads,
-            workspace=None if out is None else grads._keep_workspace(size),
+            out=target, accumulate=accumulate, workspace=space, num_threads=num_threads,
         )  # fmt: skip
+        self._return(space)
         dh0, dc0 = found.state
         grads.x, grads.state = self._as_given(found.x), (dh0[np.newaxis], dc0[np.newaxis])
         return grads

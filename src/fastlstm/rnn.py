@@ -367,9 +367,12 @@ class RNN(Layer):
     ) -> tuple[Array, Array, RNNTape | None]:
         x = self._time_major("x", x)
         h0 = self._state_in("state", state, x.shape[1])
+        T, B, I = x.shape
+        space = self._borrow(_rnn.forward_workspace(T, B, I, self.hidden_size, self.dtype.itemsize))
         y, h, kept = rnn_forward(
-            x, *self._weights, h0, nonlinearity=self.nonlinearity, tape=tape, num_threads=num_threads
+            x, *self._weights, h0, nonlinearity=self.nonlinearity, tape=tape, workspace=space, num_threads=num_threads
         )
+        self._return(space)
         return self._as_given(y), h[np.newaxis], kept
 
     def backward(
@@ -393,7 +396,7 @@ class RNN(Layer):
         dstate : (1, B, H) array, optional
             The gradient arriving at the final state.
         out : Gradients, optional
-            An earlier result to write to again. It keeps the memory that the pass computes in, for the next time.
+            An earlier result to write to again.
         accumulate : bool
             Add the parameters' gradients to those in `out`, instead of overwriting them.
         num_threads : int, optional
@@ -410,15 +413,15 @@ class RNN(Layer):
         T, B, _ = check.sized("tape.x", tape.x, 3, "(T, B, I)").shape
         I, H = self.input_size, self.hidden_size
         W, R, _ = self._weights
-        dx, dh0 = empty((T, B, I), self.dtype), np.empty((B, H), self.dtype)
+        dx, dh0 = self._like_x(out, (T, B, I)), np.empty((B, H), self.dtype)
         parts = grads.params
-        size = _rnn.backward_workspace(T, B, I, H, self.dtype.itemsize)
+        space = self._borrow(_rnn.backward_workspace(T, B, I, H, self.dtype.itemsize))
         rnn_backward(
             tape, W, R, None if dy is None else self._time_major("dy", dy, H), self._state_in("dstate", dstate, B),
             nonlinearity=self.nonlinearity, out=RNNGradients(dx, parts["W_l0"], parts["R_l0"], parts["b_l0"], dh0),
-            accumulate=accumulate, num_threads=num_threads,
-            workspace=None if out is None else grads._keep_workspace(size),
+            accumulate=accumulate, workspace=space, num_threads=num_threads,
         )  # fmt: skip
+        self._return(space)
         grads.x, grads.state = self._as_given(dx), dh0[np.newaxis]
         return grads
 

@@ -21,7 +21,7 @@ TOLERANCE = 1e-4
 LONG_CALL = 0.02
 IDLE_SHARE = 0.3
 LONGEST_WAIT = 0.25
-# Seconds after which the kernel has surely counted the time of threads that run on other processors: two ticks at 100 Hz.
+# Seconds after which the system has counted the time of threads on other processors too: two ticks at 100 Hz.
 CLOCK_TICKS = 0.02
 
 
