@@ -210,10 +210,14 @@ FL_INLINE void dots(const int rows, accumulators acc, fl_size row, fl_size colum
         }
     }
     FL_UNROLL
-    for (int m = 0; m < rows; m++)
-        FL_UNROLL
-        for (int u = 0; u < DOTS; u++)
-            if (u < count) acc[row + m][column + u] = v_sum(sum[m][u]);
+    for (int m = 0; m < rows; m++) {
+        real sums[DOTS];
+        v_sum4(sums, sum[m]);
+        if (count == DOTS)
+            memcpy(&acc[row + m][column], sums, sizeof(sums));
+        else
+            for (fl_size u = 0; u < count; u++) acc[row + m][column + u] = sums[u];
+    }
 }
 
 /* The same product from weights that are not packed, for so few rows that packing would not pay. */

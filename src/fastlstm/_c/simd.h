@@ -3,6 +3,8 @@
  * The including file defines FL_BITS (32 or 64) and one of FL_TARGET_AVX512, FL_TARGET_AVX2, FL_TARGET_BASE (SSE2),
  * FL_TARGET_NEON, FL_TARGET_PORTABLE. Everything else in the kernels is written with the few operations below.
  *
+ * v_sum4 gives the sums of four vectors' lanes.
+ *
  * NaN: v_max(bound, x) and v_min(bound, x) give x when x is NaN; the order of the operands matters on x86.
  */
 #ifndef FL_SIMD_H
@@ -158,7 +160,6 @@ FL_INLINE vec v_with_sign(vec a, vec b) { return MM(or)(a, MM(and)(v_set1((real)
 FL_INLINE vmask v_first(ptrdiff_t n) { return (vmask)((1u << n) - 1); }
 FL_INLINE vec v_load_n(const real *p, ptrdiff_t n) { return MM(maskz_loadu)(v_first(n), p); }
 FL_INLINE void v_store_n(real *p, vec x, ptrdiff_t n) { MM(mask_storeu)(p, v_first(n), x); }
-FL_INLINE real v_sum(vec x) { return MM(reduce_add)(x); }
 /* a > b ? x : y; a NaN in a or b gives y */
 #if FL_BITS == 32
 FL_INLINE vec v_if_greater(vec a, vec b, vec x, vec y) { return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), y, x); }
@@ -173,31 +174,45 @@ FL_INLINE __m256i v_first(ptrdiff_t n) {
 FL_INLINE vec v_load_n(const real *p, ptrdiff_t n) { return MM(maskload)(p, v_first(n)); }
 FL_INLINE void v_store_n(real *p, vec x, ptrdiff_t n) { MM(maskstore)(p, v_first(n), x); }
 FL_INLINE vec v_if_greater(vec a, vec b, vec x, vec y) { return MM(blendv)(y, x, MM(cmp)(a, b, _CMP_GT_OQ)); }
-#if FL_BITS == 32
-FL_INLINE real v_sum(vec x) {
-    __m128 s = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
-    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
-    return _mm_cvtss_f32(_mm_add_ss(s, _mm_shuffle_ps(s, s, 1)));
-}
-#else
-FL_INLINE real v_sum(vec x) {
-    __m128d s = _mm_add_pd(_mm256_castpd256_pd128(x), _mm256_extractf128_pd(x, 1));
-    return _mm_cvtsd_f64(_mm_add_sd(s, _mm_unpackhi_pd(s, s)));
-}
-#endif
 #else
 FL_INLINE vec v_if_greater(vec a, vec b, vec x, vec y) {
     vec greater = MM(cmpgt)(a, b);
     return MM(or)(MM(and)(greater, x), MM(andnot)(greater, y));
 }
+#endif
+
+/* The register's 128-bit parts, added up. */
 #if FL_BITS == 32
-FL_INLINE real v_sum(vec x) {
-    __m128 s = _mm_add_ps(x, _mm_movehl_ps(x, x));
-    return _mm_cvtss_f32(_mm_add_ss(s, _mm_shuffle_ps(s, s, 1)));
+FL_INLINE __m128 fold(vec x) {
+#if FL_BYTES == 64
+    const __m256 y = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
+    return _mm_add_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1));
+#elif FL_BYTES == 32
+    return _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+#else
+    return x;
+#endif
+}
+FL_INLINE void v_sum4(real *sums, const vec *x) {
+    const vec ab = v_add(MM(unpacklo)(x[0], x[1]), MM(unpackhi)(x[0], x[1]));
+    const vec cd = v_add(MM(unpacklo)(x[2], x[3]), MM(unpackhi)(x[2], x[3]));
+    _mm_storeu_ps(sums, fold(v_add(MM(shuffle)(ab, cd, 0x44), MM(shuffle)(ab, cd, 0xEE))));
 }
 #else
-FL_INLINE real v_sum(vec x) { return _mm_cvtsd_f64(_mm_add_sd(x, _mm_unpackhi_pd(x, x))); }
+FL_INLINE __m128d fold(vec x) {
+#if FL_BYTES == 64
+    const __m256d y = _mm256_add_pd(_mm512_castpd512_pd256(x), _mm512_extractf64x4_pd(x, 1));
+    return _mm_add_pd(_mm256_castpd256_pd128(y), _mm256_extractf128_pd(y, 1));
+#elif FL_BYTES == 32
+    return _mm_add_pd(_mm256_castpd256_pd128(x), _mm256_extractf128_pd(x, 1));
+#else
+    return x;
 #endif
+}
+FL_INLINE void v_sum4(real *sums, const vec *x) {
+    _mm_storeu_pd(sums, fold(v_add(MM(unpacklo)(x[0], x[1]), MM(unpackhi)(x[0], x[1]))));
+    _mm_storeu_pd(sums + 2, fold(v_add(MM(unpacklo)(x[2], x[3]), MM(unpackhi)(x[2], x[3]))));
+}
 #endif
 
 /* ---- aarch64: NEON ---------------------------------------------------------------------------------------------- */
@@ -243,7 +258,16 @@ FL_INLINE vec v_with_sign(vec a, vec b) {
     return NEON_AS_REAL(NEON_INT(orr)(NEON_AS_INT(a), NEON_INT(and)(NEON_AS_INT(b), NEON_INT_N(dup)(NEON_SIGN))));
 }
 FL_INLINE vec v_if_greater(vec a, vec b, vec x, vec y) { return NEON(bsl)(NEON(cgt)(a, b), x, y); }
-FL_INLINE real v_sum(vec x) { return NEON(addv)(x); }
+#if FL_BITS == 32
+FL_INLINE void v_sum4(real *sums, const vec *x) {
+    vst1q_f32(sums, vpaddq_f32(vpaddq_f32(x[0], x[1]), vpaddq_f32(x[2], x[3])));
+}
+#else
+FL_INLINE void v_sum4(real *sums, const vec *x) {
+    vst1q_f64(sums, vpaddq_f64(x[0], x[1]));
+    vst1q_f64(sums + 2, vpaddq_f64(x[2], x[3]));
+}
+#endif
 
 /* ---- anything else: plain C11 loops that a compiler may vectorise ------------------------------------------------ */
 #elif defined(FL_TARGET_PORTABLE)
@@ -276,10 +300,11 @@ FL_INLINE vec v_exponent(vec x) { LANES(as_real(as_bits(x.lane[l]) << FL_MANTISS
 FL_INLINE vec v_abs(vec x) { LANES(as_real(as_bits(x.lane[l]) & ~FL_SIGN)); }
 FL_INLINE vec v_with_sign(vec a, vec b) { LANES(as_real(as_bits(a.lane[l]) | (as_bits(b.lane[l]) & FL_SIGN))); }
 FL_INLINE vec v_if_greater(vec a, vec b, vec x, vec y) { LANES(a.lane[l] > b.lane[l] ? x.lane[l] : y.lane[l]); }
-FL_INLINE real v_sum(vec x) {
-    real s = 0;
-    for (int l = 0; l < VL; l++) s += x.lane[l];
-    return s;
+FL_INLINE void v_sum4(real *sums, const vec *x) {
+    for (int v = 0; v < 4; v++) {
+        sums[v] = 0;
+        for (int l = 0; l < VL; l++) sums[v] += x[v].lane[l];
+    }
 }
 #else
 #error "no target is defined"
