@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -278,3 +279,16 @@ def test_signals_reach_the_program(environment):
     print(len(taken), all(taken))
     """
     assert_clean(run_script(code, environment), "20 True")
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="only Linux tells which processors a thread may use")
+def test_threads_that_slept_keep_their_processors():
+    """A woken worker leaves the caller's processor, but only for that moment."""
+    case = lstm_case(*SIZES[0], dtype=np.float32)
+    expected = run_lstm(case, 3)
+    for _ in range(5):
+        time.sleep(0.05)  # the workers sleep now
+        assert_same(run_lstm(case, 3), expected)
+    time.sleep(0.05)
+    allowed = os.sched_getaffinity(0)
+    assert all(os.sched_getaffinity(int(task)) == allowed for task in os.listdir("/proc/self/task"))

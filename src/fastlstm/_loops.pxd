@@ -13,7 +13,8 @@ cdef struct Share:
     fl_size unit0
     fl_size unit1
 
-cdef Division divide(fl_size T, fl_size B, fl_size H, fl_size block, fl_size weights, int num_threads) noexcept nogil
+cdef Division divide(fl_size T, fl_size B, fl_size H, fl_size block, fl_size weights, int size,
+                     int num_threads) noexcept nogil
 cdef Share share(Division division, int part, fl_size B, fl_size H, fl_size block) noexcept nogil
 cdef fl_size border(fl_size count, fl_size block, int part, int parts) noexcept nogil
 

@@ -15,6 +15,8 @@ cdef enum:
     ROWS_TO_FOLD = 8
     # Bytes of weights that stay in a core's second-level cache from step to step.
     CACHED = 4 << 20
+    # Bytes of weights that every core can have in its second-level cache, beside all else.
+    NEAR = 1 << 20
     # Batch rows times steps whose deltas are kept in the cache for the products that follow.
     ROWS_PER_BLOCK = 512
     ALIGNMENT = 64
@@ -47,11 +49,13 @@ cdef char *aligned(char *address) noexcept nogil:
 
 # ---- threads -----------------------------------------------------------------------------------------------------------
 
-cdef Division divide(fl_size T, fl_size B, fl_size H, fl_size block, fl_size weights, int num_threads) noexcept nogil:
+cdef Division divide(fl_size T, fl_size B, fl_size H, fl_size block, fl_size weights, int size,
+                     int num_threads) noexcept nogil:
     """`weights` is the number of weights that a step reads; `block` the fewest hidden units that make a part."""
     cdef Division d
     cdef fl_size most = max(min(<fl_size>num_threads, FL_MAX_THREADS), 1)
-    d.by_rows = B >= 2 * most
+    # By rows no thread waits for another, but each reads all weights: it needs rows enough, or weights in its cache.
+    d.by_rows = B >= most * (2 if weights * size <= NEAR else 16)
     if d.by_rows:
         d.parts = <int>min(most, max(1, T * B * weights // WORK_PER_CALL))
     else:

@@ -118,7 +118,7 @@ def forward(x, W, R, b, p, h0, c0, y, h, c, tape_gates, tape_c, tape_y, workspac
     cdef const char *x_first = f.x
     cdef char *wx
     cdef char *W_panels
-    f.division = divide(T, B, H, f.k.unit_block, 4 * H * (H + way.folded), num_threads)
+    f.division = divide(T, B, H, f.k.unit_block, 4 * H * (H + way.folded), f.size, num_threads)
 
     with nogil:
         f.c = <char *>c_last if all_c == NULL else all_c
@@ -186,7 +186,7 @@ cdef class Cell:
         f.x, f.wx, f.h0 = <const char *>get.views[0].buf, NULL, <const char *>get.views[1].buf
         f.y, f.c, f.gates, f.y_slots = <char *>get.views[3].buf, c_to, NULL, NULL
         f.k, f.size, f.B, f.step = kernels(self.size), self.size, B, self.prototype
-        f.division = divide(1, B, H, f.k.unit_block, 4 * H * (H + I), num_threads)
+        f.division = divide(1, B, H, f.k.unit_block, 4 * H * (H + I), f.size, num_threads)
         with nogil:
             if c_to != c_at:
                 memcpy(c_to, c_at, state)
@@ -315,7 +315,7 @@ def backward(x, W, R, p, gates, c, y_slots, dy, dh, dc, dx, dW, dR, db, dp, dh0,
     cdef void *dh_first = get.write(dh0)
     cdef fl_size state = B * H * f.size, block = block_steps(T, B), t0, t1
     cdef char *space
-    f.division = divide(T, B, H, f.k.column_block, 4 * H * H, num_threads)
+    f.division = divide(T, B, H, f.k.column_block, 4 * H * H, f.size, num_threads)
 
     with nogil:
         if peephole.dp != NULL and not accumulate:

@@ -109,7 +109,7 @@ def forward(str nonlinearity, x, W, R, b, h0, y, h, tape_h, workspace, int num_t
     cdef const char *x_first = f.x
     cdef char *wx
     cdef char *W_panels
-    f.division = divide(T, B, H, f.k.column_block, H * (H + way.folded), num_threads)
+    f.division = divide(T, B, H, f.k.column_block, H * (H + way.folded), f.size, num_threads)
 
     with nogil:
         if f.h_slots != NULL:
@@ -167,7 +167,7 @@ cdef class Cell:
         f.x, f.wx, f.h0 = <const char *>get.views[0].buf, NULL, <const char *>get.views[1].buf
         f.y, f.h_slots = <char *>get.views[2].buf, NULL
         f.k, f.size, f.B, f.step = kernels(self.size), self.size, B, self.prototype
-        f.division = divide(1, B, H, f.k.column_block, H * (H + I), num_threads)
+        f.division = divide(1, B, H, f.k.column_block, H * (H + I), f.size, num_threads)
         with nogil:
             run_forward(&f, 0, 1)
             memcpy(get.views[3].buf, f.y, B * H * self.size)
@@ -267,7 +267,7 @@ def backward(str nonlinearity, x, W, R, h_slots, dy, dh, dx, dW, dR, db, dh0, bi
     cdef void *dh_first = get.write(dh0)
     cdef fl_size state = B * H * f.size, block = block_steps(T, B), t0, t1
     cdef char *space
-    f.division = divide(T, B, H, f.k.column_block, H * H, num_threads)
+    f.division = divide(T, B, H, f.k.column_block, H * H, f.size, num_threads)
 
     with nogil:
         space = f.delta + (block + 1) * state

@@ -1,7 +1,11 @@
 /* One job at a time. A job has an epoch; part k may be taken while claims[k] == 2 epoch, by changing it to 2 epoch + 1.
  * Worker k tries part k only, so that a thread meets the same data again at the next time step. A worker that comes late
  * finds its part taken and goes back to waiting; it never touches the job. */
+#if defined(__linux__)
+#define _GNU_SOURCE /* sched_getcpu, sched_setaffinity */
+#else
 #define _POSIX_C_SOURCE 200809L
+#endif
 #include "pool.h"
 
 #include "float_mode.h"
@@ -62,6 +66,23 @@ static void wake_all(void) { pthread_cond_broadcast(&wake); }
 static void yield_processor(void) { sched_yield(); }
 #endif
 
+/* A virtual machine's idle processor may look busy to Linux, which then wakes a worker on the caller's own processor and
+ * leaves it there for milliseconds. A worker that finds itself there moves away. */
+#if defined(__linux__)
+static int this_processor(void) { return sched_getcpu(); }
+static void leave_processor(int processor) {
+    cpu_set_t allowed, others;
+    if (processor < 0 || processor != sched_getcpu() || sched_getaffinity(0, sizeof(allowed), &allowed)) return;
+    others = allowed;
+    CPU_CLR(processor, &others);
+    if (CPU_COUNT(&others) && !sched_setaffinity(0, sizeof(others), &others))
+        sched_setaffinity(0, sizeof(allowed), &allowed);
+}
+#else
+static int this_processor(void) { return -1; }
+static void leave_processor(int processor) { (void)processor; }
+#endif
+
 enum { SPINS_BEFORE_SLEEP = 5000, SPINS_BEFORE_YIELD = 1000 }; /* a pause takes 10 to 50 nanoseconds */
 
 static struct {
@@ -70,6 +91,7 @@ static struct {
     fl_task task;
     void *argument;
     int parts;
+    int caller;        /* the processor of the caller that woke the sleepers */
     char padding1[64];
     counter epoch;     /* of the latest job */
     counter sleepers;  /* workers that wait for `wake` */
@@ -95,7 +117,9 @@ static long long next_epoch(long long seen) {
     add(&pool.sleepers, 1);
     while (load(&pool.epoch) == seen) wait_for_wake();
     add(&pool.sleepers, -1);
+    const int caller = pool.caller;
     release();
+    leave_processor(caller);
     return load(&pool.epoch);
 }
 
@@ -163,8 +187,10 @@ void fl_parallel(fl_task task, void *argument, int parts) {
         store(&pool.epoch, epoch);
         if (load(&pool.sleepers)) {
             acquire();
+            pool.caller = this_processor();
             wake_all();
             release();
+            yield_processor(); /* to a worker that was woken here */
         }
 
         run(task, argument, 0, parts);
