@@ -5,7 +5,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -282,13 +281,16 @@ def test_signals_reach_the_program(environment):
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="only Linux tells which processors a thread may use")
-def test_threads_that_slept_keep_their_processors():
+def test_threads_that_slept_keep_their_processors(environment):
     """A woken worker leaves the caller's processor, but only for that moment."""
-    case = lstm_case(*SIZES[0], dtype=np.float32)
-    expected = run_lstm(case, 3)
+    code = """
+    expected, allowed = run(), os.sched_getaffinity(0)
     for _ in range(5):
-        time.sleep(0.05)  # the workers sleep now
-        assert_same(run_lstm(case, 3), expected)
+        time.sleep(0.05)  # the worker sleeps now
+        assert run() == expected
     time.sleep(0.05)
-    allowed = os.sched_getaffinity(0)
-    assert all(os.sched_getaffinity(int(task)) == allowed for task in os.listdir("/proc/self/task"))
+    tasks = os.listdir("/proc/self/task")
+    assert len(tasks) > 1
+    print(all(os.sched_getaffinity(int(task)) == allowed for task in tasks))
+    """
+    assert_clean(run_script(code, environment), "True")
