@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from fastlstm import _runtime
+
 Array = NDArray[Any]
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
@@ -72,13 +74,12 @@ def output(name: str, value: object, shape: tuple[int, ...], dtype: np.dtype[Any
 
 
 def disjoint(outputs: Mapping[str, Array], inputs: Mapping[str, Array | None]) -> None:
-    """Raise unless no output shares memory with an input or with another output."""
-    seen: dict[str, Array | None] = dict(inputs)
-    for name, array in outputs.items():
-        for other, memory in seen.items():
-            if memory is not None and np.may_share_memory(array, memory):
-                raise ValueError(f"{name} must not overlap {other}")
-        seen[name] = array
+    """Raise unless no output shares memory with an input or with another output; all are C-contiguous."""
+    arrays = [array for array in (*inputs.values(), *outputs.values()) if array is not None]
+    found = _runtime.find_overlap(arrays, len(outputs))
+    if found:
+        names = [name for name, array in (*inputs.items(), *outputs.items()) if array is not None]
+        raise ValueError(f"{names[found[0]]} must not overlap {names[found[1]]}")
 
 
 def workspace(value: Array | None, size: int, dtype: np.dtype[Any]) -> Array:

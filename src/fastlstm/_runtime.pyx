@@ -1,5 +1,7 @@
 """The instruction set in use, the pool of threads, and pointers into arrays."""
-from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport (PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release,
+                             PyObject_GetBuffer)
+from libc.stdlib cimport free, malloc
 
 from numpy import ndarray
 
@@ -63,6 +65,29 @@ cdef class Buffers:
     def __dealloc__(self):
         for k in range(self.count):
             PyBuffer_Release(&self.views[k])
+
+
+def find_overlap(list arrays, Py_ssize_t outputs):
+    """Indices (a, b), b < a, of two C-contiguous arrays that share memory, a among the last `outputs`; None without."""
+    cdef Py_ssize_t count = len(arrays), a, b
+    cdef Py_buffer view
+    cdef size_t *start = <size_t *>malloc((2 * count + 1) * sizeof(size_t))
+    cdef size_t *end = start + count
+    if start == NULL:
+        raise MemoryError
+    try:
+        for a in range(count):
+            PyObject_GetBuffer(arrays[a], &view, PyBUF_SIMPLE)
+            start[a] = <size_t>view.buf
+            end[a] = start[a] + view.len
+            PyBuffer_Release(&view)
+        for a in range(count - outputs, count):
+            for b in range(a):
+                if max(start[a], start[b]) < min(end[a], end[b]):
+                    return a, b
+        return None
+    finally:
+        free(start)
 
 
 def available_isas():

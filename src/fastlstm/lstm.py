@@ -21,6 +21,7 @@ __all__ = ["LSTM", "LSTMGradients", "LSTMTape", "lstm_backward", "lstm_forward",
 
 State = tuple[Array, Array]
 PartialState = tuple[Array | None, Array | None]
+Weights = tuple[Array, Array, Array, Array | None]
 
 
 class LSTMTape(NamedTuple):
@@ -168,6 +169,21 @@ def lstm_forward(
     R = check.matching("R", R, (4 * H, H), dtype, "(4H, H)")
     b = check.matching("b", b, (4 * H,), dtype, "(4H,)")
     p = check.optional("p", p, (3, H), dtype, "(3, H)")
+    return _forward(x, (W, R, b, p), state, tape, out, workspace, num_threads)
+
+
+def _forward(
+    x: Array,
+    weights: Weights,
+    state: PartialState | None,
+    tape: bool | LSTMTape,
+    out: tuple[Array, State] | None,
+    workspace: Array | None,
+    num_threads: int | None,
+) -> tuple[Array, State, LSTMTape | None]:
+    """`lstm_forward` once x and the weights are known to be right, as a layer's are."""
+    W, R, b, p = weights
+    (T, B, I), H, dtype = x.shape, R.shape[1], x.dtype
     h0, c0 = (None, None) if state is None else check.pair("state", state, "(h, c)")
     h0 = np.zeros((B, H), dtype) if h0 is None else check.matching("state h", h0, (B, H), dtype, "(B, H)")
     c0 = np.zeros((B, H), dtype) if c0 is None else check.matching("state c", c0, (B, H), dtype, "(B, H)")
@@ -441,12 +457,13 @@ class LSTM(Layer):
         self, x: Array, state: State | None, tape: bool | LSTMTape, num_threads: int | None
     ) -> tuple[Array, State, LSTMTape | None]:
         x = self._time_major("x", x)
-        h0, c0 = (None, None) if state is None else check.pair("state", state, "(h, c)")
-        first = (self._state_in("state h", h0, x.shape[1]), self._state_in("state c", c0, x.shape[1]))
-        W, R, b, p = self._weights
+        first = None
+        if state is not None:
+            h0, c0 = check.pair("state", state, "(h, c)")
+            first = self._state_in("state h", h0, x.shape[1]), self._state_in("state c", c0, x.shape[1])
         T, B, I = x.shape
         space = self._borrow(_lstm.forward_workspace(T, B, I, self.hidden_size, self.dtype.itemsize, bool(tape)))
-        y, (h, c), kept = lstm_forward(x, W, R, b, p, first, tape=tape, workspace=space, num_threads=num_threads)
+        y, (h, c), kept = _forward(x, self._weights, first, tape, None, space, num_threads)
         self._return(space)
         return self._as_given(y), (h[np.newaxis], c[np.newaxis]), kept
 
