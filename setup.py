@@ -46,7 +46,7 @@ else:
         "-ffp-contract=off",
         "-fvisibility=hidden",
         "-fPIC",
-        *(["-O0", "-g", "-UNDEBUG"] if DEBUG else ["-O3", "-DNDEBUG", "-g0"]),
+        *(["-O0", "-g", "-UNDEBUG"] if DEBUG else ["-O1" if SANITIZE else "-O3", "-DNDEBUG", "-g0"]),
     ]
     LINK_FLAGS = [] if sys.platform == "win32" else ["-pthread"]
     if SANITIZE:
