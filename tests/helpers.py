@@ -107,7 +107,7 @@ def reference_lstm(case: Arrays) -> Arrays:
     y, tape = reference.lstm_forward(*(full[name] for name in LSTM_ARGUMENTS))
     gradients = reference.lstm_backward(tape, full["W"], full["R"], full["p"], full["dy"], full["dh"], full["dc"])
     result = {"y": y, "h": tape.y[-1], "c": tape.c[-1]}
-    result |= {f"d{name}": gradient for name, gradient in gradients._asdict().items()}
+    result |= {f"d{name}": gradient for name, gradient in gradients._asdict().items() if gradient is not None}
     if case["p"] is None:
         del result["dp"]
     return result
@@ -160,3 +160,26 @@ def assert_same(found: Arrays, expected: Arrays) -> None:
         assert array.dtype == expected[name].dtype, name
         assert array.shape == expected[name].shape, name
         assert array.tobytes() == expected[name].tobytes(), name
+
+
+# ---- the variants, in the reference ----------------------------------------------------------------------------------
+
+
+def variant_case(variant, T, B, I, H, *, seed=0) -> Arrays:
+    """A case without the blocks that a variant lacks, and with G for FGR."""
+    case, blocks = lstm_case(T, B, I, H, seed=seed), reference.BLOCKS[variant]
+    for name in ("W", "R", "b"):
+        parts = dict(zip("ifzo", np.split(case[name], 4), strict=True))
+        case[name] = np.concatenate([parts[gate] for gate in blocks])
+    case["p"] = case["p"][["ifo".index(gate) for gate in blocks if gate != "z"]]
+    if variant == "FGR":
+        case["G"] = np.random.default_rng([seed, H]).standard_normal((3 * H, 3 * H)) * 0.4 / H**0.5
+    return case
+
+
+def reference_variant(case: Arrays, variant) -> Arrays:
+    G = case.get("G")
+    y, tape = reference.lstm_forward(*(case[name] for name in LSTM_ARGUMENTS), G, variant)
+    weights, above = ([case[name] for name in names] for names in (("W", "R", "p"), ("dy", "dh", "dc")))
+    gradients = reference.lstm_backward(tape, *weights, *above, G, variant)
+    return {"y": y, "h": tape.y[-1], "c": tape.c[-1]} | {f"d{k}": v for k, v in gradients._asdict().items()}

@@ -10,11 +10,15 @@ from helpers import (
     lstm_forward,
     reference_lstm,
     reference_rnn,
+    reference_variant,
     rnn_case,
     rnn_forward,
     run_lstm,
     run_rnn,
+    variant_case,
 )
+
+from fastlstm import reference
 
 # The stencil's error is about STEP^4 / 30 times a fifth derivative, 1e-12 or less, and rounding 1e-16 |J| / STEP.
 STEP = 1e-3
@@ -227,3 +231,33 @@ def test_a_wrong_gradient_is_noticed_along_directions(name):
     result[f"d{name}"] *= 1 + 1e-7
     with pytest.raises(AssertionError, match=f"d{name}"):
         check_directions(lstm_loss, case, result, LSTM_ARGUMENTS)
+
+
+@pytest.mark.parametrize("sizes", [(1, 2, 3, 4), (2, 1, 2, 3), (5, 2, 3, 4)], ids=str)
+@pytest.mark.parametrize("variant", reference.BLOCKS)
+def test_reference_variants(variant, sizes):
+    """The specification of all nine cells, whose kernels are not there yet."""
+    case = variant_case(variant, *sizes)
+    if variant == "NP":
+        case["p"][:] = 0
+
+    def J(changed):
+        return loss(changed, reference_variant(changed, variant))
+
+    with_G = variant == "FGR" and sizes[0] > 1  # before the first step all gates are 0
+    check_every_entry(J, case, reference_variant(case, variant), (*LSTM_ARGUMENTS, *(["G"] if with_G else [])))
+
+
+def test_reference_variants_with_one_gate_that_never_moves():
+    """A variant is the vanilla cell whose gate is held open, or, for the activations, one that is linear."""
+    case, held = variant_case("vanilla", 4, 2, 3, 5), {"NIG": "i", "NFG": "f", "NOG": "o"}
+    for variant, gate in held.items():
+        lacking, full = variant_case(variant, 4, 2, 3, 5), {name: array.copy() for name, array in case.items()}
+        at = "ifzo".index(gate)
+        for name in ("W", "R"):
+            np.split(full[name], 4)[at][:] = 0
+        np.split(full["b"], 4)[at][:] = 1000  # sigma is 1
+        full["p"]["ifo".index(gate)] = 0
+        found, expected = reference_variant(lacking, variant), reference_variant(full, "vanilla")
+        for name in ("y", "h", "c", "dx", "dh0", "dc0"):
+            np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=1e-12)

@@ -34,11 +34,36 @@ def sigma(a: Array) -> Array:
         return 1 / (1 + np.exp(-a))
 
 
+ACTIVATIONS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
+    "tanh": (np.tanh, lambda h: 1 - h**2),
+    "relu": (lambda a: np.maximum(a, 0), lambda h: (h > 0).astype(h.dtype)),
+    "logistic": (sigma, lambda h: h * (1 - h)),
+    "identity": (lambda a: a, np.ones_like),
+}
+"""Each g, and its derivative as a function of h = g(a)."""
+
+
 # ---- LSTM ----------------------------------------------------------------------------------------------------------
+
+BLOCKS = {
+    "vanilla": "ifzo",
+    "NIG": "fzo",  # no input gate: i = 1
+    "NFG": "izo",  # no forget gate: f = 1
+    "NOG": "ifz",  # no output gate: o = 1
+    "NIAF": "ifzo",  # no input activation function: g(a) = a
+    "NOAF": "ifzo",  # no output activation function: h(c) = c
+    "NP": "ifzo",  # no peepholes: p = 0
+    "CIFG": "izo",  # coupled input and forget gates: f = 1 - i
+    "FGR": "ifzo",  # full gate recurrence: each gate sees all gates of the step before
+}
+"""The variants, and which blocks of H rows W, R and b have in each. The rows of p are the same, without z."""
 
 
 class LSTMTape(NamedTuple):
-    """What the forward pass leaves for the backward pass; `y[0]` and `c[0]` are the initial state."""
+    """What the forward pass leaves for the backward pass; `y[0]` and `c[0]` are the initial state.
+
+    A gate that the variant lacks holds what stands in its place: 1, or for CIFG's f, 1 - i.
+    """
 
     x: Array  # (T, B, I)
     i: Array  # (T, B, H)
@@ -50,7 +75,7 @@ class LSTMTape(NamedTuple):
 
 
 class LSTMGradients(NamedTuple):
-    """The gradients of J with respect to each argument of `lstm_forward`."""
+    """The gradients of J with respect to each argument of `lstm_forward`; that of G is None without it."""
 
     x: Array
     W: Array
@@ -59,39 +84,58 @@ class LSTMGradients(NamedTuple):
     p: Array
     h0: Array
     c0: Array
+    G: Array | None
 
 
-def lstm_forward(x: Array, W: Array, R: Array, b: Array, p: Array, h0: Array, c0: Array) -> tuple[Array, LSTMTape]:
+def _by_gate(variant: str, W: Array, R: Array, b: Array, p: Array) -> tuple[dict[str, Array], ...]:
+    """The blocks of each parameter by their gate's letter."""
+    blocks = BLOCKS[variant]
+    W_, R_, b_ = (dict(zip(blocks, np.split(a, len(blocks)), strict=True)) for a in (W, R, b))
+    return W_, R_, b_, dict(zip(blocks.replace("z", ""), p, strict=True))
+
+
+def lstm_forward(
+    x: Array, W: Array, R: Array, b: Array, p: Array, h0: Array, c0: Array, G: Array | None = None,
+    variant: str = "vanilla",
+) -> tuple[Array, LSTMTape]:  # fmt: skip
     """y^t for every t.
 
     Shapes: x (T, B, I); W (4H, I), R (4H, H), b (4H,) with gate blocks i, f, z, o; p (3, H) with rows i, f, o (zeros
-    where there are no peepholes); h0 and c0 (B, H).
+    where there are no peepholes); h0 and c0 (B, H). Variants that lack a gate have its blocks and row left out. FGR
+    alone has G (3H, 3H): row blocks to i, f, o, column blocks from i, f, o, which are 0 before the first step.
     """
     T, B, _ = x.shape
     H = R.shape[1]
-    (W_i, W_f, W_z, W_o), (R_i, R_f, R_z, R_o), (b_i, b_f, b_z, b_o) = (np.split(a, 4) for a in (W, R, b))
-    p_i, p_f, p_o = p
-    i, f, z, o = (np.empty((T, B, H), x.dtype) for _ in range(4))
+    W_, R_, b_, p_ = _by_gate(variant, W, R, b, p)
+    g, _ = ACTIVATIONS["identity" if variant == "NIAF" else "tanh"]
+    h, _ = ACTIVATIONS["identity" if variant == "NOAF" else "tanh"]
+    i, f, z, o = (np.ones((T, B, H), x.dtype) for _ in range(4))
     c, y = (np.empty((T + 1, B, H), x.dtype) for _ in range(2))
     y[0], c[0] = h0, c0
+    from_gates = {gate: np.zeros((B, H), x.dtype) for gate in "ifo"}  # FGR: G times the gates of the step before
     for t in range(T):
-        y_prev, c_prev = y[t], c[t]
-        zb = x[t] @ W_z.T + y_prev @ R_z.T + b_z
-        z[t] = np.tanh(zb)
-        ib = x[t] @ W_i.T + y_prev @ R_i.T + p_i * c_prev + b_i
-        i[t] = sigma(ib)
-        fb = x[t] @ W_f.T + y_prev @ R_f.T + p_f * c_prev + b_f
-        f[t] = sigma(fb)
-        c[t + 1] = z[t] * i[t] + c_prev * f[t]
-        ob = x[t] @ W_o.T + y_prev @ R_o.T + p_o * c[t + 1] + b_o
-        o[t] = sigma(ob)
-        y[t + 1] = np.tanh(c[t + 1]) * o[t]
+        bars = {gate: x[t] @ W_[gate].T + y[t] @ R_[gate].T + b_[gate] for gate in BLOCKS[variant]}
+        z[t] = g(bars["z"])
+        if "i" in bars:
+            i[t] = sigma(bars["i"] + p_["i"] * c[t] + from_gates["i"])
+        if "f" in bars:
+            f[t] = sigma(bars["f"] + p_["f"] * c[t] + from_gates["f"])
+        elif variant == "CIFG":
+            f[t] = 1 - i[t]
+        c[t + 1] = z[t] * i[t] + c[t] * f[t]
+        if "o" in bars:
+            o[t] = sigma(bars["o"] + p_["o"] * c[t + 1] + from_gates["o"])
+        y[t + 1] = h(c[t + 1]) * o[t]
+        if G is not None:
+            seen = np.concatenate([i[t], f[t], o[t]], axis=-1) @ G.T
+            from_gates = dict(zip("ifo", np.split(seen, 3, axis=-1), strict=True))
     return y[1:], LSTMTape(x, i, f, z, o, c, y)
 
 
 def lstm_backward(
-    tape: LSTMTape, W: Array, R: Array, p: Array, dy_above: Array, dh: Array, dc_final: Array
-) -> LSTMGradients:
+    tape: LSTMTape, W: Array, R: Array, p: Array, dy_above: Array, dh: Array, dc_final: Array, G: Array | None = None,
+    variant: str = "vanilla",
+) -> LSTMGradients:  # fmt: skip
     """Back-propagation through time.
 
     `dy_above` (T, B, H) is the gradient arriving at every y^t, `dh` and `dc_final` (B, H) those at the final state.
@@ -99,42 +143,53 @@ def lstm_backward(
     x, i, f, z, o, c, y = tape
     T, B, _ = x.shape
     H = R.shape[1]
-    R_i, R_f, R_z, R_o = np.split(R, 4)
-    p_i, p_f, p_o = p
-    di, df, dz, do = (np.empty((T, B, H), x.dtype) for _ in range(4))
+    blocks = BLOCKS[variant]
+    _, R_, _, p_ = _by_gate(variant, W, R, R, p)
+    _, g_prime = ACTIVATIONS["identity" if variant == "NIAF" else "tanh"]
+    h, h_prime = ACTIVATIONS["identity" if variant == "NOAF" else "tanh"]
+    deltas = {gate: np.empty((T, B, H), x.dtype) for gate in blocks}
     from_next_y = dh  # what step t + 1 sends to y^t ...
-    from_next_c = dc_final  # ... and to c^t
+    from_next_c = dc_final  # ... to c^t ...
+    from_next = {gate: np.zeros((B, H), x.dtype) for gate in "ifo"}  # ... and, FGR, to the gates
     for t in reversed(range(T)):
-        c_prev, hc = c[t], np.tanh(c[t + 1])
+        hc = h(c[t + 1])
         dy = dy_above[t] + from_next_y
-        do[t] = dy * hc * o[t] * (1 - o[t])
-        dc = dy * o[t] * (1 - hc**2) + p_o * do[t] + from_next_c
-        df[t] = dc * c_prev * f[t] * (1 - f[t])
-        di[t] = dc * z[t] * i[t] * (1 - i[t])
-        dz[t] = dc * i[t] * (1 - z[t] ** 2)
-        from_next_y = dz[t] @ R_z + di[t] @ R_i + df[t] @ R_f + do[t] @ R_o
-        from_next_c = p_i * di[t] + p_f * df[t] + dc * f[t]
-    deltas = np.concatenate([di, df, dz, do], axis=-1)
+        dc = dy * o[t] * h_prime(hc) + from_next_c
+        if "o" in blocks:
+            deltas["o"][t] = (dy * hc + from_next["o"]) * o[t] * (1 - o[t])
+            dc = dc + p_["o"] * deltas["o"][t]
+        from_next_c = dc * f[t]
+        if "f" in blocks:
+            deltas["f"][t] = (dc * c[t] + from_next["f"]) * f[t] * (1 - f[t])
+            from_next_c = from_next_c + p_["f"] * deltas["f"][t]
+        if "i" in blocks:
+            to_i = dc * (z[t] - c[t] if variant == "CIFG" else z[t])
+            deltas["i"][t] = (to_i + from_next["i"]) * i[t] * (1 - i[t])
+            from_next_c = from_next_c + p_["i"] * deltas["i"][t]
+        deltas["z"][t] = dc * i[t] * g_prime(z[t])
+        from_next_y = sum(deltas[gate][t] @ R_[gate] for gate in blocks)
+        if G is not None:
+            sent = np.concatenate([deltas[gate][t] for gate in "ifo"], axis=-1) @ G
+            from_next = dict(zip("ifo", np.split(sent, 3, axis=-1), strict=True))
+    delta = np.concatenate([deltas[gate] for gate in blocks], axis=-1)
+    seen = {"i": c[:-1], "f": c[:-1], "o": c[1:]}  # the cells that the peepholes look at
+    dG = None
+    if G is not None and T:
+        gates = np.concatenate([i, f, o], axis=-1)
+        dG = np.einsum("tbj,tbk->jk", np.concatenate([deltas[gate][1:] for gate in "ifo"], axis=-1), gates[:-1])
     return LSTMGradients(
-        x=deltas @ W,
-        W=np.einsum("tbg,tbi->gi", deltas, x),
-        R=np.einsum("tbg,tbh->gh", deltas, y[:-1]),
-        b=deltas.sum((0, 1)),
-        p=np.stack([(di * c[:-1]).sum((0, 1)), (df * c[:-1]).sum((0, 1)), (do * c[1:]).sum((0, 1))]),
+        x=delta @ W,
+        W=np.einsum("tbg,tbi->gi", delta, x),
+        R=np.einsum("tbg,tbh->gh", delta, y[:-1]),
+        b=delta.sum((0, 1)),
+        p=np.stack([(deltas[gate] * seen[gate]).sum((0, 1)) for gate in p_]),
         h0=from_next_y,
         c0=from_next_c,
+        G=dG,
     )
 
 
 # ---- simple RNN ----------------------------------------------------------------------------------------------------
-
-ACTIVATIONS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
-    "tanh": (np.tanh, lambda h: 1 - h**2),
-    "relu": (lambda a: np.maximum(a, 0), lambda h: (h > 0).astype(h.dtype)),
-    "logistic": (sigma, lambda h: h * (1 - h)),
-    "identity": (lambda a: a, np.ones_like),
-}
-"""Each g, and its derivative as a function of h = g(a)."""
 
 
 class RNNTape(NamedTuple):
