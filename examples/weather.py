@@ -60,7 +60,7 @@ BATCH = 64
 LEARNING_RATE = 2e-3
 NOISE = np.float32(0.3)  # each training window is shifted so much, lest its days be learnt by heart
 AVERAGING = 0.99  # how much of the average of the weights stays at each step
-PATIENCE = 8  # epochs without a better validation error
+PATIENCE = 16  # epochs without a better validation error
 
 
 # ---- data ------------------------------------------------------------------------------------------------------------
@@ -423,12 +423,12 @@ def main() -> None:
     """Run the example as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a smaller network and less training")
-    parser.add_argument("--epochs", type=int, help="at most so many (default: 30, quick: 10)")
+    parser.add_argument("--epochs", type=int, help="at most so many (default: 60, quick: 10)")
     parser.add_argument("--seed", type=int, default=0, help="of the initial weights and the batches")
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder for the model and the picture")
     parser.add_argument("--cache", type=Path, default=default_cache(), help="folder for the data")
     given = parser.parse_args()
-    hidden_size, networks, epochs, stride = (16, 1, 10, 18) if given.quick else (32, 3, 30, 18)
+    hidden_size, networks, epochs, stride = (16, 1, 10, 18) if given.quick else (32, 3, 60, 18)
     try:
         data = fetch(MAST_DATA, given.cache)
     except DataUnavailable as error:
