@@ -249,7 +249,7 @@ def test_reference_variants(variant, sizes):
 
 
 def test_reference_variants_with_one_gate_that_never_moves():
-    """A variant is the vanilla cell whose gate is held open, or, for the activations, one that is linear."""
+    """A variant without a gate is the vanilla cell with that gate held open."""
     case, held = variant_case("vanilla", 4, 2, 3, 5), {"NIG": "i", "NFG": "f", "NOG": "o"}
     for variant, gate in held.items():
         lacking, full = variant_case(variant, 4, 2, 3, 5), {name: array.copy() for name, array in case.items()}

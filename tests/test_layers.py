@@ -390,3 +390,23 @@ def test_repr():
 def test_repr_is_python(layer):
     again = eval(repr(layer), {"LSTM": LSTM, "RNN": RNN, "float32": np.float32, "float64": np.float64})
     assert repr(again) == repr(layer)
+
+
+@pytest.mark.parametrize("layer", [fastlstm.LSTM, fastlstm.RNN])
+def test_memory_kept_between_calls_changes_nothing(layer):
+    """Calls of many sizes, whose memory is kept, against those of a layer that has none yet."""
+    rng = np.random.default_rng(0)
+    used, grads = layer(40, 90, seed=0), None
+    for T, B in ((30, 20), (3, 2), (50, 9), (30, 20), (30, 20)):
+        x, dy = (rng.standard_normal((T, B, columns)).astype(np.float32) for columns in (40, 90))
+        before = None if grads is None else grads.x
+        new = layer(40, 90, seed=0)
+        y, _, tape = used.forward(x)
+        expected_y, _, expected_tape = new.forward(x)
+        grads, expected = used.backward(tape, dy, out=grads), new.backward(expected_tape, dy)
+        np.testing.assert_array_equal(y, expected_y)
+        np.testing.assert_array_equal(used(x)[0], expected_y)
+        np.testing.assert_array_equal(grads.flat, expected.flat)
+        np.testing.assert_array_equal(grads.x, expected.x)
+        if before is not None:
+            assert (grads.x is before) == (before.shape == x.shape)

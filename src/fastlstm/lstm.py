@@ -488,7 +488,7 @@ class LSTM(Layer):
         dstate : (dh, dc), optional
             Gradients arriving at the final state, each (1, B, H) or None.
         out : Gradients, optional
-            An earlier result to write to again.
+            An earlier result to write to again, its x included.
         accumulate : bool
             Add the parameters' gradients to those in `out`, instead of overwriting them.
         num_threads : int, optional

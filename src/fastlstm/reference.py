@@ -87,11 +87,9 @@ class LSTMGradients(NamedTuple):
     G: Array | None
 
 
-def _by_gate(variant: str, W: Array, R: Array, b: Array, p: Array) -> tuple[dict[str, Array], ...]:
-    """The blocks of each parameter by their gate's letter."""
-    blocks = BLOCKS[variant]
-    W_, R_, b_ = (dict(zip(blocks, np.split(a, len(blocks)), strict=True)) for a in (W, R, b))
-    return W_, R_, b_, dict(zip(blocks.replace("z", ""), p, strict=True))
+def _by_gate(blocks: str, parameter: Array) -> dict[str, Array]:
+    """The blocks of a parameter by their gate's letter."""
+    return dict(zip(blocks, np.split(parameter, len(blocks)), strict=True))
 
 
 def lstm_forward(
@@ -106,7 +104,9 @@ def lstm_forward(
     """
     T, B, _ = x.shape
     H = R.shape[1]
-    W_, R_, b_, p_ = _by_gate(variant, W, R, b, p)
+    blocks = BLOCKS[variant]
+    W_, R_, b_ = (_by_gate(blocks, parameter) for parameter in (W, R, b))
+    p_ = _by_gate(blocks.replace("z", ""), p)
     g, _ = ACTIVATIONS["identity" if variant == "NIAF" else "tanh"]
     h, _ = ACTIVATIONS["identity" if variant == "NOAF" else "tanh"]
     i, f, z, o = (np.ones((T, B, H), x.dtype) for _ in range(4))
@@ -114,7 +114,7 @@ def lstm_forward(
     y[0], c[0] = h0, c0
     from_gates = {gate: np.zeros((B, H), x.dtype) for gate in "ifo"}  # FGR: G times the gates of the step before
     for t in range(T):
-        bars = {gate: x[t] @ W_[gate].T + y[t] @ R_[gate].T + b_[gate] for gate in BLOCKS[variant]}
+        bars = {gate: x[t] @ W_[gate].T + y[t] @ R_[gate].T + b_[gate] for gate in blocks}
         z[t] = g(bars["z"])
         if "i" in bars:
             i[t] = sigma(bars["i"] + p_["i"] * c[t] + from_gates["i"])
@@ -144,7 +144,7 @@ def lstm_backward(
     T, B, _ = x.shape
     H = R.shape[1]
     blocks = BLOCKS[variant]
-    _, R_, _, p_ = _by_gate(variant, W, R, R, p)
+    R_, p_ = _by_gate(blocks, R), _by_gate(blocks.replace("z", ""), p)
     _, g_prime = ACTIVATIONS["identity" if variant == "NIAF" else "tanh"]
     h, h_prime = ACTIVATIONS["identity" if variant == "NOAF" else "tanh"]
     deltas = {gate: np.empty((T, B, H), x.dtype) for gate in blocks}
@@ -174,7 +174,7 @@ def lstm_backward(
     delta = np.concatenate([deltas[gate] for gate in blocks], axis=-1)
     seen = {"i": c[:-1], "f": c[:-1], "o": c[1:]}  # the cells that the peepholes look at
     dG = None
-    if G is not None and T:
+    if G is not None:
         gates = np.concatenate([i, f, o], axis=-1)
         dG = np.einsum("tbj,tbk->jk", np.concatenate([deltas[gate][1:] for gate in "ifo"], axis=-1), gates[:-1])
     return LSTMGradients(

@@ -396,7 +396,7 @@ class RNN(Layer):
         dstate : (1, B, H) array, optional
             The gradient arriving at the final state.
         out : Gradients, optional
-            An earlier result to write to again.
+            An earlier result to write to again, its x included.
         accumulate : bool
             Add the parameters' gradients to those in `out`, instead of overwriting them.
         num_threads : int, optional
