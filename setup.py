@@ -88,8 +88,8 @@ EXTENSIONS = [
     extension("_runtime", ("dispatch.c", "pool.c"), tuple(name for name, _ in LIBRARIES)),
     extension("_blas"),
     extension("_loops"),
-    extension("_lstm"),
-    extension("_rnn"),
+    extension("_forward"),
+    extension("_backward"),
 ]
 
 setup(

@@ -6,6 +6,8 @@ gradients of J = sum(dy y) + sum(dh h) + sum(dc c). Every value of a case is a f
 run the same case.
 """
 
+import dataclasses
+
 import numpy as np
 
 import fastlstm
@@ -87,9 +89,9 @@ def lstm_backward(case: Arrays, tape, **options):
 
 
 def lstm_arrays(gradients: fastlstm.LSTMGradients) -> Arrays:
-    *parameters, (dh0, dc0) = gradients
-    named = zip(LSTM_ARGUMENTS, (*parameters, dh0, dc0), strict=True)
-    return {f"d{name}": array for name, array in named if array is not None}
+    dh0, dc0 = gradients.state
+    named = {name: getattr(gradients, name) for name in ("x", "W", "R", "b", "p", "G", "proj")} | {"h0": dh0, "c0": dc0}
+    return {f"d{name}": array for name, array in named.items() if array is not None}
 
 
 def run_lstm(case: Arrays, num_threads=None) -> Arrays:
@@ -118,9 +120,9 @@ def rnn_forward(case: Arrays, nonlinearity, **options):
     return fastlstm.rnn_forward(x, W, R, b, h0, nonlinearity=nonlinearity, **options)
 
 
-def rnn_backward(case: Arrays, tape, nonlinearity, **options):
+def rnn_backward(case: Arrays, tape, **options):
     W, R, dy, dh = (case[name] for name in ("W", "R", "dy", "dh"))
-    return fastlstm.rnn_backward(tape, W, R, dy, dh, nonlinearity=nonlinearity, **options)
+    return fastlstm.rnn_backward(tape, W, R, dy, dh, **options)
 
 
 def rnn_arrays(gradients: fastlstm.RNNGradients) -> Arrays:
@@ -129,7 +131,7 @@ def rnn_arrays(gradients: fastlstm.RNNGradients) -> Arrays:
 
 def run_rnn(case: Arrays, nonlinearity, num_threads=None) -> Arrays:
     y, h, tape = rnn_forward(case, nonlinearity, tape=True, num_threads=num_threads)
-    return {"y": y, "h": h} | rnn_arrays(rnn_backward(case, tape, nonlinearity, num_threads=num_threads))
+    return {"y": y, "h": h} | rnn_arrays(rnn_backward(case, tape, num_threads=num_threads))
 
 
 def reference_rnn(case: Arrays, nonlinearity) -> Arrays:
@@ -137,6 +139,12 @@ def reference_rnn(case: Arrays, nonlinearity) -> Arrays:
     y, tape = reference.rnn_forward(*(full[name] for name in RNN_ARGUMENTS), nonlinearity)
     gradients = reference.rnn_backward(tape, full["W"], full["R"], full["dy"], full["dh"], nonlinearity)
     return {"y": y, "h": tape.h[-1]} | {f"d{name}": gradient for name, gradient in gradients._asdict().items()}
+
+
+def tape_arrays(tape) -> Arrays:
+    """The arrays that a tape holds."""
+    named = {field.name: getattr(tape, field.name) for field in dataclasses.fields(tape)}
+    return {name: array for name, array in named.items() if isinstance(array, np.ndarray)}
 
 
 # ---- comparing -------------------------------------------------------------------------------------------------------

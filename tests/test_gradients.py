@@ -44,28 +44,28 @@ def rnn_loss(case, nonlinearity):
     return loss(case, {"y": y, "h": h})
 
 
-def derivative(J, case, name, direction):
+def derivative(J, case, name, direction, step=STEP):
     """The derivative of J along a direction of one argument: fourth-order central differences."""
-    at = {k: J(case | {name: case[name] + k * STEP * direction}) for k in (-2, -1, 1, 2)}
-    return (at[-2] - 8 * at[-1] + 8 * at[1] - at[2]) / (12 * STEP)
+    at = {k: J(case | {name: case[name] + k * step * direction}) for k in (-2, -1, 1, 2)}
+    return (at[-2] - 8 * at[-1] + 8 * at[1] - at[2]) / (12 * step)
 
 
-def every_entry(J, case, name):
+def every_entry(J, case, name, step=STEP):
     gradient = np.empty_like(case[name])
     for index in np.ndindex(gradient.shape):
         direction = np.zeros_like(gradient)
         direction[index] = 1
-        gradient[index] = derivative(J, case, name, direction)
+        gradient[index] = derivative(J, case, name, direction, step)
     return gradient
 
 
-def check_every_entry(J, case, result, arguments):
+def check_every_entry(J, case, result, arguments, step=STEP, tolerance=TOLERANCE):
     for name in arguments:
         if case[name] is None:
             continue
-        numeric, scale = every_entry(J, case, name), np.abs(result[f"d{name}"]).max()
+        numeric, scale = every_entry(J, case, name, step), np.abs(result[f"d{name}"]).max()
         assert scale > 0, f"d{name} is zero"
-        assert np.abs(result[f"d{name}"] - numeric).max() <= TOLERANCE * scale, f"d{name}"
+        assert np.abs(result[f"d{name}"] - numeric).max() <= tolerance * scale, f"d{name}"
 
 
 def check_directions(J, case, result, arguments, directions=4, entries=6):
@@ -236,7 +236,7 @@ def test_a_wrong_gradient_is_noticed_along_directions(name):
 @pytest.mark.parametrize("sizes", [(1, 2, 3, 4), (2, 1, 2, 3), (5, 2, 3, 4)], ids=str)
 @pytest.mark.parametrize("variant", reference.BLOCKS)
 def test_reference_variants(variant, sizes):
-    """The specification of all nine cells, whose kernels are not there yet."""
+    """The specification of all nine cells; those of the kernels are in test_options.py."""
     case = variant_case(variant, *sizes)
     if variant == "NP":
         case["p"][:] = 0

@@ -9,13 +9,14 @@ __version__ = "0.1.0"
 
 from fastlstm._config import get_include, get_num_threads, set_num_threads, show_config
 from fastlstm._layer import Gradients
-from fastlstm.lstm import LSTM, LSTMGradients, LSTMTape, lstm_backward, lstm_forward, lstm_workspace
+from fastlstm.lstm import LSTM, LSTMDeltas, LSTMGradients, LSTMTape, lstm_backward, lstm_forward, lstm_workspace
 from fastlstm.rnn import RNN, RNNGradients, RNNTape, rnn_backward, rnn_forward, rnn_workspace
 
 __all__ = [
     "LSTM",
     "RNN",
     "Gradients",
+    "LSTMDeltas",
     "LSTMGradients",
     "LSTMTape",
     "RNNGradients",

@@ -3,9 +3,32 @@
 cdef extern from "kernels.h":
     ctypedef Py_ssize_t fl_size
 
-    ctypedef struct fl_lstm_forward:
+    ctypedef enum fl_activation:
+        FL_TANH
+        FL_RELU
+        FL_LOGISTIC
+        FL_IDENTITY
+        FL_HARD_LOGISTIC
+
+    ctypedef struct fl_cell:
+        int gates
+        int i
+        int f
+        int z
+        int o
+        bint coupled
+        fl_activation gate
+        fl_activation g
+        fl_activation h
+        double clip
+        double cell_clip
+        bint plain
+
+    ctypedef struct fl_forward:
+        const fl_cell *cell
         fl_size hidden
         fl_size input
+        fl_size outputs
         const void *W
         const void *R
         const void *panels
@@ -14,58 +37,76 @@ cdef extern from "kernels.h":
         const void *x
         const void *wx
         const void *y_prev
+        fl_size y_prev_step
         const void *c_prev
         void *gates
         void *c
+        fl_size keep
         void *y
+        fl_size y_step
         void *y_copy
+        fl_size y_copy_step
+        void *gates_seen
 
-    ctypedef struct fl_lstm_backward:
+    ctypedef struct fl_carry:
         fl_size hidden
+        fl_size width
+        fl_size keep
+        void *y
+        fl_size y_step
+        const void *y_before
+        fl_size y_before_step
+        fl_size before
+        const unsigned char *reset_before
+        const void *zone_y
+        const void *zone_c
+        const unsigned char *reset
+        const void *y_first
+        const void *c_first
+        bint reset_to_zero
+        const void *mask
+        void *y_seen
+        fl_size y_seen_step
+        bint gates_seen
+        const void *c
+        const void *c_prev
+        void *c_seen
+        void *c_last
+
+    ctypedef struct fl_y_gradient:
+        const void *a
+        fl_size K
         const void *panels
+        const void *above
+        fl_size above_step
+        const void *last
+        const void *mask
+        const unsigned char *reset
+        void *to_first
+        const void *zone
+        void *zoned
+        void *all
+
+    ctypedef struct fl_backward:
+        const fl_cell *cell
+        fl_size hidden
+        fl_y_gradient y
+        const void *gate_panels
+        const void *delta_next
         const void *p
         const void *gates
         const void *c_prev
         const void *c
-        const void *dy
-        const void *dy_final
-        const void *delta_next
+        const void *dc_above
+        const unsigned char *reset
+        void *dc_first
+        const void *zone_c
+        bint simple
         void *delta
         void *delta_panels
         fl_size panel_step
         void *dc
-
-    ctypedef enum fl_activation:
-        FL_TANH
-        FL_RELU
-        FL_LOGISTIC
-        FL_IDENTITY
-
-    ctypedef struct fl_rnn_forward:
-        fl_size hidden
-        fl_size input
-        fl_activation activation
-        const void *W
-        const void *R
-        const void *panels
-        const void *b
-        const void *x
-        const void *wx
-        const void *h_prev
-        void *h
-        void *h_copy
-
-    ctypedef struct fl_rnn_backward:
-        fl_size hidden
-        fl_activation activation
-        const void *panels
-        const void *h
-        const void *dh
-        const void *dh_final
-        const void *delta_next
-        void *delta
-        void *delta_panels
-        fl_size panel_step
+        void *dc_all
 
     ctypedef struct fl_product:
         fl_size columns
@@ -74,25 +115,32 @@ cdef extern from "kernels.h":
         fl_size a_row_step
         fl_size a_k_step
         const void *panels
+        int vectors
         void *c
+        fl_size c_row_step
         bint add
+
+    ctypedef void (*fl_forward_step)(const fl_forward *, fl_size row0, fl_size row1, fl_size unit0,
+                                     fl_size unit1) noexcept nogil
+    ctypedef void (*fl_backward_step)(const fl_backward *, fl_size row0, fl_size row1, fl_size unit0,
+                                      fl_size unit1) noexcept nogil
 
     ctypedef struct fl_kernels:
         fl_size unit_block
         fl_size row_block
         fl_size column_block
         void (*pack_columns)(void *panels, fl_size gates, fl_size hidden, const void *W, fl_size input, const void *R,
-                             fl_size panel0, fl_size panel1) noexcept nogil
-        void (*pack_rows)(void *panels, const void *A, fl_size rows, fl_size columns, fl_size panel0,
-                          fl_size panel1) noexcept nogil
-        void (*lstm_forward)(const fl_lstm_forward *, fl_size row0, fl_size row1, fl_size unit0,
-                             fl_size unit1) noexcept nogil
-        void (*lstm_backward)(const fl_lstm_backward *, fl_size row0, fl_size row1, fl_size unit0,
-                              fl_size unit1) noexcept nogil
-        void (*rnn_forward)(const fl_rnn_forward *, fl_size row0, fl_size row1, fl_size unit0,
-                            fl_size unit1) noexcept nogil
-        void (*rnn_backward)(const fl_rnn_backward *, fl_size row0, fl_size row1, fl_size unit0,
-                             fl_size unit1) noexcept nogil
+                             fl_size outputs, fl_size panel0, fl_size panel1) noexcept nogil
+        void (*pack_rows)(void *panels, int vectors, const void *A, fl_size row_step, fl_size rows, fl_size columns,
+                          fl_size panel0, fl_size panel1) noexcept nogil
+        fl_forward_step lstm_forward
+        fl_backward_step lstm_backward
+        fl_forward_step rnn_forward
+        fl_backward_step rnn_backward
+        void (*carry)(const fl_carry *, fl_size row0, fl_size row1, fl_size column0, fl_size column1, fl_size unit0,
+                      fl_size unit1) noexcept nogil
+        void (*y_gradient)(const fl_y_gradient *, void *dy, fl_size width, fl_size row0, fl_size row1, fl_size column0,
+                           fl_size column1) noexcept nogil
         void (*multiply)(const fl_product *, fl_size row0, fl_size row1, fl_size column0, fl_size column1) noexcept nogil
         void (*transpose)(void *a_transposed, const void *a, fl_size rows, fl_size columns, fl_size column0,
                           fl_size column1) noexcept nogil
@@ -100,8 +148,8 @@ cdef extern from "kernels.h":
                                 fl_size unit1) noexcept nogil
         void (*add_bias_gradient)(void *db, const void *delta, fl_size rows, fl_size columns, fl_size column0,
                                   fl_size column1) noexcept nogil
-        void (*add_peephole_gradient)(void *dp, const void *delta, const void *c_prev, const void *c, fl_size rows,
-                                      fl_size hidden, fl_size unit0, fl_size unit1) noexcept nogil
+        void (*add_peephole_gradient)(void *dp, const fl_cell *cell, const void *delta, const void *c_prev, const void *c,
+                                      fl_size rows, fl_size hidden, fl_size unit0, fl_size unit1) noexcept nogil
         void (*activate)(fl_activation, const void *x, void *y, fl_size n) noexcept nogil
 
 cdef extern from "dispatch.h":

@@ -11,7 +11,10 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from fastlstm import _checks as check
+from fastlstm import _core, _loops
+from fastlstm._batches import Batch
 from fastlstm._checks import Array
+from fastlstm._core import Call, Cell, Weights
 
 ALIGNMENT = 64
 WORTH_ALIGNING = 1 << 14
@@ -57,6 +60,8 @@ class Layer:
 
     params: Mapping[str, Array]
     flat: Array
+    _kind: Cell
+    _weights: Weights
 
     def __init__(
         self, input_size: int, hidden_size: int, *, batch_first: bool = False, dtype: DTypeLike = np.float32
@@ -85,6 +90,7 @@ class Layer:
         self.flat = empty((sum(math.prod(shape) for shape in self._shapes().values()),), self.dtype)
         self.params = self._views(self.flat)
         self._spaces: list[Array] = []
+        self._sizes: dict[tuple[int, int, int], int] = {}
         self._bind()
 
     def _views(self, flat: Array) -> Mapping[str, Array]:
@@ -115,12 +121,16 @@ class Layer:
 
     # ---- memory ----
 
-    def _borrow(self, size: int) -> Array | None:
-        """Memory of `size` values to compute in, kept between calls, since new memory costs the system a clearing.
+    def _borrow(self, T: int, B: int) -> Array | None:
+        """Memory to compute in, kept between calls, since new memory costs the system a clearing.
 
         None where so little is needed that it costs nothing. Give it back with `_return`; calls at the same time get
         memory of their own.
         """
+        key = T, B, _loops.unit_block(self.dtype.itemsize)
+        size = self._sizes.get(key)
+        if size is None:
+            size = self._sizes[key] = _core.workspace_size(Call(self._kind, Batch(T, B, T * B)), self._weights)
         if size * self.dtype.itemsize < WORTH_KEEPING:
             return None
         try:

@@ -1,10 +1,43 @@
-from ._kernels cimport fl_kernels, fl_size
+from libc.stdint cimport int64_t
+
+from ._kernels cimport FL_MAX_THREADS, fl_cell, fl_kernels, fl_size
+
+# ---- batches -----------------------------------------------------------------------------------------------------------
+
+# The rows of a batch, time step after time step, longest sequence first: step t has the rows [first(t), first(t + 1)) of
+# all, the batch's first ones.
+cdef struct Rows:
+    fl_size T
+    fl_size B
+    fl_size count               # of all steps
+    const int64_t *offsets      # first(t), T + 1 of them; NULL where every step has B rows
+
+cdef fl_size first_row(const Rows *r, fl_size t) noexcept nogil
+cdef fl_size rows_at(const Rows *r, fl_size t) noexcept nogil
+# A run of steps whose products are done together, from t0 on or up to t1; and the most rows that any has.
+cdef fl_size block_end(const Rows *r, fl_size t0) noexcept nogil
+cdef fl_size block_start(const Rows *r, fl_size t1) noexcept nogil
+cdef fl_size block_rows(const Rows *r) noexcept nogil
+
+
+cdef class Cell:
+    cdef fl_cell cell
+    cdef readonly bint lstm
+
+
+# ---- memory ------------------------------------------------------------------------------------------------------------
+
+# The next `bytes` of a workspace, aligned; `at` moves on.
+cdef char *take(char **at, fl_size bytes) noexcept nogil
+
+# ---- threads -----------------------------------------------------------------------------------------------------------
 
 # How the work of a call is divided: by batch rows, each part running its rows through all time steps, or by hidden
 # units, all parts meeting after every step.
 cdef struct Division:
     int parts
     bint by_rows
+    fl_size borders[FL_MAX_THREADS + 1]     # by rows: where each part begins
 
 # A part's batch rows and hidden units.
 cdef struct Share:
@@ -13,10 +46,12 @@ cdef struct Share:
     fl_size unit0
     fl_size unit1
 
-cdef Division divide(fl_size T, fl_size B, fl_size H, fl_size block, fl_size weights, int size,
-                     int num_threads) noexcept nogil
-cdef Share share(Division division, int part, fl_size B, fl_size H, fl_size block) noexcept nogil
+cdef void divide(Division *d, const Rows *r, fl_size H, fl_size block, fl_size weights, int size,
+                 int num_threads) noexcept nogil
+cdef Share share(const Division *division, int part, fl_size B, fl_size H, fl_size block) noexcept nogil
 cdef fl_size border(fl_size count, fl_size block, int part, int parts) noexcept nogil
+
+# ---- weights -----------------------------------------------------------------------------------------------------------
 
 # How a forward pass uses its weights.
 cdef struct Plan:
@@ -24,28 +59,31 @@ cdef struct Plan:
     bint hoist          # W x is one product over many steps, before them; else it is part of each step
     fl_size folded      # the inputs whose product is part of the step: I or 0
 
-cdef Plan plan(fl_size T, fl_size B, fl_size I, fl_size H, fl_size gates, int size) noexcept nogil
-cdef fl_size block_steps(fl_size T, fl_size B) noexcept nogil
-cdef char *aligned(char *address) noexcept nogil
+cdef bint many_rows(const Rows *r) noexcept nogil
+cdef Plan plan(const Rows *r, fl_size I, fl_size H, fl_size K, fl_size gates, int size) noexcept nogil
 
+cdef fl_size panel_columns(const fl_kernels *k, fl_size gates) noexcept nogil
 cdef fl_size column_panels(const fl_kernels *k, fl_size gates, fl_size H, fl_size K) noexcept nogil
-cdef fl_size row_panels(const fl_kernels *k, fl_size rows, fl_size columns) noexcept nogil
+cdef fl_size row_panels(const fl_kernels *k, int vectors, fl_size rows, fl_size columns) noexcept nogil
 cdef void pack_columns(const fl_kernels *k, void *panels, fl_size gates, fl_size H, const void *W, fl_size I,
-                       const void *R, int parts) noexcept nogil
-cdef void pack_rows(const fl_kernels *k, void *panels, const void *A, fl_size rows, fl_size columns,
-                    int parts) noexcept nogil
+                       const void *R, fl_size K, int parts) noexcept nogil
+cdef void pack_rows(const fl_kernels *k, void *panels, int vectors, const void *A, fl_size row_step, fl_size rows,
+                    fl_size columns, int parts) noexcept nogil
 
-# C (rows, columns) = A (rows, K) B, with B in panels: W x of many steps, dx, dh^0.
+# C (rows, columns) = A (rows, K) B, with B in panels: W x of many steps, dh^0.
 cdef void multiply(const fl_kernels *k, fl_size rows, fl_size columns, fl_size K, const void *A, const void *panels,
                    void *C, int parts) noexcept nogil
+
+# ---- gradients of the weights ------------------------------------------------------------------------------------------
 
 # What the deltas of some time steps give: the gradients of the weights, and dx.
 cdef struct Products:
     const fl_kernels *k
     int size              # bytes of a value
-    fl_size gates         # 4 or 1
+    fl_size gates
     fl_size input
     fl_size hidden
+    fl_size outputs       # columns of R
     const void *W         # (gates H, I)
     void *dW
     void *dR
@@ -56,18 +94,17 @@ cdef struct Products:
     fl_size rows          # time steps x batch rows
     const void *delta     # (rows, gates H)
     const void *x         # (rows, I)
-    const void *y_prev    # (rows, H)
+    const void *y_prev    # (rows, outputs)
     void *dx              # (rows, I), or NULL
     # Workspace; NULL where the rows are too few for packing to pay.
     char *delta_panels    # written by the backward steps
     char *W_panels
     char *x_transposed    # (I, rows)
-    char *y_transposed    # (H, rows)
+    char *y_transposed    # (outputs, rows)
     char *dW_sum          # (I, padded gates H), columns in the order of the delta panels
-    char *dR_sum          # (H, padded gates H)
+    char *dR_sum          # (outputs, padded gates H)
 
-cdef fl_size products_workspace(const fl_kernels *k, fl_size T, fl_size B, fl_size gates, fl_size I,
-                                fl_size H) noexcept nogil
-cdef void begin_products(Products *p, fl_size T, fl_size B, char *space, int parts) noexcept nogil
+cdef void lay_out_products(Products *p, const Rows *r, bint with_dx, char **at) noexcept nogil
+cdef void begin_products(Products *p, const Rows *r, int parts) noexcept nogil
 cdef void add_products(Products *p, int parts) noexcept nogil
 cdef void end_products(Products *p, int parts) noexcept nogil

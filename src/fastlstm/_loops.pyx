@@ -1,9 +1,11 @@
-"""What the time loops of the LSTM and of the simple RNN share: dividing the work, packing, the products over many steps."""
+"""What the loops over time share: batches, dividing the work, packing weights, the gradients of the weights."""
 from libc.string cimport memset
 
 from ._blas cimport matmul
 from ._kernels cimport FL_MAX_THREADS, fl_kernels, fl_product, fl_size
-from ._runtime cimport parallel
+from ._runtime cimport kernels, parallel
+
+from ._runtime import ACTIVATIONS
 
 cdef enum:
     # Multiply-adds below which another thread costs more than it brings: in a call divided by rows, in a step by units.
@@ -22,46 +24,111 @@ cdef enum:
     ALIGNMENT = 64
 
 
-cdef bint many_rows(fl_size T, fl_size B) noexcept nogil:
+# ---- batches -----------------------------------------------------------------------------------------------------------
+
+cdef fl_size first_row(const Rows *r, fl_size t) noexcept nogil:
+    return t * r.B if r.offsets == NULL else r.offsets[t]
+
+
+cdef fl_size rows_at(const Rows *r, fl_size t) noexcept nogil:
+    """Rows of step t; before the first and after the last step there are none."""
+    if t < 0 or t >= r.T:
+        return 0
+    return r.B if r.offsets == NULL else r.offsets[t + 1] - r.offsets[t]
+
+
+cdef fl_size block_end(const Rows *r, fl_size t0) noexcept nogil:
+    cdef fl_size t = t0 + 1
+    while t < r.T and first_row(r, t) - first_row(r, t0) < ROWS_PER_BLOCK:
+        t += 1
+    return t
+
+
+cdef fl_size block_start(const Rows *r, fl_size t1) noexcept nogil:
+    cdef fl_size t = t1 - 1
+    while t > 0 and first_row(r, t1) - first_row(r, t) < ROWS_PER_BLOCK:
+        t -= 1
+    return t
+
+
+cdef fl_size block_rows(const Rows *r) noexcept nogil:
+    return min(r.count, ROWS_PER_BLOCK + r.B)
+
+
+cdef class Cell:
+    """A cell as the kernels know it. `blocks` is which of "ifzo" there are; None for the simple RNN."""
+
+    def __init__(self, blocks, bint coupled, str gate, str g, str h, double clip, double cell_clip):
+        cdef fl_cell *cell = &self.cell
+        self.lstm = blocks is not None
+        cell.gates = len(blocks) if self.lstm else 1
+        if self.lstm:
+            cell.i, cell.f, cell.z, cell.o = [blocks.find(letter) for letter in "ifzo"]
+        cell.coupled = coupled
+        cell.gate, cell.g, cell.h = ACTIVATIONS[gate], ACTIVATIONS[g], ACTIVATIONS[h]
+        cell.clip, cell.cell_clip = clip, cell_clip
+        cell.plain = (blocks == "ifzo" and gate == "logistic" and g == h == "tanh" and clip == cell_clip == 0)
+
+
+# ---- memory ------------------------------------------------------------------------------------------------------------
+
+cdef char *take(char **at, fl_size bytes) noexcept nogil:
+    cdef char *here = at[0] + (ALIGNMENT - <size_t>at[0] % ALIGNMENT) % ALIGNMENT
+    at[0] = here + bytes
+    return here
+
+
+# ---- weights -----------------------------------------------------------------------------------------------------------
+
+cdef bint many_rows(const Rows *r) noexcept nogil:
     """Are there enough rows for packing to pay? Else weights are read as they are."""
-    return T * B >= ROWS_TO_PACK
+    return r.count >= ROWS_TO_PACK
 
 
-cdef Plan plan(fl_size T, fl_size B, fl_size I, fl_size H, fl_size gates, int size) noexcept nogil:
-    cdef fl_size R_bytes = gates * H * H * size, W_bytes = gates * H * I * size
+cdef Plan plan(const Rows *r, fl_size I, fl_size H, fl_size K, fl_size gates, int size) noexcept nogil:
+    cdef fl_size R_bytes = gates * H * K * size, W_bytes = gates * H * I * size
     cdef Plan p
-    p.hoist = many_rows(T, B) and T > 1 and (B < ROWS_TO_FOLD or R_bytes + W_bytes > CACHED)
+    p.hoist = many_rows(r) and r.T > 1 and (r.count < ROWS_TO_FOLD * r.T or R_bytes + W_bytes > CACHED)
     # A single row is bound by reading R, packed or not.
-    p.pack = many_rows(T, B) and not (p.hoist and B == 1 and R_bytes >= CACHED // 4)
+    p.pack = many_rows(r) and not (p.hoist and r.B == 1 and R_bytes >= CACHED // 4)
     p.folded = 0 if p.hoist else I
     return p
 
 
-cdef fl_size block_steps(fl_size T, fl_size B) noexcept nogil:
-    """Time steps whose products are done together."""
-    return max(min(T, (ROWS_PER_BLOCK + B - 1) // max(B, 1)), 1)
-
-
-cdef char *aligned(char *address) noexcept nogil:
-    """The next address that vectors like. Workspaces have 64 values to spare for it."""
-    return address + (ALIGNMENT - <size_t>address % ALIGNMENT) % ALIGNMENT
-
-
 # ---- threads -----------------------------------------------------------------------------------------------------------
 
-cdef Division divide(fl_size T, fl_size B, fl_size H, fl_size block, fl_size weights, int size,
-                     int num_threads) noexcept nogil:
+cdef fl_size row_of_share(const Rows *r, int part, int parts) noexcept nogil:
+    """The batch row where `part` begins when the rows of all steps are divided evenly, sequences left whole."""
+    cdef fl_size low = 0, high = r.B, middle, before, t, wanted = r.count * part // parts
+    if r.offsets == NULL:
+        return border(r.B, 1, part, parts)
+    while low < high:
+        middle = (low + high) // 2
+        before = 0
+        for t in range(r.T):
+            before += min(middle, rows_at(r, t))
+        if before < wanted:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+cdef void divide(Division *d, const Rows *r, fl_size H, fl_size block, fl_size weights, int size,
+                 int num_threads) noexcept nogil:
     """`weights` is the number of weights that a step reads; `block` the fewest hidden units that make a part."""
-    cdef Division d
-    cdef fl_size most = max(min(<fl_size>num_threads, FL_MAX_THREADS), 1)
+    cdef fl_size most = max(min(<fl_size>num_threads, FL_MAX_THREADS), 1), rows = r.count // max(r.T, 1)
+    cdef int part
     # By rows no thread waits for another, but each reads all weights: it needs rows enough, or weights in its cache.
-    d.by_rows = B >= most * (2 if weights * size <= NEAR else 16)
+    d.by_rows = rows >= most * (2 if weights * size <= NEAR else 16)
     if d.by_rows:
-        d.parts = <int>min(most, max(1, T * B * weights // WORK_PER_CALL))
+        d.parts = <int>min(most, max(1, r.count * weights // WORK_PER_CALL))
+        for part in range(d.parts):
+            d.borders[part] = row_of_share(r, part, d.parts)
+        d.borders[d.parts] = r.B
     else:
         most = min(most, max(1, (H + block - 1) // block))
-        d.parts = <int>min(most, max(1, B * weights // WORK_PER_STEP))
-    return d
+        d.parts = <int>min(most, max(1, rows * weights // WORK_PER_STEP))
 
 
 cdef fl_size border(fl_size count, fl_size block, int part, int parts) noexcept nogil:
@@ -69,11 +136,10 @@ cdef fl_size border(fl_size count, fl_size block, int part, int parts) noexcept 
     return min(count, ((count + block - 1) // block) * part // parts * block)
 
 
-cdef Share share(Division division, int part, fl_size B, fl_size H, fl_size block) noexcept nogil:
+cdef Share share(const Division *division, int part, fl_size B, fl_size H, fl_size block) noexcept nogil:
     cdef Share s
     if division.by_rows:
-        s.row0 = border(B, 1, part, division.parts)
-        s.row1 = border(B, 1, part + 1, division.parts)
+        s.row0, s.row1 = division.borders[part], division.borders[part + 1]
         s.unit0, s.unit1 = 0, H
     else:
         s.row0, s.row1 = 0, B
@@ -92,7 +158,14 @@ cdef struct Packing:
     const void *W
     fl_size I
     const void *R
+    fl_size K
+    int vectors         # of pack_rows
     fl_size count
+
+
+cdef fl_size panel_columns(const fl_kernels *k, fl_size gates) noexcept nogil:
+    """Columns in a forward panel."""
+    return k.column_block if gates == 1 else gates * k.unit_block
 
 
 cdef fl_size panel_count(const fl_kernels *k, fl_size gates, fl_size H) noexcept nogil:
@@ -100,34 +173,40 @@ cdef fl_size panel_count(const fl_kernels *k, fl_size gates, fl_size H) noexcept
     return (H + units - 1) // units
 
 
+cdef fl_size padded_columns(const fl_kernels *k, fl_size gates, fl_size H) noexcept nogil:
+    return panel_count(k, gates, H) * panel_columns(k, gates)
+
+
 cdef fl_size column_panels(const fl_kernels *k, fl_size gates, fl_size H, fl_size K) noexcept nogil:
     """Values in the packed columns of weights (gates H, K)."""
-    return panel_count(k, gates, H) * k.column_block * K
+    return padded_columns(k, gates, H) * K
 
 
-cdef fl_size row_panels(const fl_kernels *k, fl_size rows, fl_size columns) noexcept nogil:
+cdef fl_size row_panels(const fl_kernels *k, int vectors, fl_size rows, fl_size columns) noexcept nogil:
     """Values in the packed rows of A (rows, columns)."""
-    return panel_count(k, 1, columns) * k.column_block * rows
+    cdef fl_size width = vectors * k.unit_block
+    return (columns + width - 1) // width * width * rows
 
 
 cdef void pack_part(void *argument, int part, int parts) noexcept nogil:
     cdef Packing *p = <Packing *>argument
     cdef fl_size first = border(p.count, 1, part, parts), end = border(p.count, 1, part + 1, parts)
     if p.gates:
-        p.k.pack_columns(p.panels, p.gates, p.H, p.W, p.I, p.R, first, end)
+        p.k.pack_columns(p.panels, p.gates, p.H, p.W, p.I, p.R, p.K, first, end)
     else:
-        p.k.pack_rows(p.panels, p.W, p.I, p.H, first, end)
+        p.k.pack_rows(p.panels, p.vectors, p.W, p.K, p.I, p.H, first, end)
 
 
 cdef void pack_columns(const fl_kernels *k, void *panels, fl_size gates, fl_size H, const void *W, fl_size I,
-                       const void *R, int parts) noexcept nogil:
-    cdef Packing p = Packing(k, panels, gates, H, W, I, R, panel_count(k, gates, H))
+                       const void *R, fl_size K, int parts) noexcept nogil:
+    cdef Packing p = Packing(k, panels, gates, H, W, I, R, K, 0, panel_count(k, gates, H))
     parallel(pack_part, &p, parts)
 
 
-cdef void pack_rows(const fl_kernels *k, void *panels, const void *A, fl_size rows, fl_size columns,
-                    int parts) noexcept nogil:
-    cdef Packing p = Packing(k, panels, 0, columns, A, rows, NULL, panel_count(k, 1, columns))
+cdef void pack_rows(const fl_kernels *k, void *panels, int vectors, const void *A, fl_size row_step, fl_size rows,
+                    fl_size columns, int parts) noexcept nogil:
+    cdef fl_size width = vectors * k.unit_block
+    cdef Packing p = Packing(k, panels, 0, columns, A, rows, NULL, row_step, vectors, (columns + width - 1) // width)
     parallel(pack_part, &p, parts)
 
 
@@ -147,44 +226,40 @@ cdef void multiply_rows(void *argument, int part, int parts) noexcept nogil:
 
 cdef void multiply(const fl_kernels *k, fl_size rows, fl_size columns, fl_size K, const void *A, const void *panels,
                    void *C, int parts) noexcept nogil:
-    cdef Multiplication m = Multiplication(k, fl_product(columns, K, A, K, 1, panels, C, False), rows)
+    cdef int vectors = <int>(k.column_block // k.unit_block)
+    cdef Multiplication m = Multiplication(k, fl_product(columns, K, A, K, 1, panels, vectors, C, columns, False), rows)
     parallel(multiply_rows, &m, parts)
 
 
-cdef fl_size padded_columns(const fl_kernels *k, fl_size gates, fl_size H) noexcept nogil:
-    return panel_count(k, gates, H) * k.column_block
+cdef void lay_out_products(Products *p, const Rows *r, bint with_dx, char **at) noexcept nogil:
+    """The workspace of what follows."""
+    cdef fl_size columns = p.gates * p.hidden, rows = block_rows(r), padded = padded_columns(p.k, p.gates, p.hidden)
+    cdef int vectors = <int>(p.k.column_block // p.k.unit_block)
+    p.delta_panels = NULL
+    if many_rows(r):
+        p.delta_panels = take(at, rows * padded * p.size)
+        p.dW_sum = take(at, p.input * padded * p.size)
+        p.dR_sum = take(at, p.outputs * padded * p.size)
+        p.x_transposed = take(at, rows * p.input * p.size)
+        p.y_transposed = take(at, rows * p.outputs * p.size)
+        if with_dx:
+            p.W_panels = take(at, row_panels(p.k, vectors, columns, p.input) * p.size)
 
 
-cdef fl_size products_workspace(const fl_kernels *k, fl_size T, fl_size B, fl_size gates, fl_size I,
-                                fl_size H) noexcept nogil:
-    """Values of workspace for `begin_products`."""
-    cdef fl_size rows = block_steps(T, B) * B
-    if not many_rows(T, B):
-        return 0
-    return (rows + I + H) * padded_columns(k, gates, H) + row_panels(k, gates * H, I) + rows * (I + H)
-
-
-cdef void begin_products(Products *p, fl_size T, fl_size B, char *space, int parts) noexcept nogil:
+cdef void begin_products(Products *p, const Rows *r, int parts) noexcept nogil:
     """Clears what is added to; packs W."""
-    cdef fl_size columns = p.gates * p.hidden, rows = block_steps(T, B) * B
-    cdef fl_size padded = padded_columns(p.k, p.gates, p.hidden)
+    cdef fl_size columns = p.gates * p.hidden
     if not p.accumulate:
         memset(p.db, 0, columns * p.size)
-        if T * B == 0:
+        if r.count == 0:
             memset(p.dW, 0, columns * p.input * p.size)
-            memset(p.dR, 0, columns * p.hidden * p.size)
+            memset(p.dR, 0, columns * p.outputs * p.size)
     p.begun = False
-    p.delta_panels = NULL
-    if many_rows(T, B):
-        p.delta_panels = space
-        p.dW_sum = p.delta_panels + rows * padded * p.size
-        p.dR_sum = p.dW_sum + p.input * padded * p.size
-        p.W_panels = p.dR_sum + p.hidden * padded * p.size
-        p.x_transposed = p.W_panels + row_panels(p.k, columns, p.input) * p.size
-        p.y_transposed = p.x_transposed + rows * p.input * p.size
-        memset(p.delta_panels, 0, rows * padded * p.size)  # its padding stays zero
+    if p.delta_panels != NULL:
+        # Its padding stays zero.
+        memset(p.delta_panels, 0, block_rows(r) * padded_columns(p.k, p.gates, p.hidden) * p.size)
         if p.dx != NULL:
-            pack_rows(p.k, p.W_panels, p.W, columns, p.input, parts)
+            pack_rows(p.k, p.W_panels, <int>(p.k.column_block // p.k.unit_block), p.W, p.input, columns, p.input, parts)
 
 
 cdef bint far_rows(const Products *p, fl_size K) noexcept nogil:
@@ -194,7 +269,7 @@ cdef bint far_rows(const Products *p, fl_size K) noexcept nogil:
 
 cdef void transpose_part(void *argument, int part, int parts) noexcept nogil:
     cdef Products *p = <Products *>argument
-    cdef fl_size I = p.input, H = p.hidden, block = p.k.unit_block
+    cdef fl_size I = p.input, H = p.outputs, block = p.k.unit_block
     if far_rows(p, I):
         p.k.transpose(p.x_transposed, p.x, p.rows, I, border(I, block, part, parts), border(I, block, part + 1, parts))
     if far_rows(p, H):
@@ -206,7 +281,8 @@ cdef void add_weight_sum(const Products *p, const void *a, const void *a_transpo
                          fl_size column0, fl_size column1) noexcept nogil:
     """total (K, padded gates H) += A^T delta."""
     cdef fl_size columns = padded_columns(p.k, p.gates, p.hidden)
-    cdef fl_product product = fl_product(columns, p.rows, a, 1, K, p.delta_panels, total, p.begun)
+    cdef int vectors = <int>(panel_columns(p.k, p.gates) // p.k.unit_block)
+    cdef fl_product product = fl_product(columns, p.rows, a, 1, K, p.delta_panels, vectors, total, columns, p.begun)
     if far_rows(p, K):
         product.a, product.a_row_step, product.a_k_step = a_transposed, p.rows, 1
     p.k.multiply(&product, 0, K, column0, column1)
@@ -215,7 +291,8 @@ cdef void add_weight_sum(const Products *p, const void *a, const void *a_transpo
 cdef void add_products_part(void *argument, int part, int parts) noexcept nogil:
     """Some columns of the deltas for the gradients of the weights; some rows for dx."""
     cdef Products *p = <Products *>argument
-    cdef fl_size columns = p.gates * p.hidden, block = p.k.column_block, column0, column1
+    cdef fl_size columns = p.gates * p.hidden, block = panel_columns(p.k, p.gates), column0, column1
+    cdef int vectors = <int>(p.k.column_block // p.k.unit_block)
     cdef fl_product dx
     p.k.add_bias_gradient(p.db, p.delta, p.rows, columns, border(columns, block, part, parts),
                           border(columns, block, part + 1, parts))
@@ -224,9 +301,9 @@ cdef void add_products_part(void *argument, int part, int parts) noexcept nogil:
     column0 = border(padded_columns(p.k, p.gates, p.hidden), block, part, parts)
     column1 = border(padded_columns(p.k, p.gates, p.hidden), block, part + 1, parts)
     add_weight_sum(p, p.x, p.x_transposed, p.input, p.dW_sum, column0, column1)
-    add_weight_sum(p, p.y_prev, p.y_transposed, p.hidden, p.dR_sum, column0, column1)
+    add_weight_sum(p, p.y_prev, p.y_transposed, p.outputs, p.dR_sum, column0, column1)
     if p.dx != NULL:
-        dx = fl_product(p.input, columns, p.delta, columns, 1, p.W_panels, p.dx, False)
+        dx = fl_product(p.input, columns, p.delta, columns, 1, p.W_panels, vectors, p.dx, p.input, False)
         p.k.multiply(&dx, border(p.rows, p.k.row_block, part, parts), border(p.rows, p.k.row_block, part + 1, parts),
                      0, p.input)
 
@@ -234,12 +311,12 @@ cdef void add_products_part(void *argument, int part, int parts) noexcept nogil:
 cdef void add_products(Products *p, int parts) noexcept nogil:
     """dW += delta^T x, dR += delta^T y_prev, db += sum of delta, dx = delta W."""
     cdef fl_size columns = p.gates * p.hidden
-    if p.delta_panels != NULL and (far_rows(p, p.input) or far_rows(p, p.hidden)):
+    if p.delta_panels != NULL and (far_rows(p, p.input) or far_rows(p, p.outputs)):
         parallel(transpose_part, p, parts)
     parallel(add_products_part, p, parts)
     if p.delta_panels == NULL:
         matmul(p.size, True, False, columns, p.input, p.rows, p.delta, p.x, p.accumulate or p.begun, p.dW)
-        matmul(p.size, True, False, columns, p.hidden, p.rows, p.delta, p.y_prev, p.accumulate or p.begun, p.dR)
+        matmul(p.size, True, False, columns, p.outputs, p.rows, p.delta, p.y_prev, p.accumulate or p.begun, p.dR)
         if p.dx != NULL:
             matmul(p.size, False, False, p.rows, p.input, columns, p.delta, p.W, 0, p.dx)
     p.begun = True
@@ -249,10 +326,15 @@ cdef void end_products_part(void *argument, int part, int parts) noexcept nogil:
     cdef Products *p = <Products *>argument
     cdef fl_size unit0 = border(p.hidden, 1, part, parts), unit1 = border(p.hidden, 1, part + 1, parts)
     p.k.unpack_gradient(p.dW, p.dW_sum, p.gates, p.hidden, p.input, p.accumulate, unit0, unit1)
-    p.k.unpack_gradient(p.dR, p.dR_sum, p.gates, p.hidden, p.hidden, p.accumulate, unit0, unit1)
+    p.k.unpack_gradient(p.dR, p.dR_sum, p.gates, p.hidden, p.outputs, p.accumulate, unit0, unit1)
 
 
 cdef void end_products(Products *p, int parts) noexcept nogil:
     """Brings the sums to dW and dR."""
     if p.begun and p.delta_panels != NULL:
         parallel(end_products_part, p, parts)
+
+
+def unit_block(int size):
+    """Hidden units that a vector holds."""
+    return kernels(size).unit_block

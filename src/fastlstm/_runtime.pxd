@@ -5,7 +5,7 @@ cdef void parallel(fl_task task, void *argument, int parts) noexcept nogil
 
 
 cdef class Buffers:
-    cdef Py_buffer views[24]
+    cdef Py_buffer views[40]
     cdef int count
     cdef Py_buffer *take(self, array, int flags) except NULL
     cdef const void *read(self, array) except? NULL

@@ -5,7 +5,7 @@ from libc.stdlib cimport free, malloc
 
 from numpy import ndarray
 
-from ._kernels cimport (FL_ISA_COUNT, FL_LOGISTIC, FL_MAX_THREADS, FL_RELU, FL_TANH, fl_activation, fl_isa_available,
+from ._kernels cimport (FL_ISA_COUNT, FL_HARD_LOGISTIC, FL_IDENTITY, FL_LOGISTIC, FL_MAX_THREADS, FL_RELU, FL_TANH, fl_activation, fl_isa_available,
                         fl_isa_kernels, fl_isa_name, fl_kernels, fl_parallel, fl_size, fl_task)
 
 MAX_THREADS = FL_MAX_THREADS
@@ -110,6 +110,9 @@ def choose_isa(wanted):
     return name
 
 
+ACTIVATIONS = {"tanh": FL_TANH, "relu": FL_RELU, "logistic": FL_LOGISTIC, "identity": FL_IDENTITY,
+               "hard_logistic": FL_HARD_LOGISTIC}
+
 cdef struct Activation:
     fl_activation g
     int itemsize
@@ -127,7 +130,7 @@ def activate(str name, x, y):
     """y = g(x) as the kernels compute it, in their floating-point mode, for contiguous arrays of one dtype and size."""
     cdef Buffers buffers = Buffers()
     cdef Activation a
-    a.g = {"tanh": FL_TANH, "logistic": FL_LOGISTIC, "relu": FL_RELU}[name]
+    a.g = ACTIVATIONS[name]
     a.itemsize, a.count = x.itemsize, x.size
     a.x, a.y = buffers.read(x), buffers.write(y)
     with nogil:

@@ -1,48 +1,102 @@
 """The LSTM: the layer, and the stateless functions that it is a thin shell over.
 
-The equations are in `reference.py`, the step that computes them in `_c/lstm.h`, the loops over time in `_lstm.pyx`.
-This module checks arguments and allocates.
+The equations are in `reference.py`, the step that computes them in `_c/lstm.h`, the loops over time in `_forward.pyx`
+and `_backward.pyx`. This module checks arguments and allocates.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import ArrayLike, DTypeLike
 
+from fastlstm import _backward, _core, _forward
 from fastlstm import _checks as check
-from fastlstm import _lstm
+from fastlstm._batches import Batch, Lengths, options_of
+from fastlstm._cells import LSTMCell, lstm_cell
 from fastlstm._checks import Array
 from fastlstm._config import checked_num_threads
+from fastlstm._core import Call, Weights
 from fastlstm._layer import Gradients, Layer, empty
 
-__all__ = ["LSTM", "LSTMGradients", "LSTMTape", "lstm_backward", "lstm_forward", "lstm_workspace"]
+__all__ = ["LSTM", "LSTMDeltas", "LSTMGradients", "LSTMTape", "lstm_backward", "lstm_forward", "lstm_workspace"]
 
 State = tuple[Array, Array]
 PartialState = tuple[Array | None, Array | None]
-Weights = tuple[Array, Array, Array, Array | None]
 
 
-class LSTMTape(NamedTuple):
+@dataclass(slots=True)
+class LSTMTape:
     """What the forward pass keeps for the backward pass. A tape may be used many times.
 
-    It refers to x without copying it: x, like the weights, must not change before `lstm_backward`.
+    It refers to x without copying it: x, like the weights, must not change before `lstm_backward`. With lengths, arrays
+    have the rows of all steps one after the other, longest sequence first, instead of T and B; `cells` and `gate` give
+    them as (T, B, H).
 
     Attributes
     ----------
     x : (T, B, I) array
         The input.
     gates : (T, B, 4H) array
-        The activated gates, blocks i, f, z, o.
+        The activated gates, blocks i, f, z, o, without those that the variant lacks.
     c : (T + 1, B, H) array
-        The cells; ``c[0]`` is the initial one.
-    y : (T + 1, B, H) array
-        The outputs; ``y[0]`` is the initial one.
+        The cells, the initial ones first (last in the reverse direction).
+    y_prev : (T, B, H) array
+        y^{t-1} as each step saw it.
+    c_prev : (T, B, H) array or None
+        c^{t-1} as each step saw it, where resets or zoneout make that more than c of the step before.
+    m : (T, B, H) array or None
+        What a projection projects.
     """
 
     x: Array
     gates: Array
+    c: Array
+    y_prev: Array
+    c_prev: Array | None = None
+    m: Array | None = None
+    call: Call | None = None
+
+    def cells(self) -> Array:
+        """c^t for every t: (T, B, H)."""
+        call = self.call
+        if call is None or call.batch.offsets is None:
+            return self.c[:-1] if call is not None and call.reverse else self.c[1:]
+        batch, offsets = call.batch, call.batch.offsets
+        if not call.reverse:
+            return call.sequence(self.c[batch.B :])
+        sizes = np.diff(offsets)
+        step = np.repeat(np.arange(batch.T), sizes)
+        row = np.arange(batch.count) - offsets[step]
+        return call.sequence(self.c[np.where(step > 0, batch.B + offsets[step - 1] + row, row)])
+
+    def gate(self, name: Literal["i", "f", "z", "o"]) -> Array:
+        """A gate's activations for every t: (T, B, H)."""
+        blocks = lstm_cell().blocks if self.call is None else _blocks(self.call)
+        if name not in blocks:
+            raise ValueError(f"name must be one of {', '.join(blocks)}, not {name!r}")
+        H = self.c.shape[-1]
+        block = self.gates[..., blocks.index(name) * H :][..., :H]
+        return block if self.call is None else self.call.sequence(block)
+
+
+def _blocks(call: Call) -> str:
+    assert isinstance(call.cell, LSTMCell)
+    return call.cell.blocks
+
+
+class LSTMDeltas(NamedTuple):
+    """The deltas of every time step, each (T, B, H) (y: as y): of i, f, z, o before their activation.
+
+    Those of gates that the variant lacks are None.
+    """
+
+    i: Array | None
+    f: Array | None
+    z: Array | None
+    o: Array | None
     c: Array
     y: Array
 
@@ -54,10 +108,12 @@ class LSTMGradients(NamedTuple):
     ----------
     x, W, R, b : array
         dJ/dx and so on.
-    p : array or None
-        None without peepholes.
+    p, G, proj : array or None
+        None where the forward pass had none.
     state : (h0, c0)
         dJ/d(initial state).
+    deltas : LSTMDeltas or None
+        Where they were asked for.
     """
 
     x: Array
@@ -66,9 +122,14 @@ class LSTMGradients(NamedTuple):
     b: Array
     p: Array | None
     state: State
+    G: Array | None = None
+    proj: Array | None = None
+    deltas: LSTMDeltas | None = None
 
 
-def lstm_workspace(T: int, B: int, I: int, H: int, dtype: DTypeLike = np.float32) -> int:
+def lstm_workspace(
+    T: int, B: int, I: int, H: int, dtype: DTypeLike = np.float32, *, variant: str = "vanilla", proj_size: int = 0
+) -> int:
     """Values of workspace with which `lstm_forward` and `lstm_backward` need allocate none.
 
     Parameters
@@ -76,6 +137,8 @@ def lstm_workspace(T: int, B: int, I: int, H: int, dtype: DTypeLike = np.float32
     T, B, I, H : int
         Time steps, batch rows, inputs, hidden units.
     dtype : float32 or float64
+    variant, proj_size
+        As for `LSTM`.
 
     Examples
     --------
@@ -83,8 +146,14 @@ def lstm_workspace(T: int, B: int, I: int, H: int, dtype: DTypeLike = np.float32
     >>> fastlstm.lstm_workspace(T=100, B=1, I=64, H=64) > 0
     True
     """
-    size = check.float_dtype(dtype).itemsize
-    return max(_lstm.forward_workspace(T, B, I, H, size, False), _lstm.backward_workspace(T, B, I, H, size))
+    cell, P, dtype = lstm_cell(variant), proj_size or H, check.float_dtype(dtype)
+    K = P + (3 * H + 192 if cell.full_recurrence else 0)
+    n, proj = cell.gates, np.empty((P, H), dtype) if proj_size else None
+    weights = Weights(np.empty((n * H, I), dtype), np.empty((n * H, K), dtype), np.empty(n * H, dtype), None, proj)
+    mask, zone = np.empty((B, P), dtype), np.empty((T, B, P), dtype)
+    options = options_of(T, B, P, H, dtype, None, None, "zero", mask, (zone, None))
+    batch = Batch(T, B, T * B)
+    return max(_core.workspace_size(Call(cell, batch, options=given), weights) for given in (None, options))
 
 
 def lstm_forward(
@@ -95,6 +164,18 @@ def lstm_forward(
     p: Array | None = None,
     state: PartialState | None = None,
     *,
+    variant: str = "vanilla",
+    G: Array | None = None,
+    proj: Array | None = None,
+    activations: tuple[str, str, str] | None = None,
+    clip: float | None = None,
+    cell_clip: float | None = None,
+    lengths: ArrayLike | None = None,
+    reverse: bool = False,
+    reset: ArrayLike | None = None,
+    reset_to: Literal["initial", "zero"] = "initial",
+    recurrent_mask: Array | None = None,
+    zoneout: tuple[Array | None, Array | None] | None = None,
     tape: bool | LSTMTape = False,
     out: tuple[Array, State] | None = None,
     workspace: Array | None = None,
@@ -121,6 +202,35 @@ def lstm_forward(
         Peephole weights, rows i, f, o. Default: no peepholes.
     state : (h0, c0), optional
         Initial output and cell, each (B, H) or None for zeros. Default: zeros.
+    variant : str
+        vanilla, NIG, NFG, NOG, NIAF, NOAF, NP, CIFG or FGR, in any case of letters. The blocks of W, R and b and the
+        rows of p that a variant lacks are left out: NIG, NFG, NOG (i, f, o = 1) and CIFG (f = 1 - i) have 3 blocks and
+        2 rows.
+    G : (3H, 3H) array
+        For FGR alone: what each gate sees of the gates of the step before, which are 0 at first. Row blocks to i, f, o,
+        column blocks from i, f, o.
+    proj : (P, H) array, optional
+        Projection: y^t is proj times what it is without. R is then (4H, P), h (B, P), y (T, B, P).
+    activations : (sigma, g, h), optional
+        Instead of ("logistic", "tanh", "tanh"): sigma "logistic" or "hard_logistic", which is 0.2 a + 0.5 between 0
+        and 1; g and h one of tanh, relu, logistic, identity, hard_logistic.
+    clip : float, optional
+        What goes into sigma and g is bounded to +-clip.
+    cell_clip : float, optional
+        c^t is bounded to +-cell_clip.
+    lengths : (B,) ints, optional
+        How many steps each row has, in any order, 0 to T. Outputs past a row's end are zero, the last state is the one
+        at its end, and the reverse direction starts there.
+    reverse : bool
+        Run from the last step to the first.
+    reset : (T, B) array of bool, optional
+        Before which steps a row's state becomes the initial one, or with `reset_to` "zero", zero.
+    recurrent_mask : (B, H) array, optional
+        Factors of y^{t-1} on its way into the gates, the same at every step: for dropout 0 and 1 / (1 - rate) (Gal and
+        Ghahramani 2016).
+    zoneout : (share of y, share of c), optional
+        Arrays (T, B, H) or None: y^t becomes share y^{t-1} + (1 - share) y^t, and what c^t hands to the next step
+        likewise: 0 and 1 to train, their mean to infer (Krueger et al. 2017).
     tape : bool or LSTMTape
         True keeps what `lstm_backward` needs; a tape of an earlier call with the same sizes is filled again.
     out : (y, (h, c)), optional
@@ -160,19 +270,52 @@ def lstm_forward(
     >>> y.shape, bool(np.all(y[-1] == h))
     ((5, 2, 4), True)
     """
+    cell = lstm_cell(variant, activations, clip, cell_clip)
     x = check.sized("x", x, 3, "(T, B, I)")
     T, B, I = x.shape
-    H = check.sized("R", R, 2, "(4H, H)").shape[1]
+    H, P, proj = _sizes(R, proj, cell.gates)
     dtype = x.dtype
     x = check.matching("x", x, (T, B, I), dtype, "(T, B, I)")
-    W = check.matching("W", W, (4 * H, I), dtype, "(4H, I)")
-    R = check.matching("R", R, (4 * H, H), dtype, "(4H, H)")
-    b = check.matching("b", b, (4 * H,), dtype, "(4H,)")
-    p = check.optional("p", p, (3, H), dtype, "(3, H)")
-    return _forward(x, (W, R, b, p), state, tape, out, workspace, num_threads)
+    b = check.matching("b", b, (cell.gates * H,), dtype, f"({cell.gates}H,)")
+    W, R, p, G, proj = _checked_weights(cell, W, R, p, G, proj, I, H, P, dtype)
+    if G is not None:
+        R = _core.with_gate_recurrence(R, G)
+    rows = None if lengths is None else Lengths(lengths, T, B)
+    options = options_of(T, B, P, H, dtype, rows, reset, reset_to, recurrent_mask, zoneout)
+    call = Call(cell, Batch(T, B, T * B) if rows is None else rows.batch, rows, bool(reverse), options)
+    return _run(call, x, Weights(W, R, b, p, proj), state, tape, out, workspace, num_threads)
 
 
-def _forward(
+def _sizes(R: Array, proj: Array | None, gates: int) -> tuple[int, int, Array | None]:
+    """H, P and the projection."""
+    columns = check.sized("R", R, 2, f"({gates}H, H)" if proj is None else f"({gates}H, P)").shape[1]
+    if proj is None:
+        return columns, columns, None
+    proj = check.sized("proj", proj, 2, "(P, H)")
+    return proj.shape[1], columns, proj
+
+
+def _checked_weights(
+    cell: LSTMCell, W: Array, R: Array, p: Array | None, G: Array | None, proj: Array | None,
+    I: int, H: int, P: int, dtype: np.dtype[np.floating],
+) -> tuple[Array, Array, Array | None, Array | None, Array | None]:  # fmt: skip
+    """All that the backward pass needs too."""
+    n = cell.gates
+    W = check.matching("W", W, (n * H, I), dtype, f"({n}H, I)")
+    R = check.matching("R", R, (n * H, P), dtype, f"({n}H, H)" if proj is None else f"({n}H, P)")
+    if cell.variant == "NP" and p is not None:
+        raise ValueError("p must be None with variant NP, which has no peepholes")
+    p = check.optional("p", p, (n - 1, H), dtype, f"({n - 1}, H)")
+    if cell.full_recurrence and G is None:
+        raise ValueError("G must be given with variant FGR: a (3H, 3H) array")
+    if not cell.full_recurrence and G is not None:
+        raise ValueError(f"G must be None with variant {cell.variant}: only FGR has it")
+    G = check.optional("G", G, (3 * H, 3 * H), dtype, "(3H, 3H)")
+    return W, R, p, G, check.optional("proj", proj, (P, H), dtype, "(P, H)")
+
+
+def _run(
+    call: Call,
     x: Array,
     weights: Weights,
     state: PartialState | None,
@@ -182,40 +325,55 @@ def _forward(
     num_threads: int | None,
 ) -> tuple[Array, State, LSTMTape | None]:
     """`lstm_forward` once x and the weights are known to be right, as a layer's are."""
-    W, R, b, p = weights
-    (T, B, I), H, dtype = x.shape, R.shape[1], x.dtype
+    (T, B, _), dtype, lengths = x.shape, x.dtype, call.lengths
+    W, R, b, p, proj = weights
+    n, K = call.cell.gates, R.shape[1]
+    H = len(W) // n
+    P = H if proj is None else len(proj)
     h0, c0 = (None, None) if state is None else check.pair("state", state, "(h, c)")
-    h0 = np.zeros((B, H), dtype) if h0 is None else check.matching("state h", h0, (B, H), dtype, "(B, H)")
+    h0 = np.zeros((B, P), dtype) if h0 is None else check.matching("state h", h0, (B, P), dtype, "(B, H)")
     c0 = np.zeros((B, H), dtype) if c0 is None else check.matching("state c", c0, (B, H), dtype, "(B, H)")
 
     if out is None:
-        y, h, c = empty((T, B, H), dtype), np.empty((B, H), dtype), np.empty((B, H), dtype)
+        y, h, c = empty((T, B, P), dtype), np.empty((B, P), dtype), np.empty((B, H), dtype)
     else:
         y, last = check.pair("out", out, "(y, (h, c))")
         h, c = check.pair("out state", last, "(h, c)")
-        y = check.output("out y", y, (T, B, H), dtype, "(T, B, H)")
-        h = check.output("out h", h, (B, H), dtype, "(B, H)")
+        y = check.output("out y", y, (T, B, P), dtype, "(T, B, H)")
+        h = check.output("out h", h, (B, P), dtype, "(B, H)")
         c = check.output("out c", c, (B, H), dtype, "(B, H)")
     kept: LSTMTape | None = None
-    if isinstance(tape, LSTMTape):
-        kept = LSTMTape(
-            x,
-            check.output("tape.gates", tape.gates, (T, B, 4 * H), dtype, "(T, B, 4H)"),
-            check.output("tape.c", tape.c, (T + 1, B, H), dtype, "(T + 1, B, H)"),
-            check.output("tape.y", tape.y, (T + 1, B, H), dtype, "(T + 1, B, H)"),
-        )
-    elif tape:
-        kept = LSTMTape(x, empty((T, B, 4 * H), dtype), empty((T + 1, B, H), dtype), empty((T + 1, B, H), dtype))
-    space = check.workspace(workspace, _lstm.forward_workspace(T, B, I, H, dtype.itemsize, kept is not None), dtype)
+    if tape is not False:
+        shapes = {"gates": call.shape(n * H), "c": call.cell_shape(H), "y_prev": call.shape(K)}
+        if call.keeps_c_prev:
+            shapes["c_prev"] = call.shape(H)
+        if proj is not None:
+            shapes["m"] = call.shape(H)
+        if isinstance(tape, LSTMTape):
+            parts = {k: check.output(f"tape.{k}", getattr(tape, k), v, dtype, str(v)) for k, v in shapes.items()}
+        else:
+            parts = {name: empty(shape, dtype) for name, shape in shapes.items()}
+        kept = LSTMTape(x, **parts, call=call)
+    one = _core.forward_pass(call, weights, kept is not None)
+    space = check.workspace(workspace, one.workspace(), dtype)
     if out is not None or workspace is not None or isinstance(tape, LSTMTape):
         outputs = {"out y": y, "out h": h, "out c": c, "workspace": space}
         if kept is not None:
-            outputs |= {"tape.gates": kept.gates, "tape.c": kept.c, "tape.y": kept.y}
-        check.disjoint(outputs, {"x": x, "W": W, "R": R, "b": b, "p": p, "state h": h0, "state c": c0})
+            outputs |= {f"tape.{name}": array for name, array in parts.items()}
+        check.disjoint(outputs, {"x": x, "W": W, "R": R, "b": b, "p": p, "proj": proj, "state h": h0, "state c": c0})
 
-    _, gates, all_c, all_y = (None, None, None, None) if kept is None else kept
+    arrays = None if kept is None else (kept.gates, kept.c, kept.c_prev, kept.y_prev, kept.m)
     threads = checked_num_threads(num_threads)
-    _lstm.forward(x, W, R, b, p, h0, c0, y, h, c, gates, all_c, all_y, space, threads)
+    if lengths is None:
+        one.start(x, h0, c0, y, 0, h, c, arrays, space)
+        _forward.run_passes([one], threads)
+        return y, (h, c), kept
+    x, y_rows, h_rows, c_rows = lengths.pack(x), empty(call.shape(P), dtype), np.empty_like(h), np.empty_like(c)
+    if kept is not None:
+        kept.x = x
+    one.start(x, lengths.sort(h0), lengths.sort(c0), y_rows, 0, h_rows, c_rows, arrays, space)
+    _forward.run_passes([one], threads)
+    y[:], h[lengths.order], c[lengths.order] = lengths.pad(y_rows), h_rows, c_rows
     return y, (h, c), kept
 
 
@@ -227,6 +385,10 @@ def lstm_backward(
     dy: Array | None,
     dstate: PartialState | None = None,
     *,
+    G: Array | None = None,
+    proj: Array | None = None,
+    dc: Array | None = None,
+    deltas: bool = False,
     out: LSTMGradients | None = None,
     accumulate: bool = False,
     workspace: Array | None = None,
@@ -256,10 +418,16 @@ def lstm_backward(
         dJ/dy: the gradient arriving at every output. None stands for zero.
     dstate : (dh, dc), optional
         Gradients arriving at the final state, each (B, H) or None.
+    G, proj : arrays
+        Those of the forward pass, if it had them.
+    dc : (T, B, H) array, optional
+        Gradients arriving at every c^t.
+    deltas : bool
+        Give the deltas of every time step too.
     out : LSTMGradients, optional
         C-contiguous arrays for the results.
     accumulate : bool
-        Add the gradients of W, R, b and p to those in `out`, instead of overwriting them.
+        Add the gradients of W, R, b, p, G and proj to those in `out`, instead of overwriting them.
     workspace, num_threads
         As for `lstm_forward`.
 
@@ -288,24 +456,39 @@ def lstm_backward(
     """
     if not isinstance(tape, LSTMTape):
         raise TypeError(f"tape must be an LSTMTape from lstm_forward(..., tape=True), not {type(tape).__name__}")
-    T, B, I = check.sized("tape.x", tape.x, 3, "(T, B, I)").shape
-    H = check.sized("R", R, 2, "(4H, H)").shape[1]
-    dtype = tape.x.dtype
-    x = check.matching("tape.x", tape.x, (T, B, I), dtype, "(T, B, I)")
-    gates = check.matching("tape.gates", tape.gates, (T, B, 4 * H), dtype, "(T, B, 4H)")
-    all_c = check.matching("tape.c", tape.c, (T + 1, B, H), dtype, "(T + 1, B, H)")
-    all_y = check.matching("tape.y", tape.y, (T + 1, B, H), dtype, "(T + 1, B, H)")
-    W = check.matching("W", W, (4 * H, I), dtype, "(4H, I)")
-    R = check.matching("R", R, (4 * H, H), dtype, "(4H, H)")
-    p = check.optional("p", p, (3, H), dtype, "(3, H)")
-    dy = check.optional("dy", dy, (T, B, H), dtype, "(T, B, H)")
-    dh, dc = (None, None) if dstate is None else check.pair("dstate", dstate, "(dh, dc)")
-    dh = check.optional("dstate h", dh, (B, H), dtype, "(B, H)")
-    dc = check.optional("dstate c", dc, (B, H), dtype, "(B, H)")
+    call = tape.call
+    if call is None:
+        T, B, _ = check.sized("tape.x", tape.x, 3, "(T, B, I)").shape
+        call = Call(lstm_cell(), Batch(T, B, T * B))
+    cell = call.cell
+    assert isinstance(cell, LSTMCell)
+    x = check.sized("tape.x", tape.x, len(call.shape()) + 1, "(T, B, I)")
+    dtype, I, n = x.dtype, x.shape[-1], cell.gates
+    H, P, proj = _sizes(R, proj, n)
+    T, B = call.batch.T, call.batch.B
+    W, R, p, G, proj = _checked_weights(cell, W, R, p, G, proj, I, H, P, dtype)
+    shapes: dict[str, tuple[int, ...]]
+    shapes = {"x": (T, B, I), "W": W.shape, "R": R.shape, "b": (n * H,), "h0": (B, P), "c0": (B, H)}
+    optional = {"p": p, "G": G, "proj": proj}
+    shapes |= {name: array.shape for name, array in optional.items() if array is not None}
+    if G is not None:
+        R = _core.with_gate_recurrence(R, G)
+    weights = Weights(W, R, None, p, proj)
+    x = check.matching("tape.x", x, call.shape(I), dtype, "(T, B, I)")
+    gates = check.matching("tape.gates", tape.gates, call.shape(n * H), dtype, f"(T, B, {n}H)")
+    all_c = check.matching("tape.c", tape.c, call.cell_shape(H), dtype, "(T + 1, B, H)")
+    y_prev = check.matching("tape.y_prev", tape.y_prev, call.shape(R.shape[1]), dtype, "(T, B, H)")
+    c_prev, m = tape.c_prev, tape.m
+    if call.keeps_c_prev:
+        c_prev = check.matching("tape.c_prev", c_prev, call.shape(H), dtype, "(T, B, H)")
+    if proj is not None:
+        m = check.matching("tape.m", m, call.shape(H), dtype, "(T, B, H)")
+    dy = check.optional("dy", dy, (T, B, P), dtype, "(T, B, H)")
+    dc = check.optional("dc", dc, (T, B, H), dtype, "(T, B, H)")
+    dh_last, dc_last = (None, None) if dstate is None else check.pair("dstate", dstate, "(dh, dc)")
+    dh_last = check.optional("dstate h", dh_last, (B, P), dtype, "(B, H)")
+    dc_last = check.optional("dstate c", dc_last, (B, H), dtype, "(B, H)")
 
-    shapes = {"x": (T, B, I), "W": (4 * H, I), "R": (4 * H, H), "b": (4 * H,), "p": (3, H), "h0": (B, H), "c0": (B, H)}
-    if p is None:
-        del shapes["p"]
     if out is None:
         if accumulate:
             raise ValueError("accumulate needs out, the gradients to add to")
@@ -316,19 +499,47 @@ def lstm_backward(
         dh0, dc0 = check.pair("out.state", out.state, "(h0, c0)")
         given = {**out._asdict(), "h0": dh0, "c0": dc0}
         arrays = {name: check.output(f"out {name}", given[name], shapes[name], dtype, name) for name in shapes}
-    space = check.workspace(workspace, _lstm.backward_workspace(T, B, I, H, dtype.itemsize), dtype)
+    one = _core.backward_pass(call, weights, True, deltas)
+    space = check.workspace(workspace, one.workspace(), dtype)
     if out is not None or workspace is not None:
-        kept = {"tape.x": x, "tape.gates": gates, "tape.c": all_c, "tape.y": all_y}
-        inputs = {**kept, "W": W, "R": R, "p": p, "dy": dy, "dstate h": dh, "dstate c": dc}
+        kept = {"tape.x": x, "tape.gates": gates, "tape.c": all_c, "tape.y_prev": y_prev}
+        inputs = {**kept, "W": W, "R": R, "p": p, "dy": dy, "dstate h": dh_last, "dstate c": dc_last, "dc": dc}
         check.disjoint({f"out {name}": array for name, array in arrays.items()} | {"workspace": space}, inputs)
 
-    dp = arrays.get("p")
-    _lstm.backward(
-        x, W, R, p, gates, all_c, all_y, dy, dh, dc,
-        arrays["x"], arrays["W"], arrays["R"], arrays["b"], dp, arrays["h0"], arrays["c0"],
-        bool(accumulate), space, checked_num_threads(num_threads),
+    dx = arrays["x"] if call.lengths is None else empty(call.shape(I), dtype)
+    dR = arrays["R"] if G is None else np.zeros_like(R)
+    dh0, dc0 = (
+        (arrays["h0"], arrays["c0"]) if call.lengths is None else (np.empty((B, P), dtype), np.empty((B, H), dtype))
+    )
+    firsts = None
+    if call.options is not None and call.options.reset is not None and not call.options.reset_to_zero:
+        firsts = np.zeros((B, P), dtype), np.zeros((B, H), dtype)
+    all_deltas = None
+    if deltas:
+        all_deltas = empty(call.shape(n * H), dtype), empty(call.shape(P), dtype), empty(call.shape(H), dtype)
+    one.start(
+        x, (gates, all_c, c_prev, y_prev, m), call.rows(dy), 0, call.state(dh_last), call.state(dc_last), call.rows(dc),
+        dx, (arrays["W"], dR, arrays["b"], arrays.get("p"), arrays.get("proj"), dh0, dc0), firsts, all_deltas,
+        bool(accumulate), space,
     )  # fmt: skip
-    return LSTMGradients(arrays["x"], arrays["W"], arrays["R"], arrays["b"], dp, (arrays["h0"], arrays["c0"]))
+    _backward.run_passes([one], checked_num_threads(num_threads))
+    if firsts is not None:
+        dh0 += firsts[0]
+        dc0 += firsts[1]
+    if call.lengths is not None:
+        arrays["x"][:], arrays["h0"][:], arrays["c0"][:] = call.sequence(dx), call.last(dh0), call.last(dc0)
+    if G is not None:
+        for name, found in zip("RG", _core.gate_recurrence_of(dR, P), strict=True):
+            arrays[name][:] = arrays[name] + found if accumulate else found
+    visible = None
+    if all_deltas is not None:
+        every, dy_all, dc_all = (call.sequence(rows) for rows in all_deltas)
+        of = {name: every[..., k * H : (k + 1) * H] for k, name in enumerate(cell.blocks)}
+        visible = LSTMDeltas(of.get("i"), of.get("f"), of.get("z"), of.get("o"), dc_all, dy_all)
+    return LSTMGradients(
+        arrays["x"], arrays["W"], arrays["R"], arrays["b"], arrays.get("p"), (arrays["h0"], arrays["c0"]),
+        arrays.get("G"), arrays.get("proj"), visible,
+    )  # fmt: skip
 
 
 class LSTM(Layer):
@@ -401,8 +612,9 @@ class LSTM(Layer):
 
     def _bind(self) -> None:
         params = self.params
-        self._weights = params["W_l0"], params["R_l0"], params["b_l0"], params.get("p_l0")
-        self._cell = _lstm.Cell(*self._weights)
+        self._kind = lstm_cell()
+        self._weights = Weights(params["W_l0"], params["R_l0"], params["b_l0"], params.get("p_l0"))
+        self._cell = _forward.Step(self._kind.kernel, *self._weights[:4])
 
     def _options(self) -> str:
         return f"peephole={self.peephole}"
@@ -461,9 +673,10 @@ class LSTM(Layer):
         if state is not None:
             h0, c0 = check.pair("state", state, "(h, c)")
             first = self._state_in("state h", h0, x.shape[1]), self._state_in("state c", c0, x.shape[1])
-        T, B, I = x.shape
-        space = self._borrow(_lstm.forward_workspace(T, B, I, self.hidden_size, self.dtype.itemsize, bool(tape)))
-        y, (h, c), kept = _forward(x, self._weights, first, tape, None, space, num_threads)
+        T, B, _ = x.shape
+        space = self._borrow(T, B)
+        call = Call(self._kind, Batch(T, B, T * B))
+        y, (h, c), kept = _run(call, x, self._weights, first, tape, None, space, num_threads)
         self._return(space)
         return self._as_given(y), (h[np.newaxis], c[np.newaxis]), kept
 
@@ -505,13 +718,13 @@ class LSTM(Layer):
         T, B, _ = check.sized("tape.x", tape.x, 3, "(T, B, I)").shape
         I, H = self.input_size, self.hidden_size
         dh, dc = (None, None) if dstate is None else check.pair("dstate", dstate, "(dh, dc)")
-        W, R, _, p = self._weights
+        W, R, _, p, _ = self._weights
         parts = grads.params
         target = LSTMGradients(
             self._like_x(out, (T, B, I)), parts["W_l0"], parts["R_l0"], parts["b_l0"], parts.get("p_l0"),
             (np.empty((B, H), self.dtype), np.empty((B, H), self.dtype)),
         )  # fmt: skip
-        space = self._borrow(_lstm.backward_workspace(T, B, I, H, self.dtype.itemsize))
+        space = self._borrow(T, B)
         found = lstm_backward(
             tape, W, R, p, None if dy is None else self._time_major("dy", dy, H),
             (self._state_in("dstate h", dh, B), self._state_in("dstate c", dc, B)),

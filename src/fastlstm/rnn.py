@@ -1,20 +1,24 @@
 """The simple (Elman) RNN: the layer, and the stateless functions that it is a thin shell over.
 
-The equations are in `reference.py`, the step that computes them in `_c/rnn.h`, the loops over time in `_rnn.pyx`. This
-module checks arguments and allocates.
+The equations are in `reference.py`, the step that computes them in `_c/rnn.h`, the loops over time in `_forward.pyx`
+and `_backward.pyx`. This module checks arguments and allocates.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import ArrayLike, DTypeLike
 
+from fastlstm import _backward, _core, _forward
 from fastlstm import _checks as check
-from fastlstm import _rnn
+from fastlstm._batches import Batch, Lengths, options_of
+from fastlstm._cells import rnn_cell
 from fastlstm._checks import Array
 from fastlstm._config import checked_num_threads
+from fastlstm._core import Call, Weights
 from fastlstm._layer import Gradients, Layer, empty
 
 __all__ = ["RNN", "RNNGradients", "RNNTape", "rnn_backward", "rnn_forward", "rnn_workspace"]
@@ -22,21 +26,27 @@ __all__ = ["RNN", "RNNGradients", "RNNTape", "rnn_backward", "rnn_forward", "rnn
 Nonlinearity = Literal["tanh", "relu", "logistic", "identity"]
 
 
-class RNNTape(NamedTuple):
+@dataclass(slots=True)
+class RNNTape:
     """What the forward pass keeps for the backward pass. A tape may be used many times.
 
-    It refers to x without copying it: x, like the weights, must not change before `rnn_backward`.
+    It refers to x without copying it: x, like the weights, must not change before `rnn_backward`. With lengths, arrays
+    have the rows of all steps one after the other, longest sequence first, instead of T and B.
 
     Attributes
     ----------
     x : (T, B, I) array
         The input.
-    h : (T + 1, B, H) array
-        The outputs; ``h[0]`` is the initial state.
+    h : (T, B, H) array
+        h^t of every step, before zoneout.
+    h_prev : (T, B, H) array
+        h^{t-1} as each step saw it.
     """
 
     x: Array
     h: Array
+    h_prev: Array
+    call: Call | None = None
 
 
 class RNNGradients(NamedTuple):
@@ -57,12 +67,6 @@ class RNNGradients(NamedTuple):
     state: Array
 
 
-def _checked_nonlinearity(nonlinearity: str) -> str:
-    if nonlinearity not in _rnn.ACTIVATIONS:
-        raise ValueError(f"nonlinearity must be one of {', '.join(_rnn.ACTIVATIONS)}, not {nonlinearity!r}")
-    return nonlinearity
-
-
 def rnn_workspace(T: int, B: int, I: int, H: int, dtype: DTypeLike = np.float32) -> int:
     """Values of workspace with which `rnn_forward` and `rnn_backward` need allocate none.
 
@@ -72,8 +76,12 @@ def rnn_workspace(T: int, B: int, I: int, H: int, dtype: DTypeLike = np.float32)
         Time steps, batch rows, inputs, hidden units.
     dtype : float32 or float64
     """
-    size = check.float_dtype(dtype).itemsize
-    return max(_rnn.forward_workspace(T, B, I, H, size), _rnn.backward_workspace(T, B, I, H, size))
+    dtype = check.float_dtype(dtype)
+    weights = Weights(np.empty((H, I), dtype), np.empty((H, H), dtype), np.empty(H, dtype))
+    mask, zone = np.empty((B, H), dtype), np.empty((T, B, H), dtype)
+    options = options_of(T, B, H, H, dtype, None, None, "zero", mask, (zone, None))
+    batch = Batch(T, B, T * B)
+    return max(_core.workspace_size(Call(rnn_cell(), batch, options=given), weights) for given in (None, options))
 
 
 def rnn_forward(
@@ -84,6 +92,12 @@ def rnn_forward(
     state: Array | None = None,
     *,
     nonlinearity: Nonlinearity = "tanh",
+    lengths: ArrayLike | None = None,
+    reverse: bool = False,
+    reset: ArrayLike | None = None,
+    reset_to: Literal["initial", "zero"] = "initial",
+    recurrent_mask: Array | None = None,
+    zoneout: Array | None = None,
     tape: bool | RNNTape = False,
     out: tuple[Array, Array] | None = None,
     workspace: Array | None = None,
@@ -101,6 +115,10 @@ def rnn_forward(
         The initial h. Default: zeros.
     nonlinearity : "tanh", "relu", "logistic" or "identity"
         g.
+    lengths, reverse, reset, reset_to, recurrent_mask
+        As for `lstm_forward`.
+    zoneout : (T, B, H) array, optional
+        h^t becomes zoneout h^{t-1} + (1 - zoneout) h^t.
     tape : bool or RNNTape
         True keeps what `rnn_backward` needs; a tape of an earlier call with the same sizes is filled again.
     out : (y, h), optional
@@ -136,7 +154,7 @@ def rnn_forward(
     >>> y.shape, bool(np.all(y[-1] == h))
     ((5, 2, 4), True)
     """
-    nonlinearity = _checked_nonlinearity(nonlinearity)  # type: ignore[assignment]
+    cell = rnn_cell(nonlinearity)
     x = check.sized("x", x, 3, "(T, B, I)")
     T, B, I = x.shape
     H = check.sized("R", R, 2, "(H, H)").shape[1]
@@ -145,8 +163,26 @@ def rnn_forward(
     W = check.matching("W", W, (H, I), dtype, "(H, I)")
     R = check.matching("R", R, (H, H), dtype, "(H, H)")
     b = check.matching("b", b, (H,), dtype, "(H,)")
-    h0 = np.zeros((B, H), dtype) if state is None else check.matching("state", state, (B, H), dtype, "(B, H)")
+    rows = None if lengths is None else Lengths(lengths, T, B)
+    zones = None if zoneout is None else (zoneout, None)
+    options = options_of(T, B, H, H, dtype, rows, reset, reset_to, recurrent_mask, zones)
+    call = Call(cell, Batch(T, B, T * B) if rows is None else rows.batch, rows, bool(reverse), options)
+    return _run(call, x, Weights(W, R, b), state, tape, out, workspace, num_threads)
 
+
+def _run(
+    call: Call,
+    x: Array,
+    weights: Weights,
+    state: Array | None,
+    tape: bool | RNNTape,
+    out: tuple[Array, Array] | None,
+    workspace: Array | None,
+    num_threads: int | None,
+) -> tuple[Array, Array, RNNTape | None]:
+    """`rnn_forward` once x and the weights are known to be right, as a layer's are."""
+    (T, B, _), H, dtype, lengths = x.shape, weights.R.shape[1], x.dtype, call.lengths
+    h0 = np.zeros((B, H), dtype) if state is None else check.matching("state", state, (B, H), dtype, "(B, H)")
     if out is None:
         y, h = empty((T, B, H), dtype), np.empty((B, H), dtype)
     else:
@@ -154,19 +190,33 @@ def rnn_forward(
         y = check.output("out y", y, (T, B, H), dtype, "(T, B, H)")
         h = check.output("out h", h, (B, H), dtype, "(B, H)")
     kept: RNNTape | None = None
+    shape = call.shape(H)
     if isinstance(tape, RNNTape):
-        kept = RNNTape(x, check.output("tape.h", tape.h, (T + 1, B, H), dtype, "(T + 1, B, H)"))
+        parts = {k: check.output(f"tape.{k}", getattr(tape, k), shape, dtype, "(T, B, H)") for k in ("h", "h_prev")}
+        kept = RNNTape(x, **parts, call=call)
     elif tape:
-        kept = RNNTape(x, empty((T + 1, B, H), dtype))
-    space = check.workspace(workspace, _rnn.forward_workspace(T, B, I, H, dtype.itemsize), dtype)
+        kept = RNNTape(x, empty(shape, dtype), empty(shape, dtype), call)
+    one = _core.forward_pass(call, weights, kept is not None)
+    space = check.workspace(workspace, one.workspace(), dtype)
     if out is not None or workspace is not None or isinstance(tape, RNNTape):
         outputs = {"out y": y, "out h": h, "workspace": space}
         if kept is not None:
-            outputs["tape.h"] = kept.h
+            outputs |= {"tape.h": kept.h, "tape.h_prev": kept.h_prev}
+        W, R, b, *_ = weights
         check.disjoint(outputs, {"x": x, "W": W, "R": R, "b": b, "state": h0})
 
-    slots = None if kept is None else kept.h
-    _rnn.forward(nonlinearity, x, W, R, b, h0, y, h, slots, space, checked_num_threads(num_threads))
+    arrays = None if kept is None else (kept.h, None, None, kept.h_prev, None)
+    threads = checked_num_threads(num_threads)
+    if lengths is None:
+        one.start(x, h0, None, y, 0, h, None, arrays, space)
+        _forward.run_passes([one], threads)
+        return y, h, kept
+    x, y_rows, h_rows = lengths.pack(x), empty(shape, dtype), np.empty_like(h)
+    if kept is not None:
+        kept.x = x
+    one.start(x, lengths.sort(h0), None, y_rows, 0, h_rows, None, arrays, space)
+    _forward.run_passes([one], threads)
+    y[:], h[lengths.order] = lengths.pad(y_rows), h_rows
     return y, h, kept
 
 
@@ -177,7 +227,6 @@ def rnn_backward(
     dy: Array | None,
     dstate: Array | None = None,
     *,
-    nonlinearity: Nonlinearity = "tanh",
     out: RNNGradients | None = None,
     accumulate: bool = False,
     workspace: Array | None = None,
@@ -185,7 +234,8 @@ def rnn_backward(
 ) -> RNNGradients:
     r"""Back-propagate through time: every gradient of a simple RNN.
 
-    With D^t arriving at h^t from above: :math:`da^t = (D^t + R^T da^{t+1}) \odot g'(a^t)`.
+    With D^t arriving at h^t from above: :math:`da^t = (D^t + R^T da^{t+1}) \odot g'(a^t)`. The derivative of relu
+    at 0 is 0.
 
     Parameters
     ----------
@@ -197,8 +247,6 @@ def rnn_backward(
         dJ/dy: the gradient arriving at every output. None stands for zero.
     dstate : (B, H) array, optional
         The gradient arriving at the final state.
-    nonlinearity : str
-        As for `rnn_forward`. The derivative of relu at 0 is 0.
     out : RNNGradients, optional
         C-contiguous arrays for the results.
     accumulate : bool
@@ -218,18 +266,22 @@ def rnn_backward(
     ValueError
         If a shape is wrong, an output overlaps another array, or `accumulate` is given without `out`.
     """
-    nonlinearity = _checked_nonlinearity(nonlinearity)  # type: ignore[assignment]
     if not isinstance(tape, RNNTape):
         raise TypeError(f"tape must be an RNNTape from rnn_forward(..., tape=True), not {type(tape).__name__}")
-    T, B, I = check.sized("tape.x", tape.x, 3, "(T, B, I)").shape
+    call = tape.call
+    if call is None:
+        T, B, _ = check.sized("tape.x", tape.x, 3, "(T, B, I)").shape
+        call = Call(rnn_cell(), Batch(T, B, T * B))
+    x = check.sized("tape.x", tape.x, len(call.shape()) + 1, "(T, B, I)")
+    T, B, I, dtype = call.batch.T, call.batch.B, x.shape[-1], x.dtype
     H = check.sized("R", R, 2, "(H, H)").shape[1]
-    dtype = tape.x.dtype
-    x = check.matching("tape.x", tape.x, (T, B, I), dtype, "(T, B, I)")
-    slots = check.matching("tape.h", tape.h, (T + 1, B, H), dtype, "(T + 1, B, H)")
+    x = check.matching("tape.x", x, call.shape(I), dtype, "(T, B, I)")
+    h_all = check.matching("tape.h", tape.h, call.shape(H), dtype, "(T, B, H)")
+    h_prev = check.matching("tape.h_prev", tape.h_prev, call.shape(H), dtype, "(T, B, H)")
     W = check.matching("W", W, (H, I), dtype, "(H, I)")
     R = check.matching("R", R, (H, H), dtype, "(H, H)")
     dy = check.optional("dy", dy, (T, B, H), dtype, "(T, B, H)")
-    dh = check.optional("dstate", dstate, (B, H), dtype, "(B, H)")
+    dh_last = check.optional("dstate", dstate, (B, H), dtype, "(B, H)")
 
     shapes = {"x": (T, B, I), "W": (H, I), "R": (H, H), "b": (H,), "state": (B, H)}
     if out is None:
@@ -243,14 +295,27 @@ def rnn_backward(
         result = RNNGradients(
             **{name: check.output(f"out {name}", given[name], shapes[name], dtype, name) for name in shapes}
         )
-    space = check.workspace(workspace, _rnn.backward_workspace(T, B, I, H, dtype.itemsize), dtype)
+    one = _core.backward_pass(call, Weights(W, R, None), True, False)
+    space = check.workspace(workspace, one.workspace(), dtype)
     if out is not None or workspace is not None:
         outputs = {f"out {name}": array for name, array in result._asdict().items()} | {"workspace": space}
-        check.disjoint(outputs, {"tape.x": x, "tape.h": slots, "W": W, "R": R, "dy": dy, "dstate": dh})
+        inputs = {"tape.x": x, "tape.h": h_all, "tape.h_prev": h_prev, "W": W, "R": R, "dy": dy, "dstate": dh_last}
+        check.disjoint(outputs, inputs)
 
-    _rnn.backward(
-        nonlinearity, x, W, R, slots, dy, dh, *result, bool(accumulate), space, checked_num_threads(num_threads)
-    )
+    dx, dh0, firsts = result.x, result.state, None
+    if call.lengths is not None:
+        dx, dh0 = empty(call.shape(I), dtype), np.empty((B, H), dtype)
+    if call.options is not None and call.options.reset is not None and not call.options.reset_to_zero:
+        firsts = np.zeros((B, H), dtype), None
+    one.start(
+        x, (h_all, None, None, h_prev, None), call.rows(dy), 0, call.state(dh_last), None, None, dx,
+        (result.W, result.R, result.b, None, None, dh0, None), firsts, None, bool(accumulate), space,
+    )  # fmt: skip
+    _backward.run_passes([one], checked_num_threads(num_threads))
+    if firsts is not None:
+        dh0 += firsts[0]
+    if call.lengths is not None:
+        result.x[:], result.state[:] = call.sequence(dx), call.last(dh0)
     return result
 
 
@@ -301,7 +366,8 @@ class RNN(Layer):
         seed: int | np.random.Generator | None = None,
         init_scale: float | None = None,
     ) -> None:
-        self.nonlinearity: Nonlinearity = _checked_nonlinearity(nonlinearity)  # type: ignore[assignment]
+        self._kind = rnn_cell(nonlinearity)
+        self.nonlinearity = nonlinearity
         super().__init__(input_size, hidden_size, batch_first=batch_first, dtype=dtype)
         self._initialise(seed, init_scale)
 
@@ -310,8 +376,10 @@ class RNN(Layer):
         return {"W_l0": (H, I), "R_l0": (H, H), "b_l0": (H,)}
 
     def _bind(self) -> None:
-        self._weights = (self.params["W_l0"], self.params["R_l0"], self.params["b_l0"])
-        self._cell = _rnn.Cell(self.nonlinearity, *self._weights)
+        params = self.params
+        self._kind = rnn_cell(self.nonlinearity)
+        self._weights = Weights(params["W_l0"], params["R_l0"], params["b_l0"])
+        self._cell = _forward.Step(self._kind.kernel, *self._weights[:4])
 
     def _options(self) -> str:
         return f"nonlinearity={self.nonlinearity!r}"
@@ -367,11 +435,10 @@ class RNN(Layer):
     ) -> tuple[Array, Array, RNNTape | None]:
         x = self._time_major("x", x)
         h0 = self._state_in("state", state, x.shape[1])
-        T, B, I = x.shape
-        space = self._borrow(_rnn.forward_workspace(T, B, I, self.hidden_size, self.dtype.itemsize))
-        y, h, kept = rnn_forward(
-            x, *self._weights, h0, nonlinearity=self.nonlinearity, tape=tape, workspace=space, num_threads=num_threads
-        )
+        T, B, _ = x.shape
+        space = self._borrow(T, B)
+        call = Call(self._kind, Batch(T, B, T * B))
+        y, h, kept = _run(call, x, self._weights, h0, tape, None, space, num_threads)
         self._return(space)
         return self._as_given(y), h[np.newaxis], kept
 
@@ -412,13 +479,13 @@ class RNN(Layer):
             raise TypeError(f"tape must be an RNNTape from forward, not {type(tape).__name__}")
         T, B, _ = check.sized("tape.x", tape.x, 3, "(T, B, I)").shape
         I, H = self.input_size, self.hidden_size
-        W, R, _ = self._weights
+        W, R, *_ = self._weights
         dx, dh0 = self._like_x(out, (T, B, I)), np.empty((B, H), self.dtype)
         parts = grads.params
-        space = self._borrow(_rnn.backward_workspace(T, B, I, H, self.dtype.itemsize))
+        space = self._borrow(T, B)
         rnn_backward(
             tape, W, R, None if dy is None else self._time_major("dy", dy, H), self._state_in("dstate", dstate, B),
-            nonlinearity=self.nonlinearity, out=RNNGradients(dx, parts["W_l0"], parts["R_l0"], parts["b_l0"], dh0),
+            out=RNNGradients(dx, parts["W_l0"], parts["R_l0"], parts["b_l0"], dh0),
             accumulate=accumulate, workspace=space, num_threads=num_threads,
         )  # fmt: skip
         self._return(space)
@@ -465,7 +532,7 @@ class RNN(Layer):
                 shape, dtype = state.shape, self.dtype  # type: ignore[union-attr]  # None raises, as bad input does
                 out = np.empty(shape[1:], dtype), np.empty(shape, dtype)
             y, h_out = out
-            if self._cell.step(x_t, state, y, h_out, threads):  # type: ignore[arg-type]
+            if self._cell.step(x_t, state, None, y, h_out, None, threads):
                 return out
         except (AttributeError, BufferError, TypeError, ValueError):
             pass  # the checks below say what is wrong, or copy what is not contiguous
@@ -486,6 +553,6 @@ class RNN(Layer):
             h_out = check.output("out h", h_out, shape, dtype, "(1, B, H)")
             check.disjoint({"out y": y}, {"x_t": x, "state": h, "out h": h_out})
             check.disjoint({"out h": h_out}, {"x_t": x})
-        if not self._cell.step(x, h, y, h_out, num_threads):
+        if not self._cell.step(x, h, None, y, h_out, None, num_threads):
             raise ValueError("out's state may be the state itself, but must not overlap it partly")
         return y, h_out

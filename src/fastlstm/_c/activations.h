@@ -6,6 +6,7 @@
 #ifndef FL_ACTIVATIONS_H
 #define FL_ACTIVATIONS_H
 
+#include "kernels.h"
 #include "simd.h"
 
 #if FL_BITS == 32
@@ -71,6 +72,40 @@ FL_INLINE vec v_tanh(vec x) {
     vec small = v_fma(v_mul(a, a2), q, a);
 
     return v_with_sign(v_if_greater(a, v_set1((real)0.695), large, small), x);
+}
+
+/* 0.2 x + 0.5 between 0 and 1, as ONNX and Keras define it. */
+FL_INLINE vec v_hard_logistic(vec x) {
+    return v_min(v_set1(1), v_max(v_zero(), v_fma(v_set1((real)0.2), x, v_set1((real)0.5))));
+}
+
+FL_INLINE vec v_bounded(vec x, real bound) { return v_min(v_set1(bound), v_max(v_set1(-bound), x)); }
+
+FL_INLINE vec apply(const fl_activation g, vec a) {
+    switch (g) {
+    case FL_TANH: return v_tanh(a);
+    case FL_LOGISTIC: return v_logistic(a);
+    case FL_RELU: return v_if_greater(v_zero(), a, v_zero(), a); /* NaN stays NaN */
+    case FL_HARD_LOGISTIC: return v_hard_logistic(a);
+    default: return a;
+    }
+}
+
+/* d where low < x < high, else zero; NaN stays NaN. */
+FL_INLINE vec v_between(vec low, vec x, vec high, vec d) {
+    const vec none = v_mul(v_mul(d, x), v_zero());
+    return v_if_greater(x, low, v_if_greater(high, x, d, none), none);
+}
+
+/* d g'(a), from h = g(a) */
+FL_INLINE vec times_derivative(const fl_activation g, vec d, vec h) {
+    switch (g) {
+    case FL_TANH: return v_mul(d, v_fnma(h, h, v_set1(1)));
+    case FL_LOGISTIC: return v_mul(d, v_mul(h, v_sub(v_set1(1), h)));
+    case FL_RELU: return v_if_greater(h, v_zero(), d, v_mul(h, d)); /* h = 0 gives 0, NaN gives NaN */
+    case FL_HARD_LOGISTIC: return v_between(v_zero(), h, v_set1(1), v_mul(d, v_set1((real)0.2)));
+    default: return d;
+    }
 }
 
 #endif

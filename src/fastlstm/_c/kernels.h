@@ -1,8 +1,8 @@
 /* What the compiled kernels offer to the time loops: one table of functions per instruction set and precision.
  *
- * All matrices are row-major and dense: a (B, H) array has rows of H values, one after the other. `void *` stands for
- * the table's precision. B counts batch rows, I inputs, H hidden units. The gates of a row are four blocks of H values in
- * the order i, f, z, o.
+ * All matrices are row-major and dense, unless a step from row to row is given: a (B, H) array has rows of H values, one
+ * after the other. `void *` stands for the table's precision. B counts batch rows, I inputs, H hidden units. The gates of
+ * a row are blocks of H values in the order i, f, z, o.
  *
  * A step works on batch rows [row0, row1) and hidden units [unit0, unit1), so that threads can share it; unit0 is a
  * multiple of the table's `unit_block`, unit1 too unless it is H. No function allocates, blocks or keeps state.
@@ -14,76 +14,118 @@
 
 typedef ptrdiff_t fl_size;
 
-/* One time step of the LSTM, forward. */
-typedef struct {
-    fl_size hidden, input;
-    const void *W, *R;   /* (4H, I), (4H, H): used where panels is NULL */
-    const void *panels;  /* from pack_columns: [W R] with the input product folded in, R alone without; or NULL */
-    const void *b;       /* (4H,) */
-    const void *p;       /* (3, H) rows i, f, o; NULL without peepholes */
-    const void *x;       /* (B, I); NULL when wx holds its product */
-    const void *wx;      /* (B, 4H) W x^t; NULL when x is given. May be the same memory as gates */
-    const void *y_prev;  /* (B, H) y^{t-1} */
-    const void *c_prev;  /* (B, H) c^{t-1} */
-    void *gates;         /* (B, 4H) out: activated gates; or NULL */
-    void *c;             /* (B, H) out: c^t; may be c_prev */
-    void *y;             /* (B, H) out: y^t; must not be y_prev */
-    void *y_copy;        /* (B, H) out: y^t once more; or NULL */
-} fl_lstm_forward;
+typedef enum { FL_TANH, FL_RELU, FL_LOGISTIC, FL_IDENTITY, FL_HARD_LOGISTIC } fl_activation;
 
-/* One time step of the LSTM, backward: deltas of step t from those of step t + 1. */
+/* What distinguishes one cell from another. The simple RNN has one block, and g alone. */
 typedef struct {
+    int gates;             /* blocks of H rows in W, R and b, and in the gates of a row */
+    int i, f, z, o;        /* the place of each among them; -1 where there is none, whose gate is 1 */
+    int coupled;           /* f = 1 - i */
+    fl_activation gate;    /* sigma of i, f, o */
+    fl_activation g, h;    /* of z, and of c on its way to y */
+    double clip;           /* bound of what goes into sigma and g; 0 for none */
+    double cell_clip;      /* bound of c; 0 for none */
+    int plain;             /* all four gates, logistic and tanh, no bounds: known to the compiler */
+} fl_cell;
+
+/* One time step, forward. Rows of y have `outputs` values where the step reads them: H without a projection; those of
+ * full gate recurrence are longer. */
+typedef struct {
+    const fl_cell *cell;
+    fl_size hidden, input, outputs;
+    const void *W, *R;     /* (gates H, I), (gates H, outputs): used where panels is NULL */
+    const void *panels;    /* from pack_columns: [W R] with the input product folded in, R alone without; or NULL */
+    const void *b;         /* (gates H,) */
+    const void *p;         /* a row for each of i, f, o that there is; NULL without peepholes */
+    const void *x;         /* (B, I); NULL when wx holds its product */
+    const void *wx;        /* (B, gates H) W x^t; NULL when x is given. May be the same memory as gates */
+    const void *y_prev;    /* (B, outputs) y^{t-1}, */
+    fl_size y_prev_step;   /* a row every so many values */
+    const void *c_prev;    /* (B, H) c^{t-1} */
+    void *gates;           /* (B, gates H) out: activated gates, for the RNN h^t; or NULL */
+    void *c;               /* (B, H) out: c^t; may be c_prev */
+    fl_size keep;          /* rows that the next step has too: y and gates_seen are for them alone */
+    void *y;               /* (B, H) out: y^t, must not be y_prev; or NULL */
+    fl_size y_step;
+    void *y_copy;          /* (B, H) out: y^t once more, of all rows; or NULL */
+    fl_size y_copy_step;
+    void *gates_seen;      /* out, full gate recurrence: for each unit_block of units i, f, o side by side; or NULL */
+} fl_forward;
+
+/* From a step to the next: y and c as the next step sees them. Rows [row0, row1) of both steps. */
+typedef struct {
+    fl_size hidden, width;     /* of c, of y */
+    fl_size keep;              /* rows that the next step has; the others' states are final */
+    void *y;                   /* (B, width) in, with zoneout also out: y^t */
+    fl_size y_step;
+    const void *y_before;      /* zoneout: (B, width) y^{t-1} of the first `before` rows, the others' is y_first */
+    fl_size y_before_step, before;
+    const unsigned char *reset_before;  /* zoneout: which rows this step reset; or NULL */
+    const void *zone_y, *zone_c;        /* (B, ...) what share of the state before stays; or NULL */
+    const unsigned char *reset;         /* which rows the next step resets, */
+    const void *y_first, *c_first;      /* (B, ...) to these */
+    int reset_to_zero;                  /* or to zero */
+    const void *mask;          /* (B, width) of y; or NULL */
+    void *y_seen;              /* out, for the next step; NULL where that reads y */
+    fl_size y_seen_step;
+    int gates_seen;            /* full gate recurrence: y_seen has gates after y, which a reset clears */
+    const void *c, *c_prev;    /* (B, H) c^t, and c^{t-1} as this step saw it */
+    void *c_seen;              /* out, for the next step; NULL where that reads c */
+    void *c_last;              /* out, for the rows without a next step */
+} fl_carry;
+
+/* The gradient of J with respect to y^t: from above, and from the later steps through what they saw of it. */
+typedef struct {
+    const void *a;         /* (B, K) of the next step: a panels is the gradient of what it saw; NULL for none */
+    fl_size K;
+    const void *panels;
+    const void *above;     /* (B, width); or NULL */
+    fl_size above_step;
+    const void *last;      /* (B, width) gradient arriving at the final state, of rows that end here; or NULL */
+    const void *mask;      /* as in fl_carry, of the next step */
+    const unsigned char *reset;
+    void *to_first;        /* (B, width) += what a reset sends to the initial state; or NULL */
+    const void *zone;      /* of this step */
+    void *zoned;           /* (B, width) in: what zoneout of the next step sends here; out: to the step before */
+    void *all;             /* (B, width) out: the gradient; or NULL */
+} fl_y_gradient;
+
+/* One time step, backward: deltas of step t from those of step t + 1. */
+typedef struct {
+    const fl_cell *cell;
     fl_size hidden;
-    const void *panels;     /* from pack_rows of R */
-    const void *p;          /* (3, H); NULL without peepholes */
-    const void *gates;      /* (B, 4H) of this step */
-    const void *c_prev, *c; /* (B, H) */
-    const void *dy;         /* (B, H) gradient arriving at y^t from above; or NULL for zero */
-    const void *dy_final;   /* (B, H) gradient arriving at the final state's y (at t = T only); or NULL */
-    const void *delta_next; /* (B, 4H) deltas of step t + 1; NULL at t = T */
-    void *delta;            /* (B, 4H) out: di, df, dz, do before the activations */
-    void *delta_panels;     /* out: the same as panels, for the weight gradients; or NULL. Panel j has unit_block units, a
-                               row for each batch row, with the four gates' deltas side by side, zero-padded */
-    fl_size panel_step;     /* values from one of these panels to the next */
-    void *dc;               /* (B, H) in: what step t + 1 sends to c^t; out: what step t sends to c^{t-1} */
-} fl_lstm_backward;
+    fl_y_gradient y;       /* with a projection: of its input, a = dy^t */
+    const void *gate_panels;   /* full gate recurrence: from pack_rows of its part of R, 3 vectors wide; or NULL */
+    const void *delta_next;    /* for gate_panels, (B, gates H) of the next step; NULL at the last */
+    const void *p;         /* NULL without peepholes */
+    const void *gates;     /* (B, gates H) of this step */
+    const void *c_prev, *c;    /* (B, H) */
+    const void *dc_above;  /* (B, H) gradient arriving at c^t from above; or NULL */
+    const unsigned char *reset;    /* which rows the next step resets; or NULL */
+    void *dc_first;        /* (B, H) += what a reset sends to the initial cell; or NULL */
+    const void *zone_c;    /* (B, H); or NULL */
+    int simple;            /* none of gate_panels, dc_above, reset, zone_c, dc_all, y.mask, .reset, .zone, .all: known to
+                              the compiler */
+    void *delta;           /* (B, gates H) out: before the activations */
+    void *delta_panels;    /* out: the same as panels, for the weight gradients; or NULL. An LSTM's panel has unit_block
+                              units with the gates' deltas side by side, the RNN's column_block; zero-padded */
+    fl_size panel_step;    /* values from one of these panels to the next */
+    void *dc;              /* (B, H) in: what step t + 1 sends to c^t; out: what step t sends to c^{t-1} */
+    void *dc_all;          /* (B, H) out: dc^t; or NULL */
+} fl_backward;
 
-/* The simple RNN's activation g. */
-typedef enum { FL_TANH, FL_RELU, FL_LOGISTIC, FL_IDENTITY } fl_activation;
-
-typedef struct {
-    fl_size hidden, input;
-    fl_activation activation;
-    const void *W, *R;  /* (H, I), (H, H): used where panels is NULL */
-    const void *panels; /* as for the LSTM */
-    const void *b;      /* (H,) */
-    const void *x;      /* (B, I); NULL when wx holds its product */
-    const void *wx;     /* (B, H); may be the same memory as h */
-    const void *h_prev; /* (B, H) */
-    void *h;            /* (B, H) out; must not be h_prev */
-    void *h_copy;       /* (B, H) out: h^t once more; or NULL */
-} fl_rnn_forward;
-
-typedef struct {
-    fl_size hidden;
-    fl_activation activation;
-    const void *panels;     /* from pack_rows of R */
-    const void *h;          /* (B, H) of this step */
-    const void *dh;         /* (B, H) gradient arriving from above; or NULL */
-    const void *dh_final;   /* (B, H) gradient arriving at the final state (at t = T only); or NULL */
-    const void *delta_next; /* (B, H) deltas of step t + 1; NULL at t = T */
-    void *delta;            /* (B, H) out: da^t */
-    void *delta_panels;     /* out: the same as panels of column_block units, zero-padded; or NULL */
-    fl_size panel_step;     /* values from one of these panels to the next */
-} fl_rnn_backward;
+typedef void (*fl_forward_step)(const fl_forward *, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1);
+typedef void (*fl_backward_step)(const fl_backward *, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1);
 
 /* C = A B, or C += A B, over many rows. */
 typedef struct {
     fl_size columns, K;          /* C is (rows, columns), B (K, columns) */
     const void *a;               /* A's value at row m and column k is a[m * a_row_step + k * a_k_step] */
     fl_size a_row_step, a_k_step;
-    const void *panels;          /* B: from pack_rows, from pack_columns of B^T with gates = 1, or a step's deltas */
+    const void *panels;          /* B: from pack_rows, from pack_columns of B^T with gates = 1, or a step's deltas, */
+    int vectors;                 /* this many vectors wide */
     void *c;
+    fl_size c_row_step;
     int add;
 } fl_product;
 
@@ -92,31 +134,40 @@ typedef struct {
     fl_size row_block;      /* batch rows per register tile */
     fl_size column_block;   /* columns per panel: 4 vectors */
 
-    /* Forward panels of weights A = [W R], W (gates H, I), R (gates H, H), gates 4 (LSTM) or 1 (RNN). R may be NULL, or
-     * W with I = 0. Panel j holds, for each k, the column_block weights of its hidden units side by side, zero-padded. */
+    /* Forward panels of weights A = [W R], W (gates H, I), R (gates H, outputs), gates 1 for the RNN. R may be NULL, or W
+     * with I = 0. Panel j holds, for each k, the weights of its hidden units side by side, zero-padded: for an LSTM a
+     * vector for each gate of unit_block units, for the RNN column_block units. */
     void (*pack_columns)(void *panels, fl_size gates, fl_size hidden, const void *W, fl_size input, const void *R,
-                         fl_size panel0, fl_size panel1);
-    /* Panels of A (rows, columns): panel j holds, for each row, columns [j column_block, (j + 1) column_block). */
-    void (*pack_rows)(void *panels, const void *A, fl_size rows, fl_size columns, fl_size panel0, fl_size panel1);
+                         fl_size outputs, fl_size panel0, fl_size panel1);
+    /* Panels of A (rows, columns), which has a row every `row_step` values: panel j holds, for each row, `vectors` vectors
+     * of neighbouring columns. */
+    void (*pack_rows)(void *panels, int vectors, const void *A, fl_size row_step, fl_size rows, fl_size columns,
+                      fl_size panel0, fl_size panel1);
 
-    void (*lstm_forward)(const fl_lstm_forward *, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1);
-    void (*lstm_backward)(const fl_lstm_backward *, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1);
-    void (*rnn_forward)(const fl_rnn_forward *, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1);
-    void (*rnn_backward)(const fl_rnn_backward *, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1);
+    fl_forward_step lstm_forward;
+    fl_backward_step lstm_backward;
+    fl_forward_step rnn_forward;
+    fl_backward_step rnn_backward;
+    /* y for columns [column0, column1), c for units [unit0, unit1). */
+    void (*carry)(const fl_carry *, fl_size row0, fl_size row1, fl_size column0, fl_size column1, fl_size unit0,
+                  fl_size unit1);
+    /* dy (B, width), alone: for a projection, and for the initial state. */
+    void (*y_gradient)(const fl_y_gradient *, void *dy, fl_size width, fl_size row0, fl_size row1, fl_size column0,
+                       fl_size column1);
 
     void (*multiply)(const fl_product *, fl_size row0, fl_size row1, fl_size column0, fl_size column1);
     /* A^T (columns, rows) for columns [column0, column1) of A (rows, columns). */
     void (*transpose)(void *a_transposed, const void *a, fl_size rows, fl_size columns, fl_size column0,
                       fl_size column1);
-    /* dA (gates H, K) = G^T or += G^T for units [unit0, unit1): G (K, panels column_block) has its columns in the order of
-     * the delta panels. */
+    /* dA (gates H, K) = G^T or += G^T for units [unit0, unit1): G (K, padded gates H) has its columns in the order of
+     * the delta panels. dA has a row every K values. */
     void (*unpack_gradient)(void *dA, const void *G, fl_size gates, fl_size hidden, fl_size K, int add, fl_size unit0,
                             fl_size unit1);
     /* db += sum over rows of delta (rows, columns), for columns [column0, column1). */
     void (*add_bias_gradient)(void *db, const void *delta, fl_size rows, fl_size columns, fl_size column0,
                               fl_size column1);
     /* dp += the peephole gradients of these rows: di.c_prev, df.c_prev, do.c, for units [unit0, unit1). */
-    void (*add_peephole_gradient)(void *dp, const void *delta, const void *c_prev, const void *c, fl_size rows,
+    void (*add_peephole_gradient)(void *dp, const fl_cell *, const void *delta, const void *c_prev, const void *c, fl_size rows,
                                   fl_size hidden, fl_size unit0, fl_size unit1);
 
     void (*activate)(fl_activation, const void *x, void *y, fl_size n); /* y = g(x), n values */

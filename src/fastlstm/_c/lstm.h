@@ -1,59 +1,104 @@
-/* The LSTM's step, forward and backward, in the notation of "LSTM: A Search Space Odyssey" (Greff et al., 2017). */
+/* The LSTM's step, forward and backward, in the notation of "LSTM: A Search Space Odyssey" (Greff et al., 2017).
+ *
+ * `plain` and `peephole` are known to the compiler where it matters: the vanilla cell runs without a branch, every other
+ * cell takes the same code with its branches.
+ */
 #ifndef FL_LSTM_H
 #define FL_LSTM_H
 
-#include "activations.h"
-#include "product.h"
-
-/* The cell equations for one row and n units from `unit` on, in two halves: a half runs over all rows before the other
- * begins, which leaves the processor more to do at once than one long chain per row. acc holds W x^t + R y^{t-1}, without
- * W x^t when s->wx is given, one vector per gate. */
-FL_INLINE vec before_activation(const fl_lstm_forward *s, const int gate, const real *acc, fl_size at_gates, fl_size unit,
-                                fl_size n) {
-    const fl_size block = gate * s->hidden;
-    vec a = v_add(v_load(acc + gate * VL), v_load_part((const real *)s->b + block + unit, n));
-    return s->wx ? v_add(a, v_load_part((const real *)s->wx + at_gates + block, n)) : a;
-}
+#include "carry.h"
 
 enum { GATE_I, GATE_F, GATE_Z, GATE_O };
 
-FL_INLINE void lstm_cell(const fl_lstm_forward *s, const int peephole, const real *acc, fl_size row, fl_size unit, fl_size n) {
-    const fl_size H = s->hidden, at = row * H + unit, at_gates = row * 4 * H + unit;
+/* The place of a gate's block; that of its peepholes is the same without z. */
+#define PLACE(gate, usual) (plain ? (usual) : cell->gate)
+#define PEEPHOLE_I_F(place) (place)
+#define PEEPHOLE_O(place) ((place)-1)
+
+/* What goes into an activation, for one row and n units from `unit` on: acc holds W x^t + R y^{t-1}, without W x^t when
+ * s->wx is given, one vector per gate. */
+FL_INLINE vec before_activation(const fl_forward *s, const int place, const real *acc, fl_size at_gates, fl_size unit,
+                                fl_size n) {
+    const fl_size block = place * s->hidden;
+    vec a = v_add(v_load(acc + place * VL), v_load_part((const real *)s->b + block + unit, n));
+    return s->wx ? v_add(a, v_load_part((const real *)s->wx + at_gates + block, n)) : a;
+}
+
+FL_INLINE vec bounded(const fl_cell *cell, const int plain, vec a) {
+    return plain || cell->clip == 0 ? a : v_bounded(a, (real)cell->clip);
+}
+
+FL_INLINE vec gate_of(const fl_cell *cell, const int plain, vec a) {
+    return plain ? v_logistic(a) : apply(cell->gate, bounded(cell, plain, a));
+}
+
+/* The cell equations in two halves: a half runs over all rows before the other begins, which leaves the processor more to
+ * do at once than one long chain per row. */
+FL_INLINE void lstm_cell(const fl_forward *s, const int plain, const int peephole, const real *acc, fl_size row,
+                         fl_size unit, fl_size n) {
+    const fl_cell *cell = s->cell;
+    const fl_size H = s->hidden, at = row * H + unit, at_gates = row * (plain ? 4 : cell->gates) * H + unit;
+    const int at_i = PLACE(i, GATE_I), at_f = PLACE(f, GATE_F), at_z = PLACE(z, GATE_Z);
     const vec c_prev = v_load_part((const real *)s->c_prev + at, n);
-    vec i = before_activation(s, GATE_I, acc, at_gates, unit, n);
-    vec f = before_activation(s, GATE_F, acc, at_gates, unit, n);
-    vec z = before_activation(s, GATE_Z, acc, at_gates, unit, n);
-    if (peephole) {
-        const real *p = (const real *)s->p + unit;
-        i = v_fma(v_load_part(p, n), c_prev, i);
-        f = v_fma(v_load_part(p + H, n), c_prev, f);
+    const real *p = peephole ? (const real *)s->p + unit : NULL;
+    vec i = v_set1(1), f = v_set1(1), z, c;
+    if (at_i >= 0) {
+        i = before_activation(s, at_i, acc, at_gates, unit, n);
+        if (peephole) i = v_fma(v_load_part(p + PEEPHOLE_I_F(at_i) * H, n), c_prev, i);
     }
-    i = v_logistic(i);
-    f = v_logistic(f);
-    z = v_tanh(z);
-    v_store_part((real *)s->c + at, v_fma(z, i, v_mul(c_prev, f)), n);
+    if (at_f >= 0) {
+        f = before_activation(s, at_f, acc, at_gates, unit, n);
+        if (peephole) f = v_fma(v_load_part(p + PEEPHOLE_I_F(at_f) * H, n), c_prev, f);
+    }
+    z = before_activation(s, at_z, acc, at_gates, unit, n);
+
+    if (at_i >= 0) i = gate_of(cell, plain, i);
+    if (at_f >= 0)
+        f = gate_of(cell, plain, f);
+    else if (cell->coupled)
+        f = v_sub(v_set1(1), i);
+    z = plain ? v_tanh(z) : apply(cell->g, bounded(cell, plain, z));
+    c = v_fma(z, i, v_mul(c_prev, f));
+    if (!plain && cell->cell_clip != 0) c = v_bounded(c, (real)cell->cell_clip);
+    v_store_part((real *)s->c + at, c, n);
     if (s->gates) {
         real *gates = (real *)s->gates + at_gates;
-        v_store_part(gates, i, n);
-        v_store_part(gates + H, f, n);
-        v_store_part(gates + 2 * H, z, n);
+        if (at_i >= 0) v_store_part(gates + at_i * H, i, n);
+        if (at_f >= 0) v_store_part(gates + at_f * H, f, n);
+        v_store_part(gates + at_z * H, z, n);
+    }
+    if (!plain && s->gates_seen && row < s->keep) {
+        real *seen = (real *)s->gates_seen + row * s->y_step + 3 * unit;
+        if (n < VL) memset(seen, 0, 3 * VL * sizeof(real));
+        v_store_part(seen, i, n);
+        v_store_part(seen + VL, f, n);
     }
 }
 
-FL_INLINE void lstm_output(const fl_lstm_forward *s, const int peephole, const real *acc, fl_size row, fl_size unit, fl_size n) {
-    const fl_size H = s->hidden, at = row * H + unit, at_gates = row * 4 * H + unit;
-    const vec c = v_load_part((const real *)s->c + at, n);
-    vec o = before_activation(s, GATE_O, acc, at_gates, unit, n);
-    if (peephole) o = v_fma(v_load_part((const real *)s->p + 2 * H + unit, n), c, o);
-    o = v_logistic(o);
-    const vec y = v_mul(v_tanh(c), o);
-    v_store_part((real *)s->y + at, y, n);
-    if (s->y_copy) v_store_part((real *)s->y_copy + at, y, n);
-    if (s->gates) v_store_part((real *)s->gates + at_gates + 3 * H, o, n);
+FL_INLINE void lstm_output(const fl_forward *s, const int plain, const int peephole, const real *acc, fl_size row,
+                           fl_size unit, fl_size n) {
+    const fl_cell *cell = s->cell;
+    const fl_size H = s->hidden, at_gates = row * (plain ? 4 : cell->gates) * H + unit;
+    const int at_o = PLACE(o, GATE_O);
+    const vec c = v_load_part((const real *)s->c + row * H + unit, n);
+    vec o = v_set1(1);
+    if (at_o >= 0) {
+        o = before_activation(s, at_o, acc, at_gates, unit, n);
+        if (peephole) o = v_fma(v_load_part((const real *)s->p + PEEPHOLE_O(at_o) * H + unit, n), c, o);
+        o = gate_of(cell, plain, o);
+        if (s->gates) v_store_part((real *)s->gates + at_gates + at_o * H, o, n);
+    }
+    const vec y = v_mul(plain ? v_tanh(c) : apply(cell->h, c), o);
+    if (row < s->keep) {
+        if (s->y) v_store_part((real *)s->y + row * s->y_step + unit, y, n);
+        if (!plain && s->gates_seen) v_store_part((real *)s->gates_seen + row * s->y_step + 3 * unit + 2 * VL, o, n);
+    }
+    if (s->y_copy) v_store_part((real *)s->y_copy + row * s->y_copy_step + unit, y, n);
 }
 
-static void lstm_forward(const fl_lstm_forward *s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1) {
-    const fl_size H = s->hidden, I = s->x ? s->input : 0;
+static void lstm_forward(const fl_forward *s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1) {
+    const fl_size H = s->hidden, I = s->x ? s->input : 0, K = s->outputs, G = s->cell->gates;
+    const int plain = s->cell->plain && !s->gates_seen;
     assert(0 <= row0 && unit0 % VL == 0 && unit1 <= H);
     assert(s->x || s->wx); /* W x comes from one or the other */
     FL_ALIGN(64) accumulators acc;
@@ -62,110 +107,190 @@ static void lstm_forward(const fl_lstm_forward *s, fl_size row0, fl_size row1, f
         for (fl_size row = row0, rows; row < row1; row += rows) {
             rows = next_rows(row, row1);
             const factor x = {(const real *)s->x + (I ? row * I : 0), I, 1, I};
-            const factor y_prev = {(const real *)s->y_prev + row * H, H, 1, H};
+            const factor y_prev = {(const real *)s->y_prev + row * s->y_prev_step, s->y_prev_step, 1, K};
             const factor *first = I ? &x : &y_prev, *second = I ? &y_prev : NULL;
             if (s->panels)
-                product(acc, COLUMNS, rows, first, second, (const real *)s->panels + unit * COLUMNS * (I + H));
+                product(acc, (int)G, rows, first, second, (const real *)s->panels + unit * G * (I + K));
             else
-                product_by_rows(acc, COLUMNS, rows, first, I ? s->W : s->R, second, s->R, 4, H, unit);
+                product_by_rows(acc, (int)G, rows, first, I ? s->W : s->R, second, s->R, G, H, unit);
 #define FOR_ROWS(function)                                                                                             \
     for (fl_size m = 0; m < rows; m++)                                                                                 \
-        if (n < VL) /* the last units: lanes are masked */                                                             \
-            function(s, s->p != NULL, acc[m], row + m, unit, n);                                                       \
+        if (n < VL || !plain) /* the last units, whose lanes are masked, or another cell */                   \
+            function(s, 0, s->p != NULL, acc[m], row + m, unit, n);                                                    \
         else if (s->p)                                                                                                 \
-            function(s, 1, acc[m], row + m, unit, VL);                                                                 \
+            function(s, 1, 1, acc[m], row + m, unit, VL);                                                              \
         else                                                                                                           \
-            function(s, 0, acc[m], row + m, unit, VL)
+            function(s, 1, 0, acc[m], row + m, unit, VL)
             FOR_ROWS(lstm_cell);
             FOR_ROWS(lstm_output);
         }
     }
 }
 
-/* The deltas for one row and n units. dy is R^T d^{t+1}, to which the gradients from above are added here. */
-FL_INLINE void lstm_cell_backward(const fl_lstm_backward *s, const int peephole, vec dy, fl_size row, fl_size unit,
-                                  fl_size n) {
-    const fl_size H = s->hidden, at = row * H + unit;
-    const real *gates = (const real *)s->gates + row * 4 * H + unit, *p = (const real *)s->p + unit;
-    real *delta = (real *)s->delta + row * 4 * H + unit, *dc_carry = (real *)s->dc + at;
-    const vec one = v_set1(1);
-    const vec i = v_load_part(gates, n), f = v_load_part(gates + H, n);
-    const vec z = v_load_part(gates + 2 * H, n), o = v_load_part(gates + 3 * H, n);
-    const vec c_prev = v_load_part((const real *)s->c_prev + at, n);
-    const vec hc = v_tanh(v_load_part((const real *)s->c + at, n));
+/* ---- backward ---- */
 
-    if (s->dy) dy = v_add(dy, v_load_part((const real *)s->dy + at, n));
-    if (s->dy_final) dy = v_add(dy, v_load_part((const real *)s->dy_final + at, n));
-    const vec d_o = v_mul(v_mul(dy, hc), v_mul(o, v_sub(one, o)));
-    vec dc = v_fma(v_mul(dy, o), v_fnma(hc, hc, one), v_load_part(dc_carry, n));
-    if (peephole) dc = v_fma(v_load_part(p + 2 * H, n), d_o, dc);
-    const vec d_f = v_mul(v_mul(dc, c_prev), v_mul(f, v_sub(one, f)));
-    const vec d_i = v_mul(v_mul(dc, z), v_mul(i, v_sub(one, i)));
-    const vec d_z = v_mul(v_mul(dc, i), v_fnma(z, z, one));
+/* Where bounds were at work, the derivative is zero: those of sigma and g, as they show in their results. */
+typedef struct {
+    vec gate_low, gate_high, g_low, g_high;
+} bounds;
 
-    vec to_c_prev = v_mul(dc, f);
-    if (peephole) {
-        to_c_prev = v_fma(v_load_part(p, n), d_i, to_c_prev);
-        to_c_prev = v_fma(v_load_part(p + H, n), d_f, to_c_prev);
-    }
-    v_store_part(dc_carry, to_c_prev, n);
-    v_store_part(delta, d_i, n);
-    v_store_part(delta + H, d_f, n);
-    v_store_part(delta + 2 * H, d_z, n);
-    v_store_part(delta + 3 * H, d_o, n);
-    if (s->delta_panels) {
-        real *panel = (real *)s->delta_panels + unit / VL * s->panel_step + row * COLUMNS * VL;
-        v_store(panel, d_i);
-        v_store(panel + VL, d_f);
-        v_store(panel + 2 * VL, d_z);
-        v_store(panel + 3 * VL, d_o);
-    }
+FL_INLINE bounds bounds_of(const fl_cell *cell) {
+    const vec clip = v_set1((real)cell->clip), minus = v_sub(v_zero(), clip);
+    const bounds b = {apply(cell->gate, minus), apply(cell->gate, clip), apply(cell->g, minus), apply(cell->g, clip)};
+    return b;
 }
 
-static void lstm_backward(const fl_lstm_backward *s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1) {
-    const fl_size H = s->hidden;
+/* d sigma'(a), from the gate sigma(a) */
+FL_INLINE vec gate_derivative(const fl_cell *cell, const int plain, const bounds *b, vec d, vec gate) {
+    if (plain) return v_mul(d, v_mul(gate, v_sub(v_set1(1), gate)));
+    d = times_derivative(cell->gate, d, gate);
+    return cell->clip != 0 ? v_between(b->gate_low, gate, b->gate_high, d) : d;
+}
+
+/* The deltas for one row and n units, from dy^t and, with full gate recurrence, what the next step sends to the gates. */
+FL_INLINE void lstm_cell_backward(const fl_backward *s, const int plain, const int peephole, const bounds *b, vec dy,
+                                  const vec *to_gates, fl_size row, fl_size unit, fl_size n) {
+    const fl_cell *cell = s->cell;
+    const int at_i = PLACE(i, GATE_I), at_f = PLACE(f, GATE_F), at_z = PLACE(z, GATE_Z), at_o = PLACE(o, GATE_O);
+    const fl_size H = s->hidden, at = row * H + unit, G = plain ? 4 : cell->gates;
+    const real *gates = (const real *)s->gates + row * G * H + unit, *p = peephole ? (const real *)s->p + unit : NULL;
+    real *delta = (real *)s->delta + row * G * H + unit, *dc_carry = (real *)s->dc + at;
+    const vec one = v_set1(1);
+    const vec i = at_i >= 0 ? v_load_part(gates + at_i * H, n) : one;
+    const vec f = at_f >= 0 ? v_load_part(gates + at_f * H, n) : !plain && cell->coupled ? v_sub(one, i) : one;
+    const vec z = v_load_part(gates + at_z * H, n);
+    const vec o = at_o >= 0 ? v_load_part(gates + at_o * H, n) : one;
+    const vec c_prev = v_load_part((const real *)s->c_prev + at, n), c = v_load_part((const real *)s->c + at, n);
+    const vec hc = plain ? v_tanh(c) : apply(cell->h, c);
+
+    vec dc = v_load_part(dc_carry, n), stays = v_zero();
+    if (!plain) {
+        if (s->reset && s->reset[row]) {
+            if (s->dc_first) {
+                real *to = (real *)s->dc_first + at;
+                v_store_part(to, v_add(v_load_part(to, n), dc), n);
+            }
+            dc = v_zero();
+        }
+        if (s->zone_c) {
+            stays = v_mul(v_load_part((const real *)s->zone_c + at, n), dc);
+            dc = v_sub(dc, stays);
+        }
+        if (s->dc_above) dc = v_add(dc, v_load_part((const real *)s->dc_above + at, n));
+    }
+    vec d_i = v_zero(), d_f = v_zero(), d_o = v_zero();
+    if (at_o >= 0) {
+        d_o = v_mul(dy, hc);
+        if (to_gates) d_o = v_add(d_o, to_gates[2]);
+        d_o = plain ? v_mul(d_o, v_mul(o, v_sub(one, o))) : gate_derivative(cell, plain, b, d_o, o);
+    }
+    dc = plain ? v_fma(v_mul(dy, o), v_fnma(hc, hc, one), dc) : v_add(times_derivative(cell->h, v_mul(dy, o), hc), dc);
+    if (peephole && at_o >= 0) dc = v_fma(v_load_part(p + PEEPHOLE_O(at_o) * H, n), d_o, dc);
+    if (!plain && s->dc_all) v_store_part((real *)s->dc_all + at, dc, n);
+    if (!plain && cell->cell_clip != 0) {
+        const vec bound = v_set1((real)cell->cell_clip);
+        dc = v_between(v_sub(v_zero(), bound), c, bound, dc);
+    }
+
+    vec to_c_prev = v_mul(dc, f);
+    if (!plain) to_c_prev = v_add(to_c_prev, stays);
+    if (at_f >= 0) {
+        d_f = v_mul(dc, c_prev);
+        if (to_gates) d_f = v_add(d_f, to_gates[1]);
+        d_f = gate_derivative(cell, plain, b, d_f, f);
+    }
+    if (at_i >= 0) {
+        d_i = v_mul(dc, !plain && cell->coupled ? v_sub(z, c_prev) : z);
+        if (to_gates) d_i = v_add(d_i, to_gates[0]);
+        d_i = gate_derivative(cell, plain, b, d_i, i);
+    }
+    vec d_z = v_mul(dc, i);
+    if (plain) {
+        d_z = v_mul(d_z, v_fnma(z, z, one));
+    } else {
+        d_z = times_derivative(cell->g, d_z, z);
+        if (cell->clip != 0) d_z = v_between(b->g_low, z, b->g_high, d_z);
+    }
+    if (peephole) {
+        if (at_i >= 0) to_c_prev = v_fma(v_load_part(p + PEEPHOLE_I_F(at_i) * H, n), d_i, to_c_prev);
+        if (at_f >= 0) to_c_prev = v_fma(v_load_part(p + PEEPHOLE_I_F(at_f) * H, n), d_f, to_c_prev);
+    }
+    v_store_part(dc_carry, to_c_prev, n);
+
+    real *panel = s->delta_panels ? (real *)s->delta_panels + unit / VL * s->panel_step + row * G * VL : NULL;
+#define STORE_DELTA(place, d)                                                                                          \
+    if ((place) >= 0) {                                                                                                \
+        v_store_part(delta + (place) * H, d, n);                                                                       \
+        if (panel) v_store(panel + (place) * VL, d);                                                                   \
+    }
+    STORE_DELTA(at_i, d_i)
+    STORE_DELTA(at_f, d_f)
+    STORE_DELTA(at_z, d_z)
+    STORE_DELTA(at_o, d_o)
+#undef STORE_DELTA
+}
+
+static void lstm_backward(const fl_backward *s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1) {
+    const fl_size H = s->hidden, G = s->cell->gates;
+    const int plain = s->cell->plain && s->simple, with_gates = s->gate_panels && s->delta_next;
+    const bounds b = bounds_of(s->cell);
     assert(0 <= row0 && unit0 % (COLUMNS * VL) == 0 && unit1 <= H);
-    FL_ALIGN(64) accumulators acc;
+    FL_ALIGN(64) accumulators acc, gates_acc[COLUMNS];
     for (fl_size unit = unit0; unit < unit1; unit += COLUMNS * VL) {
         const int columns = columns_from(unit, H);
         for (fl_size row = row0, rows; row < row1; row += rows) {
             rows = next_rows(row, row1);
-            if (s->delta_next) {
-                const factor delta = {(const real *)s->delta_next + row * 4 * H, 4 * H, 1, 4 * H};
-                product(acc, columns, rows, &delta, NULL, (const real *)s->panels + unit * 4 * H);
+            if (s->y.a) product_seen(acc, &s->y, columns, row, rows, unit);
+            if (with_gates) {
+                const factor delta = {(const real *)s->delta_next + row * G * H, G * H, 1, G * H};
+                for (int v = 0; v < columns; v++)
+                    product(gates_acc[v], 3, rows, &delta, NULL,
+                            (const real *)s->gate_panels + 3 * (unit + v * VL) * G * H);
             }
             for (fl_size m = 0; m < rows; m++)
                 for (int v = 0; v < columns; v++) {
-                    const fl_size first = unit + v * VL, n = at_most(H - first, VL);
-                    const vec dy = s->delta_next ? v_load(&acc[m][v * VL]) : v_zero();
-                    if (n < VL)
-                        lstm_cell_backward(s, s->p != NULL, dy, row + m, first, n);
-                    else if (s->p)
-                        lstm_cell_backward(s, 1, dy, row + m, first, VL);
-                    else
-                        lstm_cell_backward(s, 0, dy, row + m, first, VL);
+                    const fl_size r = row + m, first = unit + v * VL, n = at_most(H - first, VL);
+                    vec dy = s->y.a ? v_load(&acc[m][v * VL]) : v_zero();
+                    if (plain && n == VL) {
+                        if (s->y.above) dy = v_add(dy, v_load((const real *)s->y.above + r * s->y.above_step + first));
+                        if (s->y.last) dy = v_add(dy, v_load((const real *)s->y.last + r * H + first));
+                        if (s->p)
+                            lstm_cell_backward(s, 1, 1, NULL, dy, NULL, r, first, VL);
+                        else
+                            lstm_cell_backward(s, 1, 0, NULL, dy, NULL, r, first, VL);
+                        continue;
+                    }
+                    vec to_gates[3];
+                    const int gates_seen = with_gates && !(s->reset && s->reset[r]);
+                    for (int gate = 0; gates_seen && gate < 3; gate++)
+                        to_gates[gate] = v_load(&gates_acc[v][m][gate * VL]);
+                    dy = y_gradient_of(&s->y, dy, r, first, H, n);
+                    lstm_cell_backward(s, 0, s->p != NULL, &b, dy, gates_seen ? to_gates : NULL, r, first, n);
                 }
         }
     }
 }
 
-static void add_peephole_gradient(void *dp, const void *delta, const void *c_prev, const void *c, fl_size rows,
-                                  fl_size hidden, fl_size unit0, fl_size unit1) {
-    const fl_size H = hidden;
-    for (fl_size unit = unit0; unit < unit1; unit += VL) {
-        const fl_size n = at_most(unit1 - unit, VL);
-        vec dp_i = v_zero(), dp_f = v_zero(), dp_o = v_zero();
-        for (fl_size row = 0; row < rows; row++) {
-            const real *d = (const real *)delta + row * 4 * H + unit;
-            const vec before = v_load_part((const real *)c_prev + row * H + unit, n);
-            dp_i = v_fma(v_load_part(d, n), before, dp_i);
-            dp_f = v_fma(v_load_part(d + H, n), before, dp_f);
-            dp_o = v_fma(v_load_part(d + 3 * H, n), v_load_part((const real *)c + row * H + unit, n), dp_o);
+static void add_peephole_gradient(void *dp, const fl_cell *cell, const void *delta, const void *c_prev, const void *c,
+                                  fl_size rows, fl_size hidden, fl_size unit0, fl_size unit1) {
+    const fl_size H = hidden, G = cell->gates;
+    const struct {
+        int place, row;
+        const void *seen;
+    } gates[] = {{cell->i, PEEPHOLE_I_F(cell->i), c_prev}, {cell->f, PEEPHOLE_I_F(cell->f), c_prev},
+                 {cell->o, PEEPHOLE_O(cell->o), c}};
+    for (int gate = 0; gate < 3; gate++) {
+        if (gates[gate].place < 0) continue;
+        for (fl_size unit = unit0; unit < unit1; unit += VL) {
+            const fl_size n = at_most(unit1 - unit, VL);
+            const real *d = (const real *)delta + gates[gate].place * H + unit;
+            const real *seen = (const real *)gates[gate].seen + unit;
+            vec sum = v_zero();
+            for (fl_size row = 0; row < rows; row++)
+                sum = v_fma(v_load_part(d + row * G * H, n), v_load_part(seen + row * H, n), sum);
+            real *to = (real *)dp + gates[gate].row * H + unit;
+            v_store_part(to, v_add(v_load_part(to, n), sum), n);
         }
-        real *to = (real *)dp + unit;
-        v_store_part(to, v_add(v_load_part(to, n), dp_i), n);
-        v_store_part(to + H, v_add(v_load_part(to + H, n), dp_f), n);
-        v_store_part(to + 2 * H, v_add(v_load_part(to + 2 * H, n), dp_o), n);
     }
 }
 

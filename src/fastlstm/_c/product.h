@@ -1,6 +1,6 @@
 /* The recurrent product: a few batch rows times one panel of packed weights, kept in registers.
  *
- * A panel is a matrix of K rows and up to COLUMNS vectors. The LSTM's forward panel has one vector per gate, for the same
+ * A panel is a matrix of K rows and up to COLUMNS vectors. An LSTM's forward panel has one vector per gate, for the same
  * VL hidden units; all others have neighbouring units. The result goes to a small accumulator block in L1, from which the
  * cell equations go on.
  */
@@ -166,13 +166,18 @@ FL_INLINE fl_size next_rows(fl_size row, fl_size end) {
     return (end - row + blocks - 1) / blocks;
 }
 
-/* Columns of a panel that starts at `unit` where a column is VL neighbouring units. */
-FL_INLINE int columns_from(fl_size unit, fl_size hidden) {
-    const fl_size left = (hidden - unit + VL - 1) / VL;
-    return (int)at_most(left, COLUMNS);
+/* Vectors of the panel that starts at `column` of so many, where panels are `vectors` wide. */
+FL_INLINE int vectors_from(fl_size column, fl_size columns, int vectors) {
+    return (int)at_most((columns - column + VL - 1) / VL, vectors);
 }
 
-/* A forward panel's column v that starts at `unit`: its first row in the weights, and how many units it has. The LSTM has a
+FL_INLINE int columns_from(fl_size unit, fl_size hidden) { return vectors_from(unit, hidden, COLUMNS); }
+
+/* Vectors in a whole forward panel, and the units that it holds. */
+FL_INLINE int panel_vectors(fl_size gates) { return gates == 1 ? COLUMNS : (int)gates; }
+FL_INLINE fl_size panel_units(fl_size gates) { return gates == 1 ? COLUMNS * VL : VL; }
+
+/* A forward panel's column v that starts at `unit`: its first row in the weights, and how many units it has. An LSTM has a
  * column per gate, the simple RNN (gates = 1) neighbouring units. */
 FL_INLINE fl_size column_rows(fl_size gates, fl_size hidden, fl_size unit, int v, fl_size *units) {
     const fl_size first = gates == 1 ? unit + v * VL : unit;
@@ -241,7 +246,7 @@ static void product_by_rows(accumulators acc, int columns, fl_size rows, const f
 
 /* The part of a forward panel that comes from one weight matrix A (gates H, K). */
 static real *pack_one(real *panel, const real *A, fl_size K, fl_size gates, fl_size hidden, fl_size unit) {
-    const int columns = gates == 1 ? columns_from(unit, hidden) : COLUMNS;
+    const int columns = gates == 1 ? columns_from(unit, hidden) : (int)gates;
     for (int v = 0; v < columns; v++) {
         fl_size units;
         const real *rows = A + column_rows(gates, hidden, unit, v, &units) * K;
@@ -254,40 +259,40 @@ static real *pack_one(real *panel, const real *A, fl_size K, fl_size gates, fl_s
 }
 
 static void pack_columns(void *panels, fl_size gates, fl_size hidden, const void *W, fl_size input, const void *R,
-                         fl_size panel0, fl_size panel1) {
-    const fl_size units = gates == 1 ? COLUMNS * VL : VL;
+                         fl_size outputs, fl_size panel0, fl_size panel1) {
     for (fl_size j = panel0; j < panel1; j++) {
-        real *panel = (real *)panels + j * (input + (R ? hidden : 0)) * COLUMNS * VL;
-        if (input) panel = pack_one(panel, W, input, gates, hidden, j * units);
-        if (R) pack_one(panel, R, hidden, gates, hidden, j * units);
+        real *panel = (real *)panels + j * (input + (R ? outputs : 0)) * panel_vectors(gates) * VL;
+        if (input) panel = pack_one(panel, W, input, gates, hidden, j * panel_units(gates));
+        if (R) pack_one(panel, R, outputs, gates, hidden, j * panel_units(gates));
     }
 }
 
-static void pack_rows(void *panels, const void *A, fl_size rows, fl_size columns, fl_size panel0, fl_size panel1) {
+static void pack_rows(void *panels, int vectors, const void *A, fl_size row_step, fl_size rows, fl_size columns,
+                      fl_size panel0, fl_size panel1) {
     for (fl_size j = panel0; j < panel1; j++) {
-        const fl_size first = j * COLUMNS * VL;
-        const int vectors = columns_from(first, columns);
-        real *panel = (real *)panels + j * rows * COLUMNS * VL;
+        const fl_size first = j * vectors * VL;
+        const int count = vectors_from(first, columns, vectors);
+        real *panel = (real *)panels + first * rows;
         for (fl_size k = 0; k < rows; k++)
-            for (int v = 0; v < vectors; v++, panel += VL)
-                v_store(panel, v_load_part((const real *)A + k * columns + first + v * VL,
+            for (int v = 0; v < count; v++, panel += VL)
+                v_store(panel, v_load_part((const real *)A + k * row_step + first + v * VL,
                                            at_most(columns - first - v * VL, VL)));
     }
 }
 
 /* C = A B or C += A B, with B in panels. */
 static void multiply(const fl_product *p, fl_size row0, fl_size row1, fl_size column0, fl_size column1) {
-    assert(0 <= row0 && column0 % (COLUMNS * VL) == 0 && column1 <= p->columns);
+    assert(0 <= row0 && column0 % (p->vectors * VL) == 0 && column1 <= p->columns);
     FL_ALIGN(64) accumulators acc;
-    for (fl_size column = column0; column < column1; column += COLUMNS * VL) {
-        const int columns = columns_from(column, p->columns);
+    for (fl_size column = column0; column < column1; column += p->vectors * VL) {
+        const int columns = vectors_from(column, p->columns, p->vectors);
         for (fl_size row = row0, rows; row < row1; row += rows) {
             rows = next_rows(row, row1);
             const factor a = {(const real *)p->a + row * p->a_row_step, p->a_row_step, p->a_k_step, p->K};
             product(acc, columns, rows, &a, NULL, (const real *)p->panels + column * p->K);
             for (fl_size m = 0; m < rows; m++)
                 for (int v = 0; v < columns; v++) {
-                    real *c = (real *)p->c + (row + m) * p->columns + column + v * VL;
+                    real *c = (real *)p->c + (row + m) * p->c_row_step + column + v * VL;
                     const fl_size n = at_most(p->columns - column - v * VL, VL);
                     const vec result = v_load(&acc[m][v * VL]);
                     v_store_part(c, p->add ? v_add(v_load_part(c, n), result) : result, n);
@@ -304,13 +309,13 @@ static void transpose(void *a_transposed, const void *a, fl_size rows, fl_size c
 
 static void unpack_gradient(void *dA, const void *G, fl_size gates, fl_size hidden, fl_size K, int add, fl_size unit0,
                             fl_size unit1) {
-    const fl_size panel_units = gates == 1 ? COLUMNS * VL : VL;
-    const fl_size columns = (hidden + panel_units - 1) / panel_units * COLUMNS * VL;
+    const fl_size units = panel_units(gates), width = panel_vectors(gates) * VL;
+    const fl_size columns = (hidden + units - 1) / units * width;
     real block[VL * VL];
     for (fl_size unit = unit0; unit < unit1;) {
-        const fl_size at = unit % panel_units, n = at_most(at_most(VL - at % VL, unit1 - unit), hidden - unit);
+        const fl_size at = unit % units, n = at_most(at_most(VL - at % VL, unit1 - unit), hidden - unit);
         for (fl_size gate = 0; gate < gates; gate++) {
-            const real *from = (const real *)G + unit / panel_units * COLUMNS * VL + gate * VL + at;
+            const real *from = (const real *)G + unit / units * width + gate * VL + at;
             real *to = (real *)dA + (gate * hidden + unit) * K;
             if (!add) {
                 transpose_block(to, K, from, columns, K, n);

@@ -1,0 +1,35 @@
+from typing import Any
+
+from fastlstm._loops import Cell
+
+class BackwardPass:
+    def __init__(
+        self,
+        cell: Cell,
+        batch: Any,
+        reverse: bool,
+        weights: tuple[Any, ...],
+        options: Any,
+        with_dx: bool,
+        with_deltas: bool,
+        size: int,
+    ) -> None: ...
+    def workspace(self) -> int: ...
+    def start(
+        self,
+        x: Any,
+        tape: tuple[Any, ...],
+        dy: Any,
+        dy_offset: int,
+        dh: Any,
+        dc: Any,
+        dc_above: Any,
+        dx: Any,
+        gradients: tuple[Any, ...],
+        firsts: tuple[Any, Any] | None,
+        deltas: tuple[Any, Any, Any] | None,
+        accumulate: bool,
+        workspace: Any,
+    ) -> None: ...
+
+def run_passes(passes: list[BackwardPass], num_threads: int) -> None: ...

@@ -1,0 +1,455 @@
+"""Back-propagation through time. The step itself is _c/lstm.h or _c/rnn.h; what lies between two steps, _c/carry.h.
+
+Everything here is checked and allocated by _core.py; names are those of _forward.pyx. Steps run from the last to the
+first, in blocks whose deltas stay in the cache for the products that give the gradients of the weights.
+"""
+from libc.stdint cimport int64_t
+from libc.string cimport memcpy, memset
+
+from ._blas cimport matmul
+from ._kernels cimport fl_backward, fl_backward_step, fl_kernels, fl_product, fl_size, fl_y_gradient
+from ._loops cimport (Cell, Division, Products, Rows, Share, add_products, begin_products, block_end, block_rows,
+                      block_start, border, divide, end_products, first_row, lay_out_products, multiply, pack_rows,
+                      panel_columns, row_panels, rows_at, share, take)
+from ._runtime cimport Buffers, kernels, parallel
+
+cdef struct Backward:
+    const fl_kernels *k
+    fl_backward_step step
+    fl_backward constant        # what is the same at every step
+    fl_y_gradient between       # likewise, on the way from y^t to the step after it
+    Products products
+    Rows rows
+    bint reverse
+    int size                    # bytes of a value
+    fl_size gates
+    fl_size outputs             # P: values in a row of y, H without a projection
+    fl_size K                   # values in a row of y as the steps see it
+    fl_size block               # hidden units that a thread's share is made of
+    bint packed                 # is R packed? Not for a single plain step
+    Division division
+    fl_size s0                  # the steps to run, last first
+    fl_size s1
+    fl_size s_end               # where their block ends
+    fl_size delta_row           # of all rows, where delta and delta_panels begin
+    const char *R
+    const char *proj            # (P, H), or NULL
+    # The tape.
+    const char *tape_x
+    const char *tape_gates
+    const char *tape_c
+    const char *tape_c_prev
+    const char *tape_y_prev
+    const char *tape_m
+    # Options.
+    bint reset_to_zero
+    const char *reset           # (rows,) bytes, or NULL
+    const char *zone_y          # (rows, P), or NULL
+    const char *zone_c          # (rows, H), or NULL
+    # Gradients that arrive; each may be NULL.
+    const char *dy              # (rows, ...): P values every dy_step
+    fl_size dy_step
+    const char *dh              # (B, P)
+    const char *dc              # (B, H)
+    const char *dc_above        # (rows, H)
+    # Results beside the products'; each may be NULL, dh0 aside.
+    char *dx                    # (rows, I)
+    char *dp
+    char *dproj                 # (P, H)
+    char *dh0                   # (B, P)
+    char *delta_all             # (rows, gates H)
+    char *dy_all                # (rows, P)
+    char *dc_all                # (rows, H)
+    # Workspace.
+    char *delta                 # (rows of a block, gates H), or delta_all
+    char *delta_before          # (B, gates H): of the step that ran before this block, in the order of this pass
+    char *dy_space              # (rows of a block, P): with a projection, the gradient of what it gives
+    char *m_panels              # with a projection, packed rows of tape_m
+    char *zoned                 # (B, P): what zoneout sends from step to step
+    char *R_panels
+    char *gate_panels
+    char *proj_panels
+
+
+cdef void lay_out(Backward *f, char **at) noexcept nogil:
+    cdef fl_size H = f.constant.hidden, B = f.rows.B, rows = block_rows(&f.rows), values = f.gates * H
+    cdef int vectors = <int>(f.k.column_block // f.k.unit_block)
+    f.delta = take(at, rows * values * f.size) if f.delta_all == NULL else f.delta_all
+    f.delta_before = take(at, B * values * f.size)
+    f.R_panels = take(at, row_panels(f.k, vectors, values, f.outputs) * f.size)
+    if f.K > f.outputs:
+        f.gate_panels = take(at, row_panels(f.k, 3, values, f.K - f.outputs) * f.size)
+    if f.proj != NULL:
+        f.proj_panels = take(at, row_panels(f.k, vectors, f.outputs, H) * f.size)
+        f.m_panels = take(at, row_panels(f.k, vectors, rows, H) * f.size)
+        f.dy_space = take(at, rows * f.outputs * f.size)
+    if f.zone_y != NULL:
+        f.zoned = take(at, B * f.outputs * f.size)
+    lay_out_products(&f.products, &f.rows, f.dx != NULL, at)
+
+
+# ---- where things are --------------------------------------------------------------------------------------------------
+
+cdef inline fl_size time(const Backward *f, fl_size s) noexcept nogil:
+    return f.rows.T - 1 - s if f.reverse else s
+
+
+cdef inline char *of(const char *array, fl_size values, int size) noexcept nogil:
+    return NULL if array == NULL else <char *>array + values * size
+
+
+cdef const char *c_of(const Backward *f, fl_size t) noexcept nogil:
+    cdef fl_size row
+    if f.reverse:
+        row = f.rows.B + first_row(&f.rows, t - 1) if t else 0
+    else:
+        row = f.rows.B + first_row(&f.rows, t)
+    return of(f.tape_c, row * f.constant.hidden, f.size)
+
+
+cdef const char *c_prev_of(const Backward *f, fl_size t) noexcept nogil:
+    cdef fl_size row
+    if f.tape_c_prev != NULL:
+        return of(f.tape_c_prev, first_row(&f.rows, t) * f.constant.hidden, f.size)
+    if f.reverse:
+        row = f.rows.B + first_row(&f.rows, t)
+    else:
+        row = f.rows.B + first_row(&f.rows, t - 1) if t else 0
+    return of(f.tape_c, row * f.constant.hidden, f.size)
+
+
+cdef char *delta_of(const Backward *f, fl_size s) noexcept nogil:
+    """The deltas of a step of this block, or of the one that ran before it."""
+    cdef fl_size values = f.gates * f.constant.hidden
+    if s == f.s_end and f.delta_all == NULL:
+        return f.delta_before
+    return f.delta + (first_row(&f.rows, time(f, s)) - (0 if f.delta_all != NULL else f.delta_row)) * values * f.size
+
+
+# ---- a step ------------------------------------------------------------------------------------------------------------
+
+cdef fl_y_gradient gradient_of_y(const Backward *f, fl_size s, bint last) noexcept nogil:
+    """What makes up dy^t, for the rows that end with this step, or for those that go on."""
+    cdef fl_y_gradient g = f.between
+    cdef fl_size t = time(f, s), row = first_row(&f.rows, t)
+    g.above = of(f.dy, row * f.dy_step, f.size)
+    g.zone = of(f.zone_y, row * f.outputs, f.size)
+    g.zoned = f.zoned
+    g.all = of(f.dy_all, row * f.outputs, f.size)
+    if last:
+        g.a, g.reset, g.mask = NULL, NULL, NULL
+        g.last = f.dh
+    else:
+        g.a = delta_of(f, s + 1)
+        g.reset = <const unsigned char *>of(f.reset, first_row(&f.rows, time(f, s + 1)), 1)
+    return g
+
+
+cdef void run_rows(const Backward *f, fl_size s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1,
+                   bint last) noexcept nogil:
+    """Some rows' deltas of step s."""
+    cdef fl_backward step = f.constant
+    cdef fl_size t = time(f, s), row = first_row(&f.rows, t), H = step.hidden, values = f.gates * H
+    if row0 >= row1:
+        return
+    if f.proj == NULL:
+        step.y = gradient_of_y(f, s, last)
+    else:
+        step.y.a = f.dy_space + (row - f.delta_row) * f.outputs * f.size
+        step.y.K, step.y.panels = f.outputs, f.proj_panels
+    if not last:
+        step.delta_next = delta_of(f, s + 1)
+        step.reset = <const unsigned char *>of(f.reset, first_row(&f.rows, time(f, s + 1)), 1)
+    step.gates = of(f.tape_gates, row * values, f.size)
+    step.c, step.c_prev = c_of(f, t), c_prev_of(f, t)
+    step.dc_above = of(f.dc_above, row * H, f.size)
+    step.zone_c = of(f.zone_c, row * H, f.size)
+    step.dc_all = of(f.dc_all, row * H, f.size)
+    step.delta = delta_of(f, s)
+    if f.products.delta_panels != NULL:
+        step.delta_panels = f.products.delta_panels + (row - f.delta_row) * panel_columns(f.k, f.gates) * f.size
+    f.step(&step, row0, row1, unit0, unit1)
+
+
+cdef void run_dy(const Backward *f, fl_size s, fl_size row0, fl_size row1, fl_size column0, fl_size column1,
+                 bint last) noexcept nogil:
+    """With a projection, dy^t before the step."""
+    cdef fl_y_gradient g
+    cdef fl_size row = first_row(&f.rows, time(f, s)) - f.delta_row
+    if row0 < row1:
+        g = gradient_of_y(f, s, last)
+        f.k.y_gradient(&g, f.dy_space + row * f.outputs * f.size, f.outputs, row0, row1, column0, column1)
+
+
+cdef void run_start(const Backward *f, fl_size s, fl_size row0, fl_size row1, fl_size column0, fl_size column1,
+                    bint with_cells) noexcept nogil:
+    """The gradient of the initial state of rows that begin with step s."""
+    cdef fl_size t = time(f, s), H = f.constant.hidden, r
+    cdef fl_size begin = rows_at(&f.rows, time(f, s - 1)) if s else 0
+    cdef const unsigned char *reset = <const unsigned char *>of(f.reset, first_row(&f.rows, t), 1)
+    cdef fl_y_gradient g = f.between
+    row0, row1 = max(row0, begin), min(row1, rows_at(&f.rows, t))
+    if row0 >= row1 or not f.packed:
+        return
+    if not f.reset_to_zero:
+        reset = NULL  # the state is the initial one in any case
+    g.a, g.reset, g.to_first, g.zoned = delta_of(f, s), reset, NULL, f.zoned
+    f.k.y_gradient(&g, f.dh0, f.outputs, row0, row1, column0, column1)
+    if with_cells and reset != NULL and f.constant.dc != NULL:
+        for r in range(row0, row1):
+            if reset[r]:
+                memset(<char *>f.constant.dc + r * H * f.size, 0, H * f.size)
+
+
+cdef fl_size going_on(const Backward *f, fl_size s) noexcept nogil:
+    """The rows of step s that have another step."""
+    return min(rows_at(&f.rows, time(f, s)), rows_at(&f.rows, time(f, s + 1)) if s + 1 < f.rows.T else 0)
+
+
+cdef void step_part(void *argument, int part, int parts) noexcept nogil:
+    cdef Backward *f = <Backward *>argument
+    cdef Share own = share(&f.division, part, f.rows.B, f.constant.hidden, f.block)
+    cdef fl_size s, row0 = own.row0, row1, on
+    for s in range(f.s1 - 1, f.s0 - 1, -1):
+        row1, on = min(own.row1, rows_at(&f.rows, time(f, s))), going_on(f, s)
+        if f.proj != NULL and (f.division.by_rows or parts == 1):
+            run_dy(f, s, row0, min(row1, on), 0, f.outputs, False)
+            run_dy(f, s, max(row0, on), row1, 0, f.outputs, True)
+        run_rows(f, s, row0, min(row1, on), own.unit0, own.unit1, False)
+        run_rows(f, s, max(row0, on), row1, own.unit0, own.unit1, True)
+        if f.division.by_rows or parts == 1:
+            run_start(f, s, row0, row1, 0, f.outputs, True)
+
+
+cdef void dy_part(void *argument, int part, int parts) noexcept nogil:
+    """dy^t by columns."""
+    cdef Backward *f = <Backward *>argument
+    cdef fl_size column0 = border(f.outputs, f.k.column_block, part, parts), s = f.s0
+    cdef fl_size column1 = border(f.outputs, f.k.column_block, part + 1, parts), on = going_on(f, s)
+    run_dy(f, s, 0, on, column0, column1, False)
+    run_dy(f, s, on, rows_at(&f.rows, time(f, s)), column0, column1, True)
+
+
+cdef void start_part(void *argument, int part, int parts) noexcept nogil:
+    """The gradient of the initial state by columns, once a step is done."""
+    cdef Backward *f = <Backward *>argument
+    run_start(f, f.s0, 0, f.rows.B, border(f.outputs, f.k.column_block, part, parts),
+              border(f.outputs, f.k.column_block, part + 1, parts), part == 0)
+
+
+cdef void run_steps(Backward *f, fl_size s0, fl_size s1) noexcept nogil:
+    cdef fl_size s
+    cdef int parts = f.division.parts
+    f.s_end = s1
+    if f.division.by_rows or parts == 1:
+        f.s0, f.s1 = s0, s1
+        parallel(step_part, f, parts)
+        return
+    for s in range(s1 - 1, s0 - 1, -1):
+        f.s0, f.s1 = s, s + 1
+        if f.proj != NULL:
+            parallel(dy_part, f, parts)
+        parallel(step_part, f, parts)
+        if s == 0 or rows_at(&f.rows, time(f, s - 1)) < rows_at(&f.rows, time(f, s)):
+            parallel(start_part, f, parts)
+
+
+# ---- gradients of the weights ------------------------------------------------------------------------------------------
+
+cdef void peephole_part(void *argument, int part, int parts) noexcept nogil:
+    """Of the steps s0 to s1."""
+    cdef Backward *f = <Backward *>argument
+    cdef fl_size H = f.constant.hidden, values = f.gates * H, t
+    cdef fl_size unit0 = border(H, f.k.column_block, part, parts), unit1 = border(H, f.k.column_block, part + 1, parts)
+    cdef fl_size first = time(f, f.s1 - 1) if f.reverse else f.s0, end = time(f, f.s0) + 1 if f.reverse else f.s1
+    if f.rows.offsets == NULL:  # the cells of all steps follow one another as the deltas do
+        f.k.add_peephole_gradient(f.dp, f.constant.cell, f.products.delta, c_prev_of(f, first), c_of(f, first),
+                                  f.products.rows, H, unit0, unit1)
+        return
+    for t in range(first, end):
+        f.k.add_peephole_gradient(f.dp, f.constant.cell,
+                                  <const char *>f.products.delta + (first_row(&f.rows, t) - f.delta_row) * values * f.size,
+                                  c_prev_of(f, t), c_of(f, t), rows_at(&f.rows, t), H, unit0, unit1)
+
+
+cdef void projection_part(void *argument, int part, int parts) noexcept nogil:
+    """dproj += dy^T m, by columns."""
+    cdef Backward *f = <Backward *>argument
+    cdef fl_size H = f.constant.hidden, P = f.outputs
+    cdef int vectors = <int>(f.k.column_block // f.k.unit_block)
+    cdef fl_product product = fl_product(H, f.products.rows, f.dy_space, 1, P, f.m_panels, vectors, f.dproj, H, True)
+    f.k.multiply(&product, 0, P, border(H, f.k.column_block, part, parts), border(H, f.k.column_block, part + 1, parts))
+
+
+cdef void run_block(Backward *f, fl_size first, fl_size end) noexcept nogil:
+    """The steps between two times, and what their deltas give."""
+    cdef fl_size H = f.constant.hidden, I = f.products.input, values = f.gates * H, row = first_row(&f.rows, first), n
+    cdef fl_size s0 = f.rows.T - end if f.reverse else first, s1 = f.rows.T - first if f.reverse else end
+    cdef int parts = f.division.parts
+    cdef Products *p = &f.products
+    p.rows = first_row(&f.rows, end) - row
+    f.constant.panel_step = p.rows * panel_columns(f.k, f.gates)
+    f.delta_row = row
+    run_steps(f, s0, s1)
+
+    f.s0, f.s1 = s0, s1
+    p.delta = f.delta if f.delta_all == NULL else f.delta_all + row * values * f.size
+    p.x = f.tape_x + row * I * f.size
+    p.y_prev = f.tape_y_prev + row * f.K * f.size
+    p.dx = of(f.dx, row * I, f.size)
+    add_products(p, parts)
+    if f.dp != NULL:
+        parallel(peephole_part, f, parts)
+    if f.proj != NULL:
+        pack_rows(f.k, f.m_panels, <int>(f.k.column_block // f.k.unit_block), f.tape_m + row * H * f.size, H, p.rows, H,
+                  parts)
+        parallel(projection_part, f, parts)
+    if f.delta_all == NULL:
+        n = rows_at(&f.rows, time(f, s0))
+        memcpy(f.delta_before, delta_of(f, s0), n * values * f.size)
+
+
+cdef void run(Backward *f, int num_threads) noexcept nogil:
+    cdef fl_size H = f.constant.hidden, P = f.outputs, B = f.rows.B, T = f.rows.T, values = f.gates * H, t0, t1, t
+    cdef int vectors = <int>(f.k.column_block // f.k.unit_block), parts
+    cdef char *dc0 = <char *>f.constant.dc
+    divide(&f.division, &f.rows, H, f.k.column_block, values * f.K, f.size, num_threads)
+    parts = f.division.parts
+    if not f.products.accumulate:
+        if f.dp != NULL:
+            memset(f.dp, 0, (f.gates - 1) * H * f.size)
+        if f.dproj != NULL:
+            memset(f.dproj, 0, P * H * f.size)
+    if dc0 != NULL:
+        if f.dc != NULL:
+            memcpy(dc0, f.dc, B * H * f.size)
+        else:
+            memset(dc0, 0, B * H * f.size)
+    # Rows without a step: what arrives goes on. All others' are written later.
+    if f.dh != NULL:
+        memcpy(f.dh0, f.dh, B * P * f.size)
+    else:
+        memset(f.dh0, 0, B * P * f.size)
+    if f.zoned != NULL:
+        memset(f.zoned, 0, B * P * f.size)
+    if f.packed:
+        pack_rows(f.k, f.R_panels, vectors, f.R, f.K, values, P, parts)
+        f.between.panels = f.R_panels
+    if f.gate_panels != NULL:
+        pack_rows(f.k, f.gate_panels, 3, f.R + P * f.size, f.K, values, f.K - P, parts)
+        f.constant.gate_panels = f.gate_panels
+    if f.proj != NULL:
+        pack_rows(f.k, f.proj_panels, vectors, f.proj, H, P, H, parts)
+    f.products.dx = f.dx
+    begin_products(&f.products, &f.rows, parts)
+
+    t0, t1 = 0, T
+    while t0 < t1 and B > 0:
+        if f.reverse:
+            t = block_end(&f.rows, t0)
+            run_block(f, t0, t)
+            t0 = t
+        else:
+            t = block_start(&f.rows, t1)
+            run_block(f, t, t1)
+            t1 = t
+    end_products(&f.products, parts)
+    if T == 1 and not f.packed:
+        matmul(f.size, False, False, B, P, values, f.products.delta, f.R, 0, f.dh0)
+
+
+cdef void run_one(void *argument, int part, int parts) noexcept nogil:
+    """One of several passes that run side by side."""
+    cdef Backward **all_passes = <Backward **>argument
+    run(all_passes[part], 1)
+
+
+cdef class BackwardPass:
+    """One layer in one direction: `workspace` tells what memory it needs, `start` and `run_passes` do it."""
+    cdef Backward f
+    cdef Buffers get
+    cdef Cell cell
+
+    def __init__(self, Cell cell, batch, bint reverse, weights, options, bint with_dx, bint with_deltas, int size):
+        """`weights` is (W, R, p, proj), `options` as for a ForwardPass."""
+        cdef Backward *f = &self.f
+        cdef Buffers get = Buffers()
+        cdef fl_size H
+        W, R, p, proj = weights
+        self.get, self.cell = get, cell
+        memset(f, 0, sizeof(Backward))
+        f.k, f.size, f.reverse, f.gates = kernels(size), size, reverse, cell.cell.gates
+        f.step = f.k.lstm_backward if cell.lstm else f.k.rnn_backward
+        f.block = f.k.column_block
+        f.rows.T, f.rows.B, f.rows.count = batch.T, batch.B, batch.count
+        f.rows.offsets = <const int64_t *>get.read(batch.offsets)
+        H = len(R) // f.gates
+        f.constant.cell, f.constant.hidden, f.constant.p = &cell.cell, H, get.read(p)
+        f.R, f.proj, f.K = <const char *>get.read(R), <const char *>get.read(proj), R.shape[1]
+        f.outputs = H if proj is None else proj.shape[0]
+        f.between.K = f.gates * H
+        f.packed = f.rows.T > 1 or options is not None or proj is not None or f.K > f.outputs
+        if options is not None:
+            f.reset = <const char *>get.read(options.reset)
+            f.reset_to_zero = options.reset_to_zero
+            f.between.mask = get.read(options.mask)
+            f.zone_y, f.zone_c = <const char *>get.read(options.zone_y), <const char *>get.read(options.zone_c)
+        f.products.k, f.products.size, f.products.gates = f.k, size, f.gates
+        f.products.input, f.products.hidden, f.products.outputs = W.shape[1], H, f.K
+        f.products.W = get.read(W)
+        f.dx = <char *>1 if with_dx else NULL
+        f.delta_all = <char *>1 if with_deltas else NULL
+
+    def workspace(self):
+        """Values."""
+        cdef char *at = NULL
+        lay_out(&self.f, &at)
+        return <Py_ssize_t>at // self.f.size + 64
+
+    def start(self, x, tape, dy, Py_ssize_t dy_offset, dh, dc, dc_above, dx, gradients, firsts, deltas, bint accumulate,
+              workspace):
+        """`tape` is (gates, c, c_prev, y_prev, m), `gradients` (W, R, b, p, proj, h0, c0), `firsts` what resets send to the
+        initial state, or None, `deltas` (all deltas, dy, dc) or None. dy is read from column `dy_offset` on."""
+        cdef Backward *f = &self.f
+        cdef Buffers get = self.get
+        cdef char *at
+        gates, all_c, c_prev, y_prev, m = tape
+        f.tape_x, f.tape_gates = <const char *>get.read(x), <const char *>get.read(gates)
+        f.tape_c, f.tape_c_prev = <const char *>get.read(all_c), <const char *>get.read(c_prev)
+        f.tape_y_prev, f.tape_m = <const char *>get.read(y_prev), <const char *>get.read(m)
+        f.dy = of(<const char *>get.read(dy), dy_offset, f.size)
+        f.between.above_step = f.dy_step = 0 if dy is None else dy.shape[dy.ndim - 1]
+        f.dh, f.dc = <const char *>get.read(dh), <const char *>get.read(dc)
+        f.dc_above = <const char *>get.read(dc_above)
+        dW, dR, db, dp, dproj, dh0, dc0 = gradients
+        f.dx = <char *>get.write(dx)
+        f.products.dW, f.products.dR, f.products.db = get.write(dW), get.write(dR), get.write(db)
+        f.products.accumulate = accumulate
+        f.dp, f.dproj = <char *>get.write(dp), <char *>get.write(dproj)
+        f.dh0, f.constant.dc = <char *>get.write(dh0), get.write(dc0)
+        if firsts is not None:
+            f.between.to_first, f.constant.dc_first = get.write(firsts[0]), get.write(firsts[1])
+        f.delta_all = NULL
+        if deltas is not None:
+            f.delta_all, f.dy_all = <char *>get.write(deltas[0]), <char *>get.write(deltas[1])
+            f.dc_all = <char *>get.write(deltas[2])
+        f.constant.simple = not (f.K > f.outputs or f.reset != NULL or f.between.mask != NULL or f.zone_y != NULL
+                                 or f.zone_c != NULL or f.dc_above != NULL or deltas is not None)
+        at = <char *>get.write(workspace)
+        lay_out(f, &at)
+
+
+def run_passes(list passes, int num_threads):
+    """Several passes that have been started, side by side where threads allow."""
+    cdef Backward *all_passes[2]
+    cdef BackwardPass one
+    cdef int count = len(passes), k
+    for k in range(count):
+        one = passes[k]
+        all_passes[k] = &one.f
+    with nogil:
+        if count == 2 and 1 < num_threads < 4:
+            parallel(run_one, all_passes, 2)
+        else:
+            for k in range(count):
+                run(all_passes[k], num_threads)

@@ -1,0 +1,96 @@
+/* What lies between two time steps: zoneout, resets, dropout of what the next step sees; and the gradients' way back. */
+#ifndef FL_CARRY_H
+#define FL_CARRY_H
+
+#include "product.h"
+
+/* The share of the state before that zoneout keeps. */
+FL_INLINE real zoned(real share, real before, real now) { return share * before + (1 - share) * now; }
+
+FL_INLINE const real *at_row(const void *array, fl_size row, fl_size step) {
+    return array ? (const real *)array + row * step : NULL;
+}
+
+static void carry(const fl_carry *s, fl_size row0, fl_size row1, fl_size column0, fl_size column1, fl_size unit0,
+                  fl_size unit1) {
+    const fl_size H = s->hidden, P = s->width;
+    for (fl_size row = row0; row < row1; row++) {
+        const int kept = row < s->keep, reset = kept && s->reset && s->reset[row], zero = reset && s->reset_to_zero;
+        const int reset_before = s->reset_before && s->reset_before[row];
+        const real *y_first = at_row(s->y_first, row, P), *c_first = at_row(s->c_first, row, H);
+
+        real *y = (real *)s->y + row * s->y_step;
+        if (s->zone_y) {
+            const real *zone = at_row(s->zone_y, row, P);
+            const real *before =
+                reset_before || row >= s->before ? y_first : at_row(s->y_before, row, s->y_before_step);
+            for (fl_size k = column0; k < column1; k++)
+                y[k] = zoned(zone[k], reset_before && s->reset_to_zero ? 0 : before[k], y[k]);
+        }
+        if (s->y_seen && kept) {
+            real *seen = (real *)s->y_seen + row * s->y_seen_step;
+            const real *from = reset ? y_first : y, *mask = at_row(s->mask, row, P);
+            for (fl_size k = column0; k < column1; k++) seen[k] = zero ? 0 : mask ? mask[k] * from[k] : from[k];
+            if (reset && s->gates_seen)
+                memset(seen + P + 3 * unit0, 0, (size_t)((unit1 - unit0 + VL - 1) / VL * 3 * VL) * sizeof(real));
+        }
+        if (s->c_seen) {
+            real *seen = (kept ? (real *)s->c_seen : (real *)s->c_last) + row * H;
+            const real *c = at_row(s->c, row, H), *c_prev = at_row(s->c_prev, row, H), *zone = at_row(s->zone_c, row, H);
+            for (fl_size k = unit0; k < unit1; k++)
+                seen[k] = zero ? 0 : reset ? c_first[k] : zone ? zoned(zone[k], c_prev[k], c[k]) : c[k];
+        }
+    }
+}
+
+/* The gradient of y for one row and n columns from `column` on, from `seen`: that of what the next step saw of it. */
+FL_INLINE vec y_gradient_of(const fl_y_gradient *s, vec seen, fl_size row, fl_size column, fl_size width, fl_size n) {
+    const fl_size at = row * width + column;
+    if (s->mask) seen = v_mul(seen, v_load_part((const real *)s->mask + at, n));
+    if (s->zoned) seen = v_add(seen, v_load_part((const real *)s->zoned + at, n));
+    if (s->reset && s->reset[row]) {
+        if (s->to_first) {
+            real *to = (real *)s->to_first + at;
+            v_store_part(to, v_add(v_load_part(to, n), seen), n);
+        }
+        seen = v_zero();
+    }
+    if (s->above) seen = v_add(seen, v_load_part((const real *)s->above + row * s->above_step + column, n));
+    if (s->last) seen = v_add(seen, v_load_part((const real *)s->last + at, n));
+    if (s->all) v_store_part((real *)s->all + at, seen, n);
+    if (s->zoned) {
+        const vec zone = s->zone ? v_load_part((const real *)s->zone + at, n) : v_zero(), stays = v_mul(zone, seen);
+        v_store_part((real *)s->zoned + at, stays, n);
+        seen = v_sub(seen, stays);
+    }
+    return seen;
+}
+
+/* The product that a gradient of y begins with, for `columns` vectors from `column` on. */
+FL_INLINE void product_seen(accumulators acc, const fl_y_gradient *s, int columns, fl_size row, fl_size rows,
+                            fl_size column) {
+    const factor a = {(const real *)s->a + row * s->K, s->K, 1, s->K};
+    product(acc, columns, rows, &a, NULL, (const real *)s->panels + column * s->K);
+}
+
+static void y_gradient(const fl_y_gradient *s, void *dy, fl_size width, fl_size row0, fl_size row1, fl_size column0,
+                       fl_size column1) {
+    assert(0 <= row0 && column0 % (COLUMNS * VL) == 0 && column1 <= width);
+    FL_ALIGN(64) accumulators acc;
+    for (fl_size column = column0; column < column1; column += COLUMNS * VL) {
+        const int columns = columns_from(column, width);
+        for (fl_size row = row0, rows; row < row1; row += rows) {
+            rows = next_rows(row, row1);
+            if (s->a) product_seen(acc, s, columns, row, rows, column);
+            for (fl_size m = 0; m < rows; m++)
+                for (int v = 0; v < columns; v++) {
+                    const fl_size first = column + v * VL, n = at_most(width - first, VL);
+                    const vec seen = s->a ? v_load(&acc[m][v * VL]) : v_zero();
+                    v_store_part((real *)dy + (row + m) * width + first,
+                                 y_gradient_of(s, seen, row + m, first, width, n), n);
+                }
+        }
+    }
+}
+
+#endif

@@ -1,0 +1,27 @@
+from typing import Any
+
+from fastlstm._loops import Cell
+
+class ForwardPass:
+    def __init__(
+        self, cell: Cell, batch: Any, reverse: bool, weights: tuple[Any, ...], options: Any, with_tape: bool, size: int
+    ) -> None: ...
+    def workspace(self) -> int: ...
+    def start(
+        self,
+        x: Any,
+        h0: Any,
+        c0: Any,
+        y: Any,
+        y_offset: int,
+        h: Any,
+        c: Any,
+        tape: tuple[Any, ...] | None,
+        workspace: Any,
+    ) -> None: ...
+
+def run_passes(passes: list[ForwardPass], num_threads: int) -> None: ...
+
+class Step:
+    def __init__(self, cell: Cell, W: Any, R: Any, b: Any, p: Any) -> None: ...
+    def step(self, x: Any, h: Any, c: Any, y: Any, h_out: Any, c_out: Any, num_threads: int) -> bool: ...

@@ -1,0 +1,7 @@
+class Cell:
+    lstm: bool
+    def __init__(
+        self, blocks: str | None, coupled: bool, gate: str, g: str, h: str, clip: float, cell_clip: float
+    ) -> None: ...
+
+def unit_block(size: int) -> int: ...

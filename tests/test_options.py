@@ -1,0 +1,266 @@
+"""Every option of a call, alone and with all others: gradients against finite differences, and against plain calls.
+
+An options case is a `variant_case` with what the options need beside it (the projection proj, and dc_all: gradients
+arriving at every c^t), and a dict of the options themselves.
+"""
+
+import itertools
+
+import numpy as np
+import pytest
+from helpers import Arrays, assert_close, assert_same, lstm_arrays, rnn_case, variant_case
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_gradients import check_every_entry
+
+import fastlstm
+from fastlstm import reference
+
+VARIANTS = tuple(reference.BLOCKS)
+OPTIONS = (
+    "reverse",
+    "lengths",
+    "reset",
+    "zero",
+    "mask",
+    "zone_y",
+    "zone_c",
+    "proj",
+    "clip",
+    "cell_clip",
+    "activations",
+)
+ARGUMENTS = ("x", "W", "R", "b", "p", "G", "proj", "h0", "c0")
+KINKED = {"clip", "cell_clip", "activations"}
+T, B, I, H, P = 4, 3, 2, 4, 3
+
+
+def options_case(variant, names, *, T=T, B=B, I=I, H=H, P=P, seed=0):
+    """A case, and the options that `names` ask for."""
+    case, rng = variant_case(variant, T, B, I, H, seed=seed), np.random.default_rng([seed, T, B])
+    case |= {"G": case.get("G"), "proj": None, "dc_all": None}
+    if variant == "NP":
+        case["p"] = None
+    outputs = H
+    if "proj" in names:
+        outputs = P
+        case["proj"] = rng.standard_normal((P, H)) * 0.5
+        case["R"], case["h0"], case["dh"] = case["R"][:, :P].copy(), case["h0"][:, :P].copy(), case["dh"][:, :P].copy()
+        case["dy"] = case["dy"][:, :, :P].copy()
+    case["dc_all"] = rng.standard_normal((T, B, H))
+    options = {"variant": variant, "reverse": "reverse" in names}
+    if "lengths" in names:
+        options["lengths"] = rng.permutation(np.arange(B) * T // max(B - 1, 1))
+    if "reset" in names or "zero" in names:
+        options["reset"] = rng.random((T, B)) < 0.4
+        options["reset_to"] = "zero" if "zero" in names else "initial"
+    if "mask" in names:
+        options["recurrent_mask"] = rng.integers(0, 2, (B, outputs)) * 2.0
+    if "zone_y" in names or "zone_c" in names:
+        zone_y = rng.random((T, B, outputs)) if "zone_y" in names else None
+        options["zoneout"] = zone_y, rng.integers(0, 2, (T, B, H)) * 1.0 if "zone_c" in names else None
+    if "clip" in names:
+        options["clip"] = 0.7
+    if "cell_clip" in names:
+        options["cell_clip"] = 0.4
+    if "activations" in names:
+        options["activations"] = "hard_logistic", "identity", "logistic"
+    return case, options
+
+
+def run(case, options, **how):
+    x, W, R, b, p, h0, c0 = (case[name] for name in ("x", "W", "R", "b", "p", "h0", "c0"))
+    y, (h, c), tape = fastlstm.lstm_forward(
+        x, W, R, b, p, (h0, c0), G=case["G"], proj=case["proj"], tape=True, **options, **how
+    )
+    return y, h, c, tape
+
+
+def J(case, options):
+    y, h, c, tape = run(case, options)
+    total = np.sum(case["dy"] * y) + np.sum(case["dh"] * h) + np.sum(case["dc"] * c)
+    return total + np.sum(case["dc_all"] * tape.cells())
+
+
+def results(case, options, **how) -> Arrays:
+    y, h, c, tape = run(case, options, **how)
+    gradients = fastlstm.lstm_backward(
+        tape, case["W"], case["R"], case["p"], case["dy"], (case["dh"], case["dc"]), G=case["G"], proj=case["proj"],
+        dc=case["dc_all"], **how,
+    )  # fmt: skip
+    return {"y": y, "h": h, "c": c} | lstm_arrays(gradients)
+
+
+def check(case, options):
+    arguments = [name for name in ARGUMENTS if case[name] is not None and case[name].size]
+    found = results(case, options)
+    nonzero = [name for name in arguments if found[f"d{name}"].any()]
+    assert set(arguments) - set(nonzero) <= {"G", "h0", "c0"}, "gradients are zero"
+    # Bounds and the hard logistic have kinks: a step must not cross one, so it is shorter, and rounding shows more.
+    how = {"step": 1e-5, "tolerance": 2e-8} if KINKED & options.keys() else {}
+    check_every_entry(lambda changed: J(changed, options), case, found, nonzero, **how)
+    for name in set(arguments) - set(nonzero):
+        moved = case | {name: case[name] + 1e-3}
+        assert J(moved, options) == pytest.approx(J(case, options), abs=1e-12)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("name", [None, *OPTIONS])
+def test_gradients_of_each_variant_with_each_option(name, variant):
+    check(*options_case(variant, {name}))
+
+
+@pytest.mark.parametrize("pair", list(itertools.combinations(OPTIONS, 2)), ids="+".join)
+@pytest.mark.parametrize("variant", ["vanilla", "FGR", "CIFG"])
+def test_gradients_of_pairs_of_options(pair, variant):
+    check(*options_case(variant, set(pair)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    variant=st.sampled_from(VARIANTS),
+    names=st.sets(st.sampled_from(OPTIONS)),
+    sizes=st.tuples(st.integers(1, 6), st.integers(1, 4), st.integers(1, 3), st.integers(1, 5), st.integers(1, 5)),
+    seed=st.integers(0, 10),
+)
+def test_gradients_of_any_options(variant, names, sizes, seed):
+    T, B, I, H, P = sizes
+    case, options = options_case(variant, names, T=T, B=B, I=I, H=H, P=min(P, H), seed=seed)
+    assert_close(results(case, options), padded_results(case, options), 1e-11)
+
+
+LARGER = [(7, 9, 5, 17, 11), (20, 33, 9, 17, 5), (3, 2, 150, 150, 70), (40, 20, 3, 33, 20), (70, 1, 200, 200, 30)]
+
+
+@pytest.mark.parametrize("sizes", LARGER, ids=str)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_one_way_of_computing_is_another(variant, sizes, isa):
+    """Rows one by one on one thread, against all at once on any number of them."""
+    T, B, I, H, P = sizes
+    names = {"vanilla": set(), "NIG": {"proj"}, "NFG": {"zero", "zone_y"}, "CIFG": {"lengths", "reverse"}}
+    names |= {"NOG": {"lengths", "reset", "mask"}, "FGR": {"lengths", "reverse", "proj", "reset", "zone_c"}}
+    case, options = options_case(variant, names.get(variant, {"lengths"}), T=T, B=B, I=I, H=H, P=P)
+    expected = padded_results(case, options)
+    for num_threads in (1, 2, 3):
+        assert_close(results(case, options, num_threads=num_threads), expected, 1e-11)
+
+
+def padded_results(case, options) -> Arrays:
+    """The same, each row by itself and without its padding."""
+    T, B = case["x"].shape[:2]
+    lengths = options.get("lengths", np.full(B, T))
+    total: Arrays = {}
+    for row in range(B):
+        end, at = lengths[row], slice(row, row + 1)
+        one = case | {name: case[name][:end, at] for name in ("x", "dy", "dc_all")}
+        one |= {name: case[name][at] for name in ("h0", "c0", "dh", "dc")}
+        how = {name: value for name, value in options.items() if name != "lengths"}
+        if "reset" in how:
+            how["reset"] = how["reset"][:end, at]
+        if "recurrent_mask" in how:
+            how["recurrent_mask"] = how["recurrent_mask"][at]
+        if "zoneout" in how:
+            how["zoneout"] = tuple(None if share is None else share[:end, at] for share in how["zoneout"])
+        found = results(one, how, num_threads=1)
+        for name, array in found.items():
+            if name in ("y", "dx"):
+                whole = total.setdefault(name, np.zeros((T, B, array.shape[2])))
+                whole[:end, at] = array
+            elif name in ("h", "c", "dh0", "dc0"):
+                total.setdefault(name, np.zeros((B, array.shape[1])))[at] = array
+            else:
+                total[name] = total.get(name, 0) + array
+    return total
+
+
+@pytest.mark.parametrize("names", [set(), {"lengths"}, {"reset", "mask"}, {"zone_y", "zone_c"}, {"proj"}], ids=str)
+@pytest.mark.parametrize("reverse", [set(), {"reverse"}], ids=["forward", "reverse"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_without_a_tape(variant, reverse, names, isa):
+    case, options = options_case(variant, names | reverse, T=9, B=5, I=7, H=17, P=9)
+    y, h, c, _ = run(case, options)
+    x, W, R, b, p, h0, c0 = (case[name] for name in ("x", "W", "R", "b", "p", "h0", "c0"))
+    found = fastlstm.lstm_forward(x, W, R, b, p, (h0, c0), G=case["G"], proj=case["proj"], **options)
+    assert_same({"y": found[0], "h": found[1][0], "c": found[1][1]}, {"y": y, "h": h, "c": c})
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_variants_are_the_reference(variant, isa):
+    from helpers import reference_variant
+
+    for sizes in ((9, 5, 7, 17), (3, 50, 5, 33), (1, 1, 3, 5)):
+        case = variant_case(variant, *sizes) | {"proj": None}
+        if variant == "NP":
+            case["p"][:] = 0
+        expected = reference_variant(case, variant)
+        case |= {"G": case.get("G"), "dc_all": None}
+        if variant == "NP":
+            case["p"] = None
+        assert_close(
+            results(case, {"variant": variant}), {k: expected[k] for k in results(case, {"variant": variant})}, 1e-12
+        )
+
+
+def test_reverse_is_time_turned_round(isa):
+    case, _ = options_case("vanilla", set(), T=9, B=5, I=7, H=17)
+    turned = case | {name: np.ascontiguousarray(case[name][::-1]) for name in ("x", "dy", "dc_all")}
+    found, expected = results(case, {"reverse": True}), results(turned, {})
+    for name in ("y", "dx"):
+        expected[name] = expected[name][::-1]
+    assert_close(found, expected, 1e-13)
+
+
+def test_deltas_give_the_gradients():
+    for names in (set(), {"lengths"}, {"reverse", "reset"}):
+        case, options = options_case("vanilla", names)
+        *_, tape = run(case, options)
+        above = case["dy"], (case["dh"], case["dc"])
+        gradients = fastlstm.lstm_backward(tape, case["W"], case["R"], case["p"], *above, deltas=True)
+        deltas = gradients.deltas
+        delta = np.concatenate([deltas.i, deltas.f, deltas.z, deltas.o], axis=-1)
+        np.testing.assert_allclose(delta.sum((0, 1)), gradients.b, rtol=1e-12)
+        np.testing.assert_allclose(delta @ case["W"], gradients.x, rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(deltas.z, deltas.c * tape.gate("i") * (1 - tape.gate("z") ** 2), atol=1e-14)
+        assert deltas.y.shape == (T, B, H)
+
+
+def test_resets_cut_a_sequence():
+    case, _ = options_case("vanilla", set())
+    reset = np.zeros((T, B), bool)
+    reset[2] = True
+    y, (h, c), _ = fastlstm.lstm_forward(case["x"], case["W"], case["R"], case["b"], case["p"], reset=reset)
+    late, last, _ = fastlstm.lstm_forward(case["x"][2:], case["W"], case["R"], case["b"], case["p"])
+    assert_close({"y": y[2:], "h": h, "c": c}, {"y": late, "h": last[0], "c": last[1]}, 1e-14)
+
+
+RNN_OPTIONS = ("reverse", "lengths", "reset", "zero", "mask", "zone")
+
+
+@pytest.mark.parametrize(
+    "names", [set(), *({name} for name in RNN_OPTIONS), *map(set, itertools.combinations(RNN_OPTIONS, 2))], ids=str
+)
+@pytest.mark.parametrize("nonlinearity", ["tanh", "logistic"])
+def test_rnn_gradients(nonlinearity, names):
+    case, rng = rnn_case(T, B, I, H, nonlinearity), np.random.default_rng(0)
+    options = {"reverse": "reverse" in names}
+    if "lengths" in names:
+        options["lengths"] = np.array([2, 4, 0])
+    if names & {"reset", "zero"}:
+        options |= {"reset": rng.random((T, B)) < 0.4, "reset_to": "zero" if "zero" in names else "initial"}
+    if "mask" in names:
+        options["recurrent_mask"] = rng.integers(0, 2, (B, H)) * 2.0
+    if "zone" in names:
+        options["zoneout"] = rng.random((T, B, H))
+
+    def forward(case):
+        arguments = (case[name] for name in ("x", "W", "R", "b", "h0"))
+        return fastlstm.rnn_forward(*arguments, nonlinearity=nonlinearity, tape=True, **options)
+
+    def loss(case):
+        y, h, _ = forward(case)
+        return np.sum(y * case["dy"]) + np.sum(h * case["dh"])
+
+    *_, tape = forward(case)
+    gradients = fastlstm.rnn_backward(tape, case["W"], case["R"], case["dy"], case["dh"])
+    found = {f"d{name}": array for name, array in zip(("x", "W", "R", "b", "h0"), gradients, strict=True)}
+    check_every_entry(loss, case, found, [name for name in ("x", "W", "R", "b", "h0") if found[f"d{name}"].any()])
