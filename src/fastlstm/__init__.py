@@ -8,9 +8,11 @@ functions below them, arrays in and arrays out. `fastlstm.reference` has the sam
 __version__ = "0.1.0"
 
 from fastlstm._config import get_include, get_num_threads, set_num_threads, show_config
-from fastlstm._layer import Gradients
-from fastlstm.lstm import LSTM, LSTMDeltas, LSTMGradients, LSTMTape, lstm_backward, lstm_forward, lstm_workspace
-from fastlstm.rnn import RNN, RNNGradients, RNNTape, rnn_backward, rnn_forward, rnn_workspace
+from fastlstm._layer import Masks, Tape
+from fastlstm._parameters import Gradients
+from fastlstm._tapes import LSTMTape, RNNTape
+from fastlstm.lstm import LSTM, LSTMDeltas, LSTMGradients, lstm_backward, lstm_forward, lstm_workspace
+from fastlstm.rnn import RNN, RNNGradients, rnn_backward, rnn_forward, rnn_workspace
 
 __all__ = [
     "LSTM",
@@ -19,8 +21,10 @@ __all__ = [
     "LSTMDeltas",
     "LSTMGradients",
     "LSTMTape",
+    "Masks",
     "RNNGradients",
     "RNNTape",
+    "Tape",
     "get_include",
     "get_num_threads",
     "lstm_backward",

@@ -1,7 +1,11 @@
-"""Checks of arguments, before any kernel runs: each error names the argument, what was expected and what came."""
+"""Arrays: new ones, and checks of arguments before any kernel runs.
+
+Each error names the argument, what was expected and what came.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +15,9 @@ from numpy.typing import DTypeLike, NDArray
 from fastlstm import _runtime
 
 Array = NDArray[Any]
+
+ALIGNMENT = 64
+WORTH_ALIGNING = 1 << 14
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -104,3 +111,13 @@ def pair(name: str, value: object, expected: str) -> tuple[Any, Any]:
 def optional(name: str, value: object, shape: tuple[int, ...], dtype: np.dtype[Any], axes: str) -> Array | None:
     """As `matching`, but None stays None."""
     return None if value is None else matching(name, value, shape, dtype, axes)
+
+
+def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """An uninitialised array; a large one begins at a multiple of 64 bytes, as vectors like it."""
+    size = math.prod(shape) * dtype.itemsize
+    if size < WORTH_ALIGNING:
+        return np.empty(shape, dtype)
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + size].view(dtype).reshape(shape)

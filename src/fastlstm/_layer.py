@@ -1,150 +1,394 @@
-"""What the LSTM and the simple RNN layers share: parameters in one buffer, initial weights, the layout of sequences."""
+"""What the LSTM and the simple RNN layers share: stacks, directions, masks, the layout of sequences and states."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import ArrayLike, DTypeLike
 
+from fastlstm import _backward, _core, _forward
 from fastlstm import _checks as check
-from fastlstm import _core, _loops
-from fastlstm._batches import Batch
-from fastlstm._checks import Array
+from fastlstm._batches import Batch, Lengths, Options, options_of
+from fastlstm._checks import Array, empty
+from fastlstm._config import checked_num_threads
 from fastlstm._core import Call, Cell, Weights
+from fastlstm._parameters import Gradients, Parametric
+from fastlstm._tapes import LSTMTape, RNNTape
 
-ALIGNMENT = 64
-WORTH_ALIGNING = 1 << 14
 WORTH_KEEPING = 1 << 18
 
-
-def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """An uninitialised array; a large one begins at a multiple of 64 bytes, as vectors like it."""
-    size = math.prod(shape) * dtype.itemsize
-    if size < WORTH_ALIGNING:
-        return np.empty(shape, dtype)
-    memory = np.empty(size + ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % ALIGNMENT
-    return memory[start : start + size].view(dtype).reshape(shape)
+States = tuple[Array | None, Array | None]
 
 
-class Gradients:
-    """What a layer's `backward` returns.
+@dataclass
+class Masks:
+    """The random choices of one forward pass, which `LSTM.forward` takes and its tape holds.
 
     Attributes
     ----------
-    params : mapping of str to array
-        dJ/d(parameter), with the keys and shapes of the layer's `params`: views into `flat`.
-    flat : (n,) array
-        All parameter gradients in one buffer, in the order of the layer's `flat`.
-    x : array
-        dJ/dx, shaped as x.
-    state : array or tuple of array
-        dJ/d(initial state), shaped as the state.
+    between : list of (T, B, D H) arrays
+        For each layer but the last: factors of its outputs on their way up, 0 or 1 / (1 - rate).
+    recurrent : list of (B, H) arrays
+        For each layer and direction: factors of y^{t-1}, the same at every step.
+    zoneout : list of (share of y, share of c)
+        For each layer and direction: (T, B, H) arrays or None, 1 where the state before stays.
     """
 
-    __slots__ = ("flat", "params", "state", "x")
-
-    def __init__(self, flat: Array, params: Mapping[str, Array]) -> None:
-        self.flat = flat
-        self.params = params
-        self.x: Array
-        self.state: Any
+    between: list[Array] = field(default_factory=list)
+    recurrent: list[Array] = field(default_factory=list)
+    zoneout: list[States] = field(default_factory=list)
 
 
-class Layer:
-    """One recurrent layer in one direction; `LSTM` and `RNN` add the cell."""
+@dataclass(slots=True)
+class Tape:
+    """What a layer's `forward` keeps for `backward`. A tape may be used many times.
 
-    params: Mapping[str, Array]
-    flat: Array
+    Attributes
+    ----------
+    layers : list of LSTMTape or RNNTape
+        One for each layer and direction, in the order of the parameters.
+    masks : Masks or None
+        What was drawn.
+    """
+
+    layers: list[Any]
+    call: Call
+    masks: Masks | None = None
+
+
+def _rate(name: str, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
+        raise ValueError(f"{name} must be a number from 0 to less than 1, not {value!r}")
+    return float(value)
+
+
+class Layer(Parametric):
+    """Recurrent layers, one above the other, in one direction or two; `LSTM` and `RNN` add the cell."""
+
     _kind: Cell
-    _weights: Weights
+    _tape_type: type[LSTMTape] | type[RNNTape]
 
     def __init__(
-        self, input_size: int, hidden_size: int, *, batch_first: bool = False, dtype: DTypeLike = np.float32
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int,
+        *,
+        bidirectional: bool,
+        batch_first: bool,
+        dropout: float,
+        recurrent_dropout: float,
+        zoneout: tuple[float, float],
+        proj_size: int,
+        dtype: DTypeLike,
     ) -> None:
         self.input_size = check.positive_int("input_size", input_size)
         self.hidden_size = check.positive_int("hidden_size", hidden_size)
+        self.num_layers = check.positive_int("num_layers", num_layers)
+        self.bidirectional = bool(bidirectional)
         self.batch_first = bool(batch_first)
+        self.dropout = _rate("dropout", dropout)
+        self.recurrent_dropout = _rate("recurrent_dropout", recurrent_dropout)
+        shares = check.pair("zoneout", zoneout, "(rate of y, rate of c)")
+        self.zoneout = _rate("zoneout of y", shares[0]), _rate("zoneout of c", shares[1])
+        if proj_size and check.positive_int("proj_size", proj_size) >= self.hidden_size:
+            raise ValueError(f"proj_size must be less than hidden_size = {hidden_size}, not {proj_size}")
+        self.proj_size = int(proj_size)
         self.dtype = check.float_dtype(dtype)
         self._allocate()
 
     # ---- parameters ----
 
-    def _shapes(self) -> dict[str, tuple[int, ...]]:
-        """Names and shapes of the parameters, in the order of the buffer."""
+    @property
+    def directions(self) -> int:
+        """D: 2 if bidirectional, else 1."""
+        return 2 if self.bidirectional else 1
+
+    @property
+    def output_size(self) -> int:
+        """P: values that each direction gives, the hidden size or `proj_size`."""
+        return self.proj_size or self.hidden_size
+
+    def _names(self) -> list[str]:
+        """The suffixes of the parameters of each layer and direction."""
+        return [f"_l{k}{end}" for k in range(self.num_layers) for end in ("", "_reverse")[: self.directions]]
+
+    def _shapes_of_cell(self, inputs: int) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of the parameters of one layer in one direction."""
         raise NotImplementedError
 
-    def _bind(self) -> None:
-        """Take hold of the parameters' arrays, which never move."""
-        raise NotImplementedError
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of all parameters, in the order of the buffer."""
+        self._kind = self._find_kind()
+        shapes: dict[str, tuple[int, ...]] = {}
+        for k, suffix in enumerate(self._names()):
+            inputs = self.input_size if k < self.directions else self.directions * self.output_size
+            shapes |= {name + suffix: shape for name, shape in self._shapes_of_cell(inputs).items()}
+        return shapes
 
     def _options(self) -> str:
         """The cell's own options, for `repr`."""
         raise NotImplementedError
 
-    def _allocate(self) -> None:
-        self.flat = empty((sum(math.prod(shape) for shape in self._shapes().values()),), self.dtype)
-        self.params = self._views(self.flat)
+    def _find_kind(self) -> Cell:
+        raise NotImplementedError
+
+    def _bind(self) -> None:
         self._spaces: list[Array] = []
-        self._sizes: dict[tuple[int, int, int], int] = {}
-        self._bind()
+        get = self.params.get
+        self._weights = [
+            Weights(self.params["W" + s], self.params["R" + s], self.params["b" + s], get("p" + s), get("proj" + s))
+            for s in self._names()
+        ]
+        # A step may read the weights as they are, unless something lies between two steps.
+        between = any(self.zoneout) or self.proj_size or self._kind.full_recurrence
+        self._steps_one_by_one = not between
+        self._steps_directly = not (between or self.bidirectional or self.num_layers > 1)
+        self._steps = [_forward.Step(self._kind.kernel, *weights[:4]) for weights in self._weights]
 
-    def _views(self, flat: Array) -> Mapping[str, Array]:
-        """Names of the parameters to consecutive parts of `flat`."""
-        views, start = {}, 0
-        for name, shape in self._shapes().items():
-            end = start + math.prod(shape)
-            views[name] = flat[start:end].reshape(shape)
-            start = end
-        return MappingProxyType(views)
+    def _start_weights(self, seed: int | np.random.Generator | None, scale: float | None) -> None:
+        self._initialise(seed, 1 / math.sqrt(self.hidden_size) if scale is None else scale)
 
-    def _initialise(self, seed: int | np.random.Generator | None, scale: float | None) -> None:
-        bound = 1 / math.sqrt(self.hidden_size) if scale is None else scale
-        self.flat[:] = np.random.default_rng(seed).uniform(-bound, bound, self.flat.size)
-
-    def _gradients(self, out: Gradients | None, accumulate: bool) -> Gradients:
-        """Where to write gradients: `out`, or new ones."""
-        if out is None:
-            if accumulate:
-                raise ValueError("accumulate needs out, the gradients to add to")
-            flat = empty(self.flat.shape, self.dtype)
-            return Gradients(flat, self._views(flat))
-        if not isinstance(out, Gradients):
-            raise TypeError(f"out must be Gradients, not {type(out).__name__}")
-        check.output("out.flat", out.flat, self.flat.shape, self.dtype, "the layer's flat")
-        out.params = self._views(out.flat)
-        return out
+    def _wide(self, k: int) -> Weights:
+        """The weights of the k-th layer and direction as the passes want them."""
+        weights, G = self._weights[k], self.params.get("G" + self._names()[k])
+        return weights if G is None else weights._replace(R=_core.with_gate_recurrence(weights.R, G))
 
     # ---- memory ----
 
-    def _borrow(self, T: int, B: int) -> Array | None:
-        """Memory to compute in, kept between calls, since new memory costs the system a clearing.
+    def _borrow(self, size: int) -> Array:
+        """Memory of `size` values to compute in.
 
-        None where so little is needed that it costs nothing. Give it back with `_return`; calls at the same time get
-        memory of their own.
+        Kept between calls where it is large, since new memory costs the system a clearing. Give it back with `_return`;
+        calls at the same time get memory of their own.
         """
-        key = T, B, _loops.unit_block(self.dtype.itemsize)
-        size = self._sizes.get(key)
-        if size is None:
-            size = self._sizes[key] = _core.workspace_size(Call(self._kind, Batch(T, B, T * B)), self._weights)
-        if size * self.dtype.itemsize < WORTH_KEEPING:
-            return None
-        try:
-            space = self._spaces.pop()
-        except IndexError:
-            return np.empty(size, self.dtype)
-        return space if space.size >= size else np.empty(size, self.dtype)
+        if size * self.dtype.itemsize >= WORTH_KEEPING:
+            try:
+                space = self._spaces.pop()
+            except IndexError:
+                return np.empty(size, self.dtype)
+            if space.size >= size:
+                return space
+        return np.empty(size, self.dtype)
 
-    def _return(self, space: Array | None) -> None:
-        if space is not None and not self._spaces:
-            self._spaces.append(space)
+    def _return(self, spaces: list[Array]) -> None:
+        if not self._spaces:
+            self._spaces += [space for space in spaces if space.nbytes >= WORTH_KEEPING]
+
+    # ---- random masks ----
+
+    def _has_masks(self) -> bool:
+        return bool(self.recurrent_dropout or any(self.zoneout) or (self.dropout and self.num_layers > 1))
+
+    def draw_masks(self, T: int, B: int, rng: np.random.Generator) -> Masks:
+        """Draw what `forward` needs for its dropout and zoneout.
+
+        Parameters
+        ----------
+        T, B : int
+            Time steps and batch rows.
+        rng : numpy.random.Generator
+            Where it comes from.
+        """
+        P, H, D, dtype = self.output_size, self.hidden_size, self.directions, self.dtype
+
+        def keep(rate: float, *shape: int) -> Array:
+            kept: Array = (rng.random(shape, np.float32) >= rate).astype(dtype)
+            kept /= 1 - rate
+            return kept
+
+        def stay(rate: float, *shape: int) -> Array | None:
+            return (rng.random(shape, np.float32) < rate).astype(dtype) if rate else None
+
+        masks, cells, (rate_y, rate_c) = Masks(), self.num_layers * D, self.zoneout
+        if self.dropout:
+            masks.between = [keep(self.dropout, T, B, D * P) for _ in range(self.num_layers - 1)]
+        if self.recurrent_dropout:
+            masks.recurrent = [keep(self.recurrent_dropout, B, P) for _ in range(cells)]
+        if rate_y or rate_c:
+            masks.zoneout = [(stay(rate_y, T, B, P), stay(rate_c, T, B, H)) for _ in range(cells)]
+        return masks
+
+    def _expected_masks(self, T: int, B: int) -> Masks:
+        """For inference: nothing is dropped, and zoneout keeps the share that it keeps on average."""
+        (rate_y, rate_c), dtype, P, H = self.zoneout, self.dtype, self.output_size, self.hidden_size
+        shares = (
+            np.full((T, B, P), rate_y, dtype) if rate_y else None,
+            np.full((T, B, H), rate_c, dtype) if rate_c else None,
+        )
+        return Masks(zoneout=[shares] * (self.num_layers * self.directions))
+
+    def _check_masks(self, masks: object, T: int, B: int) -> Masks:
+        if not isinstance(masks, Masks):
+            raise TypeError(f"masks must be Masks, not {type(masks).__name__}")
+        cells, shape = self.num_layers * self.directions, (T, B, self.directions * self.output_size)
+        for name, count in (("between", self.num_layers - 1), ("recurrent", cells), ("zoneout", cells)):
+            found = getattr(masks, name)
+            if found and len(found) != count:
+                raise ValueError(f"masks.{name} must have {count} items, not {len(found)}")
+        for k, mask in enumerate(masks.between):
+            check.matching(f"masks.between[{k}]", mask, shape, self.dtype, "(T, B, D H)")
+        return masks
+
+    # ---- passes ----
+
+    def _forward_pass(
+        self, x: Array, states: States, lengths: ArrayLike | None, reset: ArrayLike | None,
+        reset_to: Literal["initial", "zero"], masks: Masks | None, tape: bool | Tape, num_threads: int | None,
+    ) -> tuple[Array, Array, Array | None, Tape | None]:  # fmt: skip
+        """y, h, c and the tape, from checked states (layers D, B, ...)."""
+        threads = checked_num_threads(num_threads)
+        x = self._time_major("x", x)
+        (T, B, _), D, P, H, dtype = x.shape, self.directions, self.output_size, self.hidden_size, self.dtype
+        cells, with_c = self.num_layers * D, self._tape_type is LSTMTape
+        rows = None if lengths is None else Lengths(lengths, T, B)
+        call = Call(self._kind, Batch(T, B, T * B) if rows is None else rows.batch, rows)
+        if isinstance(tape, Tape) and len(tape.layers) != cells:
+            raise ValueError(f"tape must be of {cells} layers and directions, not of {len(tape.layers)}")
+        if masks is not None:
+            masks = self._check_masks(masks, T, B)
+        h0, c0 = (
+            np.zeros((cells, B, size), dtype)
+            if state is None
+            else state
+            if rows is None
+            else np.take(state, rows.order, 1)
+            for state, size in zip(states, (P, H), strict=True)
+        )
+        h, c = np.empty((cells, B, P), dtype), np.empty((cells, B, H), dtype) if with_c else None
+        layers: list[Any] = []
+        below = x if rows is None else rows.pack(x)
+        for first in range(0, cells, D):
+            y, passes, spaces = empty(call.shape(D * P), dtype), [], []
+            for k in range(first, first + D):
+                recurrent = None if masks is None or not masks.recurrent else masks.recurrent[k]
+                zoneout = None if masks is None or not masks.zoneout else masks.zoneout[k]
+                options = options_of(T, B, P, H, dtype, rows, reset, reset_to, recurrent, zoneout)
+                own = Call(self._kind, call.batch, rows, k > first, options)
+                weights, kept = self._wide(k), None
+                if tape:
+                    given = tape.layers[k] if isinstance(tape, Tape) else None
+                    kept = self._tape_type.of_call(own, weights, below, given)
+                    layers.append(kept)
+                    if given is not None:
+                        outputs = {f"tape.{n}": a for n, a in enumerate(kept.arrays()) if a is not None}
+                        check.disjoint(outputs, {"x": below, "flat": self.flat, "h": h0[k], "c": c0[k]})
+                one = _core.forward_pass(own, weights, kept is not None)
+                space = self._borrow(one.workspace())
+                arrays = None if kept is None else kept.arrays()
+                one.start(
+                    below, h0[k], c0[k] if with_c else None, y, (k - first) * P, h[k], None if c is None else c[k],
+                    arrays, space,
+                )  # fmt: skip
+                passes.append(one)
+                spaces.append(space)
+            _forward.run_passes(passes, threads)
+            self._return(spaces)
+            below = y
+            if masks is not None and masks.between and first + D < cells:
+                mask = masks.between[first // D]
+                below = y * (mask if rows is None else rows.pack(mask))
+        if rows is not None:
+            y = rows.pad(y)
+            back = np.argsort(rows.order)
+            h, c = np.take(h, back, 1), None if c is None else np.take(c, back, 1)
+        return self._as_given(y), h, c, Tape(layers, call, masks) if tape else None
+
+    def _training_masks(self, masks: Masks | None, rng: np.random.Generator | None, x: Array) -> Masks | None:
+        if masks is not None or not self._has_masks():
+            return masks
+        if not isinstance(rng, np.random.Generator):
+            raise TypeError(
+                "rng must be a numpy.random.Generator, or masks given, since the layer has dropout or zoneout; "
+                f"not {type(rng).__name__}"
+            )
+        T, B, _ = self._time_major("x", x).shape
+        return self.draw_masks(T, B, rng)
+
+    def _inference_masks(self, x: Array) -> Masks | None:
+        if not any(self.zoneout):
+            return None
+        T, B, _ = self._time_major("x", x).shape
+        return self._expected_masks(T, B)
+
+    def _backward_pass(
+        self, tape: Tape, dy: Array | None, dstates: States, out: Gradients | None, accumulate: bool,
+        num_threads: int | None,
+    ) -> tuple[Gradients, Array, Array | None]:  # fmt: skip
+        """The gradients but for their state, and dh0, dc0."""
+        grads, threads = self._gradients(out, accumulate), checked_num_threads(num_threads)
+        call, D, P, H, dtype = tape.call, self.directions, self.output_size, self.hidden_size, self.dtype
+        B, rows, cells = call.batch.B, call.lengths, self.num_layers * self.directions
+        dy = None if dy is None else call.rows(self._time_major("dy", dy, D * P))
+        if dy is not None:
+            dy = check.matching("dy", dy, call.shape(D * P), dtype, "(T, B, D H)")
+        dh, dc = (a if rows is None or a is None else np.take(a, rows.order, 1) for a in dstates)
+        with_c = self._tape_type is LSTMTape
+        dh0, dc0 = np.empty((cells, B, P), dtype), np.empty((cells, B, H), dtype) if with_c else None
+        for first in reversed(range(0, cells, D)):
+            passes, spaces, dxs, wides = [], [], [], []
+            firsts: list[Any] = []
+            for k in range(first, first + D):
+                kept, suffix, weights = tape.layers[k], self._names()[k], self._wide(k)
+                part = {name: grads.params.get(name + suffix) for name in ("W", "R", "b", "p", "proj", "G")}
+                wide = part["R"] if part["G"] is None else np.zeros_like(weights.R)
+                one = _core.backward_pass(kept.call, weights, True, False)
+                space = self._borrow(one.workspace())
+                dx = self._like_x(out if k == 0 else None, call.shape(weights.W.shape[1]))
+                if out is not None and k == 0:
+                    check.disjoint({"out x": dx, "out.flat": grads.flat}, {"dy": dy, "tape.x": kept.x})
+                options: Options | None = kept.call.options
+                reset = None
+                if options is not None and options.reset is not None and not options.reset_to_zero:
+                    reset = np.zeros((B, P), dtype), np.zeros((B, H), dtype) if with_c else None
+                one.start(
+                    kept.x, kept.arrays(), dy, (k - first) * P, None if dh is None else dh[k],
+                    None if dc is None else dc[k], None, dx,
+                    (part["W"], wide, part["b"], part["p"], part["proj"], dh0[k], None if dc0 is None else dc0[k]),
+                    reset, None, bool(accumulate), space,
+                )  # fmt: skip
+                passes.append(one)
+                spaces.append(space)
+                dxs.append(dx)
+                firsts.append(reset)
+                wides.append((part, wide))
+            _backward.run_passes(passes, threads)
+            self._return(spaces)
+            for k, reset in enumerate(firsts, first):
+                if reset is not None:
+                    dh0[k] += reset[0]
+                    if dc0 is not None:
+                        dc0[k] += reset[1]
+            for part, wide in wides:
+                if part["G"] is not None and wide is not None:
+                    for name, found in zip("RG", _core.gate_recurrence_of(wide, P), strict=True):
+                        target = part[name]
+                        assert target is not None
+                        target[:] = target + found if accumulate else found
+            dy = dxs[0] if D == 1 else np.add(dxs[0], dxs[1], out=dxs[0])
+            if tape.masks is not None and tape.masks.between and first:
+                mask = tape.masks.between[first // D - 1]
+                dy *= mask if rows is None else rows.pack(mask)
+        assert dy is not None
+        grads.x = self._as_given(call.sequence(dy))
+        if rows is not None:
+            back = np.argsort(rows.order)
+            dh0, dc0 = np.take(dh0, back, 1), None if dc0 is None else np.take(dc0, back, 1)
+        return grads, dh0, dc0
+
+    def _check_tape(self, tape: object) -> Tape:
+        if not isinstance(tape, Tape):
+            raise TypeError(f"tape must be a Tape from forward, not {type(tape).__name__}")
+        cells = self.num_layers * self.directions
+        if len(tape.layers) != cells or any(kept.call.cell != self._kind for kept in tape.layers):
+            raise ValueError(f"tape must be from a layer like this one, {self!r}")
+        return tape
 
     def _like_x(self, out: Gradients | None, shape: tuple[int, ...]) -> Array:
-        """Where to write dJ/dx, (T, B, I): that of `out` where it has this layout."""
+        """Where to write dJ/dx: that of `out` where it has this layout."""
         before = getattr(out, "x", None)
         if isinstance(before, np.ndarray) and before.shape == shape and before.flags.c_contiguous:
             return before
@@ -164,22 +408,28 @@ class Layer:
         """A (T, B, columns) array in the layout of the caller."""
         return np.ascontiguousarray(sequence.swapaxes(0, 1)) if self.batch_first else sequence
 
-    def _state_in(self, name: str, state: Array | None, B: int) -> Array | None:
-        """A state or its gradient (1, B, H) as (B, H)."""
-        array = check.optional(name, state, (1, B, self.hidden_size), self.dtype, "(1, B, H)")
-        return None if array is None else array[0]
+    def _state_in(self, name: str, state: Array | None, B: int, size: int) -> Array | None:
+        """A state or its gradient, (layers D, B, size)."""
+        cells = self.num_layers * self.directions
+        axes = "(1, B, H)" if cells == 1 else "(layers D, B, H)"
+        return check.optional(name, state, (cells, B, size), self.dtype, axes)
+
+    def _batch_size(self, x: Array) -> int:
+        size: int = check.sized("x", x, 3, "(T, B, I)").shape[0 if self.batch_first else 1]
+        return size
 
     # ---- Python ----
 
     def __repr__(self) -> str:
-        batch_first = ", batch_first=True" if self.batch_first else ""
+        named = {
+            "num_layers": (self.num_layers, 1),
+            "bidirectional": (self.bidirectional, False),
+            "batch_first": (self.batch_first, False),
+            "dropout": (self.dropout, 0.0),
+            "recurrent_dropout": (self.recurrent_dropout, 0.0),
+            "zoneout": (self.zoneout, (0.0, 0.0)),
+            "proj_size": (self.proj_size, 0),
+        }
+        given = "".join(f", {name}={value}" for name, (value, usual) in named.items() if value != usual)
         own = self._options()
-        return f"{type(self).__name__}({self.input_size}, {self.hidden_size}, {own}{batch_first}, dtype={self.dtype})"
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "params" and not name.startswith("_")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._allocate()
-        self.flat[:] = state["flat"]
+        return f"{type(self).__name__}({self.input_size}, {self.hidden_size}, {own}{given}, dtype={self.dtype})"

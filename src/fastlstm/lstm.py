@@ -6,8 +6,7 @@ and `_backward.pyx`. This module checks arguments and allocates.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -16,75 +15,17 @@ from fastlstm import _backward, _core, _forward
 from fastlstm import _checks as check
 from fastlstm._batches import Batch, Lengths, options_of
 from fastlstm._cells import LSTMCell, lstm_cell
-from fastlstm._checks import Array
+from fastlstm._checks import Array, empty
 from fastlstm._config import checked_num_threads
 from fastlstm._core import Call, Weights
-from fastlstm._layer import Gradients, Layer, empty
+from fastlstm._layer import Layer, Masks, Tape
+from fastlstm._parameters import Gradients
+from fastlstm._tapes import LSTMTape
 
 __all__ = ["LSTM", "LSTMDeltas", "LSTMGradients", "LSTMTape", "lstm_backward", "lstm_forward", "lstm_workspace"]
 
 State = tuple[Array, Array]
 PartialState = tuple[Array | None, Array | None]
-
-
-@dataclass(slots=True)
-class LSTMTape:
-    """What the forward pass keeps for the backward pass. A tape may be used many times.
-
-    It refers to x without copying it: x, like the weights, must not change before `lstm_backward`. With lengths, arrays
-    have the rows of all steps one after the other, longest sequence first, instead of T and B; `cells` and `gate` give
-    them as (T, B, H).
-
-    Attributes
-    ----------
-    x : (T, B, I) array
-        The input.
-    gates : (T, B, 4H) array
-        The activated gates, blocks i, f, z, o, without those that the variant lacks.
-    c : (T + 1, B, H) array
-        The cells, the initial ones first (last in the reverse direction).
-    y_prev : (T, B, H) array
-        y^{t-1} as each step saw it.
-    c_prev : (T, B, H) array or None
-        c^{t-1} as each step saw it, where resets or zoneout make that more than c of the step before.
-    m : (T, B, H) array or None
-        What a projection projects.
-    """
-
-    x: Array
-    gates: Array
-    c: Array
-    y_prev: Array
-    c_prev: Array | None = None
-    m: Array | None = None
-    call: Call | None = None
-
-    def cells(self) -> Array:
-        """c^t for every t: (T, B, H)."""
-        call = self.call
-        if call is None or call.batch.offsets is None:
-            return self.c[:-1] if call is not None and call.reverse else self.c[1:]
-        batch, offsets = call.batch, call.batch.offsets
-        if not call.reverse:
-            return call.sequence(self.c[batch.B :])
-        sizes = np.diff(offsets)
-        step = np.repeat(np.arange(batch.T), sizes)
-        row = np.arange(batch.count) - offsets[step]
-        return call.sequence(self.c[np.where(step > 0, batch.B + offsets[step - 1] + row, row)])
-
-    def gate(self, name: Literal["i", "f", "z", "o"]) -> Array:
-        """A gate's activations for every t: (T, B, H)."""
-        blocks = lstm_cell().blocks if self.call is None else _blocks(self.call)
-        if name not in blocks:
-            raise ValueError(f"name must be one of {', '.join(blocks)}, not {name!r}")
-        H = self.c.shape[-1]
-        block = self.gates[..., blocks.index(name) * H :][..., :H]
-        return block if self.call is None else self.call.sequence(block)
-
-
-def _blocks(call: Call) -> str:
-    assert isinstance(call.cell, LSTMCell)
-    return call.cell.blocks
 
 
 class LSTMDeltas(NamedTuple):
@@ -327,8 +268,7 @@ def _run(
     """`lstm_forward` once x and the weights are known to be right, as a layer's are."""
     (T, B, _), dtype, lengths = x.shape, x.dtype, call.lengths
     W, R, b, p, proj = weights
-    n, K = call.cell.gates, R.shape[1]
-    H = len(W) // n
+    H = len(W) // call.cell.gates
     P = H if proj is None else len(proj)
     h0, c0 = (None, None) if state is None else check.pair("state", state, "(h, c)")
     h0 = np.zeros((B, P), dtype) if h0 is None else check.matching("state h", h0, (B, P), dtype, "(B, H)")
@@ -344,25 +284,17 @@ def _run(
         c = check.output("out c", c, (B, H), dtype, "(B, H)")
     kept: LSTMTape | None = None
     if tape is not False:
-        shapes = {"gates": call.shape(n * H), "c": call.cell_shape(H), "y_prev": call.shape(K)}
-        if call.keeps_c_prev:
-            shapes["c_prev"] = call.shape(H)
-        if proj is not None:
-            shapes["m"] = call.shape(H)
-        if isinstance(tape, LSTMTape):
-            parts = {k: check.output(f"tape.{k}", getattr(tape, k), v, dtype, str(v)) for k, v in shapes.items()}
-        else:
-            parts = {name: empty(shape, dtype) for name, shape in shapes.items()}
-        kept = LSTMTape(x, **parts, call=call)
+        kept = LSTMTape.of_call(call, weights, x, tape if isinstance(tape, LSTMTape) else None)
     one = _core.forward_pass(call, weights, kept is not None)
     space = check.workspace(workspace, one.workspace(), dtype)
     if out is not None or workspace is not None or isinstance(tape, LSTMTape):
         outputs = {"out y": y, "out h": h, "out c": c, "workspace": space}
         if kept is not None:
-            outputs |= {f"tape.{name}": array for name, array in parts.items()}
+            named = zip(("gates", "c", "c_prev", "y_prev", "m"), kept.arrays(), strict=True)
+            outputs |= {f"tape.{name}": array for name, array in named if array is not None}
         check.disjoint(outputs, {"x": x, "W": W, "R": R, "b": b, "p": p, "proj": proj, "state h": h0, "state c": c0})
 
-    arrays = None if kept is None else (kept.gates, kept.c, kept.c_prev, kept.y_prev, kept.m)
+    arrays = None if kept is None else kept.arrays()
     threads = checked_num_threads(num_threads)
     if lengths is None:
         one.start(x, h0, c0, y, 0, h, c, arrays, space)
@@ -543,7 +475,7 @@ def lstm_backward(
 
 
 class LSTM(Layer):
-    r"""A layer of LSTM cells, with or without peephole connections.
+    r"""Layers of LSTM cells, with or without peephole connections, in one direction or two.
 
     The equations are those of `lstm_forward` and `lstm_backward`.
 
@@ -551,10 +483,27 @@ class LSTM(Layer):
     ----------
     input_size, hidden_size : int
         I inputs and H hidden units.
+    num_layers : int
+        How many layers there are; each but the first sees the outputs of the one below.
     peephole : bool
         Whether the gates see the cell.
+    variant : str
+        vanilla, NIG, NFG, NOG, NIAF, NOAF, NP (the same as ``peephole=False``), CIFG or FGR, in any case of
+        letters: see `lstm_forward`.
+    bidirectional : bool
+        Whether each layer also runs from the last step to the first; its outputs are both directions' side by side.
     batch_first : bool
         Sequences are (B, T, I) and (B, T, H) arrays, instead of (T, B, I) and (T, B, H).
+    dropout : float
+        Rate at which outputs are dropped on their way to the next layer.
+    recurrent_dropout : float
+        Rate at which outputs are dropped on their way to the next step, the same ones at every step.
+    zoneout : (rate of y, rate of c)
+        How often a unit's output, and its cell, stay as they were.
+    proj_size : int
+        If not 0, P outputs of each layer and direction, projected from the H hidden units.
+    activations, clip, cell_clip
+        As for `lstm_forward`.
     dtype : float32 or float64
         Of the parameters and all arrays.
     seed : int or numpy.random.Generator, optional
@@ -567,8 +516,10 @@ class LSTM(Layer):
     Attributes
     ----------
     params : mapping of str to array
-        ``W_l0`` (4H, I), ``R_l0`` (4H, H), ``b_l0`` (4H,), with peepholes ``p_l0`` (3, H). Gate blocks are in the order
-        i, f, z, o; rows of p in the order i, f, o. Write to them in place: ``lstm.params["b_l0"][:] = 0``.
+        For layer 0 ``W_l0`` (4H, I), ``R_l0`` (4H, H), ``b_l0`` (4H,), with peepholes ``p_l0`` (3, H), for FGR ``G_l0``
+        (3H, 3H), with a projection ``proj_l0`` (P, H); the second direction's names end in ``_reverse``. Gate blocks
+        are in the order i, f, z, o, rows of p in the order i, f, o, without those that the variant lacks. Write to
+        them in place: ``lstm.params["b_l0"][:] = 0``.
     flat : (n,) array
         All parameters in one buffer, of which `params` are views.
 
@@ -584,73 +535,142 @@ class LSTM(Layer):
     >>> grads = lstm.backward(tape, dy=np.ones_like(y))
     >>> grads.params["R_l0"].shape, grads.x.shape
     ((32, 8), (20, 4, 3))
+
+    Two layers in two directions, over sequences of different lengths:
+
+    >>> lstm = fastlstm.LSTM(3, 8, num_layers=2, bidirectional=True, variant="CIFG", seed=0)
+    >>> y, (h, c) = lstm(x, lengths=[20, 7, 0, 12])
+    >>> y.shape, h.shape, bool(y[7:, 1].any())
+    ((20, 4, 16), (4, 4, 8), False)
     """
+
+    _tape_type = LSTMTape
 
     def __init__(
         self,
         input_size: int,
         hidden_size: int,
+        num_layers: int = 1,
         *,
         peephole: bool = True,
+        variant: str = "vanilla",
+        bidirectional: bool = False,
         batch_first: bool = False,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        zoneout: tuple[float, float] = (0.0, 0.0),
+        proj_size: int = 0,
+        activations: tuple[str, str, str] | None = None,
+        clip: float | None = None,
+        cell_clip: float | None = None,
         dtype: DTypeLike = np.float32,
         seed: int | np.random.Generator | None = None,
         init_scale: float | None = None,
         forget_bias: float = 1.0,
     ) -> None:
-        self.peephole = bool(peephole)
-        super().__init__(input_size, hidden_size, batch_first=batch_first, dtype=dtype)
-        self._initialise(seed, init_scale)
-        self.params["b_l0"][self.hidden_size : 2 * self.hidden_size] = forget_bias
+        cell = lstm_cell(variant, activations, clip, cell_clip)
+        self.variant, self.activations, self.clip, self.cell_clip = cell.variant, activations, clip, cell_clip
+        self.peephole = bool(peephole) and self.variant != "NP"
+        super().__init__(
+            input_size, hidden_size, num_layers, bidirectional=bidirectional, batch_first=batch_first, dropout=dropout,
+            recurrent_dropout=recurrent_dropout, zoneout=zoneout, proj_size=proj_size, dtype=dtype,
+        )  # fmt: skip
+        self._start_weights(seed, init_scale)
+        if "f" in cell.blocks:
+            at = cell.blocks.index("f") * self.hidden_size
+            for suffix in self._names():
+                self.params["b" + suffix][at : at + self.hidden_size] = forget_bias
 
-    def _shapes(self) -> dict[str, tuple[int, ...]]:
-        I, H = self.input_size, self.hidden_size
-        shapes: dict[str, tuple[int, ...]] = {"W_l0": (4 * H, I), "R_l0": (4 * H, H), "b_l0": (4 * H,)}
+    def _find_kind(self) -> LSTMCell:
+        return lstm_cell(self.variant, self.activations, self.clip, self.cell_clip)
+
+    def _shapes_of_cell(self, inputs: int) -> dict[str, tuple[int, ...]]:
+        n, H, P = self._kind.gates, self.hidden_size, self.output_size
+        shapes: dict[str, tuple[int, ...]] = {"W": (n * H, inputs), "R": (n * H, P), "b": (n * H,)}
         if self.peephole:
-            shapes["p_l0"] = (3, H)
+            shapes["p"] = (n - 1, H)
+        if self._kind.full_recurrence:
+            shapes["G"] = (3 * H, 3 * H)
+        if self.proj_size:
+            shapes["proj"] = (P, H)
         return shapes
 
-    def _bind(self) -> None:
-        params = self.params
-        self._kind = lstm_cell()
-        self._weights = Weights(params["W_l0"], params["R_l0"], params["b_l0"], params.get("p_l0"))
-        self._cell = _forward.Step(self._kind.kernel, *self._weights[:4])
-
     def _options(self) -> str:
-        return f"peephole={self.peephole}"
+        named: dict[str, tuple[Any, Any]] = {
+            "variant": (self.variant, "vanilla"),
+            "activations": (self.activations, None),
+        }
+        named |= {"clip": (self.clip, None), "cell_clip": (self.cell_clip, None)}
+        given = "".join(f", {name}={value!r}" for name, (value, usual) in named.items() if value != usual)
+        return f"peephole={self.peephole}{given}"
 
-    def __call__(self, x: Array, state: State | None = None, *, num_threads: int | None = None) -> tuple[Array, State]:
-        """Run the layer over sequences, keeping nothing for the backward pass.
+    def _states(self, name: str, state: PartialState | None, B: int) -> PartialState:
+        h, c = (None, None) if state is None else check.pair(name, state, "(h, c)" if name == "state" else "(dh, dc)")
+        return (
+            self._state_in(f"{name} h", h, B, self.output_size),
+            self._state_in(f"{name} c", c, B, self.hidden_size),
+        )
+
+    def __call__(
+        self,
+        x: Array,
+        state: PartialState | None = None,
+        lengths: ArrayLike | None = None,
+        *,
+        reset: ArrayLike | None = None,
+        reset_to: Literal["initial", "zero"] = "initial",
+        num_threads: int | None = None,
+    ) -> tuple[Array, State]:
+        """Run the layers over sequences, keeping nothing for the backward pass and dropping nothing.
 
         Parameters
         ----------
         x : (T, B, I) array
             (B, T, I) with `batch_first`.
         state : (h, c), optional
-            Each (1, B, H). Default: zeros.
+            Each (layers D, B, H), D the number of directions; either may be None. Default: zeros.
+        lengths, reset, reset_to
+            As for `lstm_forward`.
         num_threads : int, optional
             At most this many threads.
 
         Returns
         -------
-        y : (T, B, H) array
-            (B, T, H) with `batch_first`.
+        y : (T, B, D H) array
+            (B, T, D H) with `batch_first`.
         state : (h, c)
-            The state after the last step, each (1, B, H).
+            The state after the last step, each (layers D, B, H).
         """
-        y, state, _ = self._run(x, state, False, num_threads)
-        return y, state
+        states = self._states("state", state, self._batch_size(x))
+        masks = self._inference_masks(x)
+        y, h, c, _ = self._forward_pass(x, states, lengths, reset, reset_to, masks, False, num_threads)
+        assert c is not None
+        return y, (h, c)
 
     def forward(
-        self, x: Array, state: State | None = None, *, tape: LSTMTape | None = None, num_threads: int | None = None
-    ) -> tuple[Array, State, LSTMTape]:
-        """Run the layer as by a call, and keep what `backward` needs.
+        self,
+        x: Array,
+        state: PartialState | None = None,
+        lengths: ArrayLike | None = None,
+        *,
+        reset: ArrayLike | None = None,
+        reset_to: Literal["initial", "zero"] = "initial",
+        rng: np.random.Generator | None = None,
+        masks: Masks | None = None,
+        tape: Tape | None = None,
+        num_threads: int | None = None,
+    ) -> tuple[Array, State, Tape]:
+        """Run the layers as by a call, but with dropout and zoneout, and keep what `backward` needs.
 
         Parameters
         ----------
-        x, state, num_threads
+        x, state, lengths, reset, reset_to, num_threads
             As for a call.
-        tape : LSTMTape, optional
+        rng : numpy.random.Generator, optional
+            Where the masks of dropout and zoneout come from.
+        masks : Masks, optional
+            Those masks themselves: of an earlier tape, or from `draw_masks`.
+        tape : Tape, optional
             One of an earlier call with the same sizes, which is not needed any more: it is filled again, which spares
             the system the clearing of new memory.
 
@@ -658,31 +678,19 @@ class LSTM(Layer):
         -------
         y, state
             As from a call.
-        tape : LSTMTape
+        tape : Tape
             For `backward`.
         """
-        y, state, kept = self._run(x, state, tape or True, num_threads)
+        states = self._states("state", state, self._batch_size(x))
+        masks = self._training_masks(masks, rng, x)
+        y, h, c, kept = self._forward_pass(x, states, lengths, reset, reset_to, masks, tape or True, num_threads)
         assert kept is not None
-        return y, state, kept
-
-    def _run(
-        self, x: Array, state: State | None, tape: bool | LSTMTape, num_threads: int | None
-    ) -> tuple[Array, State, LSTMTape | None]:
-        x = self._time_major("x", x)
-        first = None
-        if state is not None:
-            h0, c0 = check.pair("state", state, "(h, c)")
-            first = self._state_in("state h", h0, x.shape[1]), self._state_in("state c", c0, x.shape[1])
-        T, B, _ = x.shape
-        space = self._borrow(T, B)
-        call = Call(self._kind, Batch(T, B, T * B))
-        y, (h, c), kept = _run(call, x, self._weights, first, tape, None, space, num_threads)
-        self._return(space)
-        return self._as_given(y), (h[np.newaxis], c[np.newaxis]), kept
+        assert c is not None
+        return y, (h, c), kept
 
     def backward(
         self,
-        tape: LSTMTape,
+        tape: Tape,
         dy: Array | None,
         dstate: PartialState | None = None,
         *,
@@ -694,12 +702,12 @@ class LSTM(Layer):
 
         Parameters
         ----------
-        tape : LSTMTape
+        tape : Tape
             From `forward`; left as it was.
         dy : array or None
             dJ/dy, shaped as y. None stands for zero.
         dstate : (dh, dc), optional
-            Gradients arriving at the final state, each (1, B, H) or None.
+            Gradients arriving at the final state, each (layers D, B, H) or None.
         out : Gradients, optional
             An earlier result to write to again, its x included.
         accumulate : bool
@@ -712,27 +720,10 @@ class LSTM(Layer):
         Gradients
             ``.params`` (the keys of `params`), ``.flat``, ``.x``, ``.state``.
         """
-        grads = self._gradients(out, accumulate)
-        if not isinstance(tape, LSTMTape):
-            raise TypeError(f"tape must be an LSTMTape from forward, not {type(tape).__name__}")
-        T, B, _ = check.sized("tape.x", tape.x, 3, "(T, B, I)").shape
-        I, H = self.input_size, self.hidden_size
-        dh, dc = (None, None) if dstate is None else check.pair("dstate", dstate, "(dh, dc)")
-        W, R, _, p, _ = self._weights
-        parts = grads.params
-        target = LSTMGradients(
-            self._like_x(out, (T, B, I)), parts["W_l0"], parts["R_l0"], parts["b_l0"], parts.get("p_l0"),
-            (np.empty((B, H), self.dtype), np.empty((B, H), self.dtype)),
-        )  # fmt: skip
-        space = self._borrow(T, B)
-        found = lstm_backward(
-            tape, W, R, p, None if dy is None else self._time_major("dy", dy, H),
-            (self._state_in("dstate h", dh, B), self._state_in("dstate c", dc, B)),
-            out=target, accumulate=accumulate, workspace=space, num_threads=num_threads,
-        )  # fmt: skip
-        self._return(space)
-        dh0, dc0 = found.state
-        grads.x, grads.state = self._as_given(found.x), (dh0[np.newaxis], dc0[np.newaxis])
+        tape = self._check_tape(tape)
+        dstates = self._states("dstate", dstate, tape.call.batch.B)
+        grads, dh0, dc0 = self._backward_pass(tape, dy, dstates, out, accumulate, num_threads)
+        grads.state = dh0, dc0
         return grads
 
     def step(
@@ -743,16 +734,17 @@ class LSTM(Layer):
         *,
         num_threads: int | None = None,
     ) -> tuple[Array, State]:
-        """Run a single time step: the path for streams.
+        """Run a single time step of layers in one direction: the path for streams.
 
         Parameters
         ----------
         x_t : (B, I) array
         state : (h, c), optional
-            Each (1, B, H). Default: zeros.
+            Each (layers, B, H). Default: zeros.
         out : (y_t, (h, c)), optional
-            C-contiguous arrays for the results, (B, H) and twice (1, B, H); nothing is allocated then. The state may be
-            written where it was read: ``y, state = lstm.step(x_t, state, out=(y, state))``.
+            C-contiguous arrays for the results, (B, H) and twice (layers, B, H); with one layer nothing is allocated
+            then. The state may be written where it was read:
+            ``y, state = lstm.step(x_t, state, out=(y, state))``.
         num_threads : int, optional
             At most this many threads.
 
@@ -760,7 +752,7 @@ class LSTM(Layer):
         -------
         y_t : (B, H) array
         state : (h, c)
-            Each (1, B, H).
+            Each (layers, B, H).
 
         Examples
         --------
@@ -772,38 +764,53 @@ class LSTM(Layer):
         (1, 4)
         """
         threads = checked_num_threads(num_threads)
-        try:
-            h, c = state  # type: ignore[misc]  # None raises TypeError, as bad input does
-            if out is None:
-                shape, dtype = h.shape, self.dtype
-                out = np.empty(shape[1:], dtype), (np.empty(shape, dtype), np.empty(shape, dtype))
-            y, (h_out, c_out) = out
-            if self._cell.step(x_t, h, c, y, h_out, c_out, threads):
-                return out
-        except (AttributeError, BufferError, TypeError, ValueError):
-            pass  # the checks below say what is wrong, or copy what is not contiguous
+        if self._steps_directly:
+            try:
+                h, c = state  # type: ignore[misc]  # None raises TypeError, as bad input does
+                if out is None:
+                    shape, dtype = h.shape, self.dtype
+                    out = np.empty(shape[1:], dtype), (np.empty(shape, dtype), np.empty(shape, dtype))
+                y, (h_out, c_out) = out
+                if self._steps[0].step(x_t, h, c, y, h_out, c_out, threads):
+                    return out
+            except (AttributeError, BufferError, TypeError, ValueError):
+                pass  # the checks below say what is wrong, or copy what is not contiguous
         return self._step_checked(x_t, state, out, threads)
 
     def _step_checked(
-        self, x_t: Array, state: State | None, out: tuple[Array, State] | None, num_threads: int
+        self, x_t: Array, state: PartialState | None, out: tuple[Array, State] | None, num_threads: int
     ) -> tuple[Array, State]:
+        if self.bidirectional:
+            raise ValueError("step needs layers in one direction: the other would have to begin at the last step")
+        if self._kind.full_recurrence:
+            raise ValueError("step cannot carry on the gates of variant FGR, which are not part of the state")
         B = check.sized("x_t", x_t, 2, "(B, I)").shape[0]
-        shape, dtype = (1, B, self.hidden_size), self.dtype
+        L, P, H, dtype = self.num_layers, self.output_size, self.hidden_size, self.dtype
         x = check.matching("x_t", x_t, (B, self.input_size), dtype, "(B, I)")
-        h, c = (None, None) if state is None else check.pair("state", state, "(h, c)")
-        h = np.zeros(shape, dtype) if h is None else check.matching("state h", h, shape, dtype, "(1, B, H)")
-        c = np.zeros(shape, dtype) if c is None else check.matching("state c", c, shape, dtype, "(1, B, H)")
+        h, c = self._states("state", state, B)
+        h = np.zeros((L, B, P), dtype) if h is None else h
+        c = np.zeros((L, B, H), dtype) if c is None else c
         if out is None:
-            y, h_out, c_out = np.empty(shape[1:], dtype), np.empty(shape, dtype), np.empty(shape, dtype)
+            y, h_out, c_out = np.empty((B, P), dtype), np.empty((L, B, P), dtype), np.empty((L, B, H), dtype)
         else:
             y, last = check.pair("out", out, "(y, (h, c))")
             h_out, c_out = check.pair("out state", last, "(h, c)")
-            y = check.output("out y", y, shape[1:], dtype, "(B, H)")
-            h_out = check.output("out h", h_out, shape, dtype, "(1, B, H)")
-            c_out = check.output("out c", c_out, shape, dtype, "(1, B, H)")
+            axes = "(1, B, H)" if L == 1 else "(layers, B, H)"
+            y = check.output("out y", y, (B, P), dtype, "(B, H)")
+            h_out = check.output("out h", h_out, (L, B, P), dtype, axes)
+            c_out = check.output("out c", c_out, (L, B, H), dtype, axes)
             check.disjoint({"out y": y}, {"x_t": x, "state h": h, "state c": c, "out h": h_out, "out c": c_out})
             check.disjoint({"out h": h_out}, {"x_t": x, "state c": c, "out c": c_out})
             check.disjoint({"out c": c_out}, {"x_t": x, "state h": h})
-        if not self._cell.step(x, h, c, y, h_out, c_out, num_threads):
-            raise ValueError("out's state may be the state itself, but must not overlap it partly")
+        if self._steps_one_by_one:
+            for k, step in enumerate(self._steps):
+                above = y if k == L - 1 else np.empty((B, P), dtype)
+                one = slice(k, k + 1)
+                if not step.step(x, h[one], c[one], above, h_out[one], c_out[one], num_threads):
+                    raise ValueError("out's state may be the state itself, but must not overlap it partly")
+                x = above
+            return y, (h_out, c_out)
+        sequence = x[:, np.newaxis] if self.batch_first else x[np.newaxis]
+        found, (h_new, c_new) = self(sequence, (h, c), num_threads=num_threads)
+        y[:], h_out[:], c_out[:] = found[:, 0] if self.batch_first else found[0], h_new, c_new
         return y, (h_out, c_out)

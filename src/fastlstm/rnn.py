@@ -6,7 +6,6 @@ and `_backward.pyx`. This module checks arguments and allocates.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -15,38 +14,17 @@ from numpy.typing import ArrayLike, DTypeLike
 from fastlstm import _backward, _core, _forward
 from fastlstm import _checks as check
 from fastlstm._batches import Batch, Lengths, options_of
-from fastlstm._cells import rnn_cell
-from fastlstm._checks import Array
+from fastlstm._cells import RNNCell, rnn_cell
+from fastlstm._checks import Array, empty
 from fastlstm._config import checked_num_threads
 from fastlstm._core import Call, Weights
-from fastlstm._layer import Gradients, Layer, empty
+from fastlstm._layer import Layer, Masks, Tape
+from fastlstm._parameters import Gradients
+from fastlstm._tapes import RNNTape
 
 __all__ = ["RNN", "RNNGradients", "RNNTape", "rnn_backward", "rnn_forward", "rnn_workspace"]
 
 Nonlinearity = Literal["tanh", "relu", "logistic", "identity"]
-
-
-@dataclass(slots=True)
-class RNNTape:
-    """What the forward pass keeps for the backward pass. A tape may be used many times.
-
-    It refers to x without copying it: x, like the weights, must not change before `rnn_backward`. With lengths, arrays
-    have the rows of all steps one after the other, longest sequence first, instead of T and B.
-
-    Attributes
-    ----------
-    x : (T, B, I) array
-        The input.
-    h : (T, B, H) array
-        h^t of every step, before zoneout.
-    h_prev : (T, B, H) array
-        h^{t-1} as each step saw it.
-    """
-
-    x: Array
-    h: Array
-    h_prev: Array
-    call: Call | None = None
 
 
 class RNNGradients(NamedTuple):
@@ -190,12 +168,8 @@ def _run(
         y = check.output("out y", y, (T, B, H), dtype, "(T, B, H)")
         h = check.output("out h", h, (B, H), dtype, "(B, H)")
     kept: RNNTape | None = None
-    shape = call.shape(H)
-    if isinstance(tape, RNNTape):
-        parts = {k: check.output(f"tape.{k}", getattr(tape, k), shape, dtype, "(T, B, H)") for k in ("h", "h_prev")}
-        kept = RNNTape(x, **parts, call=call)
-    elif tape:
-        kept = RNNTape(x, empty(shape, dtype), empty(shape, dtype), call)
+    if tape is not False:
+        kept = RNNTape.of_call(call, weights, x, tape if isinstance(tape, RNNTape) else None)
     one = _core.forward_pass(call, weights, kept is not None)
     space = check.workspace(workspace, one.workspace(), dtype)
     if out is not None or workspace is not None or isinstance(tape, RNNTape):
@@ -205,13 +179,13 @@ def _run(
         W, R, b, *_ = weights
         check.disjoint(outputs, {"x": x, "W": W, "R": R, "b": b, "state": h0})
 
-    arrays = None if kept is None else (kept.h, None, None, kept.h_prev, None)
+    arrays = None if kept is None else kept.arrays()
     threads = checked_num_threads(num_threads)
     if lengths is None:
         one.start(x, h0, None, y, 0, h, None, arrays, space)
         _forward.run_passes([one], threads)
         return y, h, kept
-    x, y_rows, h_rows = lengths.pack(x), empty(shape, dtype), np.empty_like(h)
+    x, y_rows, h_rows = lengths.pack(x), empty(call.shape(H), dtype), np.empty_like(h)
     if kept is not None:
         kept.x = x
     one.start(x, lengths.sort(h0), None, y_rows, 0, h_rows, None, arrays, space)
@@ -320,16 +294,18 @@ def rnn_backward(
 
 
 class RNN(Layer):
-    r"""A layer of simple (Elman) recurrent units, :math:`h^t = g(W x^t + R h^{t-1} + b)`.
+    r"""Layers of simple (Elman) recurrent units, :math:`h^t = g(W x^t + R h^{t-1} + b)`.
 
     Parameters
     ----------
     input_size, hidden_size : int
         I inputs and H hidden units.
+    num_layers, bidirectional, batch_first, dropout, recurrent_dropout
+        As for `LSTM`.
     nonlinearity : "tanh", "relu", "logistic" or "identity"
         g.
-    batch_first : bool
-        Sequences are (B, T, I) and (B, T, H) arrays, instead of (T, B, I) and (T, B, H).
+    zoneout : float
+        How often a unit stays as it was.
     dtype : float32 or float64
         Of the parameters and all arrays.
     seed : int or numpy.random.Generator, optional
@@ -340,7 +316,8 @@ class RNN(Layer):
     Attributes
     ----------
     params : mapping of str to array
-        ``W_l0`` (H, I), ``R_l0`` (H, H), ``b_l0`` (H,). Write to them in place.
+        For layer 0 ``W_l0`` (H, I), ``R_l0`` (H, H), ``b_l0`` (H,); the second direction's names end in ``_reverse``.
+        Write to them in place.
     flat : (n,) array
         All parameters in one buffer, of which `params` are views.
 
@@ -355,96 +332,118 @@ class RNN(Layer):
     ((20, 4, 8), (1, 4, 8), (8, 3))
     """
 
+    _tape_type = RNNTape
+
     def __init__(
         self,
         input_size: int,
         hidden_size: int,
+        num_layers: int = 1,
         *,
         nonlinearity: Nonlinearity = "tanh",
+        bidirectional: bool = False,
         batch_first: bool = False,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        zoneout: float = 0.0,
         dtype: DTypeLike = np.float32,
         seed: int | np.random.Generator | None = None,
         init_scale: float | None = None,
     ) -> None:
-        self._kind = rnn_cell(nonlinearity)
+        rnn_cell(nonlinearity)
         self.nonlinearity = nonlinearity
-        super().__init__(input_size, hidden_size, batch_first=batch_first, dtype=dtype)
-        self._initialise(seed, init_scale)
+        super().__init__(
+            input_size, hidden_size, num_layers, bidirectional=bidirectional, batch_first=batch_first, dropout=dropout,
+            recurrent_dropout=recurrent_dropout, zoneout=(zoneout, 0.0), proj_size=0, dtype=dtype,
+        )  # fmt: skip
+        self._start_weights(seed, init_scale)
 
-    def _shapes(self) -> dict[str, tuple[int, ...]]:
-        I, H = self.input_size, self.hidden_size
-        return {"W_l0": (H, I), "R_l0": (H, H), "b_l0": (H,)}
+    def _find_kind(self) -> RNNCell:
+        return rnn_cell(self.nonlinearity)
 
-    def _bind(self) -> None:
-        params = self.params
-        self._kind = rnn_cell(self.nonlinearity)
-        self._weights = Weights(params["W_l0"], params["R_l0"], params["b_l0"])
-        self._cell = _forward.Step(self._kind.kernel, *self._weights[:4])
+    def _shapes_of_cell(self, inputs: int) -> dict[str, tuple[int, ...]]:
+        H = self.hidden_size
+        return {"W": (H, inputs), "R": (H, H), "b": (H,)}
 
     def _options(self) -> str:
         return f"nonlinearity={self.nonlinearity!r}"
 
-    def __call__(self, x: Array, state: Array | None = None, *, num_threads: int | None = None) -> tuple[Array, Array]:
-        """Run the layer over sequences, keeping nothing for the backward pass.
+    def _states(self, name: str, state: Array | None, B: int) -> tuple[Array | None, None]:
+        return self._state_in(name, state, B, self.hidden_size), None
+
+    def __call__(
+        self,
+        x: Array,
+        state: Array | None = None,
+        lengths: ArrayLike | None = None,
+        *,
+        reset: ArrayLike | None = None,
+        reset_to: Literal["initial", "zero"] = "initial",
+        num_threads: int | None = None,
+    ) -> tuple[Array, Array]:
+        """Run the layers over sequences, keeping nothing for the backward pass and dropping nothing.
 
         Parameters
         ----------
         x : (T, B, I) array
             (B, T, I) with `batch_first`.
-        state : (1, B, H) array, optional
-            Default: zeros.
+        state : (layers D, B, H) array, optional
+            D is the number of directions. Default: zeros.
+        lengths, reset, reset_to
+            As for `lstm_forward`.
         num_threads : int, optional
             At most this many threads.
 
         Returns
         -------
-        y : (T, B, H) array
-            (B, T, H) with `batch_first`.
-        state : (1, B, H) array
+        y : (T, B, D H) array
+            (B, T, D H) with `batch_first`.
+        state : (layers D, B, H) array
             The state after the last step.
         """
-        y, h, _ = self._run(x, state, False, num_threads)
+        states = self._states("state", state, self._batch_size(x))
+        masks = self._inference_masks(x)
+        y, h, _, _ = self._forward_pass(x, states, lengths, reset, reset_to, masks, False, num_threads)
         return y, h
 
     def forward(
-        self, x: Array, state: Array | None = None, *, tape: RNNTape | None = None, num_threads: int | None = None
-    ) -> tuple[Array, Array, RNNTape]:
-        """Run the layer as by a call, and keep what `backward` needs.
+        self,
+        x: Array,
+        state: Array | None = None,
+        lengths: ArrayLike | None = None,
+        *,
+        reset: ArrayLike | None = None,
+        reset_to: Literal["initial", "zero"] = "initial",
+        rng: np.random.Generator | None = None,
+        masks: Masks | None = None,
+        tape: Tape | None = None,
+        num_threads: int | None = None,
+    ) -> tuple[Array, Array, Tape]:
+        """Run the layers as by a call, but with dropout and zoneout, and keep what `backward` needs.
 
         Parameters
         ----------
-        x, state, num_threads
+        x, state, lengths, reset, reset_to, num_threads
             As for a call.
-        tape : RNNTape, optional
-            One of an earlier call with the same sizes, which is not needed any more: it is filled again, which spares
-            the system the clearing of new memory.
+        rng, masks, tape
+            As for `LSTM.forward`.
 
         Returns
         -------
         y, state
             As from a call.
-        tape : RNNTape
+        tape : Tape
             For `backward`.
         """
-        y, h, kept = self._run(x, state, tape or True, num_threads)
+        states = self._states("state", state, self._batch_size(x))
+        masks = self._training_masks(masks, rng, x)
+        y, h, _, kept = self._forward_pass(x, states, lengths, reset, reset_to, masks, tape or True, num_threads)
         assert kept is not None
         return y, h, kept
 
-    def _run(
-        self, x: Array, state: Array | None, tape: bool | RNNTape, num_threads: int | None
-    ) -> tuple[Array, Array, RNNTape | None]:
-        x = self._time_major("x", x)
-        h0 = self._state_in("state", state, x.shape[1])
-        T, B, _ = x.shape
-        space = self._borrow(T, B)
-        call = Call(self._kind, Batch(T, B, T * B))
-        y, h, kept = _run(call, x, self._weights, h0, tape, None, space, num_threads)
-        self._return(space)
-        return self._as_given(y), h[np.newaxis], kept
-
     def backward(
         self,
-        tape: RNNTape,
+        tape: Tape,
         dy: Array | None,
         dstate: Array | None = None,
         *,
@@ -456,11 +455,11 @@ class RNN(Layer):
 
         Parameters
         ----------
-        tape : RNNTape
+        tape : Tape
             From `forward`; left as it was.
         dy : array or None
             dJ/dy, shaped as y. None stands for zero.
-        dstate : (1, B, H) array, optional
+        dstate : (layers D, B, H) array, optional
             The gradient arriving at the final state.
         out : Gradients, optional
             An earlier result to write to again, its x included.
@@ -474,22 +473,10 @@ class RNN(Layer):
         Gradients
             ``.params`` (the keys of `params`), ``.flat``, ``.x``, ``.state``.
         """
-        grads = self._gradients(out, accumulate)
-        if not isinstance(tape, RNNTape):
-            raise TypeError(f"tape must be an RNNTape from forward, not {type(tape).__name__}")
-        T, B, _ = check.sized("tape.x", tape.x, 3, "(T, B, I)").shape
-        I, H = self.input_size, self.hidden_size
-        W, R, *_ = self._weights
-        dx, dh0 = self._like_x(out, (T, B, I)), np.empty((B, H), self.dtype)
-        parts = grads.params
-        space = self._borrow(T, B)
-        rnn_backward(
-            tape, W, R, None if dy is None else self._time_major("dy", dy, H), self._state_in("dstate", dstate, B),
-            out=RNNGradients(dx, parts["W_l0"], parts["R_l0"], parts["b_l0"], dh0),
-            accumulate=accumulate, workspace=space, num_threads=num_threads,
-        )  # fmt: skip
-        self._return(space)
-        grads.x, grads.state = self._as_given(dx), dh0[np.newaxis]
+        tape = self._check_tape(tape)
+        dstates = self._states("dstate", dstate, tape.call.batch.B)
+        grads, dh0, _ = self._backward_pass(tape, dy, dstates, out, accumulate, num_threads)
+        grads.state = dh0
         return grads
 
     def step(
@@ -500,22 +487,22 @@ class RNN(Layer):
         *,
         num_threads: int | None = None,
     ) -> tuple[Array, Array]:
-        """Run a single time step: the path for streams.
+        """Run a single time step of layers in one direction: the path for streams.
 
         Parameters
         ----------
         x_t : (B, I) array
-        state : (1, B, H) array, optional
+        state : (layers, B, H) array, optional
             Default: zeros.
         out : (y_t, h), optional
-            C-contiguous arrays for the results, (B, H) and (1, B, H). h may be the state itself.
+            C-contiguous arrays for the results, (B, H) and (layers, B, H). h may be the state itself.
         num_threads : int, optional
             At most this many threads.
 
         Returns
         -------
         y_t : (B, H) array
-        state : (1, B, H) array
+        state : (layers, B, H) array
 
         Examples
         --------
@@ -527,32 +514,45 @@ class RNN(Layer):
         (1, 4)
         """
         threads = checked_num_threads(num_threads)
-        try:
-            if out is None:
-                shape, dtype = state.shape, self.dtype  # type: ignore[union-attr]  # None raises, as bad input does
-                out = np.empty(shape[1:], dtype), np.empty(shape, dtype)
-            y, h_out = out
-            if self._cell.step(x_t, state, None, y, h_out, None, threads):
-                return out
-        except (AttributeError, BufferError, TypeError, ValueError):
-            pass  # the checks below say what is wrong, or copy what is not contiguous
+        if self._steps_directly:
+            try:
+                if out is None:
+                    shape, dtype = state.shape, self.dtype  # type: ignore[union-attr]  # None raises, as bad input does
+                    out = np.empty(shape[1:], dtype), np.empty(shape, dtype)
+                y, h_out = out
+                if self._steps[0].step(x_t, state, None, y, h_out, None, threads):
+                    return out
+            except (AttributeError, BufferError, TypeError, ValueError):
+                pass  # the checks below say what is wrong, or copy what is not contiguous
         return self._step_checked(x_t, state, out, threads)
 
     def _step_checked(
         self, x_t: Array, state: Array | None, out: tuple[Array, Array] | None, num_threads: int
     ) -> tuple[Array, Array]:
+        if self.bidirectional:
+            raise ValueError("step needs layers in one direction: the other would have to begin at the last step")
         B = check.sized("x_t", x_t, 2, "(B, I)").shape[0]
-        shape, dtype = (1, B, self.hidden_size), self.dtype
+        L, H, dtype = self.num_layers, self.hidden_size, self.dtype
         x = check.matching("x_t", x_t, (B, self.input_size), dtype, "(B, I)")
-        h = np.zeros(shape, dtype) if state is None else check.matching("state", state, shape, dtype, "(1, B, H)")
+        h, _ = self._states("state", state, B)
+        h = np.zeros((L, B, H), dtype) if h is None else h
         if out is None:
-            y, h_out = np.empty(shape[1:], dtype), np.empty(shape, dtype)
+            y, h_out = np.empty((B, H), dtype), np.empty((L, B, H), dtype)
         else:
             y, h_out = check.pair("out", out, "(y, h)")
-            y = check.output("out y", y, shape[1:], dtype, "(B, H)")
-            h_out = check.output("out h", h_out, shape, dtype, "(1, B, H)")
+            y = check.output("out y", y, (B, H), dtype, "(B, H)")
+            h_out = check.output("out h", h_out, (L, B, H), dtype, "(1, B, H)" if L == 1 else "(layers, B, H)")
             check.disjoint({"out y": y}, {"x_t": x, "state": h, "out h": h_out})
             check.disjoint({"out h": h_out}, {"x_t": x})
-        if not self._cell.step(x, h, None, y, h_out, None, num_threads):
-            raise ValueError("out's state may be the state itself, but must not overlap it partly")
+        if self._steps_one_by_one:
+            for k, step in enumerate(self._steps):
+                above = y if k == L - 1 else np.empty((B, H), dtype)
+                one = slice(k, k + 1)
+                if not step.step(x, h[one], None, above, h_out[one], None, num_threads):
+                    raise ValueError("out's state may be the state itself, but must not overlap it partly")
+                x = above
+            return y, h_out
+        sequence = x[:, np.newaxis] if self.batch_first else x[np.newaxis]
+        found, h_new = self(sequence, h, num_threads=num_threads)
+        y[:], h_out[:] = found[:, 0] if self.batch_first else found[0], h_new
         return y, h_out

@@ -121,7 +121,7 @@ def fastlstm_inference(name: str, work: Work, peephole: bool = False, dtype: DTy
 def fastlstm_training(name: str, work: Work, peephole: bool = False, dtype: DTypeLike = np.float32) -> Contestant:
     """Run forward and backward with all gradients; tape and gradients are used again, as in a training loop."""
     layer, x, dy = _layer(work, peephole, dtype), work.x.astype(dtype), work.dy.astype(dtype)
-    tape: fastlstm.LSTMTape | None = None
+    tape: fastlstm.Tape | None = None
     gradients: fastlstm.Gradients | None = None
 
     def repeat(n: int) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from fastlstm import _checks as check
-from fastlstm._checks import Array
-from fastlstm._layer import Gradients, Layer, empty
+from fastlstm._checks import Array, empty
+from fastlstm._parameters import Gradients, Parametric
 
 __all__ = ["Dense", "DenseTape"]
 
@@ -29,7 +29,7 @@ class DenseTape(NamedTuple):
     h: Array
 
 
-class Dense(Layer):
+class Dense(Parametric):
     r"""A densely connected layer without activation, on the last axis.
 
     .. math::

@@ -1,0 +1,92 @@
+"""Parameters in one buffer with named views, gradients likewise."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from fastlstm import _checks as check
+from fastlstm._checks import Array, empty
+
+
+class Gradients:
+    """What a layer's `backward` returns.
+
+    Attributes
+    ----------
+    params : mapping of str to array
+        dJ/d(parameter), with the keys and shapes of the layer's `params`: views into `flat`.
+    flat : (n,) array
+        All parameter gradients in one buffer, in the order of the layer's `flat`.
+    x : array
+        dJ/dx, shaped as x.
+    state : array or tuple of array
+        dJ/d(initial state), shaped as the state.
+    """
+
+    __slots__ = ("flat", "params", "state", "x")
+
+    def __init__(self, flat: Array, params: Mapping[str, Array]) -> None:
+        self.flat = flat
+        self.params = params
+        self.x: Array
+        self.state: Any
+
+
+class Parametric:
+    """Something with parameters: a recurrent layer, a dense one."""
+
+    params: Mapping[str, Array]
+    flat: Array
+    dtype: np.dtype[Any]
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of the parameters, in the order of the buffer."""
+        raise NotImplementedError
+
+    def _bind(self) -> None:
+        """Take hold of the parameters' arrays, which never move."""
+        raise NotImplementedError
+
+    def _allocate(self) -> None:
+        self.flat = empty((sum(math.prod(shape) for shape in self._shapes().values()),), self.dtype)
+        self.params = self._views(self.flat)
+        self._bind()
+
+    def _views(self, flat: Array) -> Mapping[str, Array]:
+        """Names of the parameters to consecutive parts of `flat`."""
+        views, start = {}, 0
+        for name, shape in self._shapes().items():
+            end = start + math.prod(shape)
+            views[name] = flat[start:end].reshape(shape)
+            start = end
+        return MappingProxyType(views)
+
+    def _initialise(self, seed: int | np.random.Generator | None, scale: float) -> None:
+        self.flat[:] = np.random.default_rng(seed).uniform(-scale, scale, self.flat.size)
+
+    def _gradients(self, out: Gradients | None, accumulate: bool) -> Gradients:
+        """Where to write gradients: `out`, or new ones."""
+        if out is None:
+            if accumulate:
+                raise ValueError("accumulate needs out, the gradients to add to")
+            flat = empty(self.flat.shape, self.dtype)
+            return Gradients(flat, self._views(flat))
+        if not isinstance(out, Gradients):
+            raise TypeError(f"out must be Gradients, not {type(out).__name__}")
+        check.output("out.flat", out.flat, self.flat.shape, self.dtype, "the layer's flat")
+        check.disjoint({"out.flat": out.flat}, {"the layer's flat": self.flat})
+        out.params = self._views(out.flat)
+        return out
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "params" and not name.startswith("_")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._allocate()
+        self.flat[:] = state["flat"]

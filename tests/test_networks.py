@@ -1,0 +1,346 @@
+"""Stacks, directions, lengths, resets and masks of the layers: against the functions below them, and differences."""
+
+import itertools
+
+import numpy as np
+import pytest
+from helpers import assert_close, assert_same
+from test_gradients import derivative
+
+import fastlstm
+from fastlstm import LSTM, RNN
+
+T, B, I, H = 6, 4, 3, 5
+LENGTHS = np.array([2, 6, 0, 4])
+SHAPES = {
+    "one": {},
+    "two layers": {"num_layers": 2},
+    "two directions": {"bidirectional": True},
+    "both": {"num_layers": 3, "bidirectional": True},
+}
+OPTIONS = {
+    "variant": {"variant": "CIFG"},
+    "recurrence": {"variant": "FGR"},
+    "projection": {"proj_size": 3},
+    "dropout": {"dropout": 0.4},
+    "recurrent dropout": {"recurrent_dropout": 0.4},
+    "zoneout": {"zoneout": (0.3, 0.2)},
+    "lengths": {"lengths": LENGTHS},
+    "reset": {"reset": np.random.default_rng(5).random((T, B)) < 0.3},
+    "batch first": {"batch_first": True},
+}
+CALL = ("lengths", "reset")
+
+
+def make(options, layer=LSTM):
+    own = {name: value for name, value in options.items() if name not in CALL}
+    return layer(I, H, dtype=np.float64, seed=0, **own), {name: options[name] for name in CALL if name in options}
+
+
+def random(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+def sequence(network, *shape, seed=0):
+    array = random(*shape, seed=seed)
+    return np.ascontiguousarray(array.swapaxes(0, 1)) if network.batch_first else array
+
+
+def as_dict(state):
+    return dict(zip("hc", state, strict=True)) if isinstance(state, tuple) else {"h": state}
+
+
+def states(network, seed):
+    cells = network.num_layers * network.directions
+    h, c = random(cells, B, network.output_size, seed=seed), random(cells, B, H, seed=seed + 1)
+    return (h, c) if isinstance(network, LSTM) else h
+
+
+def check_gradients(network, how):
+    """J = sum(dy y) + sum(dstate state), along random directions of x, of all parameters and of the initial state."""
+    x, dy = sequence(network, T, B, I), sequence(network, T, B, network.directions * network.output_size, seed=1)
+    first, dstate = states(network, 2), states(network, 4)
+    masks = network.draw_masks(T, B, np.random.default_rng(0))
+
+    def J(case):
+        flat = network.flat.copy()
+        network.flat[:] = case["flat"]
+        state = tuple(case[n] for n in "hc") if isinstance(network, LSTM) else case["h"]
+        y, last, _ = network.forward(case["x"], state, masks=masks, **how)
+        network.flat[:] = flat
+        return np.sum(dy * y) + sum(
+            np.sum(d * s) for d, s in zip(*(as_dict(a).values() for a in (dstate, last)), strict=True)
+        )
+
+    y, _, tape = network.forward(x, first, masks=masks, **how)
+    grads = network.backward(tape, dy, dstate)
+    assert grads.x.shape == x.shape
+    assert y.shape == dy.shape
+    found = {"x": grads.x, "flat": grads.flat} | as_dict(grads.state)
+    case = {"x": x, "flat": network.flat.copy()} | as_dict(first)
+    rng = np.random.default_rng(3)
+    for name, gradient in found.items():
+        for _ in range(3):
+            direction = rng.standard_normal(gradient.shape)
+            direction /= np.linalg.norm(direction)
+            error = np.sum(gradient * direction) - derivative(J, case, name, direction)
+            assert abs(error) <= 1e-9 * np.linalg.norm(gradient), name
+
+
+@pytest.mark.parametrize("pair", [(), *((n,) for n in OPTIONS), *itertools.combinations(OPTIONS, 2)], ids="+".join)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_gradients(shape, pair):
+    options = dict(SHAPES[shape])
+    for name in pair:
+        options |= OPTIONS[name]
+    check_gradients(*make(options))
+
+
+@pytest.mark.parametrize("name", ["dropout", "recurrent dropout", "lengths", "reset", "batch first"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_rnn_gradients(shape, name):
+    check_gradients(*make(SHAPES[shape] | OPTIONS[name], RNN))
+    check_gradients(*make(SHAPES[shape] | OPTIONS[name] | {"zoneout": 0.3}, RNN))
+
+
+@pytest.mark.parametrize("num_threads", [1, 2, 3, 5])
+@pytest.mark.parametrize("lengths", [None, LENGTHS])
+def test_network_is_its_layers(lengths, num_threads, isa):
+    """Two layers in two directions, put together from calls of the function below."""
+    network = LSTM(I, H, num_layers=2, bidirectional=True, dtype=np.float64, seed=0)
+    h0, c0 = states(network, 2)
+    below, last = random(T, B, I), []
+    for k in range(2):
+        outputs = []
+        for d, suffix in enumerate((f"_l{k}", f"_l{k}_reverse")):
+            weights = [network.params[name + suffix] for name in "WRbp"]
+            state = h0[2 * k + d], c0[2 * k + d]
+            y, state, _ = fastlstm.lstm_forward(below, *weights, state, lengths=lengths, reverse=bool(d))
+            outputs.append(y)
+            last.append(state)
+        below = np.concatenate(outputs, axis=-1)
+    y, (h, c) = network(random(T, B, I), (h0, c0), lengths, num_threads=num_threads)
+    expected = {"y": below, "h": np.stack([h for h, _ in last]), "c": np.stack([c for _, c in last])}
+    assert_close({"y": y, "h": h, "c": c}, expected, 1e-13)
+    taped, (h_taped, c_taped), _ = network.forward(random(T, B, I), (h0, c0), lengths, num_threads=num_threads)
+    assert_same({"y": taped, "h": h_taped, "c": c_taped}, {"y": y, "h": h, "c": c})
+
+
+@pytest.mark.parametrize("layer", [LSTM, RNN])
+@pytest.mark.parametrize("num_threads", [1, 2, 4])
+def test_threads_change_no_gradient(num_threads, layer):
+    network = layer(40, 64, num_layers=2, bidirectional=True, dtype=np.float64, seed=0)
+    x, dy = random(20, 17, 40), random(20, 17, 128, seed=1)
+    expected = network.backward(network.forward(x, num_threads=1)[2], dy, num_threads=1)
+    found = network.backward(network.forward(x, num_threads=num_threads)[2], dy, num_threads=num_threads)
+    assert_close({"flat": found.flat, "x": found.x}, {"flat": expected.flat, "x": expected.x}, 1e-12)
+
+
+def test_each_row_alone():
+    network = LSTM(I, H, num_layers=2, bidirectional=True, dtype=np.float64, seed=0)
+    x = random(T, B, I)
+    y, (h, c) = network(x, lengths=LENGTHS)
+    for row, length in enumerate(LENGTHS):
+        alone, (h_alone, c_alone) = network(x[:length, row : row + 1])
+        assert not y[length:, row].any()
+        found = {"y": y[:length, row : row + 1], "h": h[:, row : row + 1], "c": c[:, row : row + 1]}
+        assert_close(found, {"y": alone, "h": h_alone, "c": c_alone}, 1e-13)
+
+
+def test_values_past_a_length_do_not_matter():
+    network = LSTM(I, H, num_layers=2, bidirectional=True, seed=0)
+    x, dy = random(T, B, I).astype(np.float32), random(T, B, 2 * H).astype(np.float32)
+    _, _, tape = network.forward(x, lengths=LENGTHS)
+    expected = network.backward(tape, dy)
+    past = np.arange(T)[:, np.newaxis] >= LENGTHS
+    x[past], dy[past] = np.nan, np.nan
+    y, _, tape = network.forward(x, lengths=LENGTHS)
+    found = network.backward(tape, dy)
+    assert not np.isnan(y).any()
+    assert_same({"flat": found.flat, "x": found.x}, {"flat": expected.flat, "x": expected.x})
+
+
+@pytest.mark.parametrize("layer", [LSTM, RNN])
+@pytest.mark.parametrize("options", [{}, {"dropout": 0.5, "zoneout": 0.2}], ids=["plain", "zoneout"])
+def test_steps_are_one_call(layer, options):
+    if layer is LSTM and options:
+        options = {"dropout": 0.5, "zoneout": (0.2, 0.1), "proj_size": 3, "variant": "CIFG"}
+    network = layer(I, H, num_layers=3, dtype=np.float64, seed=0, **options)
+    x = random(T, B, I)
+    y, last = network(x)
+    state, out = None, None
+    for t in range(T):
+        y_t, state = network.step(x[t], state, out)
+        assert_close({"y": y_t}, {"y": y[t]}, 1e-13)
+        out = y_t, state
+    assert_close(as_dict(state), as_dict(last), 1e-13)
+
+
+def test_inference_uses_expectations():
+    """Of many draws of a linear RNN's zoneout, the mean is what inference gives."""
+    rnn = RNN(2, 3, nonlinearity="identity", zoneout=0.3, dtype=np.float64, seed=0)
+    x, rng = random(4, 1, 2), np.random.default_rng(0)
+    draws = [rnn.forward(x, rng=rng)[0] for _ in range(4000)]
+    expected = rnn(x)[0]
+    assert np.abs(np.mean(draws, axis=0) - expected).max() < 5 * np.std(draws) / 4000**0.5
+    plain = RNN(2, 3, nonlinearity="identity", dtype=np.float64, seed=0)
+    assert np.abs(plain(x)[0] - expected).max() > 0.01
+
+
+def test_masks_come_from_the_generator_and_can_be_used_again():
+    network = LSTM(I, H, num_layers=2, dropout=0.5, recurrent_dropout=0.25, zoneout=(0.1, 0.2), seed=0)
+    x = random(T, B, I).astype(np.float32)
+    first, _, tape = network.forward(x, rng=np.random.default_rng(1))
+    again, _, _ = network.forward(x, rng=np.random.default_rng(1))
+    given, _, _ = network.forward(x, masks=tape.masks)
+    other, _, _ = network.forward(x, rng=np.random.default_rng(2))
+    assert_same({"again": again, "given": given}, {"again": first, "given": first})
+    assert not np.array_equal(first, other)
+    assert set(np.unique(tape.masks.between[0])) == {0, 2}
+    assert set(np.unique(tape.masks.recurrent[0])) <= {0, np.float32(4 / 3)}
+    with pytest.raises(TypeError, match=r"^rng must be a numpy.random.Generator, .*; not NoneType"):
+        network.forward(x)
+    with pytest.raises(TypeError, match=r"^masks must be Masks, not list"):
+        network.forward(x, masks=[])
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"num_layers": 0}, "num_layers must be at least 1, not 0"),
+        ({"dropout": 1.0}, "dropout must be a number from 0 to less than 1, not 1.0"),
+        ({"zoneout": (0.1, -1)}, "zoneout of c must be a number from 0 to less than 1, not -1"),
+        ({"proj_size": 5}, "proj_size must be less than hidden_size = 5, not 5"),
+        ({"variant": "XYZ"}, "variant must be one of vanilla, .*, not 'XYZ'"),
+        ({"activations": ("tanh", "tanh", "tanh")}, "activations must be of logistic, hard_logistic, not 'tanh'"),
+        ({"clip": -1.0}, "clip must be None or a positive number, not -1.0"),
+        ({"cell_clip": float("nan")}, "cell_clip must be None or a positive number, not nan"),
+    ],
+)
+def test_options_out_of_range(option, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        LSTM(I, H, **option)
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "message"),
+    [
+        ({"lengths": [1, 2, 3]}, ValueError, r"lengths must have shape \(B,\) = \(4,\), not \(3,\)"),
+        ({"lengths": [1, 2, 3, 7]}, ValueError, "lengths must be from 0 to T = 6, not 1 to 7"),
+        ({"lengths": [1, 2, -3, 4]}, ValueError, "lengths must be from 0 to T = 6, not -3 to 4"),
+        ({"lengths": [1.0, 2, 3, 4]}, TypeError, "lengths must be integers, not float64"),
+        ({"reset": np.zeros((T, B))}, TypeError, "reset must have dtype bool, not float64"),
+        ({"reset": np.zeros((B, T), bool)}, ValueError, r"reset must have shape \(T, B\) = \(6, 4\), not \(4, 6\)"),
+        ({"reset": np.zeros((T, B), bool), "reset_to": "h0"}, ValueError, "reset_to must be 'initial' or 'zero', not"),
+    ],
+)
+def test_wrong_calls(call, kind, message):
+    for layer in (LSTM, RNN):
+        with pytest.raises(kind, match=f"^{message}"):
+            layer(I, H, seed=0)(np.zeros((T, B, I), np.float32), **call)
+
+
+def test_step_of_two_directions_is_refused():
+    with pytest.raises(ValueError, match=r"^step needs layers in one direction"):
+        LSTM(I, H, bidirectional=True).step(np.zeros((B, I), np.float32))
+
+
+def test_step_of_full_gate_recurrence_is_refused():
+    """Its state would have to hold the gates too."""
+    with pytest.raises(ValueError, match=r"^step cannot carry on the gates of variant FGR"):
+        LSTM(I, H, variant="FGR").step(np.zeros((B, I), np.float32))
+
+
+def test_tape_of_another_layer_is_refused():
+    x = np.zeros((T, B, I), np.float32)
+    tape = LSTM(I, H, seed=0).forward(x)[2]
+    for other in (LSTM(I, H, num_layers=2), LSTM(I, H, variant="CIFG"), RNN(I, H)):
+        with pytest.raises(ValueError, match=r"^tape must be from a layer like this one"):
+            other.backward(tape, None)
+    with pytest.raises(ValueError, match=r"^tape must be of 2 layers and directions, not of 1"):
+        LSTM(I, H, bidirectional=True).forward(x, tape=tape)
+
+
+def test_vanishing_gates_vanish_from_the_parameters():
+    counts = {
+        v: LSTM(I, H, variant=v).flat.size
+        for v in ("vanilla", "NIG", "NFG", "NOG", "NIAF", "NOAF", "NP", "CIFG", "FGR")
+    }
+    full, lacking = 4 * H * (I + H + 1) + 3 * H, 3 * H * (I + H + 1) + 2 * H
+    assert counts == {
+        "vanilla": full,
+        "NIAF": full,
+        "NOAF": full,
+        "NP": 4 * H * (I + H + 1),
+        "FGR": full + 9 * H * H,
+    } | dict.fromkeys(("NIG", "NFG", "NOG", "CIFG"), lacking)
+
+
+# ---- PyTorch ----
+
+
+def their_network(torch, network):
+    """torch.nn.LSTM or RNN with the same weights."""
+    kind = torch.nn.LSTM if isinstance(network, LSTM) else torch.nn.RNN
+    options = {"proj_size": network.proj_size} if network.proj_size else {}
+    theirs = kind(
+        network.input_size,
+        H,
+        network.num_layers,
+        bidirectional=network.bidirectional,
+        batch_first=network.batch_first,
+        **options,
+    ).double()
+    names = {"W": "weight_ih", "R": "weight_hh", "b": "bias_ih", "proj": "weight_hr"}
+    with torch.no_grad():
+        for name, parameter in theirs.named_parameters():
+            if name.startswith("bias_hh"):
+                parameter.zero_()
+        for name, array in network.params.items():
+            own, _, suffix = name.partition("_")
+            getattr(theirs, f"{names[own]}_{suffix}").copy_(torch.from_numpy(array))
+    return theirs, names
+
+
+@pytest.mark.parametrize("lengths", [None, np.array([2, 6, 1, 4])], ids=["whole", "lengths"])
+@pytest.mark.parametrize(
+    "options", [{}, {"proj_size": 3}, {"batch_first": True}], ids=["plain", "projection", "batch first"]
+)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("layer", [LSTM, RNN])
+def test_pytorch(layer, shape, options, lengths):
+    torch = pytest.importorskip("torch")
+    if layer is RNN and "proj_size" in options:
+        options = {}
+    own = {"peephole": False} if layer is LSTM else {}
+    network = layer(I, H, dtype=np.float64, seed=0, **own, **SHAPES[shape], **options)
+    theirs, names = their_network(torch, network)
+    x, dy = sequence(network, T, B, I), sequence(network, T, B, network.directions * network.output_size, seed=1)
+    first, dstate = states(network, 2), states(network, 4)
+
+    y, last, tape = network.forward(x, first, lengths)
+    grads = network.backward(tape, dy, dstate)
+
+    def tensors(state, **how):
+        found = [torch.tensor(a, **how) for a in as_dict(state).values()]
+        return tuple(found) if isinstance(state, tuple) else found[0]
+
+    their_x, their_first = torch.tensor(x, requires_grad=True), tensors(first, requires_grad=True)
+    given = their_x
+    if lengths is not None:
+        given = torch.nn.utils.rnn.pack_padded_sequence(given, lengths, network.batch_first, enforce_sorted=False)
+    their_y, their_last = theirs(given, their_first)
+    if lengths is not None:
+        their_y, _ = torch.nn.utils.rnn.pad_packed_sequence(their_y, network.batch_first, total_length=T)
+    J = (their_y * torch.from_numpy(dy)).sum()
+    pairs = zip(*(as_dict(a).values() for a in (their_last, tensors(dstate))), strict=True)
+    (J + sum((a * b).sum() for a, b in pairs)).backward()
+
+    expected = {"y": their_y.detach().numpy(), "dx": their_x.grad.numpy()}
+    expected |= {k: a.detach().numpy() for k, a in as_dict(their_last).items()}
+    expected |= {f"d{k}0": a.grad.numpy() for k, a in as_dict(their_first).items()}
+    found = {"y": y, "dx": grads.x} | as_dict(last) | {f"d{k}0": a for k, a in as_dict(grads.state).items()}
+    for name, array in grads.params.items():
+        kind, _, suffix = name.partition("_")
+        found[name], expected[name] = array, getattr(theirs, f"{names[kind]}_{suffix}").grad.numpy()
+    assert_close(found, expected, 1e-10)
