@@ -13,6 +13,7 @@ from fastlstm._parameters import Gradients
 from fastlstm._tapes import LSTMTape, RNNTape
 from fastlstm.lstm import LSTM, LSTMDeltas, LSTMGradients, lstm_backward, lstm_forward, lstm_workspace
 from fastlstm.rnn import RNN, RNNGradients, rnn_backward, rnn_forward, rnn_workspace
+from fastlstm.stream import Stream
 
 __all__ = [
     "LSTM",
@@ -24,6 +25,7 @@ __all__ = [
     "Masks",
     "RNNGradients",
     "RNNTape",
+    "Stream",
     "Tape",
     "get_include",
     "get_num_threads",

@@ -409,7 +409,7 @@ cdef class Step:
 
     def __init__(self, Cell cell, W, R, b, p):
         cdef Forward *f = &self.prototype
-        self.weights, self.cell = Buffers(), cell
+        self.weights, self.cell = Buffers(4), cell
         memset(f, 0, sizeof(Forward))
         f.size, f.gates, f.rows.T, f.direct = W.itemsize, cell.cell.gates, 1, True
         f.constant.cell = &cell.cell
@@ -421,7 +421,7 @@ cdef class Step:
     def step(self, x, h, c, y, h_out, c_out, int num_threads):
         """One step; h_out may be h, and c_out c; an RNN has no c. False, and nothing done, where an array is not as it
         must be."""
-        cdef Buffers get = Buffers()
+        cdef Buffers get = Buffers(6)
         cdef Forward f
         cdef fl_size B = len(x), H = self.prototype.constant.hidden, I = self.prototype.constant.input
         cdef int size = self.prototype.size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -138,6 +139,7 @@ class Layer(Parametric):
 
     def _bind(self) -> None:
         self._spaces: list[Array] = []
+        self._between = threading.local()
         get = self.params.get
         self._weights = [
             Weights(self.params["W" + s], self.params["R" + s], self.params["b" + s], get("p" + s), get("proj" + s))
@@ -393,6 +395,23 @@ class Layer(Parametric):
         if isinstance(before, np.ndarray) and before.shape == shape and before.flags.c_contiguous:
             return before
         return empty(shape, self.dtype)
+
+    # ---- single steps ----
+
+    def check_steps(self) -> None:
+        """Raise ValueError unless the layers can run one step at a time."""
+        if self.bidirectional:
+            raise ValueError("step needs layers in one direction: the other would have to begin at the last step")
+        if self._kind.full_recurrence:
+            raise ValueError("step cannot carry on the gates of variant FGR, which are not part of the state")
+
+    def _spaces_between(self, B: int) -> list[Array]:
+        """Where a step's outputs go on their way up: two arrays, kept for each thread and B."""
+        if getattr(self._between, "B", None) != B:
+            shape = B, self.output_size
+            self._between.B, self._between.spaces = B, [np.empty(shape, self.dtype) for _ in range(2)]
+        spaces: list[Array] = self._between.spaces
+        return spaces
 
     # ---- sequences and states ----
 

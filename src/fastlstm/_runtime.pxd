@@ -5,8 +5,9 @@ cdef void parallel(fl_task task, void *argument, int parts) noexcept nogil
 
 
 cdef class Buffers:
-    cdef Py_buffer views[40]
+    cdef Py_buffer *views
     cdef int count
+    cdef int capacity
     cdef Py_buffer *take(self, array, int flags) except NULL
     cdef const void *read(self, array) except? NULL
     cdef void *write(self, array) except? NULL

@@ -23,13 +23,18 @@ cdef void parallel(fl_task task, void *argument, int parts) noexcept nogil:
 
 
 cdef class Buffers:
-    """Holds arrays in place while kernels use their memory; all are C-contiguous. None gives NULL."""
+    """Holds up to `capacity` arrays in place while kernels use their memory; all are C-contiguous. None gives NULL."""
 
-    def __cinit__(self):
-        self.count = 0
+    def __cinit__(self, int capacity=36):
+        self.count, self.capacity = 0, capacity
+        self.views = <Py_buffer *>malloc(capacity * sizeof(Py_buffer))
+        if self.views == NULL:
+            raise MemoryError
 
     cdef Py_buffer *take(self, array, int flags) except NULL:
         cdef Py_buffer *view = &self.views[self.count]
+        if self.count == self.capacity:
+            raise IndexError("too many arrays for these Buffers")
         PyObject_GetBuffer(array, view, flags)
         self.count += 1
         return view
@@ -65,6 +70,7 @@ cdef class Buffers:
     def __dealloc__(self):
         for k in range(self.count):
             PyBuffer_Release(&self.views[k])
+        free(self.views)
 
 
 def find_overlap(list arrays, Py_ssize_t outputs):

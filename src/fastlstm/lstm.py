@@ -780,10 +780,7 @@ class LSTM(Layer):
     def _step_checked(
         self, x_t: Array, state: PartialState | None, out: tuple[Array, State] | None, num_threads: int
     ) -> tuple[Array, State]:
-        if self.bidirectional:
-            raise ValueError("step needs layers in one direction: the other would have to begin at the last step")
-        if self._kind.full_recurrence:
-            raise ValueError("step cannot carry on the gates of variant FGR, which are not part of the state")
+        self.check_steps()
         B = check.sized("x_t", x_t, 2, "(B, I)").shape[0]
         L, P, H, dtype = self.num_layers, self.output_size, self.hidden_size, self.dtype
         x = check.matching("x_t", x_t, (B, self.input_size), dtype, "(B, I)")
@@ -803,8 +800,9 @@ class LSTM(Layer):
             check.disjoint({"out h": h_out}, {"x_t": x, "state c": c, "out c": c_out})
             check.disjoint({"out c": c_out}, {"x_t": x, "state h": h})
         if self._steps_one_by_one:
+            between = self._spaces_between(B)
             for k, step in enumerate(self._steps):
-                above = y if k == L - 1 else np.empty((B, P), dtype)
+                above = y if k == L - 1 else between[k % 2]
                 one = slice(k, k + 1)
                 if not step.step(x, h[one], c[one], above, h_out[one], c_out[one], num_threads):
                     raise ValueError("out's state may be the state itself, but must not overlap it partly")

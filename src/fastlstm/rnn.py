@@ -529,8 +529,7 @@ class RNN(Layer):
     def _step_checked(
         self, x_t: Array, state: Array | None, out: tuple[Array, Array] | None, num_threads: int
     ) -> tuple[Array, Array]:
-        if self.bidirectional:
-            raise ValueError("step needs layers in one direction: the other would have to begin at the last step")
+        self.check_steps()
         B = check.sized("x_t", x_t, 2, "(B, I)").shape[0]
         L, H, dtype = self.num_layers, self.hidden_size, self.dtype
         x = check.matching("x_t", x_t, (B, self.input_size), dtype, "(B, I)")
@@ -545,8 +544,9 @@ class RNN(Layer):
             check.disjoint({"out y": y}, {"x_t": x, "state": h, "out h": h_out})
             check.disjoint({"out h": h_out}, {"x_t": x})
         if self._steps_one_by_one:
+            between = self._spaces_between(B)
             for k, step in enumerate(self._steps):
-                above = y if k == L - 1 else np.empty((B, H), dtype)
+                above = y if k == L - 1 else between[k % 2]
                 one = slice(k, k + 1)
                 if not step.step(x, h[one], None, above, h_out[one], None, num_threads):
                     raise ValueError("out's state may be the state itself, but must not overlap it partly")
