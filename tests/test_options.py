@@ -264,3 +264,22 @@ def test_rnn_gradients(nonlinearity, names):
     gradients = fastlstm.rnn_backward(tape, case["W"], case["R"], case["dy"], case["dh"])
     found = {f"d{name}": array for name, array in zip(("x", "W", "R", "b", "h0"), gradients, strict=True)}
     check_every_entry(loss, case, found, [name for name in ("x", "W", "R", "b", "h0") if found[f"d{name}"].any()])
+
+
+@pytest.mark.parametrize("T", [0, 1, 2])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_rows_without_a_step(T, reverse, isa):
+    """Their state, and the gradient that arrives at it, go through unchanged."""
+    case, options = options_case("vanilla", {"lengths"}, T=T, B=4)
+    options |= {"lengths": np.array([0, T, 0, T]), "reverse": reverse}
+    found = results(case, options)
+    assert_close(found, padded_results(case, options), 1e-13)
+    for row in (0, 2):
+        for name, other in (("h", "h0"), ("c", "c0"), ("dh0", "dh"), ("dc0", "dc")):
+            assert np.array_equal(found[name][row], case[other][row])
+    rnn = rnn_case(T, 4, I, H, "tanh")
+    arguments = (rnn[name] for name in ("x", "W", "R", "b", "h0"))
+    _, h, tape = fastlstm.rnn_forward(*arguments, lengths=options["lengths"], reverse=reverse, tape=True)
+    gradients = fastlstm.rnn_backward(tape, rnn["W"], rnn["R"], rnn["dy"], rnn["dh"])
+    assert np.array_equal(h[::2], rnn["h0"][::2])
+    assert np.array_equal(gradients.state[::2], rnn["dh"][::2])

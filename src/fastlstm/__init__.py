@@ -14,10 +14,12 @@ from fastlstm._tapes import LSTMTape, RNNTape
 from fastlstm.lstm import LSTM, LSTMDeltas, LSTMGradients, lstm_backward, lstm_forward, lstm_workspace
 from fastlstm.rnn import RNN, RNNGradients, rnn_backward, rnn_forward, rnn_workspace
 from fastlstm.stream import Stream
+from fastlstm.tbptt import Chunk, truncated_bptt
 
 __all__ = [
     "LSTM",
     "RNN",
+    "Chunk",
     "Gradients",
     "LSTMDeltas",
     "LSTMGradients",
@@ -37,4 +39,5 @@ __all__ = [
     "rnn_workspace",
     "set_num_threads",
     "show_config",
+    "truncated_bptt",
 ]

@@ -388,7 +388,7 @@ cdef class BackwardPass:
         f.R, f.proj, f.K = <const char *>get.read(R), <const char *>get.read(proj), R.shape[1]
         f.outputs = H if proj is None else proj.shape[0]
         f.between.K = f.gates * H
-        f.packed = f.rows.T > 1 or options is not None or proj is not None or f.K > f.outputs
+        f.packed = f.rows.T > 1 or f.rows.offsets != NULL or options is not None or proj is not None or f.K > f.outputs
         if options is not None:
             f.reset = <const char *>get.read(options.reset)
             f.reset_to_zero = options.reset_to_zero
