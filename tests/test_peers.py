@@ -143,7 +143,10 @@ def run_onnxruntime(onnx, operator, inputs, outputs, **attributes):
     graph = helper.make_graph(
         [node],
         "one_layer",
-        [helper.make_tensor_value_info(name, element.FLOAT, array.shape) for name, array in given.items()],
+        [
+            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+            for name, array in given.items()
+        ],
         [helper.make_tensor_value_info(name, element.FLOAT, None) for name in outputs],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
@@ -165,6 +168,47 @@ def test_onnxruntime_lstm(onnx, sizes, peephole):
     found = run_onnxruntime(onnx, "LSTM", inputs, ["Y", "Y_h", "Y_c"], hidden_size=sizes[3])
     y, (h, c), _ = lstm_forward(case)
     # 1e-5: ONNX Runtime's own approximations of tanh and sigma are good to some 20 float32 ulp.
+    expected = {"y": found["Y"][:, 0], "h": found["Y_h"][0], "c": found["Y_c"][0]}
+    assert_close({"y": y, "h": h, "c": c}, expected, 1e-5)
+
+
+ONNX_OPTIONS = {
+    "coupled": ({"variant": "CIFG"}, {"input_forget": 1}),
+    "clip": ({"clip": 0.5}, {"clip": 0.5}),
+    "hard gates": (
+        {"activations": ("hard_logistic", "tanh", "tanh")},
+        {"activations": ["HardSigmoid", "Tanh", "Tanh"]},
+    ),
+    "relu": ({"activations": ("logistic", "relu", "logistic")}, {"activations": ["Sigmoid", "Relu", "Sigmoid"]}),
+    "reverse": ({"reverse": True}, {"direction": "reverse"}),
+}
+
+
+@pytest.mark.parametrize("lengths", [False, True])
+@pytest.mark.parametrize("peephole", [True, False])
+@pytest.mark.parametrize("option", ONNX_OPTIONS)
+@pytest.mark.parametrize("sizes", SIZES[2:], ids=str)
+def test_onnxruntime_lstm_options(onnx, sizes, option, peephole, lengths):
+    """Its clip leaves c alone, as ours does."""
+    own, attributes = ONNX_OPTIONS[option]
+    T, B, _, H = sizes
+    case = lstm_case(*sizes, peephole=peephole, dtype=np.float32)
+    W, R, b = (to_onnx(case[name], "iofz") for name in ("W", "R", "b"))
+    p, ends = case["p"], None
+    if lengths:
+        ends = np.random.default_rng(0).integers(1, T + 1, B).astype(np.int32)
+        ends[-1] = T
+    inputs = {
+        "X": case["x"], "W": W, "R": R, "B": np.concatenate([b, np.zeros_like(b)], axis=1), "sequence_lens": ends,
+        "initial_h": case["h0"][None], "initial_c": case["c0"][None],
+        "P": np.concatenate([p[0], p[2], p[1]])[None] if peephole else None,
+    }  # fmt: skip
+    found = run_onnxruntime(onnx, "LSTM", inputs, ["Y", "Y_h", "Y_c"], hidden_size=H, **attributes)
+    W, R, b = (case[name] for name in ("W", "R", "b"))
+    if option == "coupled":
+        W, R, b = (np.delete(array.reshape(4, H, -1), 1, 0).reshape(3 * H, *array.shape[1:]) for array in (W, R, b))
+        p = p[[0, 2]] if peephole else None
+    y, (h, c), _ = fastlstm.lstm_forward(case["x"], W, R, b, p, (case["h0"], case["c0"]), lengths=ends, **own)
     expected = {"y": found["Y"][:, 0], "h": found["Y_h"][0], "c": found["Y_c"][0]}
     assert_close({"y": y, "h": h, "c": c}, expected, 1e-5)
 
