@@ -201,3 +201,19 @@ def test_bad_options(argv, capsys):
         main(argv)
     assert caught.value.code == 2
     assert argv[0] in capsys.readouterr().err
+
+
+def test_options_are_measured_and_written(tmp_path, capsys, monkeypatch):
+    from fastlstm.bench import options
+
+    monkeypatch.setattr(options, "SHAPES", (shapes.Shape(4, 3, 5, 6),))
+    monkeypatch.setattr(options, "ROUNDS", 1)
+    file = tmp_path / "options.json"
+    assert options.main(["--quick", "--seconds", "0.001", "--json", str(file)]) == 0
+    report = json.loads(file.read_text())
+    assert [part["kind"] for part in report["parts"]] == ["inference", "training"]
+    for part in report["parts"]:
+        assert part["rows"]["no peepholes"]["over_base"]["median"] == 1
+        assert {"CIFG", "lengths, half padding", "two directions", "three layers"} <= part["rows"].keys()
+        assert all(row["ms"] > 0 for row in part["rows"].values())
+    assert "| CIFG |" in capsys.readouterr().out
