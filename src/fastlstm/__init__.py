@@ -12,6 +12,7 @@ from fastlstm._layer import Masks, Tape
 from fastlstm._parameters import Gradients
 from fastlstm._tapes import LSTMTape, RNNTape
 from fastlstm.lstm import LSTM, LSTMDeltas, LSTMGradients, lstm_backward, lstm_forward, lstm_workspace
+from fastlstm.packed import Packed, PackingError, packing_error
 from fastlstm.rnn import RNN, RNNGradients, rnn_backward, rnn_forward, rnn_workspace
 from fastlstm.stream import Stream
 from fastlstm.tbptt import Chunk, truncated_bptt
@@ -25,6 +26,8 @@ __all__ = [
     "LSTMGradients",
     "LSTMTape",
     "Masks",
+    "Packed",
+    "PackingError",
     "RNNGradients",
     "RNNTape",
     "Stream",
@@ -34,6 +37,7 @@ __all__ = [
     "lstm_backward",
     "lstm_forward",
     "lstm_workspace",
+    "packing_error",
     "rnn_backward",
     "rnn_forward",
     "rnn_workspace",

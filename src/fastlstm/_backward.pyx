@@ -7,7 +7,7 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
 from ._blas cimport matmul
-from ._kernels cimport fl_backward, fl_backward_step, fl_kernels, fl_product, fl_size, fl_y_gradient
+from ._kernels cimport FL_FULL, fl_backward, fl_backward_step, fl_kernels, fl_product, fl_size, fl_y_gradient
 from ._loops cimport (Cell, Division, Products, Rows, Share, add_products, begin_products, block_end, block_rows,
                       block_start, border, divide, end_products, first_row, lay_out_products, multiply, pack_rows,
                       panel_columns, row_panels, rows_at, share, take)
@@ -277,7 +277,8 @@ cdef void projection_part(void *argument, int part, int parts) noexcept nogil:
     cdef Backward *f = <Backward *>argument
     cdef fl_size H = f.constant.hidden, P = f.outputs
     cdef int vectors = <int>(f.k.column_block // f.k.unit_block)
-    cdef fl_product product = fl_product(H, f.products.rows, f.dy_space, 1, P, f.m_panels, vectors, f.dproj, H, True)
+    cdef fl_product product = fl_product(H, f.products.rows, f.dy_space, 1, P, f.m_panels, vectors, 1, FL_FULL, f.dproj,
+                                         H, True)
     f.k.multiply(&product, 0, P, border(H, f.k.column_block, part, parts), border(H, f.k.column_block, part + 1, parts))
 
 
@@ -371,24 +372,24 @@ cdef class BackwardPass:
     cdef Cell cell
 
     def __init__(self, Cell cell, batch, bint reverse, weights, options, bint with_dx, bint with_deltas, int size):
-        """`weights` is (W, R, p, proj), `options` as for a ForwardPass."""
+        """`weights` are Weights without b, `options` as for a ForwardPass."""
         cdef Backward *f = &self.f
         cdef Buffers get = Buffers()
         cdef fl_size H
-        W, R, p, proj = weights
+        W, R, _, p, proj, _ = weights
         self.get, self.cell = get, cell
         memset(f, 0, sizeof(Backward))
         f.k, f.size, f.reverse, f.gates = kernels(size), size, reverse, cell.cell.gates
         f.step = f.k.lstm_backward if cell.lstm else f.k.rnn_backward
         f.block = f.k.column_block
         f.rows.T, f.rows.B, f.rows.count = batch.T, batch.B, batch.count
-        f.rows.offsets = <const int64_t *>get.read(batch.offsets)
+        f.rows.offsets, f.rows.invariant = <const int64_t *>get.read(batch.offsets), batch.invariant
         H = len(R) // f.gates
         f.constant.cell, f.constant.hidden, f.constant.p = &cell.cell, H, get.read(p)
         f.R, f.proj, f.K = <const char *>get.read(R), <const char *>get.read(proj), R.shape[1]
         f.outputs = H if proj is None else proj.shape[0]
         f.between.K = f.gates * H
-        f.packed = f.rows.T > 1 or f.rows.offsets != NULL or options is not None or proj is not None or f.K > f.outputs
+        f.packed = batch.invariant or f.rows.T > 1 or f.rows.offsets != NULL or options is not None or proj is not None or f.K > f.outputs
         if options is not None:
             f.reset = <const char *>get.read(options.reset)
             f.reset_to_zero = options.reset_to_zero

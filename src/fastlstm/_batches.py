@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -14,12 +14,21 @@ from fastlstm._checks import Array
 
 @dataclass(frozen=True)
 class Batch:
-    """T steps of at most B rows, `count` in all. `offsets` is where each step's rows begin; None if each has B."""
+    """T steps of at most B rows, `count` in all. `offsets` is where each step's rows begin; None if each has B.
+
+    Where it is `invariant`, no row's result may depend on how many others there are.
+    """
 
     T: int
     B: int
     count: int
     offsets: NDArray[np.int64] | None = None
+    invariant: bool = False
+
+
+def batch_of(T: int, B: int, lengths: Lengths | None, invariant: bool) -> Batch:
+    """A call's batch."""
+    return Batch(T, B, T * B, None, invariant) if lengths is None else replace(lengths.batch, invariant=invariant)
 
 
 class Lengths:

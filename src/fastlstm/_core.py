@@ -15,14 +15,29 @@ from fastlstm._checks import Array
 Cell = LSTMCell | RNNCell
 
 
+class PackedWeights(NamedTuple):
+    """W and R as the steps read them: packed for the instruction set in use, `format` "full", "bfloat16" or "int8"."""
+
+    format: str
+    input: int
+    outputs: int
+    W: Array
+    R: Array
+    scale: Array | None
+
+
 class Weights(NamedTuple):
-    """The parameters of one layer in one direction; R holds those of full gate recurrence too."""
+    """The parameters of one layer in one direction; R holds those of full gate recurrence too.
+
+    With `packed`, which inference alone can use, W and R are empty.
+    """
 
     W: Array
     R: Array
     b: Array | None
     p: Array | None = None
     proj: Array | None = None
+    packed: PackedWeights | None = None
 
 
 @dataclass(frozen=True)
@@ -103,9 +118,8 @@ def forward_pass(call: Call, weights: Weights, taped: bool) -> _forward.ForwardP
 
 def backward_pass(call: Call, weights: Weights, with_dx: bool, with_deltas: bool) -> _backward.BackwardPass:
     """A pass to be started."""
-    W, R, _, p, proj = weights
     return _backward.BackwardPass(
-        call.cell.kernel, call.batch, call.reverse, (W, R, p, proj), call.options, with_dx, with_deltas, W.itemsize
+        call.cell.kernel, call.batch, call.reverse, weights, call.options, with_dx, with_deltas, weights.W.itemsize
     )
 
 

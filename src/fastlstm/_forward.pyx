@@ -7,10 +7,13 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
 from ._blas cimport matmul
-from ._kernels cimport fl_carry, fl_forward, fl_forward_step, fl_kernels, fl_product, fl_size
+from ._kernels cimport (FL_BFLOAT16, FL_FULL, FL_INT8, fl_carry, fl_format, fl_forward, fl_forward_step, fl_kernels,
+                        fl_product, fl_size)
 from ._loops cimport (Cell, Division, Plan, Rows, Share, block_end, block_rows, block_start, border, column_panels, divide, first_row,
                       many_rows, multiply, pack_columns, plan, rows_at, share, take)
 from ._runtime cimport Buffers, kernels, parallel
+
+from ._checks import empty
 
 cdef struct Forward:
     const fl_kernels *k
@@ -25,6 +28,7 @@ cdef struct Forward:
     fl_size block               # hidden units that a thread's share is made of
     bint taped
     bint carries                # does anything lie between two steps?
+    bint packed                 # are the weights given as panels?
     bint direct                 # a step reads y where the step before has written it for the caller
     Plan way
     Division division
@@ -51,8 +55,8 @@ cdef struct Forward:
     const char *zone_y          # (rows, P), or NULL
     const char *zone_c          # (rows, H), or NULL
     # Workspace.
-    char *panels
-    char *W_panels
+    char *W_panels              # these two may be given
+    char *R_panels
     char *proj_panels
     char *wx_space
     char *pong                  # (2, B, K): y^{t-1} as seen, without a tape
@@ -62,9 +66,10 @@ cdef struct Forward:
 
 cdef void lay_out(Forward *f, char **at) noexcept nogil:
     cdef fl_size H = f.constant.hidden, I = f.constant.input, K = f.constant.outputs, B = f.rows.B
-    f.panels = take(at, column_panels(f.k, f.gates, H, K + f.way.folded) * f.size) if f.way.pack else NULL
+    if not f.packed:
+        f.W_panels = take(at, column_panels(f.k, f.gates, H, I) * f.size) if f.way.pack or f.way.hoist else NULL
+        f.R_panels = take(at, column_panels(f.k, f.gates, H, K) * f.size) if f.way.pack else NULL
     if f.way.hoist:
-        f.W_panels = take(at, column_panels(f.k, 1, f.gates * H, I) * f.size)
         f.wx_space = take(at, block_rows(&f.rows) * f.gates * H * f.size) if not f.taped else NULL
     if f.proj != NULL:
         f.proj_panels = take(at, column_panels(f.k, 1, f.outputs, H) * f.size) if many_rows(&f.rows) else NULL
@@ -166,7 +171,7 @@ cdef void project(const Forward *f, fl_size s, fl_size row0, fl_size row1, fl_si
     if row0 >= end:
         return
     if f.proj_panels != NULL:
-        product = fl_product(columns, H, m, H, 1, f.proj_panels, vectors, y, f.y_step, False)
+        product = fl_product(columns, H, m, H, 1, f.proj_panels, vectors, 1, FL_FULL, y, f.y_step, False)
         f.k.multiply(&product, row0, end, column0, column1)
     else:
         for row in range(row0, end):
@@ -272,18 +277,20 @@ cdef void run(Forward *f, int num_threads) noexcept nogil:
     cdef fl_size t0, t1, first, end
     cdef int parts
     cdef const char *x
-    divide(&f.division, &f.rows, H, f.block, f.gates * H * (K + f.way.folded), f.size, num_threads)
+    divide(&f.division, &f.rows, H, f.block, f.gates * H * (K + (0 if f.way.hoist else I)), f.size, num_threads)
     parts = f.division.parts
     memcpy(f.h_last, f.h0, f.rows.B * f.outputs * f.size)
     if f.tape_c != NULL and T == 0:
         memcpy(f.tape_c, f.c0, f.rows.B * H * f.size)
     if f.c_last != NULL:
         memcpy(f.c_last, f.c0, f.rows.B * H * f.size)
-    if f.way.pack:
-        f.constant.panels = f.panels
-        pack_columns(f.k, f.panels, f.gates, H, f.constant.W, f.way.folded, f.constant.R, K, parts)
+    if not f.packed and f.W_panels != NULL:
+        pack_columns(f.k, f.W_panels, f.gates, H, f.constant.W, I, parts)
+    if not f.packed and f.R_panels != NULL:
+        pack_columns(f.k, f.R_panels, f.gates, H, f.constant.R, K, parts)
     if f.proj_panels != NULL:
-        pack_columns(f.k, f.proj_panels, 1, f.outputs, f.proj, H, NULL, 0, parts)
+        pack_columns(f.k, f.proj_panels, 1, f.outputs, f.proj, H, parts)
+    f.constant.W_panels, f.constant.R_panels = f.W_panels, f.R_panels
     for s in range(T):
         if f.direct and s:
             break
@@ -294,7 +301,6 @@ cdef void run(Forward *f, int num_threads) noexcept nogil:
     if not f.way.hoist:
         run_steps(f, 0, T)
         return
-    pack_columns(f.k, f.W_panels, 1, f.gates * H, f.constant.W, I, NULL, 0, parts)
     x, f.x = f.x, NULL
     t0, t1 = 0, T
     while t0 < t1:
@@ -306,8 +312,8 @@ cdef void run(Forward *f, int num_threads) noexcept nogil:
             t0 = end
         f.wx_row = first_row(&f.rows, first)
         f.wx = f.tape_gates + f.wx_row * f.gates * H * f.size if f.taped else f.wx_space
-        multiply(f.k, first_row(&f.rows, end) - f.wx_row, f.gates * H, I, x + f.wx_row * I * f.size, f.W_panels,
-                 <void *>f.wx, parts)
+        multiply(f.k, first_row(&f.rows, end) - f.wx_row, f.gates, H, I, x + f.wx_row * I * f.size, f.W_panels,
+                 f.constant.format, <void *>f.wx, parts)
         run_steps(f, T - end if f.reverse else first, T - first if f.reverse else end)
 
 
@@ -317,11 +323,41 @@ cdef void run_one(void *argument, int part, int parts) noexcept nogil:
     run(all_passes[part], 1)
 
 
+FORMATS = {"full": FL_FULL, "bfloat16": FL_BFLOAT16, "int8": FL_INT8}
+
+
+def packed_columns(A, Py_ssize_t gates):
+    """Weights (gates H, K) as the kernels of the instruction set in use want them."""
+    cdef Buffers get = Buffers(2)
+    cdef const fl_kernels *k = kernels(A.itemsize)
+    cdef fl_size H = len(A) // gates, K = A.shape[1]
+    panels = empty((column_panels(k, gates, H, K),), A.dtype)
+    panels[:] = 0  # past the end of the last one there is nothing
+    pack_columns(k, get.write(panels), gates, H, get.read(A), K, 1)
+    return panels
+
+
 cdef Rows rows_of(Buffers get, batch):
     cdef Rows r
     r.T, r.B, r.count = batch.T, batch.B, batch.count
-    r.offsets = <const int64_t *>get.read(batch.offsets)
+    r.offsets, r.invariant = <const int64_t *>get.read(batch.offsets), batch.invariant
     return r
+
+
+cdef int take_weights(Forward *f, Buffers get, Cell cell, weights) except -1:
+    cdef fl_forward *step = &f.constant
+    step.cell, step.hidden = &cell.cell, len(weights.b) // cell.cell.gates
+    step.b, step.p = get.read(weights.b), get.read(weights.p)
+    if weights.packed is None:
+        step.input, step.outputs = weights.W.shape[1], weights.R.shape[1]
+        step.W, step.R = get.read(weights.W), get.read(weights.R)
+    else:
+        f.packed, step.format = True, <fl_format>FORMATS[weights.packed.format]
+        step.input, step.outputs = weights.packed.input, weights.packed.outputs
+        step.W_panels, step.R_panels = get.read(weights.packed.W), get.read(weights.packed.R)
+        step.scale = get.read(weights.packed.scale)
+        f.W_panels, f.R_panels = <char *>step.W_panels, <char *>step.R_panels
+    return 0
 
 
 cdef class ForwardPass:
@@ -331,19 +367,17 @@ cdef class ForwardPass:
     cdef Cell cell
 
     def __init__(self, Cell cell, batch, bint reverse, weights, options, bint with_tape, int size):
-        """`weights` is (W, R, b, p, proj); `options` has reset, mask, zone_y, zone_c, h_first, c_first; or is None."""
+        """`weights` are Weights, `options` Options or None."""
         cdef Forward *f = &self.f
         cdef Buffers get = Buffers()
-        W, R, b, p, proj = weights
+        proj = weights.proj
         self.get, self.cell = get, cell
         memset(f, 0, sizeof(Forward))
         f.k, f.size, f.reverse, f.gates = kernels(size), size, reverse, cell.cell.gates
         f.step = f.k.lstm_forward if cell.lstm else f.k.rnn_forward
         f.block = f.k.unit_block if cell.lstm else f.k.column_block
         f.rows = rows_of(get, batch)
-        f.constant.cell = &cell.cell
-        f.constant.hidden, f.constant.input, f.constant.outputs = len(b) // f.gates, W.shape[1], R.shape[1]
-        f.constant.W, f.constant.R, f.constant.b, f.constant.p = get.read(W), get.read(R), get.read(b), get.read(p)
+        take_weights(f, get, cell, weights)
         f.proj = <const char *>get.read(proj)
         f.outputs = f.constant.hidden if proj is None else proj.shape[0]
         f.between.hidden, f.between.width = f.constant.hidden, f.outputs
@@ -357,7 +391,8 @@ cdef class ForwardPass:
         f.carries = options is not None or (proj is not None and with_tape)
         f.direct = not (with_tape or options is not None or f.constant.outputs > f.outputs
                         or (reverse and f.rows.offsets != NULL))
-        f.way = plan(&f.rows, f.constant.input, f.constant.hidden, f.constant.outputs, f.gates, size)
+        f.way = plan(&f.rows, f.constant.input, f.constant.hidden, f.constant.outputs, f.gates,
+                     weights.packed.W.itemsize if f.packed else size, f.packed)
         if not f.direct and proj is not None:
             f.carries = True
 
@@ -403,20 +438,17 @@ def run_passes(list passes, int num_threads):
 
 cdef class Step:
     """One layer's weights, held for `step`: a single time step, read from the weights as they are at each call."""
-    cdef Buffers weights
+    cdef Buffers held
     cdef Forward prototype
     cdef Cell cell
 
-    def __init__(self, Cell cell, W, R, b, p):
+    def __init__(self, Cell cell, weights):
         cdef Forward *f = &self.prototype
-        self.weights, self.cell = Buffers(4), cell
+        self.held, self.cell = Buffers(5), cell
         memset(f, 0, sizeof(Forward))
-        f.size, f.gates, f.rows.T, f.direct = W.itemsize, cell.cell.gates, 1, True
-        f.constant.cell = &cell.cell
-        f.constant.input, f.constant.hidden = W.shape[1], len(b) // f.gates
-        f.constant.outputs = f.outputs = f.y_step = R.shape[1]
-        f.constant.W, f.constant.R = self.weights.read(W), self.weights.read(R)
-        f.constant.b, f.constant.p = self.weights.read(b), self.weights.read(p)
+        f.size, f.gates, f.rows.T, f.direct = weights.b.itemsize, cell.cell.gates, 1, True
+        take_weights(f, self.held, cell, weights)
+        f.outputs = f.y_step = f.constant.outputs
 
     def step(self, x, h, c, y, h_out, c_out, int num_threads):
         """One step; h_out may be h, and c_out c; an RNN has no c. False, and nothing done, where an array is not as it

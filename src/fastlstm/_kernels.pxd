@@ -10,6 +10,11 @@ cdef extern from "kernels.h":
         FL_IDENTITY
         FL_HARD_LOGISTIC
 
+    ctypedef enum fl_format:
+        FL_FULL
+        FL_BFLOAT16
+        FL_INT8
+
     ctypedef struct fl_cell:
         int gates
         int i
@@ -31,7 +36,10 @@ cdef extern from "kernels.h":
         fl_size outputs
         const void *W
         const void *R
-        const void *panels
+        const void *W_panels
+        const void *R_panels
+        fl_format format
+        const void *scale
         const void *b
         const void *p
         const void *x
@@ -116,6 +124,8 @@ cdef extern from "kernels.h":
         fl_size a_k_step
         const void *panels
         int vectors
+        fl_size gates
+        fl_format format
         void *c
         fl_size c_row_step
         bint add
@@ -129,8 +139,8 @@ cdef extern from "kernels.h":
         fl_size unit_block
         fl_size row_block
         fl_size column_block
-        void (*pack_columns)(void *panels, fl_size gates, fl_size hidden, const void *W, fl_size input, const void *R,
-                             fl_size outputs, fl_size panel0, fl_size panel1) noexcept nogil
+        void (*pack_columns)(void *panels, fl_size gates, fl_size hidden, const void *A, fl_size K, fl_size panel0,
+                             fl_size panel1) noexcept nogil
         void (*pack_rows)(void *panels, int vectors, const void *A, fl_size row_step, fl_size rows, fl_size columns,
                           fl_size panel0, fl_size panel1) noexcept nogil
         fl_forward_step lstm_forward

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from fastlstm import _backward, _core, _forward
 from fastlstm import _checks as check
-from fastlstm._batches import Batch, Lengths, Options, options_of
+from fastlstm._batches import Lengths, Options, batch_of, options_of
 from fastlstm._checks import Array, empty
 from fastlstm._config import checked_num_threads
 from fastlstm._core import Call, Cell, Weights
@@ -85,6 +85,7 @@ class Layer(Parametric):
         zoneout: tuple[float, float],
         proj_size: int,
         dtype: DTypeLike,
+        batch_invariant: bool,
     ) -> None:
         self.input_size = check.positive_int("input_size", input_size)
         self.hidden_size = check.positive_int("hidden_size", hidden_size)
@@ -99,6 +100,7 @@ class Layer(Parametric):
             raise ValueError(f"proj_size must be less than hidden_size = {hidden_size}, not {proj_size}")
         self.proj_size = int(proj_size)
         self.dtype = check.float_dtype(dtype)
+        self.batch_invariant = bool(batch_invariant)
         self._allocate()
 
     # ---- parameters ----
@@ -138,18 +140,22 @@ class Layer(Parametric):
         raise NotImplementedError
 
     def _bind(self) -> None:
-        self._spaces: list[Array] = []
-        self._between = threading.local()
         get = self.params.get
-        self._weights = [
+        self._bind_weights([
             Weights(self.params["W" + s], self.params["R" + s], self.params["b" + s], get("p" + s), get("proj" + s))
             for s in self._names()
-        ]
+        ])  # fmt: skip
+
+    def _bind_weights(self, weights: list[Weights]) -> None:
+        """Take hold of the weights of each layer and direction."""
+        self._weights = weights
+        self._spaces: list[Array] = []
+        self._between = threading.local()
         # A step may read the weights as they are, unless something lies between two steps.
         between = any(self.zoneout) or self.proj_size or self._kind.full_recurrence
-        self._steps_one_by_one = not between
-        self._steps_directly = not (between or self.bidirectional or self.num_layers > 1)
-        self._steps = [_forward.Step(self._kind.kernel, *weights[:4]) for weights in self._weights]
+        self._steps_one_by_one = not between and (not self.batch_invariant or weights[0].packed is not None)
+        self._steps_directly = self._steps_one_by_one and not self.bidirectional and self.num_layers == 1
+        self._steps = [_forward.Step(self._kind.kernel, one) for one in weights]
 
     def _start_weights(self, seed: int | np.random.Generator | None, scale: float | None) -> None:
         self._initialise(seed, 1 / math.sqrt(self.hidden_size) if scale is None else scale)
@@ -247,7 +253,7 @@ class Layer(Parametric):
         (T, B, _), D, P, H, dtype = x.shape, self.directions, self.output_size, self.hidden_size, self.dtype
         cells, with_c = self.num_layers * D, self._tape_type is LSTMTape
         rows = None if lengths is None else Lengths(lengths, T, B)
-        call = Call(self._kind, Batch(T, B, T * B) if rows is None else rows.batch, rows)
+        call = Call(self._kind, batch_of(T, B, rows, self.batch_invariant), rows)
         if isinstance(tape, Tape) and len(tape.layers) != cells:
             raise ValueError(f"tape must be of {cells} layers and directions, not of {len(tape.layers)}")
         if masks is not None:
@@ -448,6 +454,7 @@ class Layer(Parametric):
             "recurrent_dropout": (self.recurrent_dropout, 0.0),
             "zoneout": (self.zoneout, (0.0, 0.0)),
             "proj_size": (self.proj_size, 0),
+            "batch_invariant": (self.batch_invariant, False),
         }
         given = "".join(f", {name}={value}" for name, (value, usual) in named.items() if value != usual)
         own = self._options()

@@ -1,6 +1,6 @@
 from libc.stdint cimport int64_t
 
-from ._kernels cimport FL_MAX_THREADS, fl_cell, fl_kernels, fl_size
+from ._kernels cimport FL_MAX_THREADS, fl_cell, fl_format, fl_kernels, fl_size
 
 # ---- batches -----------------------------------------------------------------------------------------------------------
 
@@ -11,6 +11,7 @@ cdef struct Rows:
     fl_size B
     fl_size count               # of all steps
     const int64_t *offsets      # first(t), T + 1 of them; NULL where every step has B rows
+    bint invariant              # no row's result may depend on how many others there are
 
 cdef fl_size first_row(const Rows *r, fl_size t) noexcept nogil
 cdef fl_size rows_at(const Rows *r, fl_size t) noexcept nogil
@@ -55,24 +56,23 @@ cdef fl_size border(fl_size count, fl_size block, int part, int parts) noexcept 
 
 # How a forward pass uses its weights.
 cdef struct Plan:
-    bint pack           # pack them for the step; else the step reads them as they are
+    bint pack           # the step reads panels; else the weights as they are
     bint hoist          # W x is one product over many steps, before them; else it is part of each step
-    fl_size folded      # the inputs whose product is part of the step: I or 0
 
 cdef bint many_rows(const Rows *r) noexcept nogil
-cdef Plan plan(const Rows *r, fl_size I, fl_size H, fl_size K, fl_size gates, int size) noexcept nogil
+cdef Plan plan(const Rows *r, fl_size I, fl_size H, fl_size K, fl_size gates, int size, bint packed) noexcept nogil
 
 cdef fl_size panel_columns(const fl_kernels *k, fl_size gates) noexcept nogil
 cdef fl_size column_panels(const fl_kernels *k, fl_size gates, fl_size H, fl_size K) noexcept nogil
 cdef fl_size row_panels(const fl_kernels *k, int vectors, fl_size rows, fl_size columns) noexcept nogil
-cdef void pack_columns(const fl_kernels *k, void *panels, fl_size gates, fl_size H, const void *W, fl_size I,
-                       const void *R, fl_size K, int parts) noexcept nogil
+cdef void pack_columns(const fl_kernels *k, void *panels, fl_size gates, fl_size H, const void *A, fl_size K,
+                       int parts) noexcept nogil
 cdef void pack_rows(const fl_kernels *k, void *panels, int vectors, const void *A, fl_size row_step, fl_size rows,
                     fl_size columns, int parts) noexcept nogil
 
-# C (rows, columns) = A (rows, K) B, with B in panels: W x of many steps, dh^0.
-cdef void multiply(const fl_kernels *k, fl_size rows, fl_size columns, fl_size K, const void *A, const void *panels,
-                   void *C, int parts) noexcept nogil
+# C (rows, gates H) = A (rows, K) B^T, with B in panels from pack_columns: W x of many steps.
+cdef void multiply(const fl_kernels *k, fl_size rows, fl_size gates, fl_size H, fl_size K, const void *A,
+                   const void *panels, fl_format format, void *C, int parts) noexcept nogil
 
 # ---- gradients of the weights ------------------------------------------------------------------------------------------
 

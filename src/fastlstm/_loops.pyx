@@ -2,7 +2,7 @@
 from libc.string cimport memset
 
 from ._blas cimport matmul
-from ._kernels cimport FL_MAX_THREADS, fl_kernels, fl_product, fl_size
+from ._kernels cimport FL_FULL, FL_MAX_THREADS, fl_format, fl_kernels, fl_product, fl_size
 from ._runtime cimport kernels, parallel
 
 from ._runtime import ACTIVATIONS
@@ -82,16 +82,18 @@ cdef char *take(char **at, fl_size bytes) noexcept nogil:
 
 cdef bint many_rows(const Rows *r) noexcept nogil:
     """Are there enough rows for packing to pay? Else weights are read as they are."""
-    return r.count >= ROWS_TO_PACK
+    return r.invariant or r.count >= ROWS_TO_PACK
 
 
-cdef Plan plan(const Rows *r, fl_size I, fl_size H, fl_size K, fl_size gates, int size) noexcept nogil:
+cdef Plan plan(const Rows *r, fl_size I, fl_size H, fl_size K, fl_size gates, int size, bint packed) noexcept nogil:
+    """`size` is the bytes of a weight, `packed` whether they are packed already."""
     cdef fl_size R_bytes = gates * H * K * size, W_bytes = gates * H * I * size
     cdef Plan p
-    p.hoist = many_rows(r) and r.T > 1 and (r.count < ROWS_TO_FOLD * r.T or R_bytes + W_bytes > CACHED)
+    p.hoist = R_bytes + W_bytes > CACHED
+    if not r.invariant:
+        p.hoist = many_rows(r) and r.T > 1 and (p.hoist or r.count < ROWS_TO_FOLD * r.T)
     # A single row is bound by reading R, packed or not.
-    p.pack = many_rows(r) and not (p.hoist and r.B == 1 and R_bytes >= CACHED // 4)
-    p.folded = 0 if p.hoist else I
+    p.pack = packed or r.invariant or many_rows(r) and not (p.hoist and r.B == 1 and R_bytes >= CACHED // 4)
     return p
 
 
@@ -154,11 +156,10 @@ cdef struct Packing:
     const fl_kernels *k
     void *panels
     fl_size gates       # of pack_columns; 0 for pack_rows
-    fl_size H
-    const void *W
-    fl_size I
-    const void *R
-    fl_size K
+    fl_size H           # of pack_rows the columns
+    const void *A
+    fl_size K           # of pack_rows the rows
+    fl_size row_step    # of pack_rows
     int vectors         # of pack_rows
     fl_size count
 
@@ -192,21 +193,21 @@ cdef void pack_part(void *argument, int part, int parts) noexcept nogil:
     cdef Packing *p = <Packing *>argument
     cdef fl_size first = border(p.count, 1, part, parts), end = border(p.count, 1, part + 1, parts)
     if p.gates:
-        p.k.pack_columns(p.panels, p.gates, p.H, p.W, p.I, p.R, p.K, first, end)
+        p.k.pack_columns(p.panels, p.gates, p.H, p.A, p.K, first, end)
     else:
-        p.k.pack_rows(p.panels, p.vectors, p.W, p.K, p.I, p.H, first, end)
+        p.k.pack_rows(p.panels, p.vectors, p.A, p.row_step, p.K, p.H, first, end)
 
 
-cdef void pack_columns(const fl_kernels *k, void *panels, fl_size gates, fl_size H, const void *W, fl_size I,
-                       const void *R, fl_size K, int parts) noexcept nogil:
-    cdef Packing p = Packing(k, panels, gates, H, W, I, R, K, 0, panel_count(k, gates, H))
+cdef void pack_columns(const fl_kernels *k, void *panels, fl_size gates, fl_size H, const void *A, fl_size K,
+                       int parts) noexcept nogil:
+    cdef Packing p = Packing(k, panels, gates, H, A, K, 0, 0, panel_count(k, gates, H))
     parallel(pack_part, &p, parts)
 
 
 cdef void pack_rows(const fl_kernels *k, void *panels, int vectors, const void *A, fl_size row_step, fl_size rows,
                     fl_size columns, int parts) noexcept nogil:
     cdef fl_size width = vectors * k.unit_block
-    cdef Packing p = Packing(k, panels, 0, columns, A, rows, NULL, row_step, vectors, (columns + width - 1) // width)
+    cdef Packing p = Packing(k, panels, 0, columns, A, rows, row_step, vectors, (columns + width - 1) // width)
     parallel(pack_part, &p, parts)
 
 
@@ -224,10 +225,11 @@ cdef void multiply_rows(void *argument, int part, int parts) noexcept nogil:
                  border(m.rows, m.k.row_block, part + 1, parts), 0, m.product.columns)
 
 
-cdef void multiply(const fl_kernels *k, fl_size rows, fl_size columns, fl_size K, const void *A, const void *panels,
-                   void *C, int parts) noexcept nogil:
+cdef void multiply(const fl_kernels *k, fl_size rows, fl_size gates, fl_size H, fl_size K, const void *A,
+                   const void *panels, fl_format format, void *C, int parts) noexcept nogil:
     cdef int vectors = <int>(k.column_block // k.unit_block)
-    cdef Multiplication m = Multiplication(k, fl_product(columns, K, A, K, 1, panels, vectors, C, columns, False), rows)
+    cdef Multiplication m = Multiplication(
+        k, fl_product(H, K, A, K, 1, panels, vectors, gates, format, C, gates * H, False), rows)
     parallel(multiply_rows, &m, parts)
 
 
@@ -282,7 +284,8 @@ cdef void add_weight_sum(const Products *p, const void *a, const void *a_transpo
     """total (K, padded gates H) += A^T delta."""
     cdef fl_size columns = padded_columns(p.k, p.gates, p.hidden)
     cdef int vectors = <int>(panel_columns(p.k, p.gates) // p.k.unit_block)
-    cdef fl_product product = fl_product(columns, p.rows, a, 1, K, p.delta_panels, vectors, total, columns, p.begun)
+    cdef fl_product product = fl_product(columns, p.rows, a, 1, K, p.delta_panels, vectors, 1, FL_FULL, total,
+                                         columns, p.begun)
     if far_rows(p, K):
         product.a, product.a_row_step, product.a_k_step = a_transposed, p.rows, 1
     p.k.multiply(&product, 0, K, column0, column1)
@@ -303,7 +306,8 @@ cdef void add_products_part(void *argument, int part, int parts) noexcept nogil:
     add_weight_sum(p, p.x, p.x_transposed, p.input, p.dW_sum, column0, column1)
     add_weight_sum(p, p.y_prev, p.y_transposed, p.outputs, p.dR_sum, column0, column1)
     if p.dx != NULL:
-        dx = fl_product(p.input, columns, p.delta, columns, 1, p.W_panels, vectors, p.dx, p.input, False)
+        dx = fl_product(p.input, columns, p.delta, columns, 1, p.W_panels, vectors, 1, FL_FULL, p.dx, p.input,
+                        False)
         p.k.multiply(&dx, border(p.rows, p.k.row_block, part, parts), border(p.rows, p.k.row_block, part + 1, parts),
                      0, p.input)
 

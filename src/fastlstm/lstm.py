@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from fastlstm import _backward, _core, _forward
 from fastlstm import _checks as check
-from fastlstm._batches import Batch, Lengths, options_of
+from fastlstm._batches import Batch, Lengths, batch_of, options_of
 from fastlstm._cells import LSTMCell, lstm_cell
 from fastlstm._checks import Array, empty
 from fastlstm._config import checked_num_threads
@@ -121,6 +121,7 @@ def lstm_forward(
     out: tuple[Array, State] | None = None,
     workspace: Array | None = None,
     num_threads: int | None = None,
+    batch_invariant: bool = False,
 ) -> tuple[Array, State, LSTMTape | None]:
     r"""Run an LSTM over a batch of sequences.
 
@@ -180,6 +181,9 @@ def lstm_forward(
         Memory to compute in: `lstm_workspace` tells how much.
     num_threads : int, optional
         At most this many threads. Default: `get_num_threads`.
+    batch_invariant : bool
+        Whether a row's results must be bitwise the same whatever other rows there are and however many threads, and so
+        must its gradients of x and of the initial state. Costs time where there is little to do in a call.
 
     Returns
     -------
@@ -223,7 +227,7 @@ def lstm_forward(
         R = _core.with_gate_recurrence(R, G)
     rows = None if lengths is None else Lengths(lengths, T, B)
     options = options_of(T, B, P, H, dtype, rows, reset, reset_to, recurrent_mask, zoneout)
-    call = Call(cell, Batch(T, B, T * B) if rows is None else rows.batch, rows, bool(reverse), options)
+    call = Call(cell, batch_of(T, B, rows, bool(batch_invariant)), rows, bool(reverse), options)
     return _run(call, x, Weights(W, R, b, p, proj), state, tape, out, workspace, num_threads)
 
 
@@ -267,7 +271,7 @@ def _run(
 ) -> tuple[Array, State, LSTMTape | None]:
     """`lstm_forward` once x and the weights are known to be right, as a layer's are."""
     (T, B, _), dtype, lengths = x.shape, x.dtype, call.lengths
-    W, R, b, p, proj = weights
+    W, R, b, p, proj, _ = weights
     H = len(W) // call.cell.gates
     P = H if proj is None else len(proj)
     h0, c0 = (None, None) if state is None else check.pair("state", state, "(h, c)")
@@ -512,6 +516,8 @@ class LSTM(Layer):
         Default :math:`1 / \sqrt{H}`.
     forget_bias : float
         Initial bias of the forget gate, which lets a new network remember.
+    batch_invariant : bool
+        As for `lstm_forward`. `step` is slow then; `Packed` networks have fast steps that keep to it.
 
     Attributes
     ----------
@@ -567,6 +573,7 @@ class LSTM(Layer):
         seed: int | np.random.Generator | None = None,
         init_scale: float | None = None,
         forget_bias: float = 1.0,
+        batch_invariant: bool = False,
     ) -> None:
         cell = lstm_cell(variant, activations, clip, cell_clip)
         self.variant, self.activations, self.clip, self.cell_clip = cell.variant, activations, clip, cell_clip
@@ -574,6 +581,7 @@ class LSTM(Layer):
         super().__init__(
             input_size, hidden_size, num_layers, bidirectional=bidirectional, batch_first=batch_first, dropout=dropout,
             recurrent_dropout=recurrent_dropout, zoneout=zoneout, proj_size=proj_size, dtype=dtype,
+            batch_invariant=batch_invariant,
         )  # fmt: skip
         self._start_weights(seed, init_scale)
         if "f" in cell.blocks:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from fastlstm import _backward, _core, _forward
 from fastlstm import _checks as check
-from fastlstm._batches import Batch, Lengths, options_of
+from fastlstm._batches import Batch, Lengths, batch_of, options_of
 from fastlstm._cells import RNNCell, rnn_cell
 from fastlstm._checks import Array, empty
 from fastlstm._config import checked_num_threads
@@ -80,6 +80,7 @@ def rnn_forward(
     out: tuple[Array, Array] | None = None,
     workspace: Array | None = None,
     num_threads: int | None = None,
+    batch_invariant: bool = False,
 ) -> tuple[Array, Array, RNNTape | None]:
     r"""Run a simple RNN over a batch of sequences: :math:`h^t = g(W x^t + R h^{t-1} + b)`.
 
@@ -105,6 +106,8 @@ def rnn_forward(
         Memory to compute in: `rnn_workspace` tells how much.
     num_threads : int, optional
         At most this many threads. Default: `get_num_threads`.
+    batch_invariant : bool
+        As for `lstm_forward`.
 
     Returns
     -------
@@ -144,7 +147,7 @@ def rnn_forward(
     rows = None if lengths is None else Lengths(lengths, T, B)
     zones = None if zoneout is None else (zoneout, None)
     options = options_of(T, B, H, H, dtype, rows, reset, reset_to, recurrent_mask, zones)
-    call = Call(cell, Batch(T, B, T * B) if rows is None else rows.batch, rows, bool(reverse), options)
+    call = Call(cell, batch_of(T, B, rows, bool(batch_invariant)), rows, bool(reverse), options)
     return _run(call, x, Weights(W, R, b), state, tape, out, workspace, num_threads)
 
 
@@ -312,6 +315,8 @@ class RNN(Layer):
         Where the initial weights come from: uniform in :math:`\pm` `init_scale`.
     init_scale : float, optional
         Default :math:`1 / \sqrt{H}`.
+    batch_invariant : bool
+        As for `LSTM`.
 
     Attributes
     ----------
@@ -349,12 +354,14 @@ class RNN(Layer):
         dtype: DTypeLike = np.float32,
         seed: int | np.random.Generator | None = None,
         init_scale: float | None = None,
+        batch_invariant: bool = False,
     ) -> None:
         rnn_cell(nonlinearity)
         self.nonlinearity = nonlinearity
         super().__init__(
             input_size, hidden_size, num_layers, bidirectional=bidirectional, batch_first=batch_first, dropout=dropout,
             recurrent_dropout=recurrent_dropout, zoneout=(zoneout, 0.0), proj_size=0, dtype=dtype,
+            batch_invariant=batch_invariant,
         )  # fmt: skip
         self._start_weights(seed, init_scale)
 

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from fastlstm import _checks as check
 from fastlstm._checks import Array
 from fastlstm.lstm import LSTM
+from fastlstm.packed import Packed
 from fastlstm.rnn import RNN
 
 __all__ = ["Stream"]
@@ -22,7 +23,7 @@ class Stream:
 
     Parameters
     ----------
-    network : LSTM or RNN
+    network : LSTM, RNN or Packed
         In one direction. Changes of its parameters take effect at the next step.
     B : int
         How many sequences there are.
@@ -52,15 +53,16 @@ class Stream:
     ((1000, 4), False, True)
     """
 
-    def __init__(self, network: LSTM | RNN, B: int = 1, *, num_threads: int | None = None) -> None:
-        if not isinstance(network, (LSTM, RNN)):
-            raise TypeError(f"network must be an LSTM or an RNN, not {type(network).__name__}")
+    def __init__(self, network: LSTM | RNN | Packed, B: int = 1, *, num_threads: int | None = None) -> None:
+        layers = network.layers if isinstance(network, Packed) else network
+        if not isinstance(layers, (LSTM, RNN)):
+            raise TypeError(f"network must be an LSTM, an RNN or Packed, not {type(network).__name__}")
         self.network, self.num_threads = network, num_threads
-        B, L, dtype = check.positive_int("B", B), network.num_layers, network.dtype
-        h = np.zeros((L, B, network.output_size), dtype)
-        self.state: Any = (h, np.zeros((L, B, network.hidden_size), dtype)) if isinstance(network, LSTM) else h
-        self.y = np.zeros((B, network.output_size), dtype)
-        network.check_steps()
+        B, L, dtype = check.positive_int("B", B), layers.num_layers, layers.dtype
+        h = np.zeros((L, B, layers.output_size), dtype)
+        self.state: Any = (h, np.zeros((L, B, layers.hidden_size), dtype)) if isinstance(layers, LSTM) else h
+        self.y = np.zeros((B, layers.output_size), dtype)
+        layers.check_steps()
 
     def step(self, x_t: Array) -> Array:
         """Advance all sequences by one step.

@@ -69,8 +69,8 @@ FL_INLINE vec y_gradient_of(const fl_y_gradient *s, vec seen, fl_size row, fl_si
 /* The product that a gradient of y begins with, for `columns` vectors from `column` on. */
 FL_INLINE void product_seen(accumulators acc, const fl_y_gradient *s, int columns, fl_size row, fl_size rows,
                             fl_size column) {
-    const factor a = {(const real *)s->a + row * s->K, s->K, 1, s->K};
-    product(acc, columns, rows, &a, NULL, (const real *)s->panels + column * s->K);
+    const factor a = {(const real *)s->a + row * s->K, s->K, 1, s->K, panel_at(s->panels, FL_FULL, s->K, column)};
+    product(acc, columns, rows, FL_FULL, &a, NULL);
 }
 
 static void y_gradient(const fl_y_gradient *s, void *dy, fl_size width, fl_size row0, fl_size row1, fl_size column0,

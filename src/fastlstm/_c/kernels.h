@@ -16,6 +16,9 @@ typedef ptrdiff_t fl_size;
 
 typedef enum { FL_TANH, FL_RELU, FL_LOGISTIC, FL_IDENTITY, FL_HARD_LOGISTIC } fl_activation;
 
+/* How packed weights are stored; all but the first in single precision only. Arithmetic is always that of the table. */
+typedef enum { FL_FULL, FL_BFLOAT16, FL_INT8 } fl_format;
+
 /* What distinguishes one cell from another. The simple RNN has one block, and g alone. */
 typedef struct {
     int gates;             /* blocks of H rows in W, R and b, and in the gates of a row */
@@ -33,12 +36,14 @@ typedef struct {
 typedef struct {
     const fl_cell *cell;
     fl_size hidden, input, outputs;
-    const void *W, *R;     /* (gates H, I), (gates H, outputs): used where panels is NULL */
-    const void *panels;    /* from pack_columns: [W R] with the input product folded in, R alone without; or NULL */
+    const void *W, *R;     /* (gates H, I), (gates H, outputs): used where R_panels is NULL */
+    const void *W_panels, *R_panels;   /* from pack_columns, in this */
+    fl_format format;
+    const void *scale;     /* (gates H,) factors of the rows of W and R; NULL for 1 */
     const void *b;         /* (gates H,) */
     const void *p;         /* a row for each of i, f, o that there is; NULL without peepholes */
     const void *x;         /* (B, I); NULL when wx holds its product */
-    const void *wx;        /* (B, gates H) W x^t; NULL when x is given. May be the same memory as gates */
+    const void *wx;        /* (B, gates H) W x^t, not yet scaled; NULL when x is given. May be the same memory as gates */
     const void *y_prev;    /* (B, outputs) y^{t-1}, */
     fl_size y_prev_step;   /* a row every so many values */
     const void *c_prev;    /* (B, H) c^{t-1} */
@@ -119,11 +124,13 @@ typedef void (*fl_backward_step)(const fl_backward *, fl_size row0, fl_size row1
 
 /* C = A B, or C += A B, over many rows. */
 typedef struct {
-    fl_size columns, K;          /* C is (rows, columns), B (K, columns) */
+    fl_size columns, K;          /* C is (rows, columns), B (K, columns); with gates > 1, that many times as many columns */
     const void *a;               /* A's value at row m and column k is a[m * a_row_step + k * a_k_step] */
     fl_size a_row_step, a_k_step;
-    const void *panels;          /* B: from pack_rows, from pack_columns of B^T with gates = 1, or a step's deltas, */
-    int vectors;                 /* this many vectors wide */
+    const void *panels;          /* B: from pack_rows or a step's deltas, `vectors` vectors wide; from pack_columns of B^T, */
+    int vectors;
+    fl_size gates;               /* so many gates side by side; 1 for all others */
+    fl_format format;
     void *c;
     fl_size c_row_step;
     int add;
@@ -134,11 +141,11 @@ typedef struct {
     fl_size row_block;      /* batch rows per register tile */
     fl_size column_block;   /* columns per panel: 4 vectors */
 
-    /* Forward panels of weights A = [W R], W (gates H, I), R (gates H, outputs), gates 1 for the RNN. R may be NULL, or W
-     * with I = 0. Panel j holds, for each k, the weights of its hidden units side by side, zero-padded: for an LSTM a
-     * vector for each gate of unit_block units, for the RNN column_block units. */
-    void (*pack_columns)(void *panels, fl_size gates, fl_size hidden, const void *W, fl_size input, const void *R,
-                         fl_size outputs, fl_size panel0, fl_size panel1);
+    /* Forward panels of weights A (gates H, K), gates 1 for the RNN. Panel j holds, for each k, the weights of its hidden
+     * units side by side, zero-padded: for an LSTM a vector for each gate of unit_block units, for the RNN column_block
+     * units. */
+    void (*pack_columns)(void *panels, fl_size gates, fl_size hidden, const void *A, fl_size K, fl_size panel0,
+                         fl_size panel1);
     /* Panels of A (rows, columns), which has a row every `row_step` values: panel j holds, for each row, `vectors` vectors
      * of neighbouring columns. */
     void (*pack_rows)(void *panels, int vectors, const void *A, fl_size row_step, fl_size rows, fl_size columns,

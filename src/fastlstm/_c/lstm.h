@@ -7,6 +7,7 @@
 #define FL_LSTM_H
 
 #include "carry.h"
+#include "forward.h"
 
 enum { GATE_I, GATE_F, GATE_Z, GATE_O };
 
@@ -20,8 +21,7 @@ enum { GATE_I, GATE_F, GATE_Z, GATE_O };
 FL_INLINE vec before_activation(const fl_forward *s, const int place, const real *acc, fl_size at_gates, fl_size unit,
                                 fl_size n) {
     const fl_size block = place * s->hidden;
-    vec a = v_add(v_load(acc + place * VL), v_load_part((const real *)s->b + block + unit, n));
-    return s->wx ? v_add(a, v_load_part((const real *)s->wx + at_gates + block, n)) : a;
+    return sum_of(s, v_load(acc + place * VL), at_gates + block, block + unit, n);
 }
 
 FL_INLINE vec bounded(const fl_cell *cell, const int plain, vec a) {
@@ -97,7 +97,7 @@ FL_INLINE void lstm_output(const fl_forward *s, const int plain, const int peeph
 }
 
 static void lstm_forward(const fl_forward *s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1) {
-    const fl_size H = s->hidden, I = s->x ? s->input : 0, K = s->outputs, G = s->cell->gates;
+    const fl_size H = s->hidden, I = s->x ? s->input : 0, G = s->cell->gates;
     const int plain = s->cell->plain && !s->gates_seen;
     assert(0 <= row0 && unit0 % VL == 0 && unit1 <= H);
     assert(s->x || s->wx); /* W x comes from one or the other */
@@ -106,11 +106,10 @@ static void lstm_forward(const fl_forward *s, fl_size row0, fl_size row1, fl_siz
         const fl_size n = at_most(H - unit, VL);
         for (fl_size row = row0, rows; row < row1; row += rows) {
             rows = next_rows(row, row1);
-            const factor x = {(const real *)s->x + (I ? row * I : 0), I, 1, I};
-            const factor y_prev = {(const real *)s->y_prev + row * s->y_prev_step, s->y_prev_step, 1, K};
+            const factor x = factor_x(s, row, I, unit * G), y_prev = factor_y_prev(s, row, unit * G);
             const factor *first = I ? &x : &y_prev, *second = I ? &y_prev : NULL;
-            if (s->panels)
-                product(acc, (int)G, rows, first, second, (const real *)s->panels + unit * G * (I + K));
+            if (s->R_panels)
+                product(acc, (int)G, rows, s->format, first, second);
             else
                 product_by_rows(acc, (int)G, rows, first, I ? s->W : s->R, second, s->R, G, H, unit);
 #define FOR_ROWS(function)                                                                                             \
@@ -242,10 +241,11 @@ static void lstm_backward(const fl_backward *s, fl_size row0, fl_size row1, fl_s
             rows = next_rows(row, row1);
             if (s->y.a) product_seen(acc, &s->y, columns, row, rows, unit);
             if (with_gates) {
-                const factor delta = {(const real *)s->delta_next + row * G * H, G * H, 1, G * H};
-                for (int v = 0; v < columns; v++)
-                    product(gates_acc[v], 3, rows, &delta, NULL,
-                            (const real *)s->gate_panels + 3 * (unit + v * VL) * G * H);
+                for (int v = 0; v < columns; v++) {
+                    const char *panel = panel_at(s->gate_panels, FL_FULL, G * H, 3 * (unit + v * VL));
+                    const factor delta = {(const real *)s->delta_next + row * G * H, G * H, 1, G * H, panel};
+                    product(gates_acc[v], 3, rows, FL_FULL, &delta, NULL);
+                }
             }
             for (fl_size m = 0; m < rows; m++)
                 for (int v = 0; v < columns; v++) {

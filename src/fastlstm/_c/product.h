@@ -27,136 +27,136 @@
 
 typedef real accumulators[ROW_BLOCK][COLUMNS * VL];
 
-/* A factor's first row: the value at row m and column k is a[m * row_step + k * k_step]; it has K columns. */
+/* A factor's first row: the value at row m and column k is a[m * row_step + k * k_step]; it has K columns. `panel` is what
+ * they are multiplied with. */
 typedef struct {
     const real *a;
     fl_size row_step, k_step, K;
+    const char *panel;
 } factor;
 
-/* acc = [f1 f2] panel, or acc += where `add`, sizes known at compile time; with few accumulators, several sets hide the
- * latency of the FMA. `next` is the tile's share of the next block, NULL if it is alone. */
-FL_INLINE void tile(const int rows, const int columns, const int alone, accumulators acc, fl_size row, const factor *f1,
-                    const factor *f2, const real *panel, int add, const char *next) {
-    enum { MAX_SETS = 4 };
-    const int sets = rows * columns >= 8 ? 1 : rows * columns >= 4 ? 2 : MAX_SETS;
-    vec sum[MAX_SETS][TILE_ROWS][COLUMNS];
+#if FL_BITS == 32
+FL_INLINE fl_size weight_bytes(fl_format format) { return format == FL_BFLOAT16 ? 2 : format == FL_INT8 ? 1 : 4; }
+FL_INLINE vec v_load_weights(const fl_format format, const char *panel, int v) {
+    if (format == FL_BFLOAT16) return v_load_bfloat16((const uint16_t *)panel + v * VL);
+    if (format == FL_INT8) return v_load_int8((const int8_t *)panel + v * VL);
+    return v_load((const real *)panel + v * VL);
+}
+#else /* there is one format only */
+FL_INLINE fl_size weight_bytes(fl_format format) { return (void)format, 8; }
+FL_INLINE vec v_load_weights(const fl_format format, const char *panel, int v) {
+    return (void)format, v_load((const real *)panel + v * VL);
+}
+#endif
+
+/* The part of the panels, `vectors` wide, that begins at a panel's `column`. */
+FL_INLINE const char *panel_at(const void *panels, fl_format format, fl_size K, fl_size column) {
+    return panels ? (const char *)panels + column * K * weight_bytes(format) : NULL;
+}
+
+enum { ALONE = -1 };
+
+/* acc = [f1 f2] panels, or acc += where `add`, sizes known at compile time. A row's result is one sum over k, in order: it
+ * does not depend on the rows beside it, nor on how many there are. `share` says which of the tiles that read the panel this
+ * is, or ALONE. */
+FL_INLINE void tile(const int rows, const int columns, const fl_format format, const int alone, accumulators acc,
+                    fl_size row, const factor *f1, const factor *f2, int add, int share) {
+    const fl_size step = columns * VL * weight_bytes(format), share_step = VL * weight_bytes(format);
+    vec sum[TILE_ROWS][COLUMNS];
     FL_UNROLL
-    for (int s = 0; s < sets; s++)
+    for (int m = 0; m < rows; m++)
         FL_UNROLL
-        for (int m = 0; m < rows; m++)
-            FL_UNROLL
-            for (int v = 0; v < columns; v++) sum[s][m][v] = v_zero();
+        for (int v = 0; v < columns; v++) sum[m][v] = add ? v_load(&acc[row + m][v * VL]) : v_zero();
 
     for (const factor *f = f1; f; f = f == f1 ? f2 : NULL) {
         const fl_size row_step = f->row_step, k_step = f->k_step;
         const real *a = f->a + row * row_step;
-        fl_size k = f->K;
+        const char *panel = f->panel;
+        /* The first tiles share the next block; the others ask for what is there already. */
+        const char *next = share < columns ? panel + f->K * (step + share * share_step) : panel;
         FL_NO_UNROLL
-        for (; k >= sets; k -= sets) {
+        for (fl_size k = f->K; k > 0; k--) {
+            vec w[COLUMNS];
             FL_UNROLL
-            for (int s = 0; s < sets; s++) {
-                vec w[COLUMNS];
+            for (int v = 0; v < columns; v++) w[v] = v_load_weights(format, panel, v);
+            if (alone) {
                 FL_UNROLL
-                for (int v = 0; v < columns; v++) w[v] = v_load(panel + (s * columns + v) * VL);
-                if (alone) {
-                    FL_UNROLL
-                    for (int v = 0; v < columns; v += FL_CACHE_LINE / FL_BYTES)
-                        v_prefetch((const char *)(panel + (s * columns + v) * VL) + PREFETCH);
-                } else {
-                    v_prefetch_far(next + s * FL_BYTES);
-                }
-                FL_UNROLL
-                for (int m = 0; m < rows; m++) {
-                    vec x = v_set1(a[m * row_step + s * k_step]);
-                    FL_UNROLL
-                    for (int v = 0; v < columns; v++) sum[s][m][v] = v_fma(x, w[v], sum[s][m][v]);
-                }
+                for (fl_size byte = 0; byte < step; byte += FL_CACHE_LINE) v_prefetch(panel + byte + PREFETCH);
+            } else {
+                v_prefetch_far(next);
             }
-            a += sets * k_step;
-            panel += sets * columns * VL;
-            if (!alone) next += sets * FL_BYTES;
-        }
-        if (sets > 1) {
-            FL_NO_UNROLL
-            for (; k > 0; k--) {
+            FL_UNROLL
+            for (int m = 0; m < rows; m++) {
+                vec x = v_set1(a[m * row_step]);
                 FL_UNROLL
-                for (int m = 0; m < rows; m++) {
-                    vec x = v_set1(a[m * row_step]);
-                    FL_UNROLL
-                    for (int v = 0; v < columns; v++) sum[0][m][v] = v_fma(x, v_load(panel + v * VL), sum[0][m][v]);
-                }
-                a += k_step;
-                panel += columns * VL;
+                for (int v = 0; v < columns; v++) sum[m][v] = v_fma(x, w[v], sum[m][v]);
             }
+            a += k_step;
+            panel += step;
+            if (!alone) next += share_step;
         }
     }
 
     FL_UNROLL
     for (int m = 0; m < rows; m++)
         FL_UNROLL
-        for (int v = 0; v < columns; v++) {
-            vec total = sum[0][m][v];
-            FL_UNROLL
-            for (int s = 1; s < sets; s++) total = v_add(total, sum[s][m][v]);
-            if (add) total = v_add(total, v_load(&acc[row + m][v * VL]));
-            v_store(&acc[row + m][v * VL], total);
-        }
+        for (int v = 0; v < columns; v++) v_store(&acc[row + m][v * VL], sum[m][v]);
 }
 
-typedef void (*tile_function)(accumulators acc, fl_size row, const factor *f1, const factor *f2, const real *panel, int add,
-                              const char *next);
-#define TILE(rows, columns)                                                                                            \
-    static void tile_##rows##x##columns(accumulators acc, fl_size row, const factor *f1, const factor *f2,             \
-                                        const real *panel, int add, const char *next) {                                \
-        if (next)                                                                                                      \
-            tile(rows, columns, 0, acc, row, f1, f2, panel, add, next);                                                \
+typedef void (*tile_function)(accumulators acc, fl_size row, const factor *f1, const factor *f2, int add, int share);
+#define TILE(rows, columns, format)                                                                                    \
+    static void tile_##rows##x##columns##_##format(accumulators acc, fl_size row, const factor *f1, const factor *f2,   \
+                                                   int add, int share) {                                               \
+        if (share == ALONE)                                                                                            \
+            tile(rows, columns, format, 1, acc, row, f1, f2, add, share);                                              \
         else                                                                                                           \
-            tile(rows, columns, 1, acc, row, f1, f2, panel, add, NULL);                                                \
+            tile(rows, columns, format, 0, acc, row, f1, f2, add, share);                                              \
     }
-#define TILES(rows) TILE(rows, 1) TILE(rows, 2) TILE(rows, 3) TILE(rows, 4)
-#define TILE_NAMES(rows) {tile_##rows##x1, tile_##rows##x2, tile_##rows##x3, tile_##rows##x4}
-TILES(1)
-TILES(2)
-TILES(3)
+#define TILES(rows, format) TILE(rows, 1, format) TILE(rows, 2, format) TILE(rows, 3, format) TILE(rows, 4, format)
+#define NAMES(rows, format)                                                                                            \
+    {tile_##rows##x1_##format, tile_##rows##x2_##format, tile_##rows##x3_##format, tile_##rows##x4_##format}
 #if TILE_ROWS == 6
-TILES(4)
-TILES(5)
-TILES(6)
-static const tile_function tiles[TILE_ROWS][COLUMNS] = {TILE_NAMES(1), TILE_NAMES(2), TILE_NAMES(3),
-                                                        TILE_NAMES(4), TILE_NAMES(5), TILE_NAMES(6)};
+#define ALL_TILES(format)                                                                                              \
+    TILES(1, format) TILES(2, format) TILES(3, format) TILES(4, format) TILES(5, format) TILES(6, format)
+#define ALL_NAMES(format)                                                                                              \
+    {NAMES(1, format), NAMES(2, format), NAMES(3, format), NAMES(4, format), NAMES(5, format), NAMES(6, format)}
 #else
-static const tile_function tiles[TILE_ROWS][COLUMNS] = {TILE_NAMES(1), TILE_NAMES(2), TILE_NAMES(3)};
+#define ALL_TILES(format) TILES(1, format) TILES(2, format) TILES(3, format)
+#define ALL_NAMES(format) {NAMES(1, format), NAMES(2, format), NAMES(3, format)}
+#endif
+ALL_TILES(FL_FULL)
+#if FL_BITS == 32
+ALL_TILES(FL_BFLOAT16)
+ALL_TILES(FL_INT8)
+static const tile_function tiles[][TILE_ROWS][COLUMNS] = {ALL_NAMES(FL_FULL), ALL_NAMES(FL_BFLOAT16), ALL_NAMES(FL_INT8)};
+#else
+static const tile_function tiles[][TILE_ROWS][COLUMNS] = {ALL_NAMES(FL_FULL)};
 #endif
 
-/* acc = [f1 f2] panel, or acc +=, in tiles of nearly equal height. K is that of both factors together. */
-FL_INLINE void product_block(accumulators acc, int columns, fl_size rows, const factor *f1, const factor *f2, fl_size K,
-                             const real *panel, int add) {
+/* acc = [f1 f2] panels, or acc +=, in tiles of nearly equal height. */
+FL_INLINE void product_block(accumulators acc, int columns, fl_size rows, fl_format format, const factor *f1,
+                             const factor *f2, int add) {
     const fl_size count = (rows + TILE_ROWS - 1) / TILE_ROWS;
-    const char *next = (const char *)(panel + K * columns * VL);
     for (fl_size n = 0, row = 0; n < count; n++) {
         const fl_size height = (rows - row) / (count - n);
-        /* The first tiles share the next block; the others ask for what is there already. */
-        const char *own = count == 1 ? NULL : n < columns ? next + n * K * FL_BYTES : (const char *)panel;
-        tiles[height - 1][columns - 1](acc, row, f1, f2, panel, add, own);
+        tiles[format][height - 1][columns - 1](acc, row, f1, f2, add, count == 1 ? ALONE : (int)n);
         row += height;
     }
 }
 
-/* acc = [f1 f2] panel for up to ROW_BLOCK rows. f2 may be NULL. */
-static void product(accumulators acc, int columns, fl_size rows, const factor *f1, const factor *f2,
-                    const real *panel) {
+/* acc = [f1 f2] panels for up to ROW_BLOCK rows. f2 may be NULL. */
+static void product(accumulators acc, int columns, fl_size rows, fl_format format, const factor *f1, const factor *f2) {
     assert(0 < rows && rows <= ROW_BLOCK && 0 < columns && columns <= COLUMNS);
-    const fl_size block = PANEL_BLOCK / (columns * FL_BYTES), whole = f1->K + (f2 ? f2->K : 0);
-    if (rows <= TILE_ROWS || whole <= block) {
-        product_block(acc, columns, rows, f1, f2, whole, panel, 0);
+    const fl_size step = columns * VL * weight_bytes(format), block = PANEL_BLOCK / step;
+    if (rows <= TILE_ROWS || f1->K + (f2 ? f2->K : 0) <= block) {
+        product_block(acc, columns, rows, format, f1, f2, 0);
         return;
     }
     for (const factor *f = f1; f; f = f == f1 ? f2 : NULL)
         for (fl_size k = 0, K; k < f->K; k += K) {
             K = at_most(f->K - k, block);
-            const factor part = {f->a + k * f->k_step, f->row_step, f->k_step, K};
-            product_block(acc, columns, rows, &part, NULL, K, panel, f != f1 || k > 0);
-            panel += K * columns * VL;
+            const factor part = {f->a + k * f->k_step, f->row_step, f->k_step, K, f->panel + k * step};
+            product_block(acc, columns, rows, format, &part, NULL, f != f1 || k > 0);
         }
 }
 
@@ -244,26 +244,21 @@ static void product_by_rows(accumulators acc, int columns, fl_size rows, const f
     }
 }
 
-/* The part of a forward panel that comes from one weight matrix A (gates H, K). */
-static real *pack_one(real *panel, const real *A, fl_size K, fl_size gates, fl_size hidden, fl_size unit) {
-    const int columns = gates == 1 ? columns_from(unit, hidden) : (int)gates;
-    for (int v = 0; v < columns; v++) {
-        fl_size units;
-        const real *rows = A + column_rows(gates, hidden, unit, v, &units) * K;
-        real *to = panel + v * VL;
-        transpose_block(to, columns * VL, rows, K, units, K);
-        if (units < VL)
-            for (fl_size k = 0; k < K; k++) memset(to + k * columns * VL + units, 0, (size_t)(VL - units) * sizeof(real));
-    }
-    return panel + K * columns * VL;
-}
-
-static void pack_columns(void *panels, fl_size gates, fl_size hidden, const void *W, fl_size input, const void *R,
-                         fl_size outputs, fl_size panel0, fl_size panel1) {
+static void pack_columns(void *panels, fl_size gates, fl_size hidden, const void *A, fl_size K, fl_size panel0,
+                         fl_size panel1) {
     for (fl_size j = panel0; j < panel1; j++) {
-        real *panel = (real *)panels + j * (input + (R ? outputs : 0)) * panel_vectors(gates) * VL;
-        if (input) panel = pack_one(panel, W, input, gates, hidden, j * panel_units(gates));
-        if (R) pack_one(panel, R, outputs, gates, hidden, j * panel_units(gates));
+        const fl_size unit = j * panel_units(gates);
+        const int columns = gates == 1 ? columns_from(unit, hidden) : (int)gates;
+        real *panel = (real *)panels + j * K * panel_vectors(gates) * VL;
+        for (int v = 0; v < columns; v++) {
+            fl_size units;
+            const real *rows = (const real *)A + column_rows(gates, hidden, unit, v, &units) * K;
+            real *to = panel + v * VL;
+            transpose_block(to, columns * VL, rows, K, units, K);
+            if (units < VL)
+                for (fl_size k = 0; k < K; k++)
+                    memset(to + k * columns * VL + units, 0, (size_t)(VL - units) * sizeof(real));
+        }
     }
 }
 
@@ -282,18 +277,20 @@ static void pack_rows(void *panels, int vectors, const void *A, fl_size row_step
 
 /* C = A B or C += A B, with B in panels. */
 static void multiply(const fl_product *p, fl_size row0, fl_size row1, fl_size column0, fl_size column1) {
-    assert(0 <= row0 && column0 % (p->vectors * VL) == 0 && column1 <= p->columns);
+    const fl_size H = p->columns, width = p->gates > 1 ? VL : p->vectors * VL;
+    assert(0 <= row0 && column0 % width == 0 && column1 <= H);
     FL_ALIGN(64) accumulators acc;
-    for (fl_size column = column0; column < column1; column += p->vectors * VL) {
-        const int columns = vectors_from(column, p->columns, p->vectors);
+    for (fl_size column = column0; column < column1; column += width) {
+        const int columns = p->gates > 1 ? (int)p->gates : vectors_from(column, H, p->vectors);
+        const char *panel = panel_at(p->panels, p->format, p->K, column * p->gates);
         for (fl_size row = row0, rows; row < row1; row += rows) {
             rows = next_rows(row, row1);
-            const factor a = {(const real *)p->a + row * p->a_row_step, p->a_row_step, p->a_k_step, p->K};
-            product(acc, columns, rows, &a, NULL, (const real *)p->panels + column * p->K);
+            const factor a = {(const real *)p->a + row * p->a_row_step, p->a_row_step, p->a_k_step, p->K, panel};
+            product(acc, columns, rows, p->format, &a, NULL);
             for (fl_size m = 0; m < rows; m++)
                 for (int v = 0; v < columns; v++) {
-                    real *c = (real *)p->c + (row + m) * p->c_row_step + column + v * VL;
-                    const fl_size n = at_most(p->columns - column - v * VL, VL);
+                    const fl_size first = p->gates > 1 ? column : column + v * VL, n = at_most(H - first, VL);
+                    real *c = (real *)p->c + (row + m) * p->c_row_step + (p->gates > 1 ? v * H : 0) + first;
                     const vec result = v_load(&acc[m][v * VL]);
                     v_store_part(c, p->add ? v_add(v_load_part(c, n), result) : result, n);
                 }

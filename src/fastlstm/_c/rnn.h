@@ -3,9 +3,10 @@
 #define FL_RNN_H
 
 #include "carry.h"
+#include "forward.h"
 
 static void rnn_forward(const fl_forward *s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1) {
-    const fl_size H = s->hidden, I = s->x ? s->input : 0, K = s->outputs;
+    const fl_size H = s->hidden, I = s->x ? s->input : 0;
     assert(0 <= row0 && unit0 % (COLUMNS * VL) == 0 && unit1 <= H);
     assert(s->x || s->wx); /* W x comes from one or the other */
     FL_ALIGN(64) accumulators acc;
@@ -13,19 +14,16 @@ static void rnn_forward(const fl_forward *s, fl_size row0, fl_size row1, fl_size
         const int columns = columns_from(unit, H);
         for (fl_size row = row0, rows; row < row1; row += rows) {
             rows = next_rows(row, row1);
-            const factor x = {(const real *)s->x + (I ? row * I : 0), I, 1, I};
-            const factor h_prev = {(const real *)s->y_prev + row * s->y_prev_step, s->y_prev_step, 1, K};
+            const factor x = factor_x(s, row, I, unit), h_prev = factor_y_prev(s, row, unit);
             const factor *first = I ? &x : &h_prev, *second = I ? &h_prev : NULL;
-            if (s->panels)
-                product(acc, columns, rows, first, second, (const real *)s->panels + unit * (I + K));
+            if (s->R_panels)
+                product(acc, columns, rows, s->format, first, second);
             else
                 product_by_rows(acc, columns, rows, first, I ? s->W : s->R, second, s->R, 1, H, unit);
             for (fl_size r = row; r < row + rows; r++)
                 for (int v = 0; v < columns; v++) {
                     const fl_size u = unit + v * VL, n = at_most(H - u, VL);
-                    vec a = v_add(v_load(&acc[r - row][v * VL]), v_load_part((const real *)s->b + u, n));
-                    if (s->wx) a = v_add(a, v_load_part((const real *)s->wx + r * H + u, n));
-                    const vec h = apply(s->cell->g, a);
+                    const vec h = apply(s->cell->g, sum_of(s, v_load(&acc[r - row][v * VL]), r * H + u, u, n));
                     if (s->gates) v_store_part((real *)s->gates + r * H + u, h, n);
                     if (s->y && r < s->keep) v_store_part((real *)s->y + r * s->y_step + u, h, n);
                     if (s->y_copy) v_store_part((real *)s->y_copy + r * s->y_copy_step + u, h, n);

@@ -181,6 +181,36 @@ FL_INLINE vec v_if_greater(vec a, vec b, vec x, vec y) {
 }
 #endif
 
+/* Weights in fewer bits: a bfloat16 is the upper half of a float. */
+#if FL_BITS == 32
+#if FL_BYTES == 64
+FL_INLINE vec v_load_bfloat16(const uint16_t *p) {
+    return MM_AS_REAL(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16));
+}
+FL_INLINE vec v_load_int8(const int8_t *p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)));
+}
+#elif FL_BYTES == 32
+FL_INLINE vec v_load_bfloat16(const uint16_t *p) {
+    return MM_AS_REAL(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)), 16));
+}
+FL_INLINE vec v_load_int8(const int8_t *p) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)));
+}
+#else
+FL_INLINE vec v_load_bfloat16(const uint16_t *p) {
+    return MM_AS_REAL(_mm_unpacklo_epi16(_mm_setzero_si128(), _mm_loadl_epi64((const __m128i *)p)));
+}
+FL_INLINE vec v_load_int8(const int8_t *p) {
+    const __m128i zero = _mm_setzero_si128();
+    int32_t four;
+    memcpy(&four, p, sizeof four);
+    const __m128i words = _mm_unpacklo_epi8(zero, _mm_cvtsi32_si128(four));
+    return _mm_cvtepi32_ps(_mm_srai_epi32(_mm_unpacklo_epi16(zero, words), 24));
+}
+#endif
+#endif
+
 /* The register's 128-bit parts, added up. */
 #if FL_BITS == 32
 FL_INLINE __m128 fold(vec x) {
@@ -259,6 +289,12 @@ FL_INLINE vec v_with_sign(vec a, vec b) {
 }
 FL_INLINE vec v_if_greater(vec a, vec b, vec x, vec y) { return NEON(bsl)(NEON(cgt)(a, b), x, y); }
 #if FL_BITS == 32
+FL_INLINE vec v_load_bfloat16(const uint16_t *p) { return NEON_AS_REAL(vshll_n_u16(vld1_u16(p), 16)); }
+FL_INLINE vec v_load_int8(const int8_t *p) {
+    uint32_t four;
+    memcpy(&four, p, sizeof four);
+    return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_u32(vdup_n_u32(four))))));
+}
 FL_INLINE void v_sum4(real *sums, const vec *x) {
     vst1q_f32(sums, vpaddq_f32(vpaddq_f32(x[0], x[1]), vpaddq_f32(x[2], x[3])));
 }
@@ -300,6 +336,10 @@ FL_INLINE vec v_exponent(vec x) { LANES(as_real(as_bits(x.lane[l]) << FL_MANTISS
 FL_INLINE vec v_abs(vec x) { LANES(as_real(as_bits(x.lane[l]) & ~FL_SIGN)); }
 FL_INLINE vec v_with_sign(vec a, vec b) { LANES(as_real(as_bits(a.lane[l]) | (as_bits(b.lane[l]) & FL_SIGN))); }
 FL_INLINE vec v_if_greater(vec a, vec b, vec x, vec y) { LANES(a.lane[l] > b.lane[l] ? x.lane[l] : y.lane[l]); }
+#if FL_BITS == 32
+FL_INLINE vec v_load_bfloat16(const uint16_t *p) { LANES(as_real((real_bits)p[l] << 16)); }
+FL_INLINE vec v_load_int8(const int8_t *p) { LANES((real)p[l]); }
+#endif
 FL_INLINE void v_sum4(real *sums, const vec *x) {
     for (int v = 0; v < 4; v++) {
         sums[v] = 0;

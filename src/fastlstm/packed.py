@@ -1,0 +1,193 @@
+"""Networks whose weights are packed once, for inference: in full, or in fewer bits."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple, NoReturn
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastlstm import _forward
+from fastlstm._checks import Array
+from fastlstm._core import PackedWeights, Weights
+from fastlstm.lstm import LSTM
+from fastlstm.rnn import RNN
+
+__all__ = ["Packed", "PackingError", "packing_error"]
+
+Format = Literal["full", "bfloat16", "int8"]
+
+
+def _as_bfloat16(A: Array) -> Array:
+    """The upper halves of floats, rounded to nearest, ties to even; NaN stays NaN."""
+    bits = A.view(np.uint32)
+    rounded = (bits + (0x7FFF + (bits >> 16 & 1))) >> 16
+    return np.where(np.isnan(A), 0x7FC0, rounded).astype(np.uint16)
+
+
+def _pack(weights: Weights, gates: int, form: Format) -> Weights:
+    W, R, scale = weights.W, weights.R, None
+    if form == "int8":
+        largest = np.maximum(np.abs(W).max(1, initial=0), np.abs(R).max(1, initial=0))
+        scale = np.where(largest > 0, largest / 127, 1).astype(W.dtype)
+        W, R = np.rint(W / scale[:, None]), np.rint(R / scale[:, None])
+    panels = [_forward.packed_columns(np.ascontiguousarray(A), gates) for A in (W, R)]
+    if form == "bfloat16":
+        panels = [_as_bfloat16(A) for A in panels]
+    elif form == "int8":
+        panels = [A.astype(np.int8) for A in panels]
+    packed = PackedWeights(form, W.shape[1], R.shape[1], panels[0], panels[1], scale)
+    none = np.empty(0, W.dtype)
+    assert weights.b is not None
+    own = [None if A is None else A.copy() for A in (weights.p, weights.proj)]
+    return Weights(none, none, weights.b.copy(), own[0], own[1], packed)
+
+
+class Packed:
+    r"""A network for inference, whose weights are packed once, instead of in each call.
+
+    In fewer bits they take less memory, and where they are too large for a cache, less time. Arithmetic and state stay
+    in the network's dtype: only W, R and G are rounded. bfloat16 keeps 8 bits of precision, a relative error of at most
+    :math:`2^{-9}` for each weight; int8 stores multiples of the 127th part of the largest weight that goes into the
+    same gate of the same unit. `packing_error` tells what that makes of a network's outputs.
+
+    Parameters
+    ----------
+    network : LSTM or RNN
+        Copied: later changes of its parameters do not matter.
+    weights : "full", "bfloat16" or "int8"
+        How weights are stored; the last two for float32 networks only.
+
+    Attributes
+    ----------
+    layers : LSTM or RNN
+        The network with its packed weights, without `params`.
+    nbytes : int
+        The memory of the weights.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the network is not one, or cannot have its weights stored so; if an int8 weight is not finite.
+
+    Examples
+    --------
+    >>> import numpy as np, fastlstm
+    >>> lstm = fastlstm.LSTM(64, 256, seed=0)
+    >>> packed = fastlstm.Packed(lstm, weights="bfloat16")
+    >>> x = np.random.default_rng(0).normal(size=(50, 1, 64)).astype(np.float32)
+    >>> y, state = packed(x)
+    >>> stream = fastlstm.Stream(packed)
+    >>> bool(np.abs(stream.step(x[0]) - y[0]).max() < 1e-6), packed.nbytes < lstm.flat.nbytes * 0.51
+    (True, True)
+    """
+
+    def __init__(self, network: LSTM | RNN, weights: Format = "full") -> None:
+        if not isinstance(network, (LSTM, RNN)):
+            raise TypeError(f"network must be an LSTM or an RNN, not {type(network).__name__}")
+        if weights not in ("full", "bfloat16", "int8"):
+            raise ValueError(f"weights must be 'full', 'bfloat16' or 'int8', not {weights!r}")
+        if weights != "full" and network.dtype != np.float32:
+            raise TypeError(f"weights must be 'full' for a network of {network.dtype}, not {weights!r}")
+        if weights == "int8" and not np.isfinite(network.flat).all():
+            raise ValueError("weights cannot be 'int8': the network has some that are not finite")
+        self.weights = weights
+        self.layers = _network_of(network, weights)
+
+    @property
+    def nbytes(self) -> int:
+        """The memory of the weights, in bytes."""
+        total = 0
+        for cell in self.layers._weights:
+            assert cell.packed is not None
+            arrays = (cell.b, cell.p, cell.proj, cell.packed.W, cell.packed.R, cell.packed.scale)
+            total += sum(array.nbytes for array in arrays if array is not None)
+        return total
+
+    def __call__(
+        self,
+        x: Array,
+        state: Any = None,
+        lengths: ArrayLike | None = None,
+        *,
+        reset: ArrayLike | None = None,
+        reset_to: Literal["initial", "zero"] = "initial",
+        num_threads: int | None = None,
+    ) -> tuple[Array, Any]:
+        """Run the network over sequences: arguments and results are those of its own calls."""
+        return self.layers(x, state, lengths, reset=reset, reset_to=reset_to, num_threads=num_threads)
+
+    def step(self, x_t: Array, state: Any = None, out: Any = None, *, num_threads: int | None = None) -> Any:
+        """Run a single time step: arguments and results are those of the network's own `step`."""
+        return self.layers.step(x_t, state, out, num_threads=num_threads)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Packed network fits this machine alone: pickle the network, and pack it where it is needed")
+
+    def __repr__(self) -> str:
+        return f"Packed({self.layers!r}, weights={self.weights!r})"
+
+
+def _network_of(network: LSTM | RNN, form: Format) -> LSTM | RNN:
+    """A network like this one that has packed weights and no parameters."""
+    inner = object.__new__(type(network))
+    state = network.__getstate__()
+    del state["flat"]
+    vars(inner).update(state)
+    inner.params = MappingProxyType({})
+    inner._kind = network._kind
+    cells = range(len(network._weights))
+    inner._bind_weights([_pack(network._wide(k), network._kind.gates, form) for k in cells])
+    return inner
+
+
+class PackingError(NamedTuple):
+    """What packing makes of a network's outputs.
+
+    Attributes
+    ----------
+    largest : float
+        The largest difference of an output.
+    rms : float
+        The root of their mean square.
+    relative : float
+        `rms` as a share of the root of the mean square of the outputs.
+    """
+
+    largest: float
+    rms: float
+    relative: float
+
+
+def packing_error(
+    network: LSTM | RNN, x: Array, weights: Format = "bfloat16", state: Any = None, lengths: ArrayLike | None = None
+) -> PackingError:
+    """Measure the error that storing the weights in fewer bits makes in the outputs over some sequences.
+
+    Parameters
+    ----------
+    network : LSTM or RNN
+    x, state, lengths
+        As for its calls: data like those that it is for.
+    weights : "full", "bfloat16" or "int8"
+        As for `Packed`.
+
+    Returns
+    -------
+    PackingError
+
+    Examples
+    --------
+    >>> import numpy as np, fastlstm
+    >>> lstm = fastlstm.LSTM(64, 256, seed=0)
+    >>> x = np.random.default_rng(0).normal(size=(50, 8, 64)).astype(np.float32)
+    >>> fastlstm.packing_error(lstm, x, "bfloat16").largest < 0.005
+    True
+    """
+    y = network(x, state, lengths)[0].astype(np.float64)
+    difference = Packed(network, weights)(x, state, lengths)[0] - y
+    if not y.size:
+        return PackingError(0.0, 0.0, 0.0)
+    rms, scale = float(np.sqrt(np.mean(difference**2))), float(np.sqrt(np.mean(y**2)))
+    return PackingError(float(np.abs(difference).max()), rms, rms / scale if scale else 0.0)

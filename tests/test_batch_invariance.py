@@ -1,0 +1,109 @@
+"""With `batch_invariant`, a row's results are bitwise the same among any other rows and with any number of threads."""
+
+import numpy as np
+import pytest
+from helpers import assert_same
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_options import VARIANTS, options_case
+
+import fastlstm
+from fastlstm import LSTM, RNN
+
+# Sizes whose weights leave the cache, so that W x is a product of its own, and sizes whose weights do not.
+SIZES = [(3, 5), (17, 33), (40, 130), (300, 520)]
+
+
+def converted(array, dtype):
+    return array.astype(dtype) if isinstance(array, np.ndarray) and array.dtype == np.float64 else array
+
+
+def row_results(case, options, row, steps, dtype, num_threads):
+    """What belongs to one row: of all rows if it is None, else computed for it alone, without padding."""
+    case = {name: converted(array, dtype) for name, array in case.items()}
+    options = dict(options)
+    if "zoneout" in options:
+        options["zoneout"] = tuple(converted(share, dtype) for share in options["zoneout"])
+    if "recurrent_mask" in options:
+        options["recurrent_mask"] = converted(options["recurrent_mask"], dtype)
+    if row is not None:
+        one = slice(row, row + 1)
+        for name in ("x", "dy", "dc_all"):
+            case[name] = case[name][:steps, one]
+        for name in ("h0", "c0", "dh", "dc"):
+            case[name] = case[name][one]
+        options.pop("lengths", None)
+        if "reset" in options:
+            options["reset"] = options["reset"][:steps, one]
+        if "recurrent_mask" in options:
+            options["recurrent_mask"] = options["recurrent_mask"][one]
+        if "zoneout" in options:
+            options["zoneout"] = tuple(None if s is None else s[:steps, one] for s in options["zoneout"])
+    x, W, R, b, p, h0, c0 = (case[name] for name in ("x", "W", "R", "b", "p", "h0", "c0"))
+    shared = {"G": case["G"], "proj": case["proj"], "num_threads": num_threads}
+    y, (h, c), tape = fastlstm.lstm_forward(
+        x, W, R, b, p, (h0, c0), tape=True, batch_invariant=True, **shared, **options
+    )
+    without_tape = fastlstm.lstm_forward(x, W, R, b, p, (h0, c0), batch_invariant=True, **shared, **options)[0]
+    grads = fastlstm.lstm_backward(tape, W, R, p, case["dy"], (case["dh"], case["dc"]), dc=case["dc_all"], **shared)
+    sequences = {"y": y, "without tape": without_tape, "dx": grads.x}
+    states = {"h": h, "c": c, "dh0": grads.state[0], "dc0": grads.state[1]}
+    return sequences, states
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    variant=st.sampled_from(VARIANTS),
+    names=st.sets(st.sampled_from(["reverse", "lengths", "reset", "mask", "zone_y", "zone_c", "proj", "clip"])),
+    T=st.integers(1, 30),
+    B=st.integers(2, 30),
+    size=st.sampled_from(SIZES[:3]),
+    dtype=st.sampled_from([np.float32, np.float64]),
+    seed=st.integers(0, 1000),
+    threads=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+)
+def test_a_row_alone_and_among_others(variant, names, T, B, size, dtype, seed, threads):
+    check(variant, names, T, B, size, dtype, seed, threads)
+
+
+@pytest.mark.parametrize("T", [1, 12])
+@pytest.mark.parametrize("names", [set(), {"lengths", "reverse"}], ids=["plain", "lengths"])
+@pytest.mark.parametrize("size", SIZES)
+def test_every_instruction_set(size, names, T, isa):
+    check("vanilla", names, T, 15, size, np.float32, 0, (1, 2))
+
+
+def check(variant, names, T, B, size, dtype, seed, threads):
+    case, options = options_case(variant, names, T=T, B=B, I=size[0], H=size[1], seed=seed)
+    sequences, states = row_results(case, options, None, T, dtype, threads[0])
+    for row in {0, seed % B, B - 1}:
+        steps = int(options["lengths"][row]) if "lengths" in options else T
+        alone_sequences, alone_states = row_results(case, options, row, steps, dtype, threads[1])
+        assert_same({k: a[:, 0].copy() for k, a in alone_sequences.items()},
+                    {k: a[:steps, row].copy() for k, a in sequences.items()})  # fmt: skip
+        assert_same({k: a[0] for k, a in alone_states.items()}, {k: a[row] for k, a in states.items()})
+
+
+@pytest.mark.parametrize("kind", [LSTM, RNN])
+def test_networks(kind):
+    network = kind(5, 19, 2, bidirectional=True, batch_invariant=True, seed=0)
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((9, 30, 5)).astype(np.float32)
+    lengths = rng.integers(1, 10, 30)
+    y, _, tape = network.forward(x, lengths=lengths)
+    dx = network.backward(tape, y).x
+    for row, length in enumerate(lengths):
+        alone = network.forward(x[:length, [row]].copy())
+        assert alone[0].tobytes() == y[:length, [row]].tobytes()
+        assert network.backward(alone[2], alone[0]).x.tobytes() == dx[:length, [row]].tobytes()
+
+
+@pytest.mark.parametrize("kind", [LSTM, RNN])
+def test_steps(kind):
+    network = kind(5, 19, 2, batch_invariant=True, seed=0)
+    x = np.random.default_rng(0).standard_normal((30, 5)).astype(np.float32)
+    y, _ = network.step(x)
+    for row in range(30):
+        assert network.step(x[[row]])[0].tobytes() == y[[row]].tobytes()
+    assert network(x[np.newaxis])[0].tobytes() == y.tobytes()
+    assert "batch_invariant=True" in repr(network)
