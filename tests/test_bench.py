@@ -217,3 +217,21 @@ def test_options_are_measured_and_written(tmp_path, capsys, monkeypatch):
         assert {"CIFG", "lengths, half padding", "two directions", "three layers"} <= part["rows"].keys()
         assert all(row["ms"] > 0 for row in part["rows"].values())
     assert "| CIFG |" in capsys.readouterr().out
+
+
+def test_packed_networks_are_measured_and_written(tmp_path, capsys, monkeypatch):
+    from fastlstm.bench import packed
+
+    monkeypatch.setattr(packed, "SIZES", (8,))
+    monkeypatch.setattr(packed, "ROUNDS", 1)
+    file = tmp_path / "packed.json"
+    assert packed.main(["--seconds", "0.0001", "--json", str(file)]) == 0
+    parts = json.loads(file.read_text())["parts"]
+    assert {part["kind"] for part in parts} == {"step", "sequence"}
+    for part in parts:
+        rows = part["rows"]
+        assert {"float32", "full", "bfloat16", "int8"} <= set(rows)
+        assert rows["float32"]["largest_error"] == 0
+        assert rows["full"]["largest_error"] < 1e-6 < rows["bfloat16"]["largest_error"] < 0.01
+        assert all(row["us"] > 0 for row in rows.values())
+    assert "| bfloat16 |" in capsys.readouterr().out

@@ -1,0 +1,154 @@
+"""The command ``python -m fastlstm.bench.packed``: networks with packed weights, at batch 1.
+
+Each way to store the weights against the plain layer, with the error it makes; PyTorch's bfloat16 and int8 beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import fastlstm
+from fastlstm.bench import machine
+from fastlstm.bench.measure import interleave, ratio
+from fastlstm.bench.peers import Contestant, Peers
+from fastlstm.packed import Format
+
+__all__ = ["main"]
+
+Array = NDArray[Any]
+
+SIZES = (256, 512, 1024)
+STEPS = 50
+BASE = "float32"
+FORMATS: tuple[Format, ...] = ("full", "bfloat16", "int8")
+ROUNDS = 7
+
+
+def _repeated(name: str, call: Callable[[], Any], results: Callable[[], Array]) -> Contestant:
+    def repeat(n: int) -> None:
+        for _ in range(n):
+            call()
+
+    return Contestant(name, repeat, lambda: [results()])
+
+
+def _ours(network: fastlstm.LSTM | fastlstm.Packed, name: str, x: Array, kind: str) -> Contestant:
+    def sequence() -> Array:
+        y: Array = network(x)[0]
+        return y
+
+    if kind == "sequence":
+        return _repeated(name, sequence, sequence)
+    stream = fastlstm.Stream(network)
+    return _repeated(name, lambda: stream.step(x[0]), sequence)
+
+
+def _torch(torch: Any, network: fastlstm.LSTM, x: Array, kind: str) -> list[Contestant]:
+    """The same network in PyTorch: as it is, in bfloat16, and with int8 weights (dynamic quantisation)."""
+    module = torch.nn.LSTM(network.input_size, network.hidden_size).eval()
+    with torch.no_grad():
+        for name, own in (("weight_ih", "W"), ("weight_hh", "R"), ("bias_ih", "b")):
+            getattr(module, f"{name}_l0").copy_(torch.from_numpy(network.params[f"{own}_l0"]))
+        module.bias_hh_l0.zero_()
+    quantised = torch.ao.quantization.quantize_dynamic(torch.nn.ModuleList([module]), {torch.nn.LSTM}, torch.qint8)[0]
+    half = torch.nn.LSTM(network.input_size, network.hidden_size).eval().to(torch.bfloat16)
+    half.load_state_dict(module.state_dict())
+    found = []
+    for name, one, dtype in (
+        ("PyTorch", module, torch.float32),
+        ("PyTorch, bfloat16", half, torch.bfloat16),
+        ("PyTorch, int8", quantised, torch.float32),
+    ):
+        inputs = torch.from_numpy(x).to(dtype)
+
+        def call(one: Any = one, inputs: Any = inputs[: None if kind == "sequence" else 1]) -> Any:
+            with torch.inference_mode():
+                return one(inputs)[0]
+
+        def results(one: Any = one, inputs: Any = inputs) -> Array:
+            with torch.inference_mode():
+                y: Array = one(inputs)[0].float().numpy()
+            return y
+
+        found.append(_repeated(name, call, results))
+    return found
+
+
+def _measure(kind: str, H: int, seconds: float, peers: Peers) -> dict[str, Any]:
+    network = fastlstm.LSTM(H, H, peephole=False, seed=0)
+    x = np.random.default_rng(1).normal(size=(STEPS, 1, H)).astype(np.float32)
+    contestants = [_ours(network, BASE, x, kind)]
+    contestants += [_ours(fastlstm.Packed(network, form), form, x, kind) for form in FORMATS]
+    if peers.torch:
+        contestants += _torch(peers.torch, network, x, kind)
+    (exact,) = contestants[0].results()
+    times = interleave(contestants, seconds, ROUNDS)
+    return {
+        one.name: {
+            "us": 1e6 * float(np.median(times[one.name])),
+            "base_over": ratio(times[BASE], times[one.name]),
+            "largest_error": float(np.abs(one.results()[0] - exact).max()),
+        }
+        for one in contestants
+    }
+
+
+def _markdown(report: dict[str, Any]) -> str:
+    here = report["machine"]
+    lines = [f"{here['cpu']}, {here['processors']} processors, instruction set {here['isa']}"]
+    for part in report["parts"]:
+        threads = f"{part['threads']} thread{'s' if part['threads'] > 1 else ''}"
+        work = "one step" if part["kind"] == "step" else f"{STEPS} steps"
+        lines += ["", f"**{work.capitalize()}, batch 1, I = H = {part['H']}, {threads}**", ""]
+        lines += ["| weights | us | float32 / this | largest error of y |", "| --- |" + " ---: |" * 3]
+        for name, row in part["rows"].items():
+            columns = f"{row['us']:.1f}", f"{row['base_over']['median']:.2f}", f"{row['largest_error']:.1g}"
+            lines.append(f"| {name} | {' | '.join(columns)} |")
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments. Default: those of the process.
+
+    Returns
+    -------
+    int
+        Exit status.
+    """
+    parser = argparse.ArgumentParser(prog="python -m fastlstm.bench.packed", description=__doc__)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
+    parser.add_argument("--seconds", type=float, default=0.5, metavar="S", help="for each contestant (default: 0.5)")
+    options = parser.parse_args(argv)
+    peers = Peers.find()
+    report: dict[str, Any] = {"machine": machine.describe(), "versions": machine.versions(), "parts": []}
+    for threads in (1,) if report["machine"]["processors"] == 1 else (1, 2):
+        with machine.limited_threads(threads, peers), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyTorch's, of its own plans for quantisation
+            for H in SIZES:
+                for kind in ("step", "sequence"):
+                    print(f"{kind}, H = {H}, {threads} threads", file=sys.stderr, flush=True)
+                    rows = _measure(kind, H, options.seconds, peers)
+                    report["parts"].append({"kind": kind, "threads": threads, "H": H, "rows": rows})
+    print(_markdown(report))
+    if options.json is not None:
+        rounded = json.loads(json.dumps(report), parse_float=lambda number: float(f"{float(number):.5g}"))
+        options.json.write_text(json.dumps(rounded, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
