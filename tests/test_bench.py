@@ -219,13 +219,13 @@ def test_options_are_measured_and_written(tmp_path, capsys, monkeypatch):
     assert "| CIFG |" in capsys.readouterr().out
 
 
-def test_packed_networks_are_measured_and_written(tmp_path, capsys, monkeypatch):
-    from fastlstm.bench import packed
+def test_frozen_networks_are_measured_and_written(tmp_path, capsys, monkeypatch):
+    from fastlstm.bench import frozen
 
-    monkeypatch.setattr(packed, "SIZES", (8,))
-    monkeypatch.setattr(packed, "ROUNDS", 1)
-    file = tmp_path / "packed.json"
-    assert packed.main(["--seconds", "0.0001", "--json", str(file)]) == 0
+    monkeypatch.setattr(frozen, "SIZES", (8,))
+    monkeypatch.setattr(frozen, "ROUNDS", 1)
+    file = tmp_path / "frozen.json"
+    assert frozen.main(["--seconds", "0.0001", "--json", str(file)]) == 0
     parts = json.loads(file.read_text())["parts"]
     assert {part["kind"] for part in parts} == {"step", "sequence"}
     for part in parts:

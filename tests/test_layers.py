@@ -125,7 +125,7 @@ def test_steps_are_one_call(make, B, dtype, isa):
         assert y_t.shape == (B, 9)
         assert y_t.dtype == dtype
         ys.append(y_t)
-    # Packed weights and weights as they are add up the same products in another order.
+    # Frozen weights and weights as they are add up the same products in another order.
     assert_close({"y": np.stack(ys)} | flat_state(now), {"y": y} | flat_state(last), 32 * EPS[dtype])
     assert_same(flat_state(state), before)
 

@@ -68,7 +68,7 @@ def test_a_stream_allocates_nothing(make):
 
 
 def test_what_cannot_stream_is_refused():
-    with pytest.raises(TypeError, match=r"^network must be an LSTM, an RNN or Packed, not str"):
+    with pytest.raises(TypeError, match=r"^network must be an LSTM, an RNN or Frozen, not str"):
         Stream("lstm")
     with pytest.raises(ValueError, match=r"^step needs layers in one direction"):
         Stream(RNN(3, 5, bidirectional=True))

@@ -11,8 +11,8 @@ from fastlstm._config import get_include, get_num_threads, set_num_threads, show
 from fastlstm._layer import Masks, Tape
 from fastlstm._parameters import Gradients
 from fastlstm._tapes import LSTMTape, RNNTape
+from fastlstm.frozen import Frozen, RoundingError, rounding_error
 from fastlstm.lstm import LSTM, LSTMDeltas, LSTMGradients, lstm_backward, lstm_forward, lstm_workspace
-from fastlstm.packed import Packed, PackingError, packing_error
 from fastlstm.rnn import RNN, RNNGradients, rnn_backward, rnn_forward, rnn_workspace
 from fastlstm.stream import Stream
 from fastlstm.tbptt import Chunk, truncated_bptt
@@ -21,15 +21,15 @@ __all__ = [
     "LSTM",
     "RNN",
     "Chunk",
+    "Frozen",
     "Gradients",
     "LSTMDeltas",
     "LSTMGradients",
     "LSTMTape",
     "Masks",
-    "Packed",
-    "PackingError",
     "RNNGradients",
     "RNNTape",
+    "RoundingError",
     "Stream",
     "Tape",
     "get_include",
@@ -37,10 +37,10 @@ __all__ = [
     "lstm_backward",
     "lstm_forward",
     "lstm_workspace",
-    "packing_error",
     "rnn_backward",
     "rnn_forward",
     "rnn_workspace",
+    "rounding_error",
     "set_num_threads",
     "show_config",
     "truncated_bptt",

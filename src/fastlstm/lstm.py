@@ -517,7 +517,7 @@ class LSTM(Layer):
     forget_bias : float
         Initial bias of the forget gate, which lets a new network remember.
     batch_invariant : bool
-        As for `lstm_forward`. `step` is slow then; `Packed` networks have fast steps that keep to it.
+        As for `lstm_forward`. `step` is slow then; `Frozen` networks have fast steps that keep to it.
 
     Attributes
     ----------

@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike
 
 from fastlstm import _checks as check
 from fastlstm._checks import Array
+from fastlstm.frozen import Frozen
 from fastlstm.lstm import LSTM
-from fastlstm.packed import Packed
 from fastlstm.rnn import RNN
 
 __all__ = ["Stream"]
@@ -23,7 +23,7 @@ class Stream:
 
     Parameters
     ----------
-    network : LSTM, RNN or Packed
+    network : LSTM, RNN or Frozen
         In one direction. Changes of its parameters take effect at the next step.
     B : int
         How many sequences there are.
@@ -53,10 +53,10 @@ class Stream:
     ((1000, 4), False, True)
     """
 
-    def __init__(self, network: LSTM | RNN | Packed, B: int = 1, *, num_threads: int | None = None) -> None:
-        layers = network.layers if isinstance(network, Packed) else network
+    def __init__(self, network: LSTM | RNN | Frozen, B: int = 1, *, num_threads: int | None = None) -> None:
+        layers = network.layers if isinstance(network, Frozen) else network
         if not isinstance(layers, (LSTM, RNN)):
-            raise TypeError(f"network must be an LSTM, an RNN or Packed, not {type(network).__name__}")
+            raise TypeError(f"network must be an LSTM, an RNN or Frozen, not {type(network).__name__}")
         self.network, self.num_threads = network, num_threads
         B, L, dtype = check.positive_int("B", B), layers.num_layers, layers.dtype
         h = np.zeros((L, B, layers.output_size), dtype)

@@ -1,4 +1,4 @@
-"""Networks whose weights are packed once, for inference: in full, or in fewer bits."""
+"""Networks frozen for inference: their weights are packed once, in full or in fewer bits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fastlstm._core import PackedWeights, Weights
 from fastlstm.lstm import LSTM
 from fastlstm.rnn import RNN
 
-__all__ = ["Packed", "PackingError", "packing_error"]
+__all__ = ["Frozen", "RoundingError", "rounding_error"]
 
 Format = Literal["full", "bfloat16", "int8"]
 
@@ -44,13 +44,13 @@ def _pack(weights: Weights, gates: int, form: Format) -> Weights:
     return Weights(none, none, weights.b.copy(), own[0], own[1], packed)
 
 
-class Packed:
-    r"""A network for inference, whose weights are packed once, instead of in each call.
+class Frozen:
+    r"""A network for inference: its weights are packed once, instead of in each call.
 
     In fewer bits they take less memory, and where they are too large for a cache, less time. Arithmetic and state stay
     in the network's dtype: only W, R and G are rounded. bfloat16 keeps 8 bits of precision, a relative error of at most
     :math:`2^{-9}` for each weight; int8 stores multiples of the 127th part of the largest weight that goes into the
-    same gate of the same unit. `packing_error` tells what that makes of a network's outputs.
+    same gate of the same unit. `rounding_error` tells what that makes of a network's outputs.
 
     Parameters
     ----------
@@ -75,11 +75,11 @@ class Packed:
     --------
     >>> import numpy as np, fastlstm
     >>> lstm = fastlstm.LSTM(64, 256, seed=0)
-    >>> packed = fastlstm.Packed(lstm, weights="bfloat16")
+    >>> frozen = fastlstm.Frozen(lstm, weights="bfloat16")
     >>> x = np.random.default_rng(0).normal(size=(50, 1, 64)).astype(np.float32)
-    >>> y, state = packed(x)
-    >>> stream = fastlstm.Stream(packed)
-    >>> bool(np.abs(stream.step(x[0]) - y[0]).max() < 1e-6), packed.nbytes < lstm.flat.nbytes * 0.51
+    >>> y, state = frozen(x)
+    >>> stream = fastlstm.Stream(frozen)
+    >>> bool(np.abs(stream.step(x[0]) - y[0]).max() < 1e-6), frozen.nbytes < lstm.flat.nbytes * 0.51
     (True, True)
     """
 
@@ -123,10 +123,12 @@ class Packed:
         return self.layers.step(x_t, state, out, num_threads=num_threads)
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a Packed network fits this machine alone: pickle the network, and pack it where it is needed")
+        raise TypeError(
+            "a Frozen network fits this machine alone: pickle the network, and freeze it where it is needed"
+        )
 
     def __repr__(self) -> str:
-        return f"Packed({self.layers!r}, weights={self.weights!r})"
+        return f"Frozen({self.layers!r}, weights={self.weights!r})"
 
 
 def _network_of(network: LSTM | RNN, form: Format) -> LSTM | RNN:
@@ -142,8 +144,8 @@ def _network_of(network: LSTM | RNN, form: Format) -> LSTM | RNN:
     return inner
 
 
-class PackingError(NamedTuple):
-    """What packing makes of a network's outputs.
+class RoundingError(NamedTuple):
+    """What fewer bits make of a network's outputs.
 
     Attributes
     ----------
@@ -160,9 +162,9 @@ class PackingError(NamedTuple):
     relative: float
 
 
-def packing_error(
+def rounding_error(
     network: LSTM | RNN, x: Array, weights: Format = "bfloat16", state: Any = None, lengths: ArrayLike | None = None
-) -> PackingError:
+) -> RoundingError:
     """Measure the error that storing the weights in fewer bits makes in the outputs over some sequences.
 
     Parameters
@@ -171,23 +173,23 @@ def packing_error(
     x, state, lengths
         As for its calls: data like those that it is for.
     weights : "full", "bfloat16" or "int8"
-        As for `Packed`.
+        As for `Frozen`.
 
     Returns
     -------
-    PackingError
+    RoundingError
 
     Examples
     --------
     >>> import numpy as np, fastlstm
     >>> lstm = fastlstm.LSTM(64, 256, seed=0)
     >>> x = np.random.default_rng(0).normal(size=(50, 8, 64)).astype(np.float32)
-    >>> fastlstm.packing_error(lstm, x, "bfloat16").largest < 0.005
+    >>> fastlstm.rounding_error(lstm, x, "bfloat16").largest < 0.005
     True
     """
     y = network(x, state, lengths)[0].astype(np.float64)
-    difference = Packed(network, weights)(x, state, lengths)[0] - y
+    difference = Frozen(network, weights)(x, state, lengths)[0] - y
     if not y.size:
-        return PackingError(0.0, 0.0, 0.0)
+        return RoundingError(0.0, 0.0, 0.0)
     rms, scale = float(np.sqrt(np.mean(difference**2))), float(np.sqrt(np.mean(y**2)))
-    return PackingError(float(np.abs(difference).max()), rms, rms / scale if scale else 0.0)
+    return RoundingError(float(np.abs(difference).max()), rms, rms / scale if scale else 0.0)

@@ -1,4 +1,4 @@
-"""The command ``python -m fastlstm.bench.packed``: networks with packed weights, at batch 1.
+"""The command ``python -m fastlstm.bench.frozen``: frozen networks, at batch 1.
 
 Each way to store the weights against the plain layer, with the error it makes; PyTorch's bfloat16 and int8 beside it.
 """
@@ -20,7 +20,7 @@ import fastlstm
 from fastlstm.bench import machine
 from fastlstm.bench.measure import interleave, ratio
 from fastlstm.bench.peers import Contestant, Peers
-from fastlstm.packed import Format
+from fastlstm.frozen import Format
 
 __all__ = ["main"]
 
@@ -41,7 +41,7 @@ def _repeated(name: str, call: Callable[[], Any], results: Callable[[], Array]) 
     return Contestant(name, repeat, lambda: [results()])
 
 
-def _ours(network: fastlstm.LSTM | fastlstm.Packed, name: str, x: Array, kind: str) -> Contestant:
+def _ours(network: fastlstm.LSTM | fastlstm.Frozen, name: str, x: Array, kind: str) -> Contestant:
     def sequence() -> Array:
         y: Array = network(x)[0]
         return y
@@ -87,7 +87,7 @@ def _measure(kind: str, H: int, seconds: float, peers: Peers) -> dict[str, Any]:
     network = fastlstm.LSTM(H, H, peephole=False, seed=0)
     x = np.random.default_rng(1).normal(size=(STEPS, 1, H)).astype(np.float32)
     contestants = [_ours(network, BASE, x, kind)]
-    contestants += [_ours(fastlstm.Packed(network, form), form, x, kind) for form in FORMATS]
+    contestants += [_ours(fastlstm.Frozen(network, form), form, x, kind) for form in FORMATS]
     if peers.torch:
         contestants += _torch(peers.torch, network, x, kind)
     (exact,) = contestants[0].results()
@@ -129,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         Exit status.
     """
-    parser = argparse.ArgumentParser(prog="python -m fastlstm.bench.packed", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m fastlstm.bench.frozen", description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
     parser.add_argument("--seconds", type=float, default=0.5, metavar="S", help="for each contestant (default: 0.5)")
     options = parser.parse_args(argv)

@@ -1,4 +1,4 @@
-"""Networks with packed weights against the network itself, or against one whose weights are rounded in another way."""
+"""Frozen networks against the network itself, or against one whose weights are rounded in another way."""
 
 import pickle
 
@@ -7,7 +7,7 @@ import pytest
 from helpers import assert_close
 from test_stream import arrays
 
-from fastlstm import LSTM, RNN, Packed, Stream, packing_error
+from fastlstm import LSTM, RNN, Frozen, Stream, rounding_error
 from fastlstm.reference import BLOCKS
 
 FORMATS = ("full", "bfloat16", "int8")
@@ -64,7 +64,7 @@ def test_calls(name, weights, isa):
     network = make(seed=0)
     if isinstance(network, LSTM):  # a simple RNN would make small errors grow from step to step
         network.flat *= 2
-    packed, expected = Packed(network, weights), network if weights == "full" else rounded(network, make, weights)
+    frozen, expected = Frozen(network, weights), network if weights == "full" else rounded(network, make, weights)
     reset = np.random.default_rng(1).random((9, 5)) < 0.2
     tolerance = 5e-6 if name == "large" else 2e-6  # sums of 1200 and of 28 terms
     for T, B in ((9, 5), (9, 1), (1, 1), (0, 3), (3, 0)):
@@ -72,7 +72,7 @@ def test_calls(name, weights, isa):
         options = {"lengths": np.arange(B)[::-1] % (T + 1), "reset": reset[:T, :B]}
         for how in ({}, options):
             for num_threads in (1, 2):
-                y, state = packed(x, num_threads=num_threads, **how)
+                y, state = frozen(x, num_threads=num_threads, **how)
                 y_expected, state_expected = expected(x, **how)
                 assert_close({"y": y} | arrays(state), {"y": y_expected} | arrays(state_expected), tolerance)
 
@@ -81,12 +81,12 @@ def test_calls(name, weights, isa):
 @pytest.mark.parametrize("name", [n for n in NETWORKS if n not in ("directions", "RNNs", "FGR", "batch first")])
 def test_steps_and_streams(name, weights):
     network = NETWORKS[name](seed=0)
-    packed, x = Packed(network, weights), sequences(network)
-    y, last = packed(x)
-    stream, state = Stream(packed, 5), None
+    frozen, x = Frozen(network, weights), sequences(network)
+    y, last = frozen(x)
+    stream, state = Stream(frozen, 5), None
     for t in range(9):
         assert_close({"y": stream.step(x[t])}, {"y": y[t]}, 2e-6)
-        y_t, state = packed.step(x[t], state)
+        y_t, state = frozen.step(x[t], state)
         assert_close({"y": y_t}, {"y": y[t]}, 2e-6)
     assert_close(arrays(stream.state), arrays(last), 2e-6)
 
@@ -94,47 +94,47 @@ def test_steps_and_streams(name, weights):
 @pytest.mark.parametrize("kind", [LSTM, RNN])
 @pytest.mark.parametrize("weights", FORMATS)
 def test_steps_of_a_row_alone_are_bitwise_those_among_others(kind, weights):
-    packed = Packed(kind(5, 19, 2, batch_invariant=True, seed=0), weights)
+    frozen = Frozen(kind(5, 19, 2, batch_invariant=True, seed=0), weights)
     x = np.random.default_rng(0).standard_normal((30, 5)).astype(np.float32)
-    y, _ = packed.step(x)
+    y, _ = frozen.step(x)
     for row in range(30):
-        assert packed.step(x[[row]])[0].tobytes() == y[[row]].tobytes()
-        assert packed(x[np.newaxis, [row]])[0].tobytes() == y[[row]].tobytes()
+        assert frozen.step(x[[row]])[0].tobytes() == y[[row]].tobytes()
+        assert frozen(x[np.newaxis, [row]])[0].tobytes() == y[[row]].tobytes()
 
 
 def test_double_precision():
     network = LSTM(7, 21, 2, dtype=np.float64, seed=0)
     x = sequences(network)
-    y, state = Packed(network)(x)
+    y, state = Frozen(network)(x)
     assert_close({"y": y} | arrays(state), dict(zip("yhc", (network(x)[0], *network(x)[1]), strict=True)), 1e-13)
 
 
 def test_is_a_copy():
     network = LSTM(7, 21, seed=0)
-    x, packed = sequences(network), Packed(network, "bfloat16")
-    before = packed(x)[0]
+    x, frozen = sequences(network), Frozen(network, "bfloat16")
+    before = frozen(x)[0]
     network.flat[:] = 0
-    assert packed(x)[0].tobytes() == before.tobytes()
-    assert "bfloat16" in repr(packed)
+    assert frozen(x)[0].tobytes() == before.tobytes()
+    assert "bfloat16" in repr(frozen)
 
 
 def test_special_weights():
     network = LSTM(3, 4, peephole=False, seed=0)
     network.flat[:] = 0
     x = sequences(network, 2, 1)
-    assert not Packed(network, "int8")(x)[0].any()  # no row has a largest weight
+    assert not Frozen(network, "int8")(x)[0].any()  # no row has a largest weight
     W = network.params["W_l0"]
     W[0, 0], W[4, 0], W[8, 0], W[12, 0] = np.inf, -np.inf, np.nan, 3.4e38  # the last one is rounded to infinity
-    y, packed = network(np.zeros_like(x))[0], Packed(network, "bfloat16")
+    y, frozen = network(np.zeros_like(x))[0], Frozen(network, "bfloat16")
     assert np.isnan(y).any()
-    assert np.array_equal(np.isnan(packed(np.zeros_like(x))[0]), np.isnan(y))
+    assert np.array_equal(np.isnan(frozen(np.zeros_like(x))[0]), np.isnan(y))
     with pytest.raises(ValueError, match=r"weights cannot be 'int8': the network has some that are not finite"):
-        Packed(network, "int8")
+        Frozen(network, "int8")
 
 
 def test_memory():
     network = LSTM(256, 256, seed=0)
-    full, half, quarter = (Packed(network, weights).nbytes for weights in FORMATS)
+    full, half, quarter = (Frozen(network, weights).nbytes for weights in FORMATS)
     assert full == network.flat.nbytes
     assert half < 0.51 * full
     assert quarter < 0.27 * full
@@ -146,25 +146,25 @@ def test_errors_are_measured():
     y = network(x, lengths=lengths)[0]
     worst = []
     for weights in FORMATS:
-        difference = Packed(network, weights)(x, lengths=lengths)[0] - y.astype(np.float64)
-        error = packing_error(network, x, weights, lengths=lengths)
+        difference = Frozen(network, weights)(x, lengths=lengths)[0] - y.astype(np.float64)
+        error = rounding_error(network, x, weights, lengths=lengths)
         assert error.largest == np.abs(difference).max()
         assert error.rms == pytest.approx(np.sqrt(np.mean(difference**2)))
         assert error.relative == pytest.approx(error.rms / np.sqrt(np.mean(y.astype(np.float64) ** 2)))
         worst.append(error.largest)
     assert worst[0] < 1e-6 < worst[1] < 2e-3
     assert 1e-6 < worst[2] < 1e-2
-    assert packing_error(network, x[:0]) == (0, 0, 0)
+    assert rounding_error(network, x[:0]) == (0, 0, 0)
 
 
-def test_what_cannot_be_packed_is_refused():
+def test_what_cannot_be_frozen_is_refused():
     with pytest.raises(TypeError, match=r"^network must be an LSTM or an RNN, not str"):
-        Packed("lstm")
+        Frozen("lstm")
     with pytest.raises(ValueError, match=r"^weights must be 'full', 'bfloat16' or 'int8', not 'int4'"):
-        Packed(LSTM(2, 3), "int4")
+        Frozen(LSTM(2, 3), "int4")
     with pytest.raises(TypeError, match=r"^weights must be 'full' for a network of float64, not 'int8'"):
-        Packed(LSTM(2, 3, dtype=np.float64), "int8")
-    with pytest.raises(TypeError, match=r"pickle the network, and pack it where it is needed"):
-        pickle.dumps(Packed(LSTM(2, 3)))
+        Frozen(LSTM(2, 3, dtype=np.float64), "int8")
+    with pytest.raises(TypeError, match=r"pickle the network, freeze it where it is needed"):
+        pickle.dumps(Frozen(LSTM(2, 3)))
     with pytest.raises(ValueError, match=r"^x must have shape"):
-        Packed(LSTM(2, 3))(np.zeros((4, 5, 7), np.float32))
+        Frozen(LSTM(2, 3))(np.zeros((4, 5, 7), np.float32))
