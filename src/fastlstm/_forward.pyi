@@ -4,8 +4,18 @@ from fastlstm._loops import Cell
 
 class ForwardPass:
     def __init__(
-        self, cell: Cell, batch: Any, reverse: bool, weights: tuple[Any, ...], options: Any, with_tape: bool, size: int
+        self,
+        cell: Cell,
+        batch: Any,
+        reverse: bool,
+        weights: tuple[Any, ...],
+        options: Any,
+        with_tape: bool,
+        recompute: int,
+        size: int,
     ) -> None: ...
+    @property
+    def num_threads(self) -> int: ...
     def workspace(self) -> int: ...
     def start(
         self,
@@ -17,6 +27,7 @@ class ForwardPass:
         h: Any,
         c: Any,
         tape: tuple[Any, ...] | None,
+        marks: tuple[Any, ...] | None,
         workspace: Any,
     ) -> None: ...
 

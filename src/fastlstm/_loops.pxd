@@ -1,6 +1,10 @@
 from libc.stdint cimport int64_t
 
-from ._kernels cimport FL_MAX_THREADS, fl_cell, fl_kernels, fl_size
+from ._kernels cimport FL_MAX_THREADS, fl_cell, fl_kernels, fl_size, fl_task
+
+cdef enum:
+    # Batch rows times steps whose deltas are kept in the cache for the products that follow.
+    ROWS_PER_BLOCK = 512
 
 # ---- batches -----------------------------------------------------------------------------------------------------------
 
@@ -14,10 +18,36 @@ cdef struct Rows:
 
 cdef fl_size first_row(const Rows *r, fl_size t) noexcept nogil
 cdef fl_size rows_at(const Rows *r, fl_size t) noexcept nogil
-# A run of steps whose products are done together, from t0 on or up to t1; and the most rows that any has.
-cdef fl_size block_end(const Rows *r, fl_size t0) noexcept nogil
-cdef fl_size block_start(const Rows *r, fl_size t1) noexcept nogil
-cdef fl_size block_rows(const Rows *r) noexcept nogil
+
+# The steps from time t0 on, before time t1.
+cdef struct Span:
+    fl_size t0
+    fl_size t1
+
+# Time is cut into blocks by where a step's rows begin: step t is in the block first(t) / rows, so that the cuts are the
+# same from either end, and a block of more rows is made of whole smaller ones where those divide it.
+# The first or the last block of those left, which is taken from them; all at once where `rows` is 0.
+cdef Span next_block(Span *left, const Rows *r, fl_size rows, bint last) noexcept nogil
+# The most rows that any has.
+cdef fl_size block_rows(const Rows *r, fl_size rows) noexcept nogil
+
+# ---- what a forward pass keeps -----------------------------------------------------------------------------------------
+
+# Of the steps from t0 on, whose first row is `row` of all; `rows` below are theirs. All NULL without a tape.
+cdef struct Tape:
+    fl_size t0
+    fl_size row
+    char *gates         # (rows, gates H)
+    char *c             # (B + rows, H): c^0 before those of the first step, in the order of the direction
+    char *c_prev        # (rows, H) c^{t-1} as step t saw it, where that is not among c's
+    char *y_prev        # (rows, K) y^{t-1} as step t saw it
+    char *m             # (rows, H) what is projected
+
+# The cells between the steps at t - 1 and t, on a tape whose rows of cells have so many bytes.
+cdef char *c_on(const Tape *tape, const Rows *r, fl_size t, fl_size bytes) noexcept nogil
+
+# With recompute, a segment of k steps is made of whole blocks: its rows.
+cdef fl_size segment_rows(fl_size k, fl_size B) noexcept nogil
 
 
 cdef class Cell:
@@ -36,6 +66,7 @@ cdef char *take(char **at, fl_size bytes) noexcept nogil
 # units, all parts meeting after every step.
 cdef struct Division:
     int parts
+    int threads                             # that run them: no more than so many at a time
     bint by_rows
     fl_size borders[FL_MAX_THREADS + 1]     # by rows: where each part begins
 
@@ -48,6 +79,8 @@ cdef struct Share:
 
 cdef void divide(Division *d, const Rows *r, fl_size H, fl_size block, fl_size weights, int size,
                  int num_threads) noexcept nogil
+# Runs task(argument, part, parts) for each part.
+cdef void in_parts(fl_task task, void *argument, const Division *d) noexcept nogil
 cdef Share share(const Division *division, int part, fl_size B, fl_size H, fl_size block) noexcept nogil
 cdef fl_size border(fl_size count, fl_size block, int part, int parts) noexcept nogil
 
@@ -70,9 +103,9 @@ cdef void pack_columns(const fl_kernels *k, void *panels, fl_size gates, fl_size
 cdef void pack_rows(const fl_kernels *k, void *panels, int vectors, const void *A, fl_size row_step, fl_size rows,
                     fl_size columns, int parts) noexcept nogil
 
-# C (rows, columns) = A (rows, K) B, with B in panels: W x of many steps, dh^0.
+# C (rows, columns) = A (rows, K) B, with B in panels: W x of many steps.
 cdef void multiply(const fl_kernels *k, fl_size rows, fl_size columns, fl_size K, const void *A, const void *panels,
-                   void *C, int parts) noexcept nogil
+                   void *C, const Division *d) noexcept nogil
 
 # ---- gradients of the weights ------------------------------------------------------------------------------------------
 

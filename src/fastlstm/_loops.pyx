@@ -2,7 +2,7 @@
 from libc.string cimport memset
 
 from ._blas cimport matmul
-from ._kernels cimport FL_MAX_THREADS, fl_kernels, fl_product, fl_size
+from ._kernels cimport FL_MAX_THREADS, fl_kernels, fl_product, fl_size, fl_task
 from ._runtime cimport kernels, parallel
 
 from ._runtime import ACTIVATIONS
@@ -19,8 +19,6 @@ cdef enum:
     CACHED = 4 << 20
     # Bytes of weights that every core can have in its second-level cache, beside all else.
     NEAR = 1 << 20
-    # Batch rows times steps whose deltas are kept in the cache for the products that follow.
-    ROWS_PER_BLOCK = 512
     ALIGNMENT = 64
 
 
@@ -37,22 +35,49 @@ cdef fl_size rows_at(const Rows *r, fl_size t) noexcept nogil:
     return r.B if r.offsets == NULL else r.offsets[t + 1] - r.offsets[t]
 
 
-cdef fl_size block_end(const Rows *r, fl_size t0) noexcept nogil:
-    cdef fl_size t = t0 + 1
-    while t < r.T and first_row(r, t) - first_row(r, t0) < ROWS_PER_BLOCK:
-        t += 1
-    return t
+cdef Span next_block(Span *left, const Rows *r, fl_size rows, bint last) noexcept nogil:
+    cdef Span block = left[0]
+    cdef fl_size number
+    if rows == 0:
+        left.t0 = left.t1
+    elif last:
+        block.t0 = left.t1 - 1
+        number = first_row(r, block.t0) // rows
+        while block.t0 > left.t0 and first_row(r, block.t0 - 1) // rows == number:
+            block.t0 -= 1
+        left.t1 = block.t0
+    else:
+        block.t1 = left.t0 + 1
+        number = first_row(r, left.t0) // rows
+        while block.t1 < left.t1 and first_row(r, block.t1) // rows == number:
+            block.t1 += 1
+        left.t0 = block.t1
+    return block
 
 
-cdef fl_size block_start(const Rows *r, fl_size t1) noexcept nogil:
-    cdef fl_size t = t1 - 1
-    while t > 0 and first_row(r, t1) - first_row(r, t) < ROWS_PER_BLOCK:
-        t -= 1
-    return t
+cdef fl_size block_rows(const Rows *r, fl_size rows) noexcept nogil:
+    return min(r.count, rows + r.B)
 
 
-cdef fl_size block_rows(const Rows *r) noexcept nogil:
-    return min(r.count, ROWS_PER_BLOCK + r.B)
+cdef fl_size segment_rows(fl_size k, fl_size B) noexcept nogil:
+    return max((k * B + ROWS_PER_BLOCK - 1) // ROWS_PER_BLOCK, 1) * ROWS_PER_BLOCK
+
+
+def segment_count(batch, k):
+    """Into how many segments of k steps recompute cuts the time of a batch."""
+    cdef fl_size T = batch.T
+    if T == 0:
+        return 0
+    last = (T - 1) * batch.B if batch.offsets is None else int(batch.offsets[T - 1])
+    return last // segment_rows(min(k, T), batch.B) + 1
+
+
+# ---- what a forward pass keeps -----------------------------------------------------------------------------------------
+
+cdef char *c_on(const Tape *tape, const Rows *r, fl_size t, fl_size bytes) noexcept nogil:
+    if tape.c == NULL:
+        return NULL
+    return tape.c + (r.B + first_row(r, t - 1) - tape.row if t > tape.t0 else 0) * bytes
 
 
 cdef class Cell:
@@ -119,6 +144,7 @@ cdef void divide(Division *d, const Rows *r, fl_size H, fl_size block, fl_size w
     """`weights` is the number of weights that a step reads; `block` the fewest hidden units that make a part."""
     cdef fl_size most = max(min(<fl_size>num_threads, FL_MAX_THREADS), 1), rows = r.count // max(r.T, 1)
     cdef int part
+    d.threads = max(num_threads, 1)
     # By rows no thread waits for another, but each reads all weights: it needs rows enough, or weights in its cache.
     d.by_rows = rows >= most * (2 if weights * size <= NEAR else 16)
     if d.by_rows:
@@ -129,6 +155,27 @@ cdef void divide(Division *d, const Rows *r, fl_size H, fl_size block, fl_size w
     else:
         most = min(most, max(1, (H + block - 1) // block))
         d.parts = <int>min(most, max(1, rows * weights // WORK_PER_STEP))
+
+
+cdef struct Parts:
+    fl_task task
+    void *argument
+    int count
+
+
+cdef void some_parts(void *argument, int part, int parts) noexcept nogil:
+    cdef Parts *p = <Parts *>argument
+    while part < p.count:
+        p.task(p.argument, part, p.count)
+        part += parts
+
+
+cdef void in_parts(fl_task task, void *argument, const Division *d) noexcept nogil:
+    cdef Parts p = Parts(task, argument, d.parts)
+    if d.parts <= d.threads:
+        parallel(task, argument, d.parts)
+    else:
+        parallel(some_parts, &p, d.threads)
 
 
 cdef fl_size border(fl_size count, fl_size block, int part, int parts) noexcept nogil:
@@ -225,15 +272,15 @@ cdef void multiply_rows(void *argument, int part, int parts) noexcept nogil:
 
 
 cdef void multiply(const fl_kernels *k, fl_size rows, fl_size columns, fl_size K, const void *A, const void *panels,
-                   void *C, int parts) noexcept nogil:
+                   void *C, const Division *d) noexcept nogil:
     cdef int vectors = <int>(k.column_block // k.unit_block)
     cdef Multiplication m = Multiplication(k, fl_product(columns, K, A, K, 1, panels, vectors, C, columns, False), rows)
-    parallel(multiply_rows, &m, parts)
+    in_parts(multiply_rows, &m, d)
 
 
 cdef void lay_out_products(Products *p, const Rows *r, bint with_dx, char **at) noexcept nogil:
     """The workspace of what follows."""
-    cdef fl_size columns = p.gates * p.hidden, rows = block_rows(r), padded = padded_columns(p.k, p.gates, p.hidden)
+    cdef fl_size columns = p.gates * p.hidden, rows = block_rows(r, ROWS_PER_BLOCK), padded = padded_columns(p.k, p.gates, p.hidden)
     cdef int vectors = <int>(p.k.column_block // p.k.unit_block)
     p.delta_panels = NULL
     if many_rows(r):
@@ -257,7 +304,7 @@ cdef void begin_products(Products *p, const Rows *r, int parts) noexcept nogil:
     p.begun = False
     if p.delta_panels != NULL:
         # Its padding stays zero.
-        memset(p.delta_panels, 0, block_rows(r) * padded_columns(p.k, p.gates, p.hidden) * p.size)
+        memset(p.delta_panels, 0, block_rows(r, ROWS_PER_BLOCK) * padded_columns(p.k, p.gates, p.hidden) * p.size)
         if p.dx != NULL:
             pack_rows(p.k, p.W_panels, <int>(p.k.column_block // p.k.unit_block), p.W, p.input, columns, p.input, parts)
 
