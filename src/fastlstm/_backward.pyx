@@ -11,8 +11,8 @@ from ._blas cimport matmul
 from ._forward cimport Forward, ForwardPass, lay_out as lay_out_forward, prepare, run_again
 from ._kernels cimport fl_backward, fl_backward_step, fl_kernels, fl_product, fl_size, fl_y_gradient
 from ._loops cimport (ROWS_PER_BLOCK, Cell, Division, Products, Rows, Share, Span, Tape, add_products, begin_products,
-                      block_rows, border, c_on, divide, end_products, first_row, lay_out_products, next_block, pack_rows,
-                      panel_columns, row_panels, rows_at, share, take)
+                      block_rows, border, c_on, c_prev_on, divide, end_products, first_row, lay_out_products,
+                      next_block, pack_rows, panel_columns, row_panels, rows_at, share, take)
 from ._runtime cimport Buffers, kernels, parallel
 
 cdef struct Backward:
@@ -99,14 +99,11 @@ cdef inline char *of(const char *array, fl_size values, int size) noexcept nogil
 
 
 cdef const char *c_of(const Backward *f, fl_size t) noexcept nogil:
-    return c_on(&f.tape, &f.rows, t if f.reverse else t + 1, f.constant.hidden * f.size)
+    return c_on(&f.tape, &f.rows, f.reverse, t, f.constant.hidden * f.size)
 
 
 cdef const char *c_prev_of(const Backward *f, fl_size t) noexcept nogil:
-    cdef fl_size bytes = f.constant.hidden * f.size
-    if f.tape.c_prev != NULL:
-        return f.tape.c_prev + (first_row(&f.rows, t) - f.tape.row) * bytes
-    return c_on(&f.tape, &f.rows, t + 1 if f.reverse else t, bytes)
+    return c_prev_on(&f.tape, &f.rows, f.reverse, t, f.constant.hidden * f.size)
 
 
 cdef char *delta_of(const Backward *f, fl_size s) noexcept nogil:

@@ -8,8 +8,9 @@ from libc.string cimport memcpy, memset
 
 from ._blas cimport matmul
 from ._kernels cimport fl_carry, fl_forward, fl_product, fl_size
-from ._loops cimport (ROWS_PER_BLOCK, Cell, Rows, Share, Span, block_rows, border, c_on, column_panels, divide, first_row,
-                      in_parts, many_rows, multiply, next_block, pack_columns, plan, rows_at, segment_rows, share, take)
+from ._loops cimport (ROWS_PER_BLOCK, Cell, Rows, Share, Span, block_rows, border, c_on, c_prev_on, column_panels, divide,
+                      first_row, in_parts, many_rows, multiply, next_block, pack_columns, plan, rows_at, segment_rows,
+                      share, take)
 from ._runtime cimport Buffers, kernels, parallel
 
 cdef void lay_out(Forward *f, char **at) noexcept nogil:
@@ -46,20 +47,16 @@ cdef inline char *of(const char *array, fl_size values, int size) noexcept nogil
 
 cdef char *c_of(const Forward *f, fl_size s) noexcept nogil:
     """Where step s writes c."""
-    cdef fl_size t = time(f, s)
     if f.tape.c == NULL:
         return f.c_space if f.zone_c != NULL else f.c_last
-    return c_on(&f.tape, &f.rows, t if f.reverse else t + 1, f.constant.hidden * f.size)
+    return c_on(&f.tape, &f.rows, f.reverse, time(f, s), f.constant.hidden * f.size)
 
 
 cdef char *c_prev_of(const Forward *f, fl_size s) noexcept nogil:
     """Where step s reads c."""
-    cdef fl_size t = time(f, s), bytes = f.constant.hidden * f.size
     if f.tape.c == NULL:
         return f.c_last
-    if f.tape.c_prev != NULL:
-        return f.tape.c_prev + (first_row(&f.rows, t) - f.tape.row) * bytes
-    return c_on(&f.tape, &f.rows, t + 1 if f.reverse else t, bytes)
+    return c_prev_on(&f.tape, &f.rows, f.reverse, time(f, s), f.constant.hidden * f.size)
 
 
 cdef char *y_prev_of(const Forward *f, fl_size s) noexcept nogil:

@@ -43,8 +43,9 @@ cdef struct Tape:
     char *y_prev        # (rows, K) y^{t-1} as step t saw it
     char *m             # (rows, H) what is projected
 
-# The cells between the steps at t - 1 and t, on a tape whose rows of cells have so many bytes.
-cdef char *c_on(const Tape *tape, const Rows *r, fl_size t, fl_size bytes) noexcept nogil
+# c^t, and c^{t-1} as step t saw it, where a row of cells has so many bytes; NULL without cells.
+cdef char *c_on(const Tape *tape, const Rows *r, bint reverse, fl_size t, fl_size bytes) noexcept nogil
+cdef char *c_prev_on(const Tape *tape, const Rows *r, bint reverse, fl_size t, fl_size bytes) noexcept nogil
 
 # With recompute, a segment of k steps is made of whole blocks: its rows.
 cdef fl_size segment_rows(fl_size k, fl_size B) noexcept nogil

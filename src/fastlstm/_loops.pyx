@@ -74,10 +74,21 @@ def segment_count(batch, k):
 
 # ---- what a forward pass keeps -----------------------------------------------------------------------------------------
 
-cdef char *c_on(const Tape *tape, const Rows *r, fl_size t, fl_size bytes) noexcept nogil:
+cdef char *c_between(const Tape *tape, const Rows *r, fl_size t, fl_size bytes) noexcept nogil:
+    """What passes between the steps at t - 1 and t, in either direction."""
     if tape.c == NULL:
         return NULL
     return tape.c + (r.B + first_row(r, t - 1) - tape.row if t > tape.t0 else 0) * bytes
+
+
+cdef char *c_on(const Tape *tape, const Rows *r, bint reverse, fl_size t, fl_size bytes) noexcept nogil:
+    return c_between(tape, r, t if reverse else t + 1, bytes)
+
+
+cdef char *c_prev_on(const Tape *tape, const Rows *r, bint reverse, fl_size t, fl_size bytes) noexcept nogil:
+    if tape.c_prev != NULL:
+        return tape.c_prev + (first_row(r, t) - tape.row) * bytes
+    return c_between(tape, r, t + 1 if reverse else t, bytes)
 
 
 cdef class Cell:
