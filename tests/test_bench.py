@@ -216,6 +216,7 @@ def test_options_are_measured_and_written(tmp_path, capsys, monkeypatch):
         assert part["rows"]["no peepholes"]["over_base"]["median"] == 1
         assert {"CIFG", "lengths, half padding", "two directions", "three layers"} <= part["rows"].keys()
         assert all(row["ms"] > 0 for row in part["rows"].values())
+        assert ("recompute, k = 16" in part["rows"]) == (part["kind"] == "training")
     assert "| CIFG |" in capsys.readouterr().out
 
 

@@ -1,5 +1,6 @@
 from typing import Any
 
+from fastlstm._forward import ForwardPass
 from fastlstm._loops import Cell
 
 class BackwardPass:
@@ -13,12 +14,14 @@ class BackwardPass:
         with_dx: bool,
         with_deltas: bool,
         size: int,
+        again: ForwardPass | None = None,
     ) -> None: ...
     def workspace(self) -> int: ...
     def start(
         self,
         x: Any,
         tape: tuple[Any, ...],
+        again: tuple[Any, ...] | None,
         dy: Any,
         dy_offset: int,
         dh: Any,

@@ -1,16 +1,18 @@
 """Back-propagation through time. The step itself is _c/lstm.h or _c/rnn.h; what lies between two steps, _c/carry.h.
 
 Everything here is checked and allocated by _core.py; names are those of _forward.pyx. Steps run from the last to the
-first, in blocks whose deltas stay in the cache for the products that give the gradients of the weights.
+first, in blocks whose deltas stay in the cache for the products that give the gradients of the weights. With recompute
+there is a tape of one segment at a time, from running that again.
 """
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
 from ._blas cimport matmul
+from ._forward cimport Forward, ForwardPass, lay_out as lay_out_forward, prepare, run_again
 from ._kernels cimport FL_FULL, fl_backward, fl_backward_step, fl_kernels, fl_product, fl_size, fl_y_gradient
-from ._loops cimport (Cell, Division, Products, Rows, Share, add_products, begin_products, block_end, block_rows,
-                      block_start, border, divide, end_products, first_row, lay_out_products, multiply, pack_rows,
-                      panel_columns, row_panels, rows_at, share, take)
+from ._loops cimport (ROWS_PER_BLOCK, Cell, Division, Products, Rows, Share, Span, Tape, add_products, begin_products,
+                      block_rows, border, c_on, c_prev_on, divide, end_products, first_row, lay_out_products,
+                      next_block, pack_rows, panel_columns, row_panels, rows_at, share, take)
 from ._runtime cimport Buffers, kernels, parallel
 
 cdef struct Backward:
@@ -34,13 +36,9 @@ cdef struct Backward:
     fl_size delta_row           # of all rows, where delta and delta_panels begin
     const char *R
     const char *proj            # (P, H), or NULL
-    # The tape.
-    const char *tape_x
-    const char *tape_gates
-    const char *tape_c
-    const char *tape_c_prev
-    const char *tape_y_prev
-    const char *tape_m
+    const char *x               # (rows, I)
+    Tape tape
+    Forward *again              # recompute: what runs a segment again; or NULL
     # Options.
     bint reset_to_zero
     const char *reset           # (rows,) bytes, or NULL
@@ -64,7 +62,7 @@ cdef struct Backward:
     char *delta                 # (rows of a block, gates H), or delta_all
     char *delta_before          # (B, gates H): of the step that ran before this block, in the order of this pass
     char *dy_space              # (rows of a block, P): with a projection, the gradient of what it gives
-    char *m_panels              # with a projection, packed rows of tape_m
+    char *m_panels              # with a projection, packed rows of the tape's m
     char *zoned                 # (B, P): what zoneout sends from step to step
     char *R_panels
     char *gate_panels
@@ -72,7 +70,7 @@ cdef struct Backward:
 
 
 cdef void lay_out(Backward *f, char **at) noexcept nogil:
-    cdef fl_size H = f.constant.hidden, B = f.rows.B, rows = block_rows(&f.rows), values = f.gates * H
+    cdef fl_size H = f.constant.hidden, B = f.rows.B, rows = block_rows(&f.rows, ROWS_PER_BLOCK), values = f.gates * H
     cdef int vectors = <int>(f.k.column_block // f.k.unit_block)
     f.delta = take(at, rows * values * f.size) if f.delta_all == NULL else f.delta_all
     f.delta_before = take(at, B * values * f.size)
@@ -86,6 +84,8 @@ cdef void lay_out(Backward *f, char **at) noexcept nogil:
     if f.zone_y != NULL:
         f.zoned = take(at, B * f.outputs * f.size)
     lay_out_products(&f.products, &f.rows, f.dx != NULL, at)
+    if f.again != NULL:
+        lay_out_forward(f.again, at)
 
 
 # ---- where things are --------------------------------------------------------------------------------------------------
@@ -99,23 +99,11 @@ cdef inline char *of(const char *array, fl_size values, int size) noexcept nogil
 
 
 cdef const char *c_of(const Backward *f, fl_size t) noexcept nogil:
-    cdef fl_size row
-    if f.reverse:
-        row = f.rows.B + first_row(&f.rows, t - 1) if t else 0
-    else:
-        row = f.rows.B + first_row(&f.rows, t)
-    return of(f.tape_c, row * f.constant.hidden, f.size)
+    return c_on(&f.tape, &f.rows, f.reverse, t, f.constant.hidden * f.size)
 
 
 cdef const char *c_prev_of(const Backward *f, fl_size t) noexcept nogil:
-    cdef fl_size row
-    if f.tape_c_prev != NULL:
-        return of(f.tape_c_prev, first_row(&f.rows, t) * f.constant.hidden, f.size)
-    if f.reverse:
-        row = f.rows.B + first_row(&f.rows, t)
-    else:
-        row = f.rows.B + first_row(&f.rows, t - 1) if t else 0
-    return of(f.tape_c, row * f.constant.hidden, f.size)
+    return c_prev_on(&f.tape, &f.rows, f.reverse, t, f.constant.hidden * f.size)
 
 
 cdef char *delta_of(const Backward *f, fl_size s) noexcept nogil:
@@ -160,7 +148,7 @@ cdef void run_rows(const Backward *f, fl_size s, fl_size row0, fl_size row1, fl_
     if not last:
         step.delta_next = delta_of(f, s + 1)
         step.reset = <const unsigned char *>of(f.reset, first_row(&f.rows, time(f, s + 1)), 1)
-    step.gates = of(f.tape_gates, row * values, f.size)
+    step.gates = f.tape.gates + (row - f.tape.row) * values * f.size
     step.c, step.c_prev = c_of(f, t), c_prev_of(f, t)
     step.dc_above = of(f.dc_above, row * H, f.size)
     step.zone_c = of(f.zone_c, row * H, f.size)
@@ -282,28 +270,29 @@ cdef void projection_part(void *argument, int part, int parts) noexcept nogil:
     f.k.multiply(&product, 0, P, border(H, f.k.column_block, part, parts), border(H, f.k.column_block, part + 1, parts))
 
 
-cdef void run_block(Backward *f, fl_size first, fl_size end) noexcept nogil:
-    """The steps between two times, and what their deltas give."""
-    cdef fl_size H = f.constant.hidden, I = f.products.input, values = f.gates * H, row = first_row(&f.rows, first), n
-    cdef fl_size s0 = f.rows.T - end if f.reverse else first, s1 = f.rows.T - first if f.reverse else end
+cdef void run_block(Backward *f, Span block) noexcept nogil:
+    """The steps of a block, and what their deltas give."""
+    cdef fl_size H = f.constant.hidden, I = f.products.input, values = f.gates * H, row = first_row(&f.rows, block.t0), n
+    cdef fl_size s0 = f.rows.T - block.t1 if f.reverse else block.t0
+    cdef fl_size s1 = f.rows.T - block.t0 if f.reverse else block.t1
     cdef int parts = f.division.parts
     cdef Products *p = &f.products
-    p.rows = first_row(&f.rows, end) - row
+    p.rows = first_row(&f.rows, block.t1) - row
     f.constant.panel_step = p.rows * panel_columns(f.k, f.gates)
     f.delta_row = row
     run_steps(f, s0, s1)
 
     f.s0, f.s1 = s0, s1
     p.delta = f.delta if f.delta_all == NULL else f.delta_all + row * values * f.size
-    p.x = f.tape_x + row * I * f.size
-    p.y_prev = f.tape_y_prev + row * f.K * f.size
+    p.x = f.x + row * I * f.size
+    p.y_prev = f.tape.y_prev + (row - f.tape.row) * f.K * f.size
     p.dx = of(f.dx, row * I, f.size)
     add_products(p, parts)
     if f.dp != NULL:
         parallel(peephole_part, f, parts)
     if f.proj != NULL:
-        pack_rows(f.k, f.m_panels, <int>(f.k.column_block // f.k.unit_block), f.tape_m + row * H * f.size, H, p.rows, H,
-                  parts)
+        pack_rows(f.k, f.m_panels, <int>(f.k.column_block // f.k.unit_block),
+                  f.tape.m + (row - f.tape.row) * H * f.size, H, p.rows, H, parts)
         parallel(projection_part, f, parts)
     if f.delta_all == NULL:
         n = rows_at(&f.rows, time(f, s0))
@@ -311,9 +300,10 @@ cdef void run_block(Backward *f, fl_size first, fl_size end) noexcept nogil:
 
 
 cdef void run(Backward *f, int num_threads) noexcept nogil:
-    cdef fl_size H = f.constant.hidden, P = f.outputs, B = f.rows.B, T = f.rows.T, values = f.gates * H, t0, t1, t
+    cdef fl_size H = f.constant.hidden, P = f.outputs, B = f.rows.B, T = f.rows.T, values = f.gates * H
     cdef int vectors = <int>(f.k.column_block // f.k.unit_block), parts
     cdef char *dc0 = <char *>f.constant.dc
+    cdef Span left = Span(0, T if B else 0), segment
     divide(&f.division, &f.rows, H, f.k.column_block, values * f.K, f.size, num_threads)
     parts = f.division.parts
     if not f.products.accumulate:
@@ -344,16 +334,15 @@ cdef void run(Backward *f, int num_threads) noexcept nogil:
     f.products.dx = f.dx
     begin_products(&f.products, &f.rows, parts)
 
-    t0, t1 = 0, T
-    while t0 < t1 and B > 0:
-        if f.reverse:
-            t = block_end(&f.rows, t0)
-            run_block(f, t0, t)
-            t0 = t
-        else:
-            t = block_start(&f.rows, t1)
-            run_block(f, t, t1)
-            t1 = t
+    if f.again != NULL:
+        prepare(f.again, num_threads)
+    while left.t0 < left.t1:
+        segment = next_block(&left, &f.rows, f.again.segment if f.again != NULL else 0, not f.reverse)
+        if f.again != NULL:
+            run_again(f.again, segment)
+            f.tape = f.again.tape
+        while segment.t0 < segment.t1:
+            run_block(f, next_block(&segment, &f.rows, ROWS_PER_BLOCK, not f.reverse))
     end_products(&f.products, parts)
     if T == 1 and not f.packed:
         matmul(f.size, False, False, B, P, values, f.products.delta, f.R, 0, f.dh0)
@@ -370,15 +359,18 @@ cdef class BackwardPass:
     cdef Backward f
     cdef Buffers get
     cdef Cell cell
+    cdef ForwardPass again
 
-    def __init__(self, Cell cell, batch, bint reverse, weights, options, bint with_dx, bint with_deltas, int size):
-        """`weights` are Weights without b, `options` as for a ForwardPass."""
+    def __init__(self, Cell cell, batch, bint reverse, weights, options, bint with_dx, bint with_deltas, int size,
+                 ForwardPass again=None):
+        """`weights` are Weights without b, `options` as for a ForwardPass; `again` makes the tape where there is none."""
         cdef Backward *f = &self.f
         cdef Buffers get = Buffers()
         cdef fl_size H
         W, R, _, p, proj, _ = weights
-        self.get, self.cell = get, cell
+        self.get, self.cell, self.again = get, cell, again
         memset(f, 0, sizeof(Backward))
+        f.again = NULL if again is None else &again.f
         f.k, f.size, f.reverse, f.gates = kernels(size), size, reverse, cell.cell.gates
         f.step = f.k.lstm_backward if cell.lstm else f.k.rnn_backward
         f.block = f.k.column_block
@@ -407,17 +399,22 @@ cdef class BackwardPass:
         lay_out(&self.f, &at)
         return <Py_ssize_t>at // self.f.size + 64
 
-    def start(self, x, tape, dy, Py_ssize_t dy_offset, dh, dc, dc_above, dx, gradients, firsts, deltas, bint accumulate,
-              workspace):
+    def start(self, x, tape, again, dy, Py_ssize_t dy_offset, dh, dc, dc_above, dx, gradients, firsts, deltas,
+              bint accumulate, workspace):
         """`tape` is (gates, c, c_prev, y_prev, m), `gradients` (W, R, b, p, proj, h0, c0), `firsts` what resets send to the
-        initial state, or None, `deltas` (all deltas, dy, dc) or None. dy is read from column `dy_offset` on."""
+        initial state, or None, `deltas` (all deltas, dy, dc) or None. dy is read from column `dy_offset` on.
+
+        With recompute, `again` is (h0, c0, marks) of the forward pass, and the tape all None."""
         cdef Backward *f = &self.f
         cdef Buffers get = self.get
         cdef char *at
         gates, all_c, c_prev, y_prev, m = tape
-        f.tape_x, f.tape_gates = <const char *>get.read(x), <const char *>get.read(gates)
-        f.tape_c, f.tape_c_prev = <const char *>get.read(all_c), <const char *>get.read(c_prev)
-        f.tape_y_prev, f.tape_m = <const char *>get.read(y_prev), <const char *>get.read(m)
+        f.x, f.tape.gates = <const char *>get.read(x), <char *>get.read(gates)
+        f.tape.c, f.tape.c_prev = <char *>get.read(all_c), <char *>get.read(c_prev)
+        f.tape.y_prev, f.tape.m = <char *>get.read(y_prev), <char *>get.read(m)
+        if again is not None:
+            h0, c0, marks = again
+            self.again.begin(x, h0, c0, marks)
         f.dy = of(<const char *>get.read(dy), dy_offset, f.size)
         f.between.above_step = f.dy_step = 0 if dy is None else dy.shape[dy.ndim - 1]
         f.dh, f.dc = <const char *>get.read(dh), <const char *>get.read(dc)

@@ -4,7 +4,15 @@ from fastlstm._loops import Cell
 
 class ForwardPass:
     def __init__(
-        self, cell: Cell, batch: Any, reverse: bool, weights: tuple[Any, ...], options: Any, with_tape: bool, size: int
+        self,
+        cell: Cell,
+        batch: Any,
+        reverse: bool,
+        weights: tuple[Any, ...],
+        options: Any,
+        with_tape: bool,
+        recompute: int,
+        size: int,
     ) -> None: ...
     def workspace(self) -> int: ...
     def start(
@@ -17,6 +25,7 @@ class ForwardPass:
         h: Any,
         c: Any,
         tape: tuple[Any, ...] | None,
+        marks: tuple[Any, ...] | None,
         workspace: Any,
     ) -> None: ...
 

@@ -7,76 +7,35 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
 from ._blas cimport matmul
-from ._kernels cimport (FL_BFLOAT16, FL_FULL, FL_INT8, fl_carry, fl_format, fl_forward, fl_forward_step, fl_kernels,
-                        fl_product, fl_size)
-from ._loops cimport (Cell, Division, Plan, Rows, Share, block_end, block_rows, block_start, border, column_panels, divide, first_row,
-                      many_rows, multiply, pack_columns, plan, rows_at, share, take)
+from ._kernels cimport (FL_BFLOAT16, FL_FULL, FL_INT8, fl_carry, fl_format, fl_forward, fl_kernels, fl_product,
+                        fl_size)
+from ._loops cimport (ROWS_PER_BLOCK, Cell, Rows, Share, Span, block_rows, border, c_on, c_prev_on, column_panels, divide,
+                      first_row, many_rows, multiply, next_block, pack_columns, plan, rows_at, segment_rows, share, take)
 from ._runtime cimport Buffers, kernels, parallel
 
 from ._checks import empty
 
-cdef struct Forward:
-    const fl_kernels *k
-    fl_forward_step step
-    fl_forward constant         # what is the same at every step
-    fl_carry between            # likewise
-    Rows rows
-    bint reverse
-    int size                    # bytes of a value
-    fl_size gates               # blocks of H
-    fl_size outputs             # P: values in a row of y, H without a projection
-    fl_size block               # hidden units that a thread's share is made of
-    bint taped
-    bint carries                # does anything lie between two steps?
-    bint packed                 # are the weights given as panels?
-    bint direct                 # a step reads y where the step before has written it for the caller
-    Plan way
-    Division division
-    fl_size s0                  # the steps to run
-    fl_size s1
-    fl_size wx_row              # of `wx`, the row of all steps at which it begins
-    const char *x               # (rows, I), or NULL
-    const char *wx              # (rows of some steps, gates H), or NULL
-    const char *h0              # (B, P)
-    const char *c0              # (B, H)
-    char *y                     # (rows, ...): P values every y_step
-    fl_size y_step
-    char *h_last                # (B, P)
-    char *c_last                # (B, H)
-    const char *proj            # (P, H), or NULL
-    # The tape; all NULL without.
-    char *tape_gates            # (rows, gates H)
-    char *tape_c                # (B + rows, H): c^0 before those of the first step, in the order of the direction
-    char *tape_c_prev           # (rows, H) c^{t-1} as step t saw it, where that is not among tape_c's
-    char *tape_y_prev           # (rows, K) y^{t-1} as step t saw it
-    char *tape_m                # (rows, H) what is projected
-    # Options.
-    const char *reset           # (rows,) bytes, or NULL
-    const char *zone_y          # (rows, P), or NULL
-    const char *zone_c          # (rows, H), or NULL
-    # Workspace.
-    char *W_panels              # these two may be given
-    char *R_panels
-    char *proj_panels
-    char *wx_space
-    char *pong                  # (2, B, K): y^{t-1} as seen, without a tape
-    char *m_space               # (B, H), without a tape
-    char *c_space               # (B, H), likewise
-
-
 cdef void lay_out(Forward *f, char **at) noexcept nogil:
-    cdef fl_size H = f.constant.hidden, I = f.constant.input, K = f.constant.outputs, B = f.rows.B
+    cdef fl_size H = f.constant.hidden, I = f.constant.input, K = f.constant.outputs, B = f.rows.B, rows
     if not f.packed:
         f.W_panels = take(at, column_panels(f.k, f.gates, H, I) * f.size) if f.way.pack or f.way.hoist else NULL
         f.R_panels = take(at, column_panels(f.k, f.gates, H, K) * f.size) if f.way.pack else NULL
     if f.way.hoist:
-        f.wx_space = take(at, block_rows(&f.rows) * f.gates * H * f.size) if not f.taped else NULL
+        f.wx_space = take(at, block_rows(&f.rows, ROWS_PER_BLOCK) * f.gates * H * f.size) if not f.taped else NULL
     if f.proj != NULL:
         f.proj_panels = take(at, column_panels(f.k, 1, f.outputs, H) * f.size) if many_rows(&f.rows) else NULL
         f.m_space = take(at, B * H * f.size) if not f.taped else NULL
     if not f.taped and not f.direct:
         f.pong = take(at, 2 * B * K * f.size)
         f.c_space = take(at, B * H * f.size)
+    if f.again:
+        rows = block_rows(&f.rows, f.segment)
+        f.tape.gates, f.tape.y_prev = take(at, rows * f.gates * H * f.size), take(at, rows * K * f.size)
+        f.tape.m = take(at, rows * H * f.size) if f.proj != NULL else NULL
+        if f.cells:
+            f.tape.c, f.c_last = take(at, (B + rows) * H * f.size), take(at, B * H * f.size)
+            f.tape.c_prev = take(at, rows * H * f.size) if f.reset != NULL or f.zone_c != NULL else NULL
+        f.y, f.y_step = take(at, 2 * B * f.outputs * f.size), f.outputs
 
 
 # ---- where things are --------------------------------------------------------------------------------------------------
@@ -91,41 +50,41 @@ cdef inline char *of(const char *array, fl_size values, int size) noexcept nogil
 
 cdef char *c_of(const Forward *f, fl_size s) noexcept nogil:
     """Where step s writes c."""
-    cdef fl_size t = time(f, s), row
-    if f.tape_c == NULL:
+    if f.tape.c == NULL:
         return f.c_space if f.zone_c != NULL else f.c_last
-    if f.reverse:
-        row = f.rows.B + first_row(&f.rows, t - 1) if t else 0
-    else:
-        row = f.rows.B + first_row(&f.rows, t)
-    return f.tape_c + row * f.constant.hidden * f.size
+    return c_on(&f.tape, &f.rows, f.reverse, time(f, s), f.constant.hidden * f.size)
 
 
 cdef char *c_prev_of(const Forward *f, fl_size s) noexcept nogil:
     """Where step s reads c."""
-    cdef fl_size t = time(f, s), row
-    if f.tape_c == NULL:
+    if f.tape.c == NULL:
         return f.c_last
-    if f.tape_c_prev != NULL:
-        return f.tape_c_prev + first_row(&f.rows, t) * f.constant.hidden * f.size
-    if f.reverse:
-        row = f.rows.B + first_row(&f.rows, t)
-    else:
-        row = f.rows.B + first_row(&f.rows, t - 1) if t else 0
-    return f.tape_c + row * f.constant.hidden * f.size
+    return c_prev_on(&f.tape, &f.rows, f.reverse, time(f, s), f.constant.hidden * f.size)
 
 
 cdef char *y_prev_of(const Forward *f, fl_size s) noexcept nogil:
     """Where step s reads y, if not directly where the step before has written it for the caller."""
     cdef fl_size K = f.constant.outputs
-    if f.tape_y_prev != NULL:
-        return f.tape_y_prev + first_row(&f.rows, time(f, s)) * K * f.size
+    if f.tape.y_prev != NULL:
+        return f.tape.y_prev + (first_row(&f.rows, time(f, s)) - f.tape.row) * K * f.size
     return f.pong + s % 2 * f.rows.B * K * f.size
 
 
+cdef char *y_of(const Forward *f, fl_size s) noexcept nogil:
+    """Where step s writes y for the caller; run again, where the next step finds it."""
+    return f.y + (s % 2 * f.rows.B if f.again else first_row(&f.rows, time(f, s))) * f.y_step * f.size
+
+
+cdef char *m_of(const Forward *f, fl_size s) noexcept nogil:
+    """Where step s writes what is projected."""
+    if f.tape.m == NULL:
+        return f.m_space
+    return f.tape.m + (first_row(&f.rows, time(f, s)) - f.tape.row) * f.constant.hidden * f.size
+
+
 cdef fl_size kept(const Forward *f, fl_size s) noexcept nogil:
-    """The rows of step s that have another step."""
-    cdef fl_size next = rows_at(&f.rows, time(f, s + 1)) if s + 1 < f.rows.T else 0
+    """The rows of step s that have another step, among those to run."""
+    cdef fl_size next = rows_at(&f.rows, time(f, s + 1)) if s + 1 < f.s_end else 0
     return min(rows_at(&f.rows, time(f, s)), next)
 
 
@@ -136,12 +95,14 @@ cdef void run_step(const Forward *f, fl_size s, Share own) noexcept nogil:
     cdef fl_size t = time(f, s), row = first_row(&f.rows, t), H = step.hidden, end = min(own.row1, rows_at(&f.rows, t))
     if own.row0 >= end:
         return
-    step.x = of(f.x, row * step.input, f.size)
-    step.wx = of(f.wx, (row - f.wx_row) * f.gates * H, f.size)
-    step.gates = of(f.tape_gates, row * f.gates * H, f.size)
+    if f.way.hoist:
+        step.wx = of(f.wx, (row - f.wx_row) * f.gates * H, f.size)
+    else:
+        step.x = of(f.x, row * step.input, f.size)
+    step.gates = of(f.tape.gates, (row - f.tape.row) * f.gates * H, f.size)
     step.c, step.c_prev = c_of(f, s), c_prev_of(f, s)
     if f.direct:
-        step.y_prev = f.y + first_row(&f.rows, time(f, s - 1)) * f.y_step * f.size if s else f.h0
+        step.y_prev = y_of(f, s - 1) if s else f.h0
         step.y_prev_step = f.y_step if s else f.outputs
     else:
         step.y_prev, step.y_prev_step = y_prev_of(f, s), step.outputs
@@ -153,20 +114,19 @@ cdef void run_step(const Forward *f, fl_size s, Share own) noexcept nogil:
         if f.carries or f.proj != NULL:
             step.y = NULL
     if f.proj != NULL:
-        step.y_copy, step.y_copy_step = of(f.tape_m, row * H, f.size) if f.tape_m != NULL else f.m_space, H
+        step.y_copy, step.y_copy_step = m_of(f, s), H
     else:
-        step.y_copy, step.y_copy_step = f.y + row * f.y_step * f.size, f.y_step
+        step.y_copy, step.y_copy_step = y_of(f, s), f.y_step
     f.step(&step, own.row0, end, own.unit0, own.unit1)
 
 
 cdef void project(const Forward *f, fl_size s, fl_size row0, fl_size row1, fl_size column0,
                   fl_size column1) noexcept nogil:
     """y^t for some rows and outputs."""
-    cdef fl_size H = f.constant.hidden, t = time(f, s), row = first_row(&f.rows, t), end = min(row1, rows_at(&f.rows, t))
-    cdef fl_size columns = f.outputs
+    cdef fl_size H = f.constant.hidden, end = min(row1, rows_at(&f.rows, time(f, s))), columns = f.outputs, row
     cdef int vectors = <int>(f.k.column_block // f.k.unit_block)
-    cdef char *m = of(f.tape_m, row * H, f.size) if f.tape_m != NULL else f.m_space
-    cdef char *y = f.y + row * f.y_step * f.size
+    cdef char *m = m_of(f, s)
+    cdef char *y = y_of(f, s)
     cdef fl_product product
     if row0 >= end:
         return
@@ -184,7 +144,7 @@ cdef void hand_on(const Forward *f, fl_size s, Share own, fl_size column0, fl_si
     cdef fl_size t = time(f, s), row = first_row(&f.rows, t), next, end = min(own.row1, rows_at(&f.rows, t))
     cdef fl_size keep = kept(f, s), H = f.constant.hidden, r
     cdef fl_carry between = f.between
-    cdef char *y = f.y + row * f.y_step * f.size
+    cdef char *y = y_of(f, s)
     if own.row0 >= end:
         return
     if f.carries:
@@ -194,16 +154,16 @@ cdef void hand_on(const Forward *f, fl_size s, Share own, fl_size column0, fl_si
         between.zone_c = of(f.zone_c, row * H, f.size)
         if s:
             between.before = min(rows_at(&f.rows, t), rows_at(&f.rows, time(f, s - 1)))
-            between.y_before = f.y + first_row(&f.rows, time(f, s - 1)) * f.y_step * f.size
+            between.y_before = y_of(f, s - 1)
             between.y_before_step = f.y_step
-        if f.tape_c_prev != NULL or f.c_space != NULL:
+        if f.tape.c_prev != NULL or f.c_space != NULL:
             between.c, between.c_prev, between.c_last = c_of(f, s), c_prev_of(f, s), f.c_last
             between.c_seen = f.c_last
         if keep:
             next = first_row(&f.rows, time(f, s + 1))
             between.reset = <const unsigned char *>of(f.reset, next, 1)
             between.y_seen = y_prev_of(f, s + 1)
-            if f.tape_c_prev != NULL:
+            if f.tape.c_prev != NULL:
                 between.c_seen = c_prev_of(f, s + 1)
         f.k.carry(&between, own.row0, end, column0, column1, own.unit0, own.unit1)
     if f.h_last == NULL:
@@ -211,7 +171,7 @@ cdef void hand_on(const Forward *f, fl_size s, Share own, fl_size column0, fl_si
     for r in range(max(own.row0, keep), end):
         memcpy(f.h_last + (r * f.outputs + column0) * f.size, y + (r * f.y_step + column0) * f.size,
                (column1 - column0) * f.size)
-        if f.tape_c != NULL and f.tape_c_prev == NULL:
+        if f.tape.c != NULL and f.tape.c_prev == NULL:
             memcpy(f.c_last + (r * H + own.unit0) * f.size, c_of(f, s) + (r * H + own.unit0) * f.size,
                    (own.unit1 - own.unit0) * f.size)
 
@@ -272,18 +232,25 @@ cdef void run_steps(Forward *f, fl_size s0, fl_size s1) noexcept nogil:
                 parallel(project_part, f, parts)
 
 
-cdef void run(Forward *f, int num_threads) noexcept nogil:
-    cdef fl_size H = f.constant.hidden, I = f.constant.input, K = f.constant.outputs, T = f.rows.T, s
-    cdef fl_size t0, t1, first, end
+cdef void run_span(Forward *f, Span left) noexcept nogil:
+    """Some steps: all, or a segment's."""
+    cdef fl_size T = f.rows.T, values = f.gates * f.constant.hidden, I = f.constant.input
+    cdef Span block
+    while left.t0 < left.t1:
+        block = next_block(&left, &f.rows, ROWS_PER_BLOCK if f.way.hoist else 0, f.reverse)
+        if f.way.hoist:
+            f.wx_row = first_row(&f.rows, block.t0)
+            f.wx = f.tape.gates + (f.wx_row - f.tape.row) * values * f.size if f.taped else f.wx_space
+            multiply(f.k, first_row(&f.rows, block.t1) - f.wx_row, f.gates, f.constant.hidden, I,
+                     f.x + f.wx_row * I * f.size, f.W_panels, f.constant.format, <void *>f.wx, f.division.parts)
+        run_steps(f, T - block.t1 if f.reverse else block.t0, T - block.t0 if f.reverse else block.t1)
+
+
+cdef void prepare(Forward *f, int num_threads) noexcept nogil:
+    cdef fl_size H = f.constant.hidden, I = f.constant.input, K = f.constant.outputs
     cdef int parts
-    cdef const char *x
     divide(&f.division, &f.rows, H, f.block, f.gates * H * (K + (0 if f.way.hoist else I)), f.size, num_threads)
     parts = f.division.parts
-    memcpy(f.h_last, f.h0, f.rows.B * f.outputs * f.size)
-    if f.tape_c != NULL and T == 0:
-        memcpy(f.tape_c, f.c0, f.rows.B * H * f.size)
-    if f.c_last != NULL:
-        memcpy(f.c_last, f.c0, f.rows.B * H * f.size)
     if not f.packed and f.W_panels != NULL:
         pack_columns(f.k, f.W_panels, f.gates, H, f.constant.W, I, parts)
     if not f.packed and f.R_panels != NULL:
@@ -291,30 +258,57 @@ cdef void run(Forward *f, int num_threads) noexcept nogil:
     if f.proj_panels != NULL:
         pack_columns(f.k, f.proj_panels, 1, f.outputs, f.proj, H, parts)
     f.constant.W_panels, f.constant.R_panels = f.W_panels, f.R_panels
+
+
+cdef void copy(char *kept, char *state, fl_size bytes, bint back) noexcept nogil:
+    memcpy(state if back else kept, kept if back else state, bytes)
+
+
+cdef void copy_state(const Forward *f, Span segment, bint back) noexcept nogil:
+    """The state that a segment's first step sees: kept, or brought back."""
+    cdef fl_size s = f.rows.T - segment.t1 if f.reverse else segment.t0, rows = rows_at(&f.rows, time(f, s)), row
+    cdef fl_size at = first_row(&f.rows, segment.t0) // f.segment * f.rows.B
+    cdef fl_size y_bytes = f.constant.outputs * f.size, c_bytes = f.constant.hidden * f.size, bytes = f.outputs * f.size
+    copy(f.marks_y + at * y_bytes, y_prev_of(f, s), rows * y_bytes, back)
+    if f.marks_c != NULL:
+        copy(f.marks_c + at * c_bytes, c_prev_of(f, s), rows * c_bytes, back)
+    if f.marks_y_before != NULL and s:
+        for row in range(min(rows, rows_at(&f.rows, time(f, s - 1)))):
+            copy(f.marks_y_before + (at + row) * bytes, y_of(f, s - 1) + row * f.y_step * f.size, bytes, back)
+
+
+cdef void run(Forward *f, int num_threads) noexcept nogil:
+    cdef fl_size H = f.constant.hidden, T = f.rows.T, s
+    cdef Span left = Span(0, T), segment
+    f.s_end = T
+    prepare(f, num_threads)
+    memcpy(f.h_last, f.h0, f.rows.B * f.outputs * f.size)
+    if f.tape.c != NULL and T == 0:
+        memcpy(f.tape.c, f.c0, f.rows.B * H * f.size)
+    if f.c_last != NULL:
+        memcpy(f.c_last, f.c0, f.rows.B * H * f.size)
     for s in range(T):
         if f.direct and s:
             break
         start_rows(f, s)
         if not f.reverse:
             break
+    while left.t0 < left.t1:
+        segment = next_block(&left, &f.rows, f.segment, f.reverse)
+        if f.segment:
+            copy_state(f, segment, False)
+        run_span(f, segment)
 
-    if not f.way.hoist:
-        run_steps(f, 0, T)
-        return
-    x, f.x = f.x, NULL
-    t0, t1 = 0, T
-    while t0 < t1:
-        if f.reverse:
-            first, end = block_start(&f.rows, t1), t1
-            t1 = first
-        else:
-            first, end = t0, block_end(&f.rows, t0)
-            t0 = end
-        f.wx_row = first_row(&f.rows, first)
-        f.wx = f.tape_gates + f.wx_row * f.gates * H * f.size if f.taped else f.wx_space
-        multiply(f.k, first_row(&f.rows, end) - f.wx_row, f.gates, H, I, x + f.wx_row * I * f.size, f.W_panels,
-                 f.constant.format, <void *>f.wx, parts)
-        run_steps(f, T - end if f.reverse else first, T - first if f.reverse else end)
+
+cdef void run_again(Forward *f, Span segment) noexcept nogil:
+    cdef fl_size s0 = f.rows.T - segment.t1 if f.reverse else segment.t0, s
+    f.tape.t0, f.tape.row = segment.t0, first_row(&f.rows, segment.t0)
+    f.s_end = s0 + segment.t1 - segment.t0
+    copy_state(f, segment, True)
+    if f.reverse:
+        for s in range(s0 + 1, f.s_end):
+            start_rows(f, s)
+    run_span(f, segment)
 
 
 cdef void run_one(void *argument, int part, int parts) noexcept nogil:
@@ -361,12 +355,13 @@ cdef int take_weights(Forward *f, Buffers get, Cell cell, weights) except -1:
 
 
 cdef class ForwardPass:
-    """One layer in one direction over some sequences: `workspace` tells what memory it needs, `start` and `run` do it."""
-    cdef Forward f
-    cdef Buffers get
-    cdef Cell cell
+    """One layer in one direction over some sequences: `workspace` tells what memory it needs, `start` and `run` do it.
 
-    def __init__(self, Cell cell, batch, bint reverse, weights, options, bint with_tape, int size):
+    With `recompute`, k or 0, and a tape, it is what a BackwardPass runs again.
+    """
+
+    def __init__(self, Cell cell, batch, bint reverse, weights, options, bint with_tape, fl_size recompute,
+                 int size):
         """`weights` are Weights, `options` Options or None."""
         cdef Forward *f = &self.f
         cdef Buffers get = Buffers()
@@ -387,9 +382,11 @@ cdef class ForwardPass:
             f.between.reset_to_zero = options.reset_to_zero
             f.between.mask = get.read(options.mask)
             f.zone_y, f.zone_c = <const char *>get.read(options.zone_y), <const char *>get.read(options.zone_c)
-        f.taped = with_tape
+        f.taped, f.cells = with_tape, cell.lstm
+        if recompute:
+            f.segment, f.again = segment_rows(min(recompute, max(f.rows.T, 1)), f.rows.B), with_tape
         f.carries = options is not None or (proj is not None and with_tape)
-        f.direct = not (with_tape or options is not None or f.constant.outputs > f.outputs
+        f.direct = not (with_tape or recompute or options is not None or f.constant.outputs > f.outputs
                         or (reverse and f.rows.offsets != NULL))
         f.way = plan(&f.rows, f.constant.input, f.constant.hidden, f.constant.outputs, f.gates,
                      weights.packed.W.itemsize if f.packed else size, f.packed)
@@ -402,20 +399,33 @@ cdef class ForwardPass:
         lay_out(&self.f, &at)
         return <Py_ssize_t>at // self.f.size + 64
 
-    def start(self, x, h0, c0, y, Py_ssize_t y_offset, h, c, tape, workspace):
-        """`tape` is (gates, c, c_prev, y_prev, m) or None. y is written from column `y_offset` on."""
+    cdef int begin(self, x, h0, c0, marks) except -1:
+        cdef Forward *f = &self.f
+        cdef Buffers get = self.get
+        f.x, f.h0, f.c0 = <const char *>get.read(x), <const char *>get.read(h0), <const char *>get.read(c0)
+        f.between.y_first, f.between.c_first = f.h0, f.c0
+        if marks is not None:
+            y, c, y_before = marks
+            f.marks_y, f.marks_c = <char *>get.read(y), <char *>get.read(c)
+            f.marks_y_before = <char *>get.read(y_before)
+        return 0
+
+    def start(self, x, h0, c0, y, Py_ssize_t y_offset, h, c, tape, marks, workspace):
+        """`tape` is (gates, c, c_prev, y_prev, m) or None; `marks`, with recompute, (y, c, y of the step before).
+
+        y is written from column `y_offset` on.
+        """
         cdef Forward *f = &self.f
         cdef Buffers get = self.get
         cdef char *at
-        f.x, f.h0, f.c0 = <const char *>get.read(x), <const char *>get.read(h0), <const char *>get.read(c0)
-        f.between.y_first, f.between.c_first = f.h0, f.c0
+        self.begin(x, h0, c0, marks)
         f.y, f.y_step = <char *>get.write(y) + y_offset * f.size, y.shape[y.ndim - 1]
         f.h_last, f.c_last = <char *>get.write(h), <char *>get.write(c)
         if tape is not None:
             gates, all_c, c_prev, y_prev, m = tape
-            f.tape_gates, f.tape_c = <char *>get.write(gates), <char *>get.write(all_c)
-            f.tape_c_prev, f.tape_y_prev = <char *>get.write(c_prev), <char *>get.write(y_prev)
-            f.tape_m = <char *>get.write(m)
+            f.tape.gates, f.tape.c = <char *>get.write(gates), <char *>get.write(all_c)
+            f.tape.c_prev, f.tape.y_prev = <char *>get.write(c_prev), <char *>get.write(y_prev)
+            f.tape.m = <char *>get.write(m)
         at = <char *>get.write(workspace)
         lay_out(f, &at)
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from fastlstm import _backward, _core, _forward
+from fastlstm import _backward, _core, _forward, _tapes
 from fastlstm import _checks as check
 from fastlstm._batches import Lengths, Options, batch_of, options_of
 from fastlstm._checks import Array, empty
@@ -245,10 +245,11 @@ class Layer(Parametric):
 
     def _forward_pass(
         self, x: Array, states: States, lengths: ArrayLike | None, reset: ArrayLike | None,
-        reset_to: Literal["initial", "zero"], masks: Masks | None, tape: bool | Tape, num_threads: int | None,
+        reset_to: Literal["initial", "zero"], masks: Masks | None, tape: bool | Tape,
+        recompute: int | None, num_threads: int | None,
     ) -> tuple[Array, Array, Array | None, Tape | None]:  # fmt: skip
         """y, h, c and the tape, from checked states (layers D, B, ...)."""
-        threads = checked_num_threads(num_threads)
+        threads, steps = checked_num_threads(num_threads), _core.recompute_steps(recompute)
         x = self._time_major("x", x)
         (T, B, _), D, P, H, dtype = x.shape, self.directions, self.output_size, self.hidden_size, self.dtype
         cells, with_c = self.num_layers * D, self._tape_type is LSTMTape
@@ -279,17 +280,15 @@ class Layer(Parametric):
                 weights, kept = self._wide(k), None
                 if tape:
                     given = tape.layers[k] if isinstance(tape, Tape) else None
-                    kept = self._tape_type.of_call(own, weights, below, given)
+                    kept = self._tape_type.of_call(own, weights, below, given, steps)
                     layers.append(kept)
                     if given is not None:
-                        outputs = {f"tape.{n}": a for n, a in enumerate(kept.arrays()) if a is not None}
-                        check.disjoint(outputs, {"x": below, "flat": self.flat, "h": h0[k], "c": c0[k]})
-                one = _core.forward_pass(own, weights, kept is not None)
+                        check.disjoint(kept.outputs(), {"x": below, "flat": self.flat, "h": h0[k], "c": c0[k]})
+                one = _core.forward_pass(own, weights, kept is not None and steps is None, steps)
                 space = self._borrow(one.workspace())
-                arrays = None if kept is None else kept.arrays()
-                one.start(
-                    below, h0[k], c0[k] if with_c else None, y, (k - first) * P, h[k], None if c is None else c[k],
-                    arrays, space,
+                _tapes.start_forward(
+                    one, kept, below, h0[k], c0[k] if with_c else None, y, (k - first) * P, h[k],
+                    None if c is None else c[k], space,
                 )  # fmt: skip
                 passes.append(one)
                 spaces.append(space)
@@ -343,7 +342,7 @@ class Layer(Parametric):
                 kept, suffix, weights = tape.layers[k], self._names()[k], self._wide(k)
                 part = {name: grads.params.get(name + suffix) for name in ("W", "R", "b", "p", "proj", "G")}
                 wide = part["R"] if part["G"] is None else np.zeros_like(weights.R)
-                one = _core.backward_pass(kept.call, weights, True, False)
+                one = _core.backward_pass(kept.call, weights, True, False, kept.checkpoints)
                 space = self._borrow(one.workspace())
                 dx = self._like_x(out if k == 0 else None, call.shape(weights.W.shape[1]))
                 if out is not None and k == 0:
@@ -353,7 +352,7 @@ class Layer(Parametric):
                 if options is not None and options.reset is not None and not options.reset_to_zero:
                     reset = np.zeros((B, P), dtype), np.zeros((B, H), dtype) if with_c else None
                 one.start(
-                    kept.x, kept.arrays(), dy, (k - first) * P, None if dh is None else dh[k],
+                    kept.x, kept.arrays(), kept.again(), dy, (k - first) * P, None if dh is None else dh[k],
                     None if dc is None else dc[k], None, dx,
                     (part["W"], wide, part["b"], part["p"], part["proj"], dh0[k], None if dc0 is None else dc0[k]),
                     reset, None, bool(accumulate), space,

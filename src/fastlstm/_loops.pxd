@@ -2,6 +2,10 @@ from libc.stdint cimport int64_t
 
 from ._kernels cimport FL_MAX_THREADS, fl_cell, fl_format, fl_kernels, fl_size
 
+cdef enum:
+    # Batch rows times steps whose deltas are kept in the cache for the products that follow.
+    ROWS_PER_BLOCK = 512
+
 # ---- batches -----------------------------------------------------------------------------------------------------------
 
 # The rows of a batch, time step after time step, longest sequence first: step t has the rows [first(t), first(t + 1)) of
@@ -15,10 +19,37 @@ cdef struct Rows:
 
 cdef fl_size first_row(const Rows *r, fl_size t) noexcept nogil
 cdef fl_size rows_at(const Rows *r, fl_size t) noexcept nogil
-# A run of steps whose products are done together, from t0 on or up to t1; and the most rows that any has.
-cdef fl_size block_end(const Rows *r, fl_size t0) noexcept nogil
-cdef fl_size block_start(const Rows *r, fl_size t1) noexcept nogil
-cdef fl_size block_rows(const Rows *r) noexcept nogil
+
+# The steps from time t0 on, before time t1.
+cdef struct Span:
+    fl_size t0
+    fl_size t1
+
+# Time is cut into blocks by where a step's rows begin: step t is in the block first(t) / rows, so that the cuts are the
+# same from either end, and a block of more rows is made of whole smaller ones where those divide it.
+# The first or the last block of those left, which is taken from them; all at once where `rows` is 0.
+cdef Span next_block(Span *left, const Rows *r, fl_size rows, bint last) noexcept nogil
+# The most rows that any has.
+cdef fl_size block_rows(const Rows *r, fl_size rows) noexcept nogil
+
+# ---- what a forward pass keeps -----------------------------------------------------------------------------------------
+
+# Of the steps from t0 on, whose first row is `row` of all; `rows` below are theirs. All NULL without a tape.
+cdef struct Tape:
+    fl_size t0
+    fl_size row
+    char *gates         # (rows, gates H)
+    char *c             # (B + rows, H): c^0 before those of the first step, in the order of the direction
+    char *c_prev        # (rows, H) c^{t-1} as step t saw it, where that is not among c's
+    char *y_prev        # (rows, K) y^{t-1} as step t saw it
+    char *m             # (rows, H) what is projected
+
+# c^t, and c^{t-1} as step t saw it, where a row of cells has so many bytes; NULL without cells.
+cdef char *c_on(const Tape *tape, const Rows *r, bint reverse, fl_size t, fl_size bytes) noexcept nogil
+cdef char *c_prev_on(const Tape *tape, const Rows *r, bint reverse, fl_size t, fl_size bytes) noexcept nogil
+
+# With recompute, a segment of k steps is made of whole blocks: its rows.
+cdef fl_size segment_rows(fl_size k, fl_size B) noexcept nogil
 
 
 cdef class Cell:

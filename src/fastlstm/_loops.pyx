@@ -19,8 +19,6 @@ cdef enum:
     CACHED = 4 << 20
     # Bytes of weights that every core can have in its second-level cache, beside all else.
     NEAR = 1 << 20
-    # Batch rows times steps whose deltas are kept in the cache for the products that follow.
-    ROWS_PER_BLOCK = 512
     ALIGNMENT = 64
 
 
@@ -37,22 +35,60 @@ cdef fl_size rows_at(const Rows *r, fl_size t) noexcept nogil:
     return r.B if r.offsets == NULL else r.offsets[t + 1] - r.offsets[t]
 
 
-cdef fl_size block_end(const Rows *r, fl_size t0) noexcept nogil:
-    cdef fl_size t = t0 + 1
-    while t < r.T and first_row(r, t) - first_row(r, t0) < ROWS_PER_BLOCK:
-        t += 1
-    return t
+cdef Span next_block(Span *left, const Rows *r, fl_size rows, bint last) noexcept nogil:
+    cdef Span block = left[0]
+    cdef fl_size number
+    if rows == 0:
+        left.t0 = left.t1
+    elif last:
+        block.t0 = left.t1 - 1
+        number = first_row(r, block.t0) // rows
+        while block.t0 > left.t0 and first_row(r, block.t0 - 1) // rows == number:
+            block.t0 -= 1
+        left.t1 = block.t0
+    else:
+        block.t1 = left.t0 + 1
+        number = first_row(r, left.t0) // rows
+        while block.t1 < left.t1 and first_row(r, block.t1) // rows == number:
+            block.t1 += 1
+        left.t0 = block.t1
+    return block
 
 
-cdef fl_size block_start(const Rows *r, fl_size t1) noexcept nogil:
-    cdef fl_size t = t1 - 1
-    while t > 0 and first_row(r, t1) - first_row(r, t) < ROWS_PER_BLOCK:
-        t -= 1
-    return t
+cdef fl_size block_rows(const Rows *r, fl_size rows) noexcept nogil:
+    return min(r.count, rows + r.B)
 
 
-cdef fl_size block_rows(const Rows *r) noexcept nogil:
-    return min(r.count, ROWS_PER_BLOCK + r.B)
+cdef fl_size segment_rows(fl_size k, fl_size B) noexcept nogil:
+    return max((k * B + ROWS_PER_BLOCK - 1) // ROWS_PER_BLOCK, 1) * ROWS_PER_BLOCK
+
+
+def segment_count(batch, k):
+    """Into how many segments of k steps recompute cuts the time of a batch."""
+    cdef fl_size T = batch.T
+    if T == 0:
+        return 0
+    last = (T - 1) * batch.B if batch.offsets is None else int(batch.offsets[T - 1])
+    return last // segment_rows(min(k, T), batch.B) + 1
+
+
+# ---- what a forward pass keeps -----------------------------------------------------------------------------------------
+
+cdef char *c_between(const Tape *tape, const Rows *r, fl_size t, fl_size bytes) noexcept nogil:
+    """What passes between the steps at t - 1 and t, in either direction."""
+    if tape.c == NULL:
+        return NULL
+    return tape.c + (r.B + first_row(r, t - 1) - tape.row if t > tape.t0 else 0) * bytes
+
+
+cdef char *c_on(const Tape *tape, const Rows *r, bint reverse, fl_size t, fl_size bytes) noexcept nogil:
+    return c_between(tape, r, t if reverse else t + 1, bytes)
+
+
+cdef char *c_prev_on(const Tape *tape, const Rows *r, bint reverse, fl_size t, fl_size bytes) noexcept nogil:
+    if tape.c_prev != NULL:
+        return tape.c_prev + (first_row(r, t) - tape.row) * bytes
+    return c_between(tape, r, t + 1 if reverse else t, bytes)
 
 
 cdef class Cell:
@@ -235,7 +271,7 @@ cdef void multiply(const fl_kernels *k, fl_size rows, fl_size gates, fl_size H, 
 
 cdef void lay_out_products(Products *p, const Rows *r, bint with_dx, char **at) noexcept nogil:
     """The workspace of what follows."""
-    cdef fl_size columns = p.gates * p.hidden, rows = block_rows(r), padded = padded_columns(p.k, p.gates, p.hidden)
+    cdef fl_size columns = p.gates * p.hidden, rows = block_rows(r, ROWS_PER_BLOCK), padded = padded_columns(p.k, p.gates, p.hidden)
     cdef int vectors = <int>(p.k.column_block // p.k.unit_block)
     p.delta_panels = NULL
     if many_rows(r):
@@ -259,7 +295,7 @@ cdef void begin_products(Products *p, const Rows *r, int parts) noexcept nogil:
     p.begun = False
     if p.delta_panels != NULL:
         # Its padding stays zero.
-        memset(p.delta_panels, 0, block_rows(r) * padded_columns(p.k, p.gates, p.hidden) * p.size)
+        memset(p.delta_panels, 0, block_rows(r, ROWS_PER_BLOCK) * padded_columns(p.k, p.gates, p.hidden) * p.size)
         if p.dx != NULL:
             pack_rows(p.k, p.W_panels, <int>(p.k.column_block // p.k.unit_block), p.W, p.input, columns, p.input, parts)
 

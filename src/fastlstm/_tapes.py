@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 
 from fastlstm import _checks as check
+from fastlstm import _forward
 from fastlstm._cells import BLOCKS, LSTMCell
 from fastlstm._checks import Array, empty
-from fastlstm._core import Call, Weights
+from fastlstm._core import Call, Checkpoints, Weights
 
 
 @dataclass(slots=True)
@@ -35,6 +36,8 @@ class LSTMTape:
         c^{t-1} as each step saw it, where resets or zoneout make that more than c of the step before.
     m : (T, B, H) array or None
         What a projection projects.
+    checkpoints : Checkpoints or None
+        With `recompute`, what is kept instead of all the others, which have no steps then.
     """
 
     x: Array
@@ -44,29 +47,70 @@ class LSTMTape:
     c_prev: Array | None = None
     m: Array | None = None
     call: Call | None = None
+    checkpoints: Checkpoints | None = None
 
     @classmethod
-    def of_call(cls, call: Call, weights: Weights, x: Array, given: LSTMTape | None = None) -> LSTMTape:
+    def of_call(
+        cls, call: Call, weights: Weights, x: Array, given: LSTMTape | None = None, recompute: int | None = None
+    ) -> LSTMTape:
         """A tape to fill: `given`, if it has the right arrays, or a new one."""
         n, K, dtype = call.cell.gates, weights.R.shape[1], x.dtype
         H = len(weights.W) // n
+        arrays: dict[str, Any]
         shapes = {"gates": call.shape(n * H), "c": call.cell_shape(H), "y_prev": call.shape(K)}
+        checkpoints = _checkpoints(call, weights, given, recompute)
+        if checkpoints is not None:
+            arrays = {name: np.empty((0, *shape[1:]), dtype) for name, shape in shapes.items()}
+            return cls(x, **arrays, call=call, checkpoints=checkpoints)
         if call.keeps_c_prev:
             shapes["c_prev"] = call.shape(H)
         if weights.proj is not None:
             shapes["m"] = call.shape(H)
         if given is None:
-            return cls(x, **{name: empty(shape, dtype) for name, shape in shapes.items()}, call=call)
+            arrays = {name: empty(shape, dtype) for name, shape in shapes.items()}
+            return cls(x, **arrays, call=call)
         arrays = {k: check.output(f"tape.{k}", getattr(given, k), v, dtype, str(v)) for k, v in shapes.items()}
         return cls(x, **arrays, call=call)
 
     def arrays(self) -> tuple[Array | None, ...]:
         """As the passes take them."""
+        if self.checkpoints is not None:
+            return (None,) * 5
         return self.gates, self.c, self.c_prev, self.y_prev, self.m
+
+    def again(self) -> tuple[Any, ...] | None:
+        """With `recompute`, what the passes start from instead."""
+        return None if self.checkpoints is None else self.checkpoints.again()
+
+    def outputs(self) -> dict[str, Array]:
+        """What a forward pass fills, by name."""
+        if self.checkpoints is not None:
+            return self.checkpoints.arrays()
+        named = zip(("gates", "c", "c_prev", "y_prev", "m"), self.arrays(), strict=True)
+        return {f"tape.{name}": array for name, array in named if array is not None}
+
+    def checked(self, call: Call, weights: Weights) -> LSTMTape:
+        """The same, once it is known that it belongs to a call and its weights."""
+        n, K, x = call.cell.gates, weights.R.shape[1], self.x
+        H, dtype = len(weights.W) // n, x.dtype
+        if self.checkpoints is not None:
+            return replace(self, checkpoints=self.checkpoints.checked(call, weights))
+        arrays: dict[str, Any] = {
+            "gates": check.matching("tape.gates", self.gates, call.shape(n * H), dtype, f"(T, B, {n}H)"),
+            "c": check.matching("tape.c", self.c, call.cell_shape(H), dtype, "(T + 1, B, H)"),
+            "y_prev": check.matching("tape.y_prev", self.y_prev, call.shape(K), dtype, "(T, B, H)"),
+        }
+        if call.keeps_c_prev:
+            arrays["c_prev"] = check.matching("tape.c_prev", self.c_prev, call.shape(H), dtype, "(T, B, H)")
+        if weights.proj is not None:
+            arrays["m"] = check.matching("tape.m", self.m, call.shape(H), dtype, "(T, B, H)")
+        return replace(self, **arrays)
 
     def cells(self) -> Array:
         """c^t for every t: (T, B, H)."""
         call = self.call
+        if self.checkpoints is not None:
+            raise ValueError("tape has no cells: it is of a forward pass with recompute, which keeps few of them")
         if call is None or call.batch.offsets is None:
             return self.c[:-1] if call is not None and call.reverse else self.c[1:]
         batch, offsets = call.batch, call.batch.offsets
@@ -82,9 +126,20 @@ class LSTMTape:
         blocks = BLOCKS["vanilla"] if self.call is None else _blocks(self.call)
         if name not in blocks:
             raise ValueError(f"name must be one of {', '.join(blocks)}, not {name!r}")
+        if self.checkpoints is not None:
+            raise ValueError("tape has no gates: it is of a forward pass with recompute, which does not keep them")
         H = self.c.shape[-1]
         block = self.gates[..., blocks.index(name) * H :][..., :H]
         return block if self.call is None else self.call.sequence(block)
+
+
+def _checkpoints(
+    call: Call, weights: Weights, given: LSTMTape | RNNTape | None, recompute: int | None
+) -> Checkpoints | None:
+    before = None if given is None else given.checkpoints
+    if given is not None and (before is None) != (recompute is None):
+        raise ValueError(f"tape must be of a call {'with' if before is None else 'without'} recompute, as this one is")
+    return None if recompute is None else Checkpoints.of_call(call, weights, recompute, before)
 
 
 def _blocks(call: Call) -> str:
@@ -107,17 +162,26 @@ class RNNTape:
         h^t of every step, before zoneout.
     h_prev : (T, B, H) array
         h^{t-1} as each step saw it.
+    checkpoints : Checkpoints or None
+        With `recompute`, what is kept instead of `h` and `h_prev`, which have no steps then.
     """
 
     x: Array
     h: Array
     h_prev: Array
     call: Call | None = None
+    checkpoints: Checkpoints | None = None
 
     @classmethod
-    def of_call(cls, call: Call, weights: Weights, x: Array, given: RNNTape | None = None) -> RNNTape:
+    def of_call(
+        cls, call: Call, weights: Weights, x: Array, given: RNNTape | None = None, recompute: int | None = None
+    ) -> RNNTape:
         """A tape to fill: `given`, if it has the right arrays, or a new one."""
         shape, dtype = call.shape(weights.R.shape[1]), x.dtype
+        checkpoints = _checkpoints(call, weights, given, recompute)
+        if checkpoints is not None:
+            none = np.empty((0, *shape[1:]), dtype)
+            return cls(x, none, none, call, checkpoints)
         if given is None:
             return cls(x, empty(shape, dtype), empty(shape, dtype), call)
         h, h_prev = (check.output(f"tape.{k}", getattr(given, k), shape, dtype, "(T, B, H)") for k in ("h", "h_prev"))
@@ -125,4 +189,40 @@ class RNNTape:
 
     def arrays(self) -> tuple[Array | None, ...]:
         """As the passes take them."""
+        if self.checkpoints is not None:
+            return (None,) * 5
         return self.h, None, None, self.h_prev, None
+
+    def again(self) -> tuple[Any, ...] | None:
+        """With `recompute`, what the passes start from instead."""
+        return None if self.checkpoints is None else self.checkpoints.again()
+
+    def outputs(self) -> dict[str, Array]:
+        """What a forward pass fills, by name."""
+        if self.checkpoints is not None:
+            return self.checkpoints.arrays()
+        return {"tape.h": self.h, "tape.h_prev": self.h_prev}
+
+    def checked(self, call: Call, weights: Weights) -> RNNTape:
+        """The same, once it is known that it belongs to a call and its weights."""
+        if self.checkpoints is not None:
+            return replace(self, checkpoints=self.checkpoints.checked(call, weights))
+        shape, dtype = call.shape(weights.R.shape[1]), self.x.dtype
+        h, h_prev = (check.matching(f"tape.{k}", getattr(self, k), shape, dtype, "(T, B, H)") for k in ("h", "h_prev"))
+        return replace(self, h=h, h_prev=h_prev)
+
+
+# ---- passes that fill a tape ----
+
+
+def start_forward(
+    one: _forward.ForwardPass, kept: LSTMTape | RNNTape | None, x: Array, h0: Array, c0: Array | None,
+    y: Array, y_offset: int, h: Array, c: Array | None, space: Array,
+) -> None:  # fmt: skip
+    """All but the tape is as for ForwardPass.start."""
+    arrays = marks = None
+    if kept is not None and kept.checkpoints is not None:
+        marks = kept.checkpoints.begin(h0, c0)
+    elif kept is not None:
+        arrays = kept.arrays()
+    one.start(x, h0, c0, y, y_offset, h, c, arrays, marks, space)

@@ -123,9 +123,7 @@ class Frozen:
         return self.layers.step(x_t, state, out, num_threads=num_threads)
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError(
-            "a Frozen network fits this machine alone: pickle the network, and freeze it where it is needed"
-        )
+        raise TypeError("a Frozen network fits this machine alone: pickle the network, freeze it where it is needed")
 
     def __repr__(self) -> str:
         return f"Frozen({self.layers!r}, weights={self.weights!r})"

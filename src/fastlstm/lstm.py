@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from fastlstm import _backward, _core, _forward
+from fastlstm import _backward, _core, _forward, _tapes
 from fastlstm import _checks as check
 from fastlstm._batches import Batch, Lengths, batch_of, options_of
 from fastlstm._cells import LSTMCell, lstm_cell
@@ -69,8 +69,9 @@ class LSTMGradients(NamedTuple):
 
 
 def lstm_workspace(
-    T: int, B: int, I: int, H: int, dtype: DTypeLike = np.float32, *, variant: str = "vanilla", proj_size: int = 0
-) -> int:
+    T: int, B: int, I: int, H: int, dtype: DTypeLike = np.float32, *, variant: str = "vanilla", proj_size: int = 0,
+    recompute: int | None = None,
+) -> int:  # fmt: skip
     """Values of workspace with which `lstm_forward` and `lstm_backward` need allocate none.
 
     Parameters
@@ -80,6 +81,8 @@ def lstm_workspace(
     dtype : float32 or float64
     variant, proj_size
         As for `LSTM`.
+    recompute
+        As for `lstm_forward`.
 
     Examples
     --------
@@ -91,10 +94,11 @@ def lstm_workspace(
     K = P + (3 * H + 192 if cell.full_recurrence else 0)
     n, proj = cell.gates, np.empty((P, H), dtype) if proj_size else None
     weights = Weights(np.empty((n * H, I), dtype), np.empty((n * H, K), dtype), np.empty(n * H, dtype), None, proj)
-    mask, zone = np.empty((B, P), dtype), np.empty((T, B, P), dtype)
-    options = options_of(T, B, P, H, dtype, None, None, "zero", mask, (zone, None))
-    batch = Batch(T, B, T * B)
-    return max(_core.workspace_size(Call(cell, batch, options=given), weights) for given in (None, options))
+    mask, zones = np.empty((B, P), dtype), (np.empty((T, B, P), dtype), np.empty((T, B, H), dtype))
+    options = options_of(T, B, P, H, dtype, None, None, "zero", mask, zones)
+    calls = [Call(cell, Batch(T, B, T * B), options=given) for given in (None, options)]
+    k = _core.recompute_steps(recompute)
+    return max(_core.workspace_size(call, weights, k) for call in calls)
 
 
 def lstm_forward(
@@ -118,6 +122,7 @@ def lstm_forward(
     recurrent_mask: Array | None = None,
     zoneout: tuple[Array | None, Array | None] | None = None,
     tape: bool | LSTMTape = False,
+    recompute: int | None = None,
     out: tuple[Array, State] | None = None,
     workspace: Array | None = None,
     num_threads: int | None = None,
@@ -175,6 +180,10 @@ def lstm_forward(
         likewise: 0 and 1 to train, their mean to infer (Krueger et al. 2017).
     tape : bool or LSTMTape
         True keeps what `lstm_backward` needs; a tape of an earlier call with the same sizes is filled again.
+    recompute : int, optional
+        k: the tape keeps the state every k steps alone, and the backward pass runs the steps in between again, with the
+        same bits: memory of T / k states and k steps on the tape, instead of T, for a third more time. Whole blocks of
+        512 rows are kept together: k is in effect at least about 512 / B.
     out : (y, (h, c)), optional
         C-contiguous arrays for the results: (T, B, H), (B, H), (B, H).
     workspace : (n,) array, optional
@@ -228,7 +237,7 @@ def lstm_forward(
     rows = None if lengths is None else Lengths(lengths, T, B)
     options = options_of(T, B, P, H, dtype, rows, reset, reset_to, recurrent_mask, zoneout)
     call = Call(cell, batch_of(T, B, rows, bool(batch_invariant)), rows, bool(reverse), options)
-    return _run(call, x, Weights(W, R, b, p, proj), state, tape, out, workspace, num_threads)
+    return _run(call, x, Weights(W, R, b, p, proj), state, tape, recompute, out, workspace, num_threads)
 
 
 def _sizes(R: Array, proj: Array | None, gates: int) -> tuple[int, int, Array | None]:
@@ -265,6 +274,7 @@ def _run(
     weights: Weights,
     state: PartialState | None,
     tape: bool | LSTMTape,
+    recompute: int | None,
     out: tuple[Array, State] | None,
     workspace: Array | None,
     num_threads: int | None,
@@ -286,28 +296,29 @@ def _run(
         y = check.output("out y", y, (T, B, P), dtype, "(T, B, H)")
         h = check.output("out h", h, (B, P), dtype, "(B, H)")
         c = check.output("out c", c, (B, H), dtype, "(B, H)")
+    k = _core.recompute_steps(recompute)
+    if k is not None and tape is False:
+        raise ValueError("recompute needs a tape: it is about what that keeps")
     kept: LSTMTape | None = None
     if tape is not False:
-        kept = LSTMTape.of_call(call, weights, x, tape if isinstance(tape, LSTMTape) else None)
-    one = _core.forward_pass(call, weights, kept is not None)
+        kept = LSTMTape.of_call(call, weights, x, tape if isinstance(tape, LSTMTape) else None, k)
+    one = _core.forward_pass(call, weights, kept is not None and k is None, k)
     space = check.workspace(workspace, one.workspace(), dtype)
     if out is not None or workspace is not None or isinstance(tape, LSTMTape):
         outputs = {"out y": y, "out h": h, "out c": c, "workspace": space}
         if kept is not None:
-            named = zip(("gates", "c", "c_prev", "y_prev", "m"), kept.arrays(), strict=True)
-            outputs |= {f"tape.{name}": array for name, array in named if array is not None}
+            outputs |= kept.outputs()
         check.disjoint(outputs, {"x": x, "W": W, "R": R, "b": b, "p": p, "proj": proj, "state h": h0, "state c": c0})
 
-    arrays = None if kept is None else kept.arrays()
     threads = checked_num_threads(num_threads)
     if lengths is None:
-        one.start(x, h0, c0, y, 0, h, c, arrays, space)
+        _tapes.start_forward(one, kept, x, h0, c0, y, 0, h, c, space)
         _forward.run_passes([one], threads)
         return y, (h, c), kept
     x, y_rows, h_rows, c_rows = lengths.pack(x), empty(call.shape(P), dtype), np.empty_like(h), np.empty_like(c)
     if kept is not None:
         kept.x = x
-    one.start(x, lengths.sort(h0), lengths.sort(c0), y_rows, 0, h_rows, c_rows, arrays, space)
+    _tapes.start_forward(one, kept, x, lengths.sort(h0), lengths.sort(c0), y_rows, 0, h_rows, c_rows, space)
     _forward.run_passes([one], threads)
     y[:], h[lengths.order], c[lengths.order] = lengths.pad(y_rows), h_rows, c_rows
     return y, (h, c), kept
@@ -411,14 +422,7 @@ def lstm_backward(
         R = _core.with_gate_recurrence(R, G)
     weights = Weights(W, R, None, p, proj)
     x = check.matching("tape.x", x, call.shape(I), dtype, "(T, B, I)")
-    gates = check.matching("tape.gates", tape.gates, call.shape(n * H), dtype, f"(T, B, {n}H)")
-    all_c = check.matching("tape.c", tape.c, call.cell_shape(H), dtype, "(T + 1, B, H)")
-    y_prev = check.matching("tape.y_prev", tape.y_prev, call.shape(R.shape[1]), dtype, "(T, B, H)")
-    c_prev, m = tape.c_prev, tape.m
-    if call.keeps_c_prev:
-        c_prev = check.matching("tape.c_prev", c_prev, call.shape(H), dtype, "(T, B, H)")
-    if proj is not None:
-        m = check.matching("tape.m", m, call.shape(H), dtype, "(T, B, H)")
+    kept = tape.checked(call, weights)
     dy = check.optional("dy", dy, (T, B, P), dtype, "(T, B, H)")
     dc = check.optional("dc", dc, (T, B, H), dtype, "(T, B, H)")
     dh_last, dc_last = (None, None) if dstate is None else check.pair("dstate", dstate, "(dh, dc)")
@@ -435,11 +439,20 @@ def lstm_backward(
         dh0, dc0 = check.pair("out.state", out.state, "(h0, c0)")
         given = {**out._asdict(), "h0": dh0, "c0": dc0}
         arrays = {name: check.output(f"out {name}", given[name], shapes[name], dtype, name) for name in shapes}
-    one = _core.backward_pass(call, weights, True, deltas)
+    one = _core.backward_pass(call, weights, True, deltas, kept.checkpoints)
     space = check.workspace(workspace, one.workspace(), dtype)
     if out is not None or workspace is not None:
-        kept = {"tape.x": x, "tape.gates": gates, "tape.c": all_c, "tape.y_prev": y_prev}
-        inputs = {**kept, "W": W, "R": R, "p": p, "dy": dy, "dstate h": dh_last, "dstate c": dc_last, "dc": dc}
+        inputs = {
+            "tape.x": x,
+            **kept.outputs(),
+            "W": W,
+            "R": R,
+            "p": p,
+            "dy": dy,
+            "dstate h": dh_last,
+            "dstate c": dc_last,
+            "dc": dc,
+        }
         check.disjoint({f"out {name}": array for name, array in arrays.items()} | {"workspace": space}, inputs)
 
     dx = arrays["x"] if call.lengths is None else empty(call.shape(I), dtype)
@@ -454,7 +467,7 @@ def lstm_backward(
     if deltas:
         all_deltas = empty(call.shape(n * H), dtype), empty(call.shape(P), dtype), empty(call.shape(H), dtype)
     one.start(
-        x, (gates, all_c, c_prev, y_prev, m), call.rows(dy), 0, call.state(dh_last), call.state(dc_last), call.rows(dc),
+        x, kept.arrays(), kept.again(), call.rows(dy), 0, call.state(dh_last), call.state(dc_last), call.rows(dc),
         dx, (arrays["W"], dR, arrays["b"], arrays.get("p"), arrays.get("proj"), dh0, dc0), firsts, all_deltas,
         bool(accumulate), space,
     )  # fmt: skip
@@ -651,7 +664,7 @@ class LSTM(Layer):
         """
         states = self._states("state", state, self._batch_size(x))
         masks = self._inference_masks(x)
-        y, h, c, _ = self._forward_pass(x, states, lengths, reset, reset_to, masks, False, num_threads)
+        y, h, c, _ = self._forward_pass(x, states, lengths, reset, reset_to, masks, False, None, num_threads)
         assert c is not None
         return y, (h, c)
 
@@ -666,6 +679,7 @@ class LSTM(Layer):
         rng: np.random.Generator | None = None,
         masks: Masks | None = None,
         tape: Tape | None = None,
+        recompute: int | None = None,
         num_threads: int | None = None,
     ) -> tuple[Array, State, Tape]:
         """Run the layers as by a call, but with dropout and zoneout, and keep what `backward` needs.
@@ -681,6 +695,8 @@ class LSTM(Layer):
         tape : Tape, optional
             One of an earlier call with the same sizes, which is not needed any more: it is filled again, which spares
             the system the clearing of new memory.
+        recompute : int, optional
+            As for `lstm_forward`. The inputs of each layer are kept whole.
 
         Returns
         -------
@@ -691,7 +707,9 @@ class LSTM(Layer):
         """
         states = self._states("state", state, self._batch_size(x))
         masks = self._training_masks(masks, rng, x)
-        y, h, c, kept = self._forward_pass(x, states, lengths, reset, reset_to, masks, tape or True, num_threads)
+        y, h, c, kept = self._forward_pass(
+            x, states, lengths, reset, reset_to, masks, tape or True, recompute, num_threads
+        )
         assert kept is not None
         assert c is not None
         return y, (h, c), kept

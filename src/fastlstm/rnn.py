@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from fastlstm import _backward, _core, _forward
+from fastlstm import _backward, _core, _forward, _tapes
 from fastlstm import _checks as check
 from fastlstm._batches import Batch, Lengths, batch_of, options_of
 from fastlstm._cells import RNNCell, rnn_cell
@@ -45,7 +45,9 @@ class RNNGradients(NamedTuple):
     state: Array
 
 
-def rnn_workspace(T: int, B: int, I: int, H: int, dtype: DTypeLike = np.float32) -> int:
+def rnn_workspace(
+    T: int, B: int, I: int, H: int, dtype: DTypeLike = np.float32, *, recompute: int | None = None
+) -> int:
     """Values of workspace with which `rnn_forward` and `rnn_backward` need allocate none.
 
     Parameters
@@ -53,13 +55,16 @@ def rnn_workspace(T: int, B: int, I: int, H: int, dtype: DTypeLike = np.float32)
     T, B, I, H : int
         Time steps, batch rows, inputs, hidden units.
     dtype : float32 or float64
+    recompute
+        As for `rnn_forward`.
     """
     dtype = check.float_dtype(dtype)
     weights = Weights(np.empty((H, I), dtype), np.empty((H, H), dtype), np.empty(H, dtype))
     mask, zone = np.empty((B, H), dtype), np.empty((T, B, H), dtype)
     options = options_of(T, B, H, H, dtype, None, None, "zero", mask, (zone, None))
-    batch = Batch(T, B, T * B)
-    return max(_core.workspace_size(Call(rnn_cell(), batch, options=given), weights) for given in (None, options))
+    calls = [Call(rnn_cell(), Batch(T, B, T * B), options=given) for given in (None, options)]
+    k = _core.recompute_steps(recompute)
+    return max(_core.workspace_size(call, weights, k) for call in calls)
 
 
 def rnn_forward(
@@ -77,6 +82,7 @@ def rnn_forward(
     recurrent_mask: Array | None = None,
     zoneout: Array | None = None,
     tape: bool | RNNTape = False,
+    recompute: int | None = None,
     out: tuple[Array, Array] | None = None,
     workspace: Array | None = None,
     num_threads: int | None = None,
@@ -100,6 +106,8 @@ def rnn_forward(
         h^t becomes zoneout h^{t-1} + (1 - zoneout) h^t.
     tape : bool or RNNTape
         True keeps what `rnn_backward` needs; a tape of an earlier call with the same sizes is filled again.
+    recompute
+        As for `lstm_forward`.
     out : (y, h), optional
         C-contiguous arrays for the results: (T, B, H), (B, H).
     workspace : (n,) array, optional
@@ -148,7 +156,7 @@ def rnn_forward(
     zones = None if zoneout is None else (zoneout, None)
     options = options_of(T, B, H, H, dtype, rows, reset, reset_to, recurrent_mask, zones)
     call = Call(cell, batch_of(T, B, rows, bool(batch_invariant)), rows, bool(reverse), options)
-    return _run(call, x, Weights(W, R, b), state, tape, out, workspace, num_threads)
+    return _run(call, x, Weights(W, R, b), state, tape, recompute, out, workspace, num_threads)
 
 
 def _run(
@@ -157,6 +165,7 @@ def _run(
     weights: Weights,
     state: Array | None,
     tape: bool | RNNTape,
+    recompute: int | None,
     out: tuple[Array, Array] | None,
     workspace: Array | None,
     num_threads: int | None,
@@ -170,28 +179,30 @@ def _run(
         y, h = check.pair("out", out, "(y, h)")
         y = check.output("out y", y, (T, B, H), dtype, "(T, B, H)")
         h = check.output("out h", h, (B, H), dtype, "(B, H)")
+    k = _core.recompute_steps(recompute)
+    if k is not None and tape is False:
+        raise ValueError("recompute needs a tape: it is about what that keeps")
     kept: RNNTape | None = None
     if tape is not False:
-        kept = RNNTape.of_call(call, weights, x, tape if isinstance(tape, RNNTape) else None)
-    one = _core.forward_pass(call, weights, kept is not None)
+        kept = RNNTape.of_call(call, weights, x, tape if isinstance(tape, RNNTape) else None, k)
+    one = _core.forward_pass(call, weights, kept is not None and k is None, k)
     space = check.workspace(workspace, one.workspace(), dtype)
     if out is not None or workspace is not None or isinstance(tape, RNNTape):
         outputs = {"out y": y, "out h": h, "workspace": space}
         if kept is not None:
-            outputs |= {"tape.h": kept.h, "tape.h_prev": kept.h_prev}
+            outputs |= kept.outputs()
         W, R, b, *_ = weights
         check.disjoint(outputs, {"x": x, "W": W, "R": R, "b": b, "state": h0})
 
-    arrays = None if kept is None else kept.arrays()
     threads = checked_num_threads(num_threads)
     if lengths is None:
-        one.start(x, h0, None, y, 0, h, None, arrays, space)
+        _tapes.start_forward(one, kept, x, h0, None, y, 0, h, None, space)
         _forward.run_passes([one], threads)
         return y, h, kept
     x, y_rows, h_rows = lengths.pack(x), empty(call.shape(H), dtype), np.empty_like(h)
     if kept is not None:
         kept.x = x
-    one.start(x, lengths.sort(h0), None, y_rows, 0, h_rows, None, arrays, space)
+    _tapes.start_forward(one, kept, x, lengths.sort(h0), None, y_rows, 0, h_rows, None, space)
     _forward.run_passes([one], threads)
     y[:], h[lengths.order] = lengths.pad(y_rows), h_rows
     return y, h, kept
@@ -253,10 +264,10 @@ def rnn_backward(
     T, B, I, dtype = call.batch.T, call.batch.B, x.shape[-1], x.dtype
     H = check.sized("R", R, 2, "(H, H)").shape[1]
     x = check.matching("tape.x", x, call.shape(I), dtype, "(T, B, I)")
-    h_all = check.matching("tape.h", tape.h, call.shape(H), dtype, "(T, B, H)")
-    h_prev = check.matching("tape.h_prev", tape.h_prev, call.shape(H), dtype, "(T, B, H)")
     W = check.matching("W", W, (H, I), dtype, "(H, I)")
     R = check.matching("R", R, (H, H), dtype, "(H, H)")
+    weights = Weights(W, R, None)
+    kept = tape.checked(call, weights)
     dy = check.optional("dy", dy, (T, B, H), dtype, "(T, B, H)")
     dh_last = check.optional("dstate", dstate, (B, H), dtype, "(B, H)")
 
@@ -272,11 +283,11 @@ def rnn_backward(
         result = RNNGradients(
             **{name: check.output(f"out {name}", given[name], shapes[name], dtype, name) for name in shapes}
         )
-    one = _core.backward_pass(call, Weights(W, R, None), True, False)
+    one = _core.backward_pass(call, weights, True, False, kept.checkpoints)
     space = check.workspace(workspace, one.workspace(), dtype)
     if out is not None or workspace is not None:
         outputs = {f"out {name}": array for name, array in result._asdict().items()} | {"workspace": space}
-        inputs = {"tape.x": x, "tape.h": h_all, "tape.h_prev": h_prev, "W": W, "R": R, "dy": dy, "dstate": dh_last}
+        inputs = {"tape.x": x, **kept.outputs(), "W": W, "R": R, "dy": dy, "dstate": dh_last}
         check.disjoint(outputs, inputs)
 
     dx, dh0, firsts = result.x, result.state, None
@@ -285,7 +296,7 @@ def rnn_backward(
     if call.options is not None and call.options.reset is not None and not call.options.reset_to_zero:
         firsts = np.zeros((B, H), dtype), None
     one.start(
-        x, (h_all, None, None, h_prev, None), call.rows(dy), 0, call.state(dh_last), None, None, dx,
+        x, kept.arrays(), kept.again(), call.rows(dy), 0, call.state(dh_last), None, None, dx,
         (result.W, result.R, result.b, None, None, dh0, None), firsts, None, bool(accumulate), space,
     )  # fmt: skip
     _backward.run_passes([one], checked_num_threads(num_threads))
@@ -410,7 +421,7 @@ class RNN(Layer):
         """
         states = self._states("state", state, self._batch_size(x))
         masks = self._inference_masks(x)
-        y, h, _, _ = self._forward_pass(x, states, lengths, reset, reset_to, masks, False, num_threads)
+        y, h, _, _ = self._forward_pass(x, states, lengths, reset, reset_to, masks, False, None, num_threads)
         return y, h
 
     def forward(
@@ -424,6 +435,7 @@ class RNN(Layer):
         rng: np.random.Generator | None = None,
         masks: Masks | None = None,
         tape: Tape | None = None,
+        recompute: int | None = None,
         num_threads: int | None = None,
     ) -> tuple[Array, Array, Tape]:
         """Run the layers as by a call, but with dropout and zoneout, and keep what `backward` needs.
@@ -432,7 +444,7 @@ class RNN(Layer):
         ----------
         x, state, lengths, reset, reset_to, num_threads
             As for a call.
-        rng, masks, tape
+        rng, masks, tape, recompute
             As for `LSTM.forward`.
 
         Returns
@@ -444,7 +456,9 @@ class RNN(Layer):
         """
         states = self._states("state", state, self._batch_size(x))
         masks = self._training_masks(masks, rng, x)
-        y, h, _, kept = self._forward_pass(x, states, lengths, reset, reset_to, masks, tape or True, num_threads)
+        y, h, _, kept = self._forward_pass(
+            x, states, lengths, reset, reset_to, masks, tape or True, recompute, num_threads
+        )
         assert kept is not None
         return y, h, kept
 

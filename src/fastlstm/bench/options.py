@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tracemalloc
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -35,11 +36,12 @@ ROUNDS = 7
 
 @dataclass
 class Case:
-    """An LSTM with some options, and those of its calls; whether PyTorch has them."""
+    """An LSTM with some options, those of its calls and of training alone; whether PyTorch has them."""
 
     name: str
     layer: dict[str, Any] = field(default_factory=dict)
     call: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
     torch: bool = False
 
 
@@ -61,6 +63,7 @@ def _cases(shape: Shape) -> list[Case]:
         Case("projection to H/2", plain | {"proj_size": H // 2}, torch=True),
         Case("two directions", plain | {"bidirectional": True}, torch=True),
         Case("three layers", plain | {"num_layers": 3}, torch=True),
+        *(Case(f"recompute, k = {k}", plain, training={"recompute": k}) for k in (16, 32)),
     ]
 
 
@@ -91,7 +94,8 @@ class _Problem:
         def repeat(n: int) -> None:
             nonlocal grads, tape
             for _ in range(n):
-                _, _, tape = self.layer.forward(self.x, masks=self.masks, tape=tape, **self.case.call)
+                options = self.case.call | self.case.training
+                _, _, tape = self.layer.forward(self.x, masks=self.masks, tape=tape, **options)
                 grads = self.layer.backward(tape, self.dy, out=grads)
 
         def results() -> list[Array]:
@@ -100,6 +104,14 @@ class _Problem:
             return [grads.x, grads.params["R_l0"]]
 
         return Contestant(self.case.name, repeat, results)
+
+    def peak(self) -> float:
+        """Megabytes that a training step takes at most, its results included."""
+        tracemalloc.start()
+        self.training().repeat(1)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak / 1e6
 
     def _torch_module(self, torch: Any) -> Any:
         layer, (_, _, I, H) = self.layer, self.shape
@@ -154,11 +166,13 @@ class _Problem:
 
 
 def _measure(kind: str, shape: Shape, seconds: float, peers: Peers) -> dict[str, Any]:
-    contestants, compared = [], {}
-    for case in _cases(shape):
+    contestants, compared, peaks = [], {}, {}
+    cases = [case for case in _cases(shape) if kind == "training" or not case.training]
+    for case in cases:
         problem = _Problem(case, shape)
         ours = getattr(problem, kind)()
         contestants.append(ours)
+        peaks[case.name] = problem.peak() if kind == "training" else None
         if case.torch and peers.torch:
             theirs = getattr(problem, f"torch_{kind}")(peers.torch)
             difference(ours, theirs)
@@ -166,11 +180,12 @@ def _measure(kind: str, shape: Shape, seconds: float, peers: Peers) -> dict[str,
             contestants.append(theirs)
     times = interleave(contestants, seconds, ROUNDS)
     rows = {}
-    for case in _cases(shape):
+    for case in cases:
         peer = compared.get(case.name)
         rows[case.name] = {
             "ms": 1e3 * float(np.median(times[case.name])),
             "over_base": ratio(times[case.name], times[BASE]),
+            "peak_mb": peaks[case.name],
             "pytorch_ms": 1e3 * float(np.median(times[peer])) if peer else None,
             "pytorch_over_ours": ratio(times[peer], times[case.name]) if peer else None,
         }
@@ -184,11 +199,12 @@ def _markdown(report: dict[str, Any]) -> str:
         shape = " ".join(map(str, part["shape"]))
         threads = f"{part['threads']} thread{'s' if part['threads'] > 1 else ''}"
         lines += ["", f"**{part['kind'].capitalize()}, T B I H = {shape}, {threads}**", ""]
-        lines += [f"| option | ms | time / {BASE} | PyTorch ms | PyTorch / fastlstm |", "| --- |" + " ---: |" * 4]
+        lines += [f"| option | ms | time / {BASE} | MB | PyTorch ms | PyTorch / fastlstm |", "| --- |" + " ---: |" * 5]
         for name, row in part["rows"].items():
-            columns = [name, f"{row['ms']:.2f}", f"{row['over_base']['median']:.2f}", "", ""]
+            peak = f"{row['peak_mb']:.1f}" if row["peak_mb"] else ""
+            columns = [name, f"{row['ms']:.2f}", f"{row['over_base']['median']:.2f}", peak, "", ""]
             if row["pytorch_ms"]:
-                columns[3:] = f"{row['pytorch_ms']:.2f}", f"{row['pytorch_over_ours']['median']:.2f}"
+                columns[4:] = f"{row['pytorch_ms']:.2f}", f"{row['pytorch_over_ours']['median']:.2f}"
             lines.append(f"| {' | '.join(columns)} |")
     return "\n".join(lines)
 
