@@ -111,7 +111,7 @@ cdef void run_step(const Forward *f, fl_size s, Share own) noexcept nogil:
         step.y, step.y_step = y_prev_of(f, s + 1), step.outputs
         if step.outputs > f.outputs:
             step.gates_seen = <char *>step.y + f.outputs * f.size
-        if f.carries or f.proj != NULL:
+        if not f.between.y_is_there:
             step.y = NULL
     if f.proj != NULL:
         step.y_copy, step.y_copy_step = m_of(f, s), H
@@ -183,7 +183,7 @@ cdef void start_rows(const Forward *f, fl_size s) noexcept nogil:
     cdef fl_carry between = f.between
     if row0 >= row1:
         return
-    between.keep, between.y, between.y_step = row1, <void *>f.h0, P
+    between.keep, between.y, between.y_step, between.y_is_there = row1, <void *>f.h0, P, False
     between.reset = <const unsigned char *>of(f.reset, first_row(&f.rows, t), 1)
     between.c = f.c0
     between.c_seen = c_prev_of(f, s) if f.c_last != NULL else NULL
@@ -392,6 +392,7 @@ cdef class ForwardPass:
                      weights.packed.W.itemsize if f.packed else size, f.packed)
         if not f.direct and proj is not None:
             f.carries = True
+        f.between.y_is_there = f.between.mask == NULL and f.zone_y == NULL and proj is None
 
     def workspace(self):
         """Values."""

@@ -75,6 +75,7 @@ cdef extern from "kernels.h":
         const void *mask
         void *y_seen
         fl_size y_seen_step
+        bint y_is_there
         bint gates_seen
         const void *c
         const void *c_prev

@@ -27,15 +27,16 @@ static void carry(const fl_carry *s, fl_size row0, fl_size row1, fl_size column0
             for (fl_size k = column0; k < column1; k++)
                 y[k] = zoned(zone[k], reset_before && s->reset_to_zero ? 0 : before[k], y[k]);
         }
-        if (s->y_seen && kept) {
+        if (s->y_seen && kept && (reset || !s->y_is_there)) {
             real *seen = (real *)s->y_seen + row * s->y_seen_step;
             const real *from = reset ? y_first : y, *mask = at_row(s->mask, row, P);
             for (fl_size k = column0; k < column1; k++) seen[k] = zero ? 0 : mask ? mask[k] * from[k] : from[k];
             if (reset && s->gates_seen)
                 memset(seen + P + 3 * unit0, 0, (size_t)((unit1 - unit0 + VL - 1) / VL * 3 * VL) * sizeof(real));
         }
-        if (s->c_seen) {
-            real *seen = (kept ? (real *)s->c_seen : (real *)s->c_last) + row * H;
+        const void *c_seen = kept ? s->c_seen : s->c_last;
+        if (s->c_seen && (reset || c_seen != s->c)) {
+            real *seen = (real *)c_seen + row * H;
             const real *c = at_row(s->c, row, H), *c_prev = at_row(s->c_prev, row, H), *zone = at_row(s->zone_c, row, H);
             for (fl_size k = unit0; k < unit1; k++)
                 seen[k] = zero ? 0 : reset ? c_first[k] : zone ? zoned(zone[k], c_prev[k], c[k]) : c[k];

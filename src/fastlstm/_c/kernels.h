@@ -73,6 +73,7 @@ typedef struct {
     const void *mask;          /* (B, width) of y; or NULL */
     void *y_seen;              /* out, for the next step; NULL where that reads y */
     fl_size y_seen_step;
+    int y_is_there;            /* the step has written it, so that a reset alone changes it */
     int gates_seen;            /* full gate recurrence: y_seen has gates after y, which a reset clears */
     const void *c, *c_prev;    /* (B, H) c^t, and c^{t-1} as this step saw it */
     void *c_seen;              /* out, for the next step; NULL where that reads c */
