@@ -99,6 +99,8 @@ class LSTMTape:
             "gates": check.matching("tape.gates", self.gates, call.shape(n * H), dtype, f"(T, B, {n}H)"),
             "c": check.matching("tape.c", self.c, call.cell_shape(H), dtype, "(T + 1, B, H)"),
             "y_prev": check.matching("tape.y_prev", self.y_prev, call.shape(K), dtype, "(T, B, H)"),
+            "c_prev": None,
+            "m": None,
         }
         if call.keeps_c_prev:
             arrays["c_prev"] = check.matching("tape.c_prev", self.c_prev, call.shape(H), dtype, "(T, B, H)")
