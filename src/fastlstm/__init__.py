@@ -7,6 +7,7 @@ functions below them, arrays in and arrays out. `fastlstm.reference` has the sam
 
 __version__ = "0.1.0"
 
+from fastlstm._batches import PackedSequence
 from fastlstm._config import get_include, get_num_threads, set_num_threads, show_config
 from fastlstm._layer import Masks, Tape
 from fastlstm._parameters import Gradients
@@ -25,6 +26,7 @@ __all__ = [
     "LSTMGradients",
     "LSTMTape",
     "Masks",
+    "PackedSequence",
     "RNNGradients",
     "RNNTape",
     "Stream",

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from fastlstm import _backward, _core, _forward
 from fastlstm import _checks as check
-from fastlstm._batches import Batch, Lengths, Options, options_of
+from fastlstm._batches import Batch, Lengths, Options, PackedSequence, options_of
 from fastlstm._checks import Array, empty
 from fastlstm._config import checked_num_threads
 from fastlstm._core import Call, Cell, Weights
@@ -238,31 +238,25 @@ class Layer(Parametric):
     # ---- passes ----
 
     def _forward_pass(
-        self, x: Array, states: States, lengths: ArrayLike | None, reset: ArrayLike | None,
+        self, x: Array | PackedSequence, states: States, lengths: ArrayLike | None, reset: ArrayLike | None,
         reset_to: Literal["initial", "zero"], masks: Masks | None, tape: bool | Tape, num_threads: int | None,
-    ) -> tuple[Array, Array, Array | None, Tape | None]:  # fmt: skip
+    ) -> tuple[Any, Array, Array | None, Tape | None]:  # fmt: skip
         """y, h, c and the tape, from checked states (layers D, B, ...)."""
         threads = checked_num_threads(num_threads)
-        x = self._time_major("x", x)
-        (T, B, _), D, P, H, dtype = x.shape, self.directions, self.output_size, self.hidden_size, self.dtype
+        (T, B), D, P, H, dtype = self._sizes(x), self.directions, self.output_size, self.hidden_size, self.dtype
         cells, with_c = self.num_layers * D, self._tape_type is LSTMTape
-        rows = None if lengths is None else Lengths(lengths, T, B)
+        below, rows = self._rows_of(x, lengths)
         call = Call(self._kind, Batch(T, B, T * B) if rows is None else rows.batch, rows)
         if isinstance(tape, Tape) and len(tape.layers) != cells:
             raise ValueError(f"tape must be of {cells} layers and directions, not of {len(tape.layers)}")
         if masks is not None:
             masks = self._check_masks(masks, T, B)
         h0, c0 = (
-            np.zeros((cells, B, size), dtype)
-            if state is None
-            else state
-            if rows is None
-            else np.take(state, rows.order, 1)
+            np.zeros((cells, B, size), dtype) if state is None else state if rows is None else rows.sort(state)
             for state, size in zip(states, (P, H), strict=True)
         )
         h, c = np.empty((cells, B, P), dtype), np.empty((cells, B, H), dtype) if with_c else None
         layers: list[Any] = []
-        below = x if rows is None else rows.pack(x)
         for first in range(0, cells, D):
             y, passes, spaces = empty(call.shape(D * P), dtype), [], []
             for k in range(first, first + D):
@@ -294,12 +288,12 @@ class Layer(Parametric):
                 mask = masks.between[first // D]
                 below = y * (mask if rows is None else rows.pack(mask))
         if rows is not None:
-            y = rows.pad(y)
-            back = np.argsort(rows.order)
-            h, c = np.take(h, back, 1), None if c is None else np.take(c, back, 1)
-        return self._as_given(y), h, c, Tape(layers, call, masks) if tape else None
+            h, c = rows.unsort(h), None if c is None else rows.unsort(c)
+        return self._as_given(y, rows), h, c, Tape(layers, call, masks) if tape else None
 
-    def _training_masks(self, masks: Masks | None, rng: np.random.Generator | None, x: Array) -> Masks | None:
+    def _training_masks(
+        self, masks: Masks | None, rng: np.random.Generator | None, x: Array | PackedSequence
+    ) -> Masks | None:
         if masks is not None or not self._has_masks():
             return masks
         if not isinstance(rng, np.random.Generator):
@@ -307,27 +301,21 @@ class Layer(Parametric):
                 "rng must be a numpy.random.Generator, or masks given, since the layer has dropout or zoneout; "
                 f"not {type(rng).__name__}"
             )
-        T, B, _ = self._time_major("x", x).shape
-        return self.draw_masks(T, B, rng)
+        return self.draw_masks(*self._sizes(x), rng)
 
-    def _inference_masks(self, x: Array) -> Masks | None:
-        if not any(self.zoneout):
-            return None
-        T, B, _ = self._time_major("x", x).shape
-        return self._expected_masks(T, B)
+    def _inference_masks(self, x: Array | PackedSequence) -> Masks | None:
+        return self._expected_masks(*self._sizes(x)) if any(self.zoneout) else None
 
     def _backward_pass(
-        self, tape: Tape, dy: Array | None, dstates: States, out: Gradients | None, accumulate: bool,
+        self, tape: Tape, dy: Array | PackedSequence | None, dstates: States, out: Gradients | None, accumulate: bool,
         num_threads: int | None,
     ) -> tuple[Gradients, Array, Array | None]:  # fmt: skip
         """The gradients but for their state, and dh0, dc0."""
         grads, threads = self._gradients(out, accumulate), checked_num_threads(num_threads)
         call, D, P, H, dtype = tape.call, self.directions, self.output_size, self.hidden_size, self.dtype
         B, rows, cells = call.batch.B, call.lengths, self.num_layers * self.directions
-        dy = None if dy is None else call.rows(self._time_major("dy", dy, D * P))
-        if dy is not None:
-            dy = check.matching("dy", dy, call.shape(D * P), dtype, "(T, B, D H)")
-        dh, dc = (a if rows is None or a is None else np.take(a, rows.order, 1) for a in dstates)
+        above = None if dy is None else self._gradient_rows(call, dy)
+        dh, dc = (a if rows is None or a is None else rows.sort(a) for a in dstates)
         with_c = self._tape_type is LSTMTape
         dh0, dc0 = np.empty((cells, B, P), dtype), np.empty((cells, B, H), dtype) if with_c else None
         for first in reversed(range(0, cells, D)):
@@ -341,13 +329,13 @@ class Layer(Parametric):
                 space = self._borrow(one.workspace())
                 dx = self._like_x(out if k == 0 else None, call.shape(weights.W.shape[1]))
                 if out is not None and k == 0:
-                    check.disjoint({"out x": dx, "out.flat": grads.flat}, {"dy": dy, "tape.x": kept.x})
+                    check.disjoint({"out x": dx, "out.flat": grads.flat}, {"dy": above, "tape.x": kept.x})
                 options: Options | None = kept.call.options
                 reset = None
                 if options is not None and options.reset is not None and not options.reset_to_zero:
                     reset = np.zeros((B, P), dtype), np.zeros((B, H), dtype) if with_c else None
                 one.start(
-                    kept.x, kept.arrays(), dy, (k - first) * P, None if dh is None else dh[k],
+                    kept.x, kept.arrays(), above, (k - first) * P, None if dh is None else dh[k],
                     None if dc is None else dc[k], None, dx,
                     (part["W"], wide, part["b"], part["p"], part["proj"], dh0[k], None if dc0 is None else dc0[k]),
                     reset, None, bool(accumulate), space,
@@ -370,15 +358,14 @@ class Layer(Parametric):
                         target = part[name]
                         assert target is not None
                         target[:] = target + found if accumulate else found
-            dy = dxs[0] if D == 1 else np.add(dxs[0], dxs[1], out=dxs[0])
+            above = dxs[0] if D == 1 else np.add(dxs[0], dxs[1], out=dxs[0])
             if tape.masks is not None and tape.masks.between and first:
                 mask = tape.masks.between[first // D - 1]
-                dy *= mask if rows is None else rows.pack(mask)
-        assert dy is not None
-        grads.x = self._as_given(call.sequence(dy))
+                above *= mask if rows is None else rows.pack(mask)
+        assert above is not None
+        grads.x = self._as_given(above, rows)
         if rows is not None:
-            back = np.argsort(rows.order)
-            dh0, dc0 = np.take(dh0, back, 1), None if dc0 is None else np.take(dc0, back, 1)
+            dh0, dc0 = rows.unsort(dh0), None if dc0 is None else rows.unsort(dc0)
         return grads, dh0, dc0
 
     def _check_tape(self, tape: object) -> Tape:
@@ -392,6 +379,8 @@ class Layer(Parametric):
     def _like_x(self, out: Gradients | None, shape: tuple[int, ...]) -> Array:
         """Where to write dJ/dx: that of `out` where it has this layout."""
         before = getattr(out, "x", None)
+        if isinstance(before, PackedSequence):
+            before = before.data
         if isinstance(before, np.ndarray) and before.shape == shape and before.flags.c_contiguous:
             return before
         return empty(shape, self.dtype)
@@ -415,7 +404,7 @@ class Layer(Parametric):
 
     # ---- sequences and states ----
 
-    def _time_major(self, name: str, sequence: Array, columns: int | None = None) -> Array:
+    def _time_major(self, name: str, sequence: object, columns: int | None = None) -> Array:
         """A sequence as the kernels want it: (T, B, columns)."""
         columns = self.input_size if columns is None else columns
         axes = "(B, T, columns)" if self.batch_first else "(T, B, columns)"
@@ -423,8 +412,44 @@ class Layer(Parametric):
         array = check.matching(name, array, (*array.shape[:2], columns), self.dtype, axes)
         return np.ascontiguousarray(array.swapaxes(0, 1)) if self.batch_first else array
 
-    def _as_given(self, sequence: Array) -> Array:
-        """A (T, B, columns) array in the layout of the caller."""
+    def _rows_of(self, x: Array | PackedSequence, lengths: ArrayLike | None) -> tuple[Array, Lengths | None]:
+        """The rows of x as the kernels want them, and how they lie."""
+        if isinstance(x, PackedSequence):
+            if lengths is not None:
+                raise ValueError(f"lengths must be None with packed x, which has its own, not {lengths}")
+            rows = Lengths.of_packed(x)
+            shape = rows.batch.count, self.input_size
+            return check.matching("x.data", x.data, shape, self.dtype, "(count, columns)"), rows
+        x = self._time_major("x", x)
+        if lengths is None:
+            return x, None
+        rows = Lengths(lengths, *x.shape[:2])
+        return rows.pack(x), rows
+
+    def _gradient_rows(self, call: Call, dy: Array | PackedSequence) -> Array:
+        """The rows of dy as the kernels want them."""
+        rows, columns, name = call.lengths, self.directions * self.output_size, "dy"
+        if rows is not None and rows.packed is not None:
+            if isinstance(dy, PackedSequence):
+                given = Lengths.of_packed(dy)
+                for field, found, expected in (
+                    ("batch_sizes", dy.batch_sizes, rows.packed.batch_sizes),
+                    ("sorted_indices", given.order, rows.order),
+                ):
+                    if not np.array_equal(found, expected):
+                        raise ValueError(f"dy.{field} must be those of x, {expected.tolist()}, not {found.tolist()}")
+                dy, name = dy.data, "dy.data"
+            return check.matching(name, dy, call.shape(columns), self.dtype, "(count, columns)")
+        above = self._time_major("dy", dy, columns)
+        above = check.matching("dy", above, (call.batch.T, call.batch.B, columns), self.dtype, "(T, B, D H)")
+        return above if rows is None else rows.pack(above)
+
+    def _as_given(self, sequence: Array, rows: Lengths | None) -> Any:
+        """The kernels' rows in the layout of the caller."""
+        if rows is not None and rows.packed is not None:
+            return rows.packed._replace(data=sequence)
+        if rows is not None:
+            sequence = rows.pad(sequence)
         return np.ascontiguousarray(sequence.swapaxes(0, 1)) if self.batch_first else sequence
 
     def _state_in(self, name: str, state: Array | None, B: int, size: int) -> Array | None:
@@ -433,9 +458,12 @@ class Layer(Parametric):
         axes = "(1, B, H)" if cells == 1 else "(layers D, B, H)"
         return check.optional(name, state, (cells, B, size), self.dtype, axes)
 
-    def _batch_size(self, x: Array) -> int:
-        size: int = check.sized("x", x, 3, "(T, B, I)").shape[0 if self.batch_first else 1]
-        return size
+    def _sizes(self, x: Array | PackedSequence) -> tuple[int, int]:
+        """T and B."""
+        if isinstance(x, PackedSequence):
+            return len(x.batch_sizes), int(x.batch_sizes[0]) if x.batch_sizes.size else 0
+        first, second, _ = check.sized("x", x, 3, "(B, T, I)" if self.batch_first else "(T, B, I)").shape
+        return (second, first) if self.batch_first else (first, second)
 
     # ---- Python ----
 

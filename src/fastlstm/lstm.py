@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from fastlstm import _backward, _core, _forward
 from fastlstm import _checks as check
-from fastlstm._batches import Batch, Lengths, options_of
+from fastlstm._batches import Batch, Lengths, PackedSequence, Sequences, as_packed, options_of
 from fastlstm._cells import LSTMCell, lstm_cell
 from fastlstm._checks import Array, empty
 from fastlstm._config import checked_num_threads
@@ -613,20 +613,21 @@ class LSTM(Layer):
 
     def __call__(
         self,
-        x: Array,
+        x: Sequences,
         state: PartialState | None = None,
         lengths: ArrayLike | None = None,
         *,
         reset: ArrayLike | None = None,
         reset_to: Literal["initial", "zero"] = "initial",
         num_threads: int | None = None,
-    ) -> tuple[Array, State]:
+    ) -> tuple[Sequences, State]:
         """Run the layers over sequences, keeping nothing for the backward pass and dropping nothing.
 
         Parameters
         ----------
         x : (T, B, I) array
-            (B, T, I) with `batch_first`.
+            (B, T, I) with `batch_first`. Or a `PackedSequence`, or PyTorch's on the CPU: its rows are used as they are,
+            states, `reset` and masks are in the order before it was sorted.
         state : (h, c), optional
             Each (layers D, B, H), D the number of directions; either may be None. Default: zeros.
         lengths, reset, reset_to
@@ -637,11 +638,12 @@ class LSTM(Layer):
         Returns
         -------
         y : (T, B, D H) array
-            (B, T, D H) with `batch_first`.
+            (B, T, D H) with `batch_first`; a `PackedSequence` where x is packed.
         state : (h, c)
             The state after the last step, each (layers D, B, H).
         """
-        states = self._states("state", state, self._batch_size(x))
+        x = as_packed("x", x)
+        states = self._states("state", state, self._sizes(x)[1])
         masks = self._inference_masks(x)
         y, h, c, _ = self._forward_pass(x, states, lengths, reset, reset_to, masks, False, num_threads)
         assert c is not None
@@ -649,7 +651,7 @@ class LSTM(Layer):
 
     def forward(
         self,
-        x: Array,
+        x: Sequences,
         state: PartialState | None = None,
         lengths: ArrayLike | None = None,
         *,
@@ -659,7 +661,7 @@ class LSTM(Layer):
         masks: Masks | None = None,
         tape: Tape | None = None,
         num_threads: int | None = None,
-    ) -> tuple[Array, State, Tape]:
+    ) -> tuple[Sequences, State, Tape]:
         """Run the layers as by a call, but with dropout and zoneout, and keep what `backward` needs.
 
         Parameters
@@ -681,7 +683,8 @@ class LSTM(Layer):
         tape : Tape
             For `backward`.
         """
-        states = self._states("state", state, self._batch_size(x))
+        x = as_packed("x", x)
+        states = self._states("state", state, self._sizes(x)[1])
         masks = self._training_masks(masks, rng, x)
         y, h, c, kept = self._forward_pass(x, states, lengths, reset, reset_to, masks, tape or True, num_threads)
         assert kept is not None
@@ -691,7 +694,7 @@ class LSTM(Layer):
     def backward(
         self,
         tape: Tape,
-        dy: Array | None,
+        dy: Array | PackedSequence | None,
         dstate: PartialState | None = None,
         *,
         out: Gradients | None = None,
@@ -705,7 +708,7 @@ class LSTM(Layer):
         tape : Tape
             From `forward`; left as it was.
         dy : array or None
-            dJ/dy, shaped as y. None stands for zero.
+            dJ/dy, shaped as y; where that is packed, its data alone will do. None stands for zero.
         dstate : (dh, dc), optional
             Gradients arriving at the final state, each (layers D, B, H) or None.
         out : Gradients, optional
@@ -720,7 +723,7 @@ class LSTM(Layer):
         Gradients
             ``.params`` (the keys of `params`), ``.flat``, ``.x``, ``.state``.
         """
-        tape = self._check_tape(tape)
+        tape, dy = self._check_tape(tape), as_packed("dy", dy)
         dstates = self._states("dstate", dstate, tape.call.batch.B)
         grads, dh0, dc0 = self._backward_pass(tape, dy, dstates, out, accumulate, num_threads)
         grads.state = dh0, dc0

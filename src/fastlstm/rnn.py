@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from fastlstm import _backward, _core, _forward
 from fastlstm import _checks as check
-from fastlstm._batches import Batch, Lengths, options_of
+from fastlstm._batches import Batch, Lengths, PackedSequence, Sequences, as_packed, options_of
 from fastlstm._cells import RNNCell, rnn_cell
 from fastlstm._checks import Array, empty
 from fastlstm._config import checked_num_threads
@@ -373,20 +373,21 @@ class RNN(Layer):
 
     def __call__(
         self,
-        x: Array,
+        x: Sequences,
         state: Array | None = None,
         lengths: ArrayLike | None = None,
         *,
         reset: ArrayLike | None = None,
         reset_to: Literal["initial", "zero"] = "initial",
         num_threads: int | None = None,
-    ) -> tuple[Array, Array]:
+    ) -> tuple[Sequences, Array]:
         """Run the layers over sequences, keeping nothing for the backward pass and dropping nothing.
 
         Parameters
         ----------
         x : (T, B, I) array
-            (B, T, I) with `batch_first`.
+            (B, T, I) with `batch_first`. Or a `PackedSequence`, or PyTorch's on the CPU: its rows are used as they are,
+            states, `reset` and masks are in the order before it was sorted.
         state : (layers D, B, H) array, optional
             D is the number of directions. Default: zeros.
         lengths, reset, reset_to
@@ -397,18 +398,19 @@ class RNN(Layer):
         Returns
         -------
         y : (T, B, D H) array
-            (B, T, D H) with `batch_first`.
+            (B, T, D H) with `batch_first`; a `PackedSequence` where x is packed.
         state : (layers D, B, H) array
             The state after the last step.
         """
-        states = self._states("state", state, self._batch_size(x))
+        x = as_packed("x", x)
+        states = self._states("state", state, self._sizes(x)[1])
         masks = self._inference_masks(x)
         y, h, _, _ = self._forward_pass(x, states, lengths, reset, reset_to, masks, False, num_threads)
         return y, h
 
     def forward(
         self,
-        x: Array,
+        x: Sequences,
         state: Array | None = None,
         lengths: ArrayLike | None = None,
         *,
@@ -418,7 +420,7 @@ class RNN(Layer):
         masks: Masks | None = None,
         tape: Tape | None = None,
         num_threads: int | None = None,
-    ) -> tuple[Array, Array, Tape]:
+    ) -> tuple[Sequences, Array, Tape]:
         """Run the layers as by a call, but with dropout and zoneout, and keep what `backward` needs.
 
         Parameters
@@ -435,7 +437,8 @@ class RNN(Layer):
         tape : Tape
             For `backward`.
         """
-        states = self._states("state", state, self._batch_size(x))
+        x = as_packed("x", x)
+        states = self._states("state", state, self._sizes(x)[1])
         masks = self._training_masks(masks, rng, x)
         y, h, _, kept = self._forward_pass(x, states, lengths, reset, reset_to, masks, tape or True, num_threads)
         assert kept is not None
@@ -444,7 +447,7 @@ class RNN(Layer):
     def backward(
         self,
         tape: Tape,
-        dy: Array | None,
+        dy: Array | PackedSequence | None,
         dstate: Array | None = None,
         *,
         out: Gradients | None = None,
@@ -458,7 +461,7 @@ class RNN(Layer):
         tape : Tape
             From `forward`; left as it was.
         dy : array or None
-            dJ/dy, shaped as y. None stands for zero.
+            dJ/dy, shaped as y; where that is packed, its data alone will do. None stands for zero.
         dstate : (layers D, B, H) array, optional
             The gradient arriving at the final state.
         out : Gradients, optional
@@ -473,7 +476,7 @@ class RNN(Layer):
         Gradients
             ``.params`` (the keys of `params`), ``.flat``, ``.x``, ``.state``.
         """
-        tape = self._check_tape(tape)
+        tape, dy = self._check_tape(tape), as_packed("dy", dy)
         dstates = self._states("dstate", dstate, tape.call.batch.B)
         grads, dh0, _ = self._backward_pass(tape, dy, dstates, out, accumulate, num_threads)
         grads.state = dh0
