@@ -13,7 +13,7 @@ from fastlstm._layer import Masks, Tape
 from fastlstm._parameters import Gradients
 from fastlstm._tapes import LSTMTape, RNNTape
 from fastlstm.lstm import LSTM, LSTMDeltas, LSTMGradients, lstm_backward, lstm_forward, lstm_workspace
-from fastlstm.rnn import RNN, RNNGradients, rnn_backward, rnn_forward, rnn_workspace
+from fastlstm.rnn import RNN, RNNDeltas, RNNGradients, rnn_backward, rnn_forward, rnn_workspace
 from fastlstm.stream import Stream
 from fastlstm.tbptt import Chunk, truncated_bptt
 
@@ -27,6 +27,7 @@ __all__ = [
     "LSTMTape",
     "Masks",
     "PackedSequence",
+    "RNNDeltas",
     "RNNGradients",
     "RNNTape",
     "Stream",

@@ -409,7 +409,7 @@ cdef class BackwardPass:
     def start(self, x, tape, dy, Py_ssize_t dy_offset, dh, dc, dc_above, dx, gradients, firsts, deltas, bint accumulate,
               workspace):
         """`tape` is (gates, c, c_prev, y_prev, m), `gradients` (W, R, b, p, proj, h0, c0), `firsts` what resets send to the
-        initial state, or None, `deltas` (all deltas, dy, dc) or None. dy is read from column `dy_offset` on."""
+        initial state, or None, `deltas` (all deltas, dy, dc; an RNN's without dc) or None. dy is read from column `dy_offset` on."""
         cdef Backward *f = &self.f
         cdef Buffers get = self.get
         cdef char *at
@@ -432,7 +432,7 @@ cdef class BackwardPass:
         f.delta_all = NULL
         if deltas is not None:
             f.delta_all, f.dy_all = <char *>get.write(deltas[0]), <char *>get.write(deltas[1])
-            f.dc_all = <char *>get.write(deltas[2])
+            f.dc_all = <char *>get.write(deltas[2]) if len(deltas) > 2 else NULL
         f.constant.simple = not (f.K > f.outputs or f.reset != NULL or f.between.mask != NULL or f.zone_y != NULL
                                  or f.zone_c != NULL or f.dc_above != NULL or deltas is not None)
         at = <char *>get.write(workspace)

@@ -50,7 +50,8 @@ class Tape:
     Attributes
     ----------
     layers : list of LSTMTape or RNNTape
-        One for each layer and direction, in the order of the parameters.
+        One for each layer and direction, in the order of the parameters: ``tape.layers[k].cells()`` and ``.gate("f")``
+        are (T, B, H), with `batch_first` and packed sequences too.
     masks : Masks or None
         What was drawn.
     """
@@ -129,6 +130,10 @@ class Layer(Parametric):
             inputs = self.input_size if k < self.directions else self.directions * self.output_size
             shapes |= {name + suffix: shape for name, shape in self._shapes_of_cell(inputs).items()}
         return shapes
+
+    def _deltas_of(self, call: Call, arrays: tuple[Array, ...]) -> Any:
+        """All deltas of one layer and direction, from the kernels' rows."""
+        raise NotImplementedError
 
     def _options(self) -> str:
         """The cell's own options, for `repr`."""
@@ -308,7 +313,7 @@ class Layer(Parametric):
 
     def _backward_pass(
         self, tape: Tape, dy: Array | PackedSequence | None, dstates: States, out: Gradients | None, accumulate: bool,
-        num_threads: int | None,
+        num_threads: int | None, deltas: bool, dc_above: Any = None,
     ) -> tuple[Gradients, Array, Array | None]:  # fmt: skip
         """The gradients but for their state, and dh0, dc0."""
         grads, threads = self._gradients(out, accumulate), checked_num_threads(num_threads)
@@ -316,7 +321,8 @@ class Layer(Parametric):
         B, rows, cells = call.batch.B, call.lengths, self.num_layers * self.directions
         above = None if dy is None else self._gradient_rows(call, dy)
         dh, dc = (a if rows is None or a is None else rows.sort(a) for a in dstates)
-        with_c = self._tape_type is LSTMTape
+        with_c, cell_gradients = self._tape_type is LSTMTape, self._cell_gradients(call, dc_above)
+        visible: list[tuple[Array, ...]] = [()] * cells
         dh0, dc0 = np.empty((cells, B, P), dtype), np.empty((cells, B, H), dtype) if with_c else None
         for first in reversed(range(0, cells, D)):
             passes, spaces, dxs, wides = [], [], [], []
@@ -325,20 +331,25 @@ class Layer(Parametric):
                 kept, suffix, weights = tape.layers[k], self._names()[k], self._wide(k)
                 part = {name: grads.params.get(name + suffix) for name in ("W", "R", "b", "p", "proj", "G")}
                 wide = part["R"] if part["G"] is None else np.zeros_like(weights.R)
-                one = _core.backward_pass(kept.call, weights, True, False)
+                one = _core.backward_pass(kept.call, weights, True, deltas)
                 space = self._borrow(one.workspace())
                 dx = self._like_x(out if k == 0 else None, call.shape(weights.W.shape[1]))
                 if out is not None and k == 0:
-                    check.disjoint({"out x": dx, "out.flat": grads.flat}, {"dy": above, "tape.x": kept.x})
+                    inputs = {f"dc[{n}]": array for n, array in enumerate(cell_gradients)}
+                    inputs |= {"dy": above, "tape.x": kept.x}
+                    check.disjoint({"out x": dx, "out.flat": grads.flat}, inputs)
+                if deltas:
+                    sizes = self._kind.gates * H, P, *((H,) if with_c else ())
+                    visible[k] = tuple(empty(call.shape(size), dtype) for size in sizes)
                 options: Options | None = kept.call.options
                 reset = None
                 if options is not None and options.reset is not None and not options.reset_to_zero:
                     reset = np.zeros((B, P), dtype), np.zeros((B, H), dtype) if with_c else None
                 one.start(
                     kept.x, kept.arrays(), above, (k - first) * P, None if dh is None else dh[k],
-                    None if dc is None else dc[k], None, dx,
+                    None if dc is None else dc[k], cell_gradients[k], dx,
                     (part["W"], wide, part["b"], part["p"], part["proj"], dh0[k], None if dc0 is None else dc0[k]),
-                    reset, None, bool(accumulate), space,
+                    reset, visible[k] or None, bool(accumulate), space,
                 )  # fmt: skip
                 passes.append(one)
                 spaces.append(space)
@@ -364,9 +375,25 @@ class Layer(Parametric):
                 above *= mask if rows is None else rows.pack(mask)
         assert above is not None
         grads.x = self._as_given(above, rows)
+        grads.deltas = [self._deltas_of(call, arrays) for arrays in visible] if deltas else None
         if rows is not None:
             dh0, dc0 = rows.unsort(dh0), None if dc0 is None else rows.unsort(dc0)
         return grads, dh0, dc0
+
+    def _cell_gradients(self, call: Call, dc: Any) -> list[Array | None]:
+        """Gradients arriving at every c^t, as the kernels want them, for each layer and direction."""
+        cells, shape = self.num_layers * self.directions, (call.batch.T, call.batch.B, self.hidden_size)
+        if dc is None:
+            return [None] * cells
+        if not isinstance(dc, (list, tuple)):
+            raise TypeError(
+                f"dc must be a list of an array or None for each layer and direction, not {type(dc).__name__}"
+            )
+        if len(dc) != cells:
+            raise ValueError(f"dc must have {cells} items, one for each layer and direction, not {len(dc)}")
+        return [
+            call.rows(check.optional(f"dc[{k}]", above, shape, self.dtype, "(T, B, H)")) for k, above in enumerate(dc)
+        ]
 
     def _check_tape(self, tape: object) -> Tape:
         if not isinstance(tape, Tape):

@@ -463,15 +463,20 @@ def lstm_backward(
     if G is not None:
         for name, found in zip("RG", _core.gate_recurrence_of(dR, P), strict=True):
             arrays[name][:] = arrays[name] + found if accumulate else found
-    visible = None
-    if all_deltas is not None:
-        every, dy_all, dc_all = (call.sequence(rows) for rows in all_deltas)
-        of = {name: every[..., k * H : (k + 1) * H] for k, name in enumerate(cell.blocks)}
-        visible = LSTMDeltas(of.get("i"), of.get("f"), of.get("z"), of.get("o"), dc_all, dy_all)
+    visible = None if all_deltas is None else _deltas_of(call, all_deltas)
     return LSTMGradients(
         arrays["x"], arrays["W"], arrays["R"], arrays["b"], arrays.get("p"), (arrays["h0"], arrays["c0"]),
         arrays.get("G"), arrays.get("proj"), visible,
     )  # fmt: skip
+
+
+def _deltas_of(call: Call, arrays: tuple[Array, ...]) -> LSTMDeltas:
+    """The kernels' deltas of all gates side by side, of y and of c, by name."""
+    assert isinstance(call.cell, LSTMCell)
+    every, dy, dc = (call.sequence(rows) for rows in arrays)
+    H = dc.shape[-1]
+    of = {name: every[..., k * H : (k + 1) * H] for k, name in enumerate(call.cell.blocks)}
+    return LSTMDeltas(of.get("i"), of.get("f"), of.get("z"), of.get("o"), dc, dy)
 
 
 class LSTM(Layer):
@@ -595,6 +600,9 @@ class LSTM(Layer):
             shapes["proj"] = (P, H)
         return shapes
 
+    def _deltas_of(self, call: Call, arrays: tuple[Array, ...]) -> LSTMDeltas:
+        return _deltas_of(call, arrays)
+
     def _options(self) -> str:
         named: dict[str, tuple[Any, Any]] = {
             "variant": (self.variant, "vanilla"),
@@ -697,6 +705,8 @@ class LSTM(Layer):
         dy: Array | PackedSequence | None,
         dstate: PartialState | None = None,
         *,
+        dc: list[Array | None] | None = None,
+        deltas: bool = False,
         out: Gradients | None = None,
         accumulate: bool = False,
         num_threads: int | None = None,
@@ -711,6 +721,11 @@ class LSTM(Layer):
             dJ/dy, shaped as y; where that is packed, its data alone will do. None stands for zero.
         dstate : (dh, dc), optional
             Gradients arriving at the final state, each (layers D, B, H) or None.
+        dc : list, optional
+            Gradients arriving at every c^t: for each layer and direction, in the order of the parameters, a (T, B, H)
+            array or None; with `batch_first` and packed sequences too.
+        deltas : bool
+            Give the deltas of every time step too.
         out : Gradients, optional
             An earlier result to write to again, its x included.
         accumulate : bool
@@ -721,11 +736,12 @@ class LSTM(Layer):
         Returns
         -------
         Gradients
-            ``.params`` (the keys of `params`), ``.flat``, ``.x``, ``.state``.
+            ``.params`` (the keys of `params`), ``.flat``, ``.x``, ``.state``; ``.deltas``, a list with `LSTMDeltas` for
+            each layer and direction, of (T, B, H) arrays.
         """
         tape, dy = self._check_tape(tape), as_packed("dy", dy)
         dstates = self._states("dstate", dstate, tape.call.batch.B)
-        grads, dh0, dc0 = self._backward_pass(tape, dy, dstates, out, accumulate, num_threads)
+        grads, dh0, dc0 = self._backward_pass(tape, dy, dstates, out, accumulate, num_threads, deltas, dc)
         grads.state = dh0, dc0
         return grads
 

@@ -22,9 +22,16 @@ from fastlstm._layer import Layer, Masks, Tape
 from fastlstm._parameters import Gradients
 from fastlstm._tapes import RNNTape
 
-__all__ = ["RNN", "RNNGradients", "RNNTape", "rnn_backward", "rnn_forward", "rnn_workspace"]
+__all__ = ["RNN", "RNNDeltas", "RNNGradients", "RNNTape", "rnn_backward", "rnn_forward", "rnn_workspace"]
 
 Nonlinearity = Literal["tanh", "relu", "logistic", "identity"]
+
+
+class RNNDeltas(NamedTuple):
+    """The deltas of every time step, each (T, B, H): of what goes into g, and of h."""
+
+    a: Array
+    h: Array
 
 
 class RNNGradients(NamedTuple):
@@ -36,6 +43,8 @@ class RNNGradients(NamedTuple):
         dJ/dx and so on.
     state : array
         dJ/dh0.
+    deltas : RNNDeltas or None
+        Where they were asked for.
     """
 
     x: Array
@@ -43,6 +52,7 @@ class RNNGradients(NamedTuple):
     R: Array
     b: Array
     state: Array
+    deltas: RNNDeltas | None = None
 
 
 def rnn_workspace(T: int, B: int, I: int, H: int, dtype: DTypeLike = np.float32) -> int:
@@ -201,6 +211,7 @@ def rnn_backward(
     dy: Array | None,
     dstate: Array | None = None,
     *,
+    deltas: bool = False,
     out: RNNGradients | None = None,
     accumulate: bool = False,
     workspace: Array | None = None,
@@ -221,6 +232,8 @@ def rnn_backward(
         dJ/dy: the gradient arriving at every output. None stands for zero.
     dstate : (B, H) array, optional
         The gradient arriving at the final state.
+    deltas : bool
+        Give the deltas of every time step too.
     out : RNNGradients, optional
         C-contiguous arrays for the results.
     accumulate : bool
@@ -261,18 +274,17 @@ def rnn_backward(
     if out is None:
         if accumulate:
             raise ValueError("accumulate needs out, the gradients to add to")
-        result = RNNGradients(**{name: empty(shape, dtype) for name, shape in shapes.items()})
+        arrays = {name: empty(shape, dtype) for name, shape in shapes.items()}
     else:
         if not isinstance(out, RNNGradients):
             raise TypeError(f"out must be RNNGradients, not {type(out).__name__}")
         given = out._asdict()
-        result = RNNGradients(
-            **{name: check.output(f"out {name}", given[name], shapes[name], dtype, name) for name in shapes}
-        )
-    one = _core.backward_pass(call, Weights(W, R, None), True, False)
+        arrays = {name: check.output(f"out {name}", given[name], shapes[name], dtype, name) for name in shapes}
+    result = RNNGradients(arrays["x"], arrays["W"], arrays["R"], arrays["b"], arrays["state"])
+    one = _core.backward_pass(call, Weights(W, R, None), True, deltas)
     space = check.workspace(workspace, one.workspace(), dtype)
     if out is not None or workspace is not None:
-        outputs = {f"out {name}": array for name, array in result._asdict().items()} | {"workspace": space}
+        outputs = {f"out {name}": array for name, array in arrays.items()} | {"workspace": space}
         inputs = {"tape.x": x, "tape.h": h_all, "tape.h_prev": h_prev, "W": W, "R": R, "dy": dy, "dstate": dh_last}
         check.disjoint(outputs, inputs)
 
@@ -281,16 +293,21 @@ def rnn_backward(
         dx, dh0 = empty(call.shape(I), dtype), np.empty((B, H), dtype)
     if call.options is not None and call.options.reset is not None and not call.options.reset_to_zero:
         firsts = np.zeros((B, H), dtype), None
+    all_deltas = (empty(call.shape(H), dtype), empty(call.shape(H), dtype)) if deltas else None
     one.start(
         x, (h_all, None, None, h_prev, None), call.rows(dy), 0, call.state(dh_last), None, None, dx,
-        (result.W, result.R, result.b, None, None, dh0, None), firsts, None, bool(accumulate), space,
+        (result.W, result.R, result.b, None, None, dh0, None), firsts, all_deltas, bool(accumulate), space,
     )  # fmt: skip
     _backward.run_passes([one], checked_num_threads(num_threads))
     if firsts is not None:
         dh0 += firsts[0]
     if call.lengths is not None:
         result.x[:], result.state[:] = call.sequence(dx), call.last(dh0)
-    return result
+    return result if all_deltas is None else result._replace(deltas=_deltas_of(call, all_deltas))
+
+
+def _deltas_of(call: Call, arrays: tuple[Array, ...]) -> RNNDeltas:
+    return RNNDeltas(*(call.sequence(rows) for rows in arrays))
 
 
 class RNN(Layer):
@@ -364,6 +381,9 @@ class RNN(Layer):
     def _shapes_of_cell(self, inputs: int) -> dict[str, tuple[int, ...]]:
         H = self.hidden_size
         return {"W": (H, inputs), "R": (H, H), "b": (H,)}
+
+    def _deltas_of(self, call: Call, arrays: tuple[Array, ...]) -> RNNDeltas:
+        return _deltas_of(call, arrays)
 
     def _options(self) -> str:
         return f"nonlinearity={self.nonlinearity!r}"
@@ -450,6 +470,7 @@ class RNN(Layer):
         dy: Array | PackedSequence | None,
         dstate: Array | None = None,
         *,
+        deltas: bool = False,
         out: Gradients | None = None,
         accumulate: bool = False,
         num_threads: int | None = None,
@@ -464,6 +485,8 @@ class RNN(Layer):
             dJ/dy, shaped as y; where that is packed, its data alone will do. None stands for zero.
         dstate : (layers D, B, H) array, optional
             The gradient arriving at the final state.
+        deltas : bool
+            Give the deltas of every time step too.
         out : Gradients, optional
             An earlier result to write to again, its x included.
         accumulate : bool
@@ -474,11 +497,12 @@ class RNN(Layer):
         Returns
         -------
         Gradients
-            ``.params`` (the keys of `params`), ``.flat``, ``.x``, ``.state``.
+            ``.params`` (the keys of `params`), ``.flat``, ``.x``, ``.state``; ``.deltas``, a list with `RNNDeltas` for
+            each layer and direction, of (T, B, H) arrays.
         """
         tape, dy = self._check_tape(tape), as_packed("dy", dy)
         dstates = self._states("dstate", dstate, tape.call.batch.B)
-        grads, dh0, _ = self._backward_pass(tape, dy, dstates, out, accumulate, num_threads)
+        grads, dh0, _ = self._backward_pass(tape, dy, dstates, out, accumulate, num_threads, deltas)
         grads.state = dh0
         return grads
 
