@@ -9,7 +9,7 @@ from libc.string cimport memcpy, memset
 from ._blas cimport matmul
 from ._kernels cimport fl_backward, fl_backward_step, fl_kernels, fl_product, fl_size, fl_y_gradient
 from ._loops cimport (Cell, Division, Products, Rows, Share, add_products, begin_products, block_end, block_rows,
-                      block_start, border, divide, end_products, first_row, lay_out_products, multiply, pack_rows,
+                      block_start, border, divide, divide_rows, end_products, first_row, lay_out_products, multiply, pack_rows,
                       panel_columns, row_panels, rows_at, share, take)
 from ._runtime cimport Buffers, kernels, parallel
 
@@ -290,6 +290,7 @@ cdef void run_block(Backward *f, fl_size first, fl_size end) noexcept nogil:
     p.rows = first_row(&f.rows, end) - row
     f.constant.panel_step = p.rows * panel_columns(f.k, f.gates)
     f.delta_row = row
+    divide_rows(&f.division, &f.rows, first, end)
     run_steps(f, s0, s1)
 
     f.s0, f.s1 = s0, s1

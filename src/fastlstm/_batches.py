@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastlstm import _checks as check
-from fastlstm._checks import Array
+from fastlstm import _rows
+from fastlstm._checks import Array, empty
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,6 @@ class Lengths:
     ----------
     order : (B,) array
         The caller's rows, longest first.
-    index : (count,) array
-        For each of the kernels' rows, the row of the caller's (T B, ...) array.
     packed : PackedSequence or None
         Where the caller's sequences came packed: they.
     """
@@ -122,26 +121,26 @@ class Lengths:
 
     def _arrange(self, order: NDArray[np.int64], sizes: NDArray[np.int64]) -> None:
         T, B = len(sizes), len(order)
-        self.shape, self.order, self._back = (T, B), order, np.argsort(order)
+        self.shape, self.order = (T, B), np.ascontiguousarray(order, np.int64)
+        self._back = np.empty_like(self.order)
+        self._back[self.order] = np.arange(B)
         offsets = np.zeros(T + 1, np.int64)
         np.cumsum(sizes, out=offsets[1:])
-        count = int(offsets[T])
-        self.batch = Batch(T, B, count, offsets)
-        step = np.repeat(np.arange(T), sizes)
-        self.index = step * B + self.order[np.arange(count) - offsets[step]]
+        self.batch = Batch(T, B, int(offsets[T]), offsets)
 
-    def pack(self, array: Array) -> Array:
+    def pack(self, array: Array, num_threads: int = 1) -> Array:
         """(T, B, ...) of the caller's as the kernels' (count, ...)."""
-        T, B = self.shape
-        packed: Array = array.reshape(T * B, *array.shape[2:])[self.index]
-        return packed
+        rows = empty((self.batch.count, *array.shape[2:]), array.dtype)
+        if array.strides[2:] != rows.strides[1:]:
+            array = np.ascontiguousarray(array)
+        _rows.gather(self.batch, self.order, array, rows, num_threads)
+        return rows
 
-    def pad(self, rows: Array) -> Array:
-        """The kernels' (count, ...) as (T, B, ...), zero past each end."""
-        T, B = self.shape
-        padded = np.zeros((T * B, *rows.shape[1:]), rows.dtype)
-        padded[self.index] = rows
-        return padded.reshape(T, B, *rows.shape[1:])
+    def pad(self, rows: Array, out: Array | None = None, num_threads: int = 1) -> Array:
+        """The kernels' (count, ...) as (T, B, ...), zero past each end; rows of `out` must be contiguous."""
+        padded = empty((*self.shape, *rows.shape[1:]), rows.dtype) if out is None else out
+        _rows.scatter(self.batch, self.order, np.ascontiguousarray(rows), padded, num_threads)
+        return padded
 
     def sort(self, state: Array) -> Array:
         """(..., B, size) with the longest sequence's row first."""

@@ -8,8 +8,8 @@ from libc.string cimport memcpy, memset
 
 from ._blas cimport matmul
 from ._kernels cimport fl_carry, fl_forward, fl_forward_step, fl_kernels, fl_product, fl_size
-from ._loops cimport (Cell, Division, Plan, Rows, Share, block_end, block_rows, block_start, border, column_panels, divide, first_row,
-                      many_rows, multiply, pack_columns, plan, rows_at, share, take)
+from ._loops cimport (Cell, Division, Plan, Rows, Share, block_end, block_rows, block_start, border, column_panels, divide, divide_rows,
+                      first_row, many_rows, multiply, pack_columns, plan, rows_at, share, take)
 from ._runtime cimport Buffers, kernels, parallel
 
 cdef struct Forward:
@@ -306,6 +306,7 @@ cdef void run(Forward *f, int num_threads) noexcept nogil:
             t0 = end
         f.wx_row = first_row(&f.rows, first)
         f.wx = f.tape_gates + f.wx_row * f.gates * H * f.size if f.taped else f.wx_space
+        divide_rows(&f.division, &f.rows, first, end)
         multiply(f.k, first_row(&f.rows, end) - f.wx_row, f.gates * H, I, x + f.wx_row * I * f.size, f.W_panels,
                  <void *>f.wx, parts)
         run_steps(f, T - end if f.reverse else first, T - first if f.reverse else end)

@@ -250,7 +250,7 @@ class Layer(Parametric):
         threads = checked_num_threads(num_threads)
         (T, B), D, P, H, dtype = self._sizes(x), self.directions, self.output_size, self.hidden_size, self.dtype
         cells, with_c = self.num_layers * D, self._tape_type is LSTMTape
-        below, rows = self._rows_of(x, lengths)
+        below, rows = self._rows_of(x, lengths, threads)
         call = Call(self._kind, Batch(T, B, T * B) if rows is None else rows.batch, rows)
         if isinstance(tape, Tape) and len(tape.layers) != cells:
             raise ValueError(f"tape must be of {cells} layers and directions, not of {len(tape.layers)}")
@@ -291,10 +291,10 @@ class Layer(Parametric):
             below = y
             if masks is not None and masks.between and first + D < cells:
                 mask = masks.between[first // D]
-                below = y * (mask if rows is None else rows.pack(mask))
+                below = y * (mask if rows is None else rows.pack(mask, threads))
         if rows is not None:
             h, c = rows.unsort(h), None if c is None else rows.unsort(c)
-        return self._as_given(y, rows), h, c, Tape(layers, call, masks) if tape else None
+        return self._as_given(y, rows, threads), h, c, Tape(layers, call, masks) if tape else None
 
     def _training_masks(
         self, masks: Masks | None, rng: np.random.Generator | None, x: Array | PackedSequence
@@ -319,9 +319,15 @@ class Layer(Parametric):
         grads, threads = self._gradients(out, accumulate), checked_num_threads(num_threads)
         call, D, P, H, dtype = tape.call, self.directions, self.output_size, self.hidden_size, self.dtype
         B, rows, cells = call.batch.B, call.lengths, self.num_layers * self.directions
-        above = None if dy is None else self._gradient_rows(call, dy)
+        above = None if dy is None else self._gradient_rows(call, dy, threads)
         dh, dc = (a if rows is None or a is None else rows.sort(a) for a in dstates)
-        with_c, cell_gradients = self._tape_type is LSTMTape, self._cell_gradients(call, dc_above)
+        with_c, cell_gradients = self._tape_type is LSTMTape, self._cell_gradients(call, dc_above, threads)
+        padded = None
+        if rows is not None and rows.packed is None:
+            padded = self._like_x(out, self._shape_given(call, self.input_size))
+            check.disjoint({"out x": padded, "out.flat": grads.flat}, {})
+            if isinstance(dy, np.ndarray) and np.may_share_memory(padded, dy):
+                raise ValueError("out x must not overlap dy")
         visible: list[tuple[Array, ...]] = [()] * cells
         dh0, dc0 = np.empty((cells, B, P), dtype), np.empty((cells, B, H), dtype) if with_c else None
         for first in reversed(range(0, cells, D)):
@@ -372,15 +378,15 @@ class Layer(Parametric):
             above = dxs[0] if D == 1 else np.add(dxs[0], dxs[1], out=dxs[0])
             if tape.masks is not None and tape.masks.between and first:
                 mask = tape.masks.between[first // D - 1]
-                above *= mask if rows is None else rows.pack(mask)
+                above *= mask if rows is None else rows.pack(mask, threads)
         assert above is not None
-        grads.x = self._as_given(above, rows)
+        grads.x = self._as_given(above, rows, threads, padded)
         grads.deltas = [self._deltas_of(call, arrays) for arrays in visible] if deltas else None
         if rows is not None:
             dh0, dc0 = rows.unsort(dh0), None if dc0 is None else rows.unsort(dc0)
         return grads, dh0, dc0
 
-    def _cell_gradients(self, call: Call, dc: Any) -> list[Array | None]:
+    def _cell_gradients(self, call: Call, dc: Any, threads: int) -> list[Array | None]:
         """Gradients arriving at every c^t, as the kernels want them, for each layer and direction."""
         cells, shape = self.num_layers * self.directions, (call.batch.T, call.batch.B, self.hidden_size)
         if dc is None:
@@ -392,7 +398,8 @@ class Layer(Parametric):
         if len(dc) != cells:
             raise ValueError(f"dc must have {cells} items, one for each layer and direction, not {len(dc)}")
         return [
-            call.rows(check.optional(f"dc[{k}]", above, shape, self.dtype, "(T, B, H)")) for k, above in enumerate(dc)
+            call.rows(check.optional(f"dc[{k}]", above, shape, self.dtype, "(T, B, H)"), threads)
+            for k, above in enumerate(dc)
         ]
 
     def _check_tape(self, tape: object) -> Tape:
@@ -431,15 +438,9 @@ class Layer(Parametric):
 
     # ---- sequences and states ----
 
-    def _time_major(self, name: str, sequence: object, columns: int | None = None) -> Array:
-        """A sequence as the kernels want it: (T, B, columns)."""
-        columns = self.input_size if columns is None else columns
-        axes = "(B, T, columns)" if self.batch_first else "(T, B, columns)"
-        array = check.sized(name, sequence, 3, axes)
-        array = check.matching(name, array, (*array.shape[:2], columns), self.dtype, axes)
-        return np.ascontiguousarray(array.swapaxes(0, 1)) if self.batch_first else array
-
-    def _rows_of(self, x: Array | PackedSequence, lengths: ArrayLike | None) -> tuple[Array, Lengths | None]:
+    def _rows_of(
+        self, x: Array | PackedSequence, lengths: ArrayLike | None, threads: int
+    ) -> tuple[Array, Lengths | None]:
         """The rows of x as the kernels want them, and how they lie."""
         if isinstance(x, PackedSequence):
             if lengths is not None:
@@ -447,13 +448,16 @@ class Layer(Parametric):
             rows = Lengths.of_packed(x)
             shape = rows.batch.count, self.input_size
             return check.matching("x.data", x.data, shape, self.dtype, "(count, columns)"), rows
-        x = self._time_major("x", x)
+        axes = "(B, T, columns)" if self.batch_first else "(T, B, columns)"
+        x = check.sized("x", x, 3, axes)
+        x = check.matching("x", x, (*x.shape[:2], self.input_size), self.dtype, axes)
+        x = x.swapaxes(0, 1) if self.batch_first else x
         if lengths is None:
-            return x, None
+            return np.ascontiguousarray(x), None
         rows = Lengths(lengths, *x.shape[:2])
-        return rows.pack(x), rows
+        return rows.pack(x, threads), rows
 
-    def _gradient_rows(self, call: Call, dy: Array | PackedSequence) -> Array:
+    def _gradient_rows(self, call: Call, dy: Array | PackedSequence, threads: int) -> Array:
         """The rows of dy as the kernels want them."""
         rows, columns, name = call.lengths, self.directions * self.output_size, "dy"
         if rows is not None and rows.packed is not None:
@@ -467,17 +471,28 @@ class Layer(Parametric):
                         raise ValueError(f"dy.{field} must be those of x, {expected.tolist()}, not {found.tolist()}")
                 dy, name = dy.data, "dy.data"
             return check.matching(name, dy, call.shape(columns), self.dtype, "(count, columns)")
-        above = self._time_major("dy", dy, columns)
-        above = check.matching("dy", above, (call.batch.T, call.batch.B, columns), self.dtype, "(T, B, D H)")
-        return above if rows is None else rows.pack(above)
+        axes = "(B, T, D H)" if self.batch_first else "(T, B, D H)"
+        above = check.sized("dy", dy, 3, axes)
+        above = check.matching("dy", above, self._shape_given(call, columns), self.dtype, axes)
+        above = above.swapaxes(0, 1) if self.batch_first else above
+        return np.ascontiguousarray(above) if rows is None else rows.pack(above, threads)
 
-    def _as_given(self, sequence: Array, rows: Lengths | None) -> Any:
-        """The kernels' rows in the layout of the caller."""
-        if rows is not None and rows.packed is not None:
+    def _shape_given(self, call: Call, columns: int) -> tuple[int, ...]:
+        """Of a sequence in the layout of the caller."""
+        T, B = call.batch.T, call.batch.B
+        return (B, T, columns) if self.batch_first else (T, B, columns)
+
+    def _as_given(self, sequence: Array, rows: Lengths | None, threads: int, out: Array | None = None) -> Any:
+        """The kernels' rows in the layout of the caller; padded ones in `out`, if that is given."""
+        if rows is None:
+            return np.ascontiguousarray(sequence.swapaxes(0, 1)) if self.batch_first else sequence
+        if rows.packed is not None:
             return rows.packed._replace(data=sequence)
-        if rows is not None:
-            sequence = rows.pad(sequence)
-        return np.ascontiguousarray(sequence.swapaxes(0, 1)) if self.batch_first else sequence
+        if out is None:
+            T, B = rows.shape
+            out = empty((B, T, sequence.shape[1]) if self.batch_first else (T, B, sequence.shape[1]), self.dtype)
+        rows.pad(sequence, out.swapaxes(0, 1) if self.batch_first else out, threads)
+        return out
 
     def _state_in(self, name: str, state: Array | None, B: int, size: int) -> Array | None:
         """A state or its gradient, (layers D, B, size)."""

@@ -21,6 +21,8 @@ cdef enum:
     NEAR = 1 << 20
     # Batch rows times steps whose deltas are kept in the cache for the products that follow.
     ROWS_PER_BLOCK = 512
+    # What a step costs a part beside its rows, in rows: it reads all weights.
+    ROWS_PER_STEP = 2
     ALIGNMENT = 64
 
 
@@ -97,35 +99,63 @@ cdef Plan plan(const Rows *r, fl_size I, fl_size H, fl_size K, fl_size gates, in
 
 # ---- threads -----------------------------------------------------------------------------------------------------------
 
-cdef fl_size row_of_share(const Rows *r, int part, int parts) noexcept nogil:
-    """The batch row where `part` begins when the rows of all steps are divided evenly, sequences left whole."""
-    cdef fl_size low = 0, high = r.B, middle, before, t, wanted = r.count * part // parts
-    if r.offsets == NULL:
-        return border(r.B, 1, part, parts)
+cdef fl_size steps_of(const Rows *r, fl_size b, fl_size t0, fl_size t1) noexcept nogil:
+    """How many of the steps t0 to t1 batch row b has."""
+    cdef fl_size low = t0, high = t1, middle
     while low < high:
         middle = (low + high) // 2
-        before = 0
-        for t in range(r.T):
-            before += min(middle, rows_at(r, t))
-        if before < wanted:
+        if rows_at(r, middle) > b:
             low = middle + 1
         else:
             high = middle
-    return low
+    return low - t0
+
+
+cdef bint set_borders(Division *d, const Rows *r, fl_size t0, fl_size t1, fl_size most) noexcept nogil:
+    """Fills part after part with rows up to the cost `most`; do the parts hold all rows?"""
+    cdef fl_size b = 0, steps, cost
+    cdef int part
+    for part in range(d.parts):
+        d.borders[part] = b
+        cost = ROWS_PER_STEP * steps_of(r, b, t0, t1) if b < r.B else 0
+        while b < r.B:
+            steps = steps_of(r, b, t0, t1)
+            if cost + steps > most:
+                break
+            cost += steps
+            b += 1
+    d.borders[d.parts] = r.B
+    return b == r.B
+
+
+cdef void divide_rows(Division *d, const Rows *r, fl_size t0, fl_size t1) noexcept nogil:
+    """Divides the rows of some steps so that the costliest part costs least, sequences left whole."""
+    cdef fl_size low = 0, high = first_row(r, t1) - first_row(r, t0) + ROWS_PER_STEP * (t1 - t0), middle
+    cdef int part
+    if not d.by_rows:
+        return
+    if r.offsets == NULL:
+        for part in range(d.parts + 1):
+            d.borders[part] = border(r.B, 1, part, d.parts)
+        return
+    while low < high:
+        middle = (low + high) // 2
+        if set_borders(d, r, t0, t1, middle):
+            high = middle
+        else:
+            low = middle + 1
+    set_borders(d, r, t0, t1, low)
 
 
 cdef void divide(Division *d, const Rows *r, fl_size H, fl_size block, fl_size weights, int size,
                  int num_threads) noexcept nogil:
     """`weights` is the number of weights that a step reads; `block` the fewest hidden units that make a part."""
     cdef fl_size most = max(min(<fl_size>num_threads, FL_MAX_THREADS), 1), rows = r.count // max(r.T, 1)
-    cdef int part
     # By rows no thread waits for another, but each reads all weights: it needs rows enough, or weights in its cache.
     d.by_rows = rows >= most * (2 if weights * size <= NEAR else 16)
     if d.by_rows:
         d.parts = <int>min(most, max(1, r.count * weights // WORK_PER_CALL))
-        for part in range(d.parts):
-            d.borders[part] = row_of_share(r, part, d.parts)
-        d.borders[d.parts] = r.B
+        divide_rows(d, r, 0, r.T)
     else:
         most = min(most, max(1, (H + block - 1) // block))
         d.parts = <int>min(most, max(1, rows * weights // WORK_PER_STEP))

@@ -300,12 +300,14 @@ def _run(
         one.start(x, h0, c0, y, 0, h, c, arrays, space)
         _forward.run_passes([one], threads)
         return y, (h, c), kept
-    x, y_rows, h_rows, c_rows = lengths.pack(x), empty(call.shape(P), dtype), np.empty_like(h), np.empty_like(c)
+    x, y_rows = lengths.pack(x, threads), empty(call.shape(P), dtype)
+    h_rows, c_rows = np.empty_like(h), np.empty_like(c)
     if kept is not None:
         kept.x = x
     one.start(x, lengths.sort(h0), lengths.sort(c0), y_rows, 0, h_rows, c_rows, arrays, space)
     _forward.run_passes([one], threads)
-    y[:], h[lengths.order], c[lengths.order] = lengths.pad(y_rows), h_rows, c_rows
+    lengths.pad(y_rows, y, threads)
+    h[lengths.order], c[lengths.order] = h_rows, c_rows
     return y, (h, c), kept
 
 
@@ -449,17 +451,20 @@ def lstm_backward(
     all_deltas = None
     if deltas:
         all_deltas = empty(call.shape(n * H), dtype), empty(call.shape(P), dtype), empty(call.shape(H), dtype)
+    threads = checked_num_threads(num_threads)
     one.start(
-        x, (gates, all_c, c_prev, y_prev, m), call.rows(dy), 0, call.state(dh_last), call.state(dc_last), call.rows(dc),
-        dx, (arrays["W"], dR, arrays["b"], arrays.get("p"), arrays.get("proj"), dh0, dc0), firsts, all_deltas,
+        x, (gates, all_c, c_prev, y_prev, m), call.rows(dy, threads), 0, call.state(dh_last), call.state(dc_last),
+        call.rows(dc, threads), dx,
+        (arrays["W"], dR, arrays["b"], arrays.get("p"), arrays.get("proj"), dh0, dc0), firsts, all_deltas,
         bool(accumulate), space,
     )  # fmt: skip
-    _backward.run_passes([one], checked_num_threads(num_threads))
+    _backward.run_passes([one], threads)
     if firsts is not None:
         dh0 += firsts[0]
         dc0 += firsts[1]
     if call.lengths is not None:
-        arrays["x"][:], arrays["h0"][:], arrays["c0"][:] = call.sequence(dx), call.last(dh0), call.last(dc0)
+        call.lengths.pad(dx, arrays["x"], threads)
+        arrays["h0"][:], arrays["c0"][:] = call.last(dh0), call.last(dc0)
     if G is not None:
         for name, found in zip("RG", _core.gate_recurrence_of(dR, P), strict=True):
             arrays[name][:] = arrays[name] + found if accumulate else found

@@ -195,12 +195,13 @@ def _run(
         one.start(x, h0, None, y, 0, h, None, arrays, space)
         _forward.run_passes([one], threads)
         return y, h, kept
-    x, y_rows, h_rows = lengths.pack(x), empty(call.shape(H), dtype), np.empty_like(h)
+    x, y_rows, h_rows = lengths.pack(x, threads), empty(call.shape(H), dtype), np.empty_like(h)
     if kept is not None:
         kept.x = x
     one.start(x, lengths.sort(h0), None, y_rows, 0, h_rows, None, arrays, space)
     _forward.run_passes([one], threads)
-    y[:], h[lengths.order] = lengths.pad(y_rows), h_rows
+    lengths.pad(y_rows, y, threads)
+    h[lengths.order] = h_rows
     return y, h, kept
 
 
@@ -293,16 +294,18 @@ def rnn_backward(
         dx, dh0 = empty(call.shape(I), dtype), np.empty((B, H), dtype)
     if call.options is not None and call.options.reset is not None and not call.options.reset_to_zero:
         firsts = np.zeros((B, H), dtype), None
+    threads = checked_num_threads(num_threads)
     all_deltas = (empty(call.shape(H), dtype), empty(call.shape(H), dtype)) if deltas else None
     one.start(
-        x, (h_all, None, None, h_prev, None), call.rows(dy), 0, call.state(dh_last), None, None, dx,
+        x, (h_all, None, None, h_prev, None), call.rows(dy, threads), 0, call.state(dh_last), None, None, dx,
         (result.W, result.R, result.b, None, None, dh0, None), firsts, all_deltas, bool(accumulate), space,
     )  # fmt: skip
-    _backward.run_passes([one], checked_num_threads(num_threads))
+    _backward.run_passes([one], threads)
     if firsts is not None:
         dh0 += firsts[0]
     if call.lengths is not None:
-        result.x[:], result.state[:] = call.sequence(dx), call.last(dh0)
+        call.lengths.pad(dx, result.x, threads)
+        result.state[:] = call.last(dh0)
     return result if all_deltas is None else result._replace(deltas=_deltas_of(call, all_deltas))
 
 

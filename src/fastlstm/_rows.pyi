@@ -1,0 +1,6 @@
+from typing import Any
+
+from numpy.typing import NDArray
+
+def gather(batch: Any, order: NDArray[Any], padded: NDArray[Any], rows: NDArray[Any], num_threads: int) -> None: ...
+def scatter(batch: Any, order: NDArray[Any], rows: NDArray[Any], padded: NDArray[Any], num_threads: int) -> None: ...

@@ -1,0 +1,100 @@
+"""Rows to the kernels' order and back, against plain indexing; results straight into the caller's arrays."""
+
+import numpy as np
+import pytest
+from helpers import assert_same, lstm_arrays, lstm_case, lstm_forward, rnn_arrays, rnn_case, rnn_forward
+from test_networks import random
+
+import fastlstm
+from fastlstm import LSTM, RNN, _batches
+
+SIZES = [(0, 2), (3, 0), (1, 1), (6, 4), (50, 33)]
+SHAPES = {"flags": (), "narrow": (1,), "odd": (7,), "wide": (100,), "empty": (0,)}
+
+
+DTYPES = {"flags": np.uint8}
+
+
+def batch(T, B):
+    """Lengths, and an array of which row is of what step and sequence, in the kernels' order."""
+    lengths = np.random.default_rng([T, B]).integers(0, T + 1, B)
+    order = np.argsort(-lengths, kind="stable")
+    index = [t * B + b for t in range(T) for b in order if lengths[b] > t]
+    return _batches.Lengths(lengths, T, B), np.array(index, int)
+
+
+def values(*shape):
+    return np.random.default_rng(0).integers(1, 200, shape)
+
+
+@pytest.mark.parametrize("num_threads", [1, 2, 5])
+@pytest.mark.parametrize("kind", SHAPES)
+@pytest.mark.parametrize("sizes", [*SIZES, (300, 60)])
+def test_pack_and_pad(sizes, kind, num_threads):
+    (T, B), last, dtype = sizes, SHAPES[kind], DTYPES.get(kind, np.float64)
+    lengths, index = batch(T, B)
+    padded = values(T, B, *last).astype(dtype)
+    turned = np.ascontiguousarray(padded.swapaxes(0, 1)).swapaxes(0, 1)
+    for given in (padded, turned, np.repeat(padded, 2, -1)[..., ::2] if last else padded):
+        rows = lengths.pack(given, num_threads)
+        assert rows.flags.c_contiguous
+        assert_same({"rows": rows}, {"rows": padded.reshape(T * B, *last)[index]})
+    expected = np.zeros((T * B, *last), dtype)
+    expected[index] = rows
+    expected = expected.reshape(padded.shape)
+    filled, turned = np.full_like(padded, 255), np.full((B, T, *last), 255, dtype)
+    lengths.pad(rows, turned.swapaxes(0, 1), num_threads)
+    found = {
+        "new": lengths.pad(rows, num_threads=num_threads),
+        "given": lengths.pad(rows, filled, num_threads),
+        "turned": turned.swapaxes(0, 1),
+        "strided": lengths.pad(np.repeat(rows, 2, -1)[..., ::2] if last else rows, num_threads=num_threads),
+    }
+    assert found["given"] is filled
+    assert_same(found, dict.fromkeys(found, expected))
+
+
+@pytest.mark.parametrize("sizes", [(5, 3, 4, 7), (60, 40, 30, 50)])
+def test_into_given_arrays(sizes):
+    """Every value is written, those past the ends too."""
+    T, B, _, H = sizes
+    lengths, case = np.random.default_rng(0).integers(0, T + 1, B), lstm_case(*sizes)
+    y, (h, c), tape = lstm_forward(case, lengths=lengths, tape=True)
+    out = np.full((T, B, H), np.nan), (np.full((B, H), np.nan), np.full((B, H), np.nan))
+    found = lstm_forward(case, lengths=lengths, out=out)
+    assert found[0] is out[0]
+    assert_same({"y": out[0], "h": out[1][0], "c": out[1][1]}, {"y": y, "h": h, "c": c})
+    expected = fastlstm.lstm_backward(tape, case["W"], case["R"], case["p"], case["dy"])
+    out = expected._replace(x=np.full_like(expected.x, np.nan), state=tuple(np.full((2, B, H), np.nan)))
+    found = fastlstm.lstm_backward(tape, case["W"], case["R"], case["p"], case["dy"], out=out)
+    assert found.x is out.x
+    assert_same(lstm_arrays(found), lstm_arrays(expected))
+
+    case = rnn_case(*sizes, "tanh")
+    y, h, tape = rnn_forward(case, "tanh", lengths=lengths, tape=True)
+    out = np.full((T, B, H), np.nan), np.full((B, H), np.nan)
+    rnn_forward(case, "tanh", lengths=lengths, out=out)
+    assert_same({"y": out[0], "h": out[1]}, {"y": y, "h": h})
+    expected = fastlstm.rnn_backward(tape, case["W"], case["R"], case["dy"])
+    out = expected._replace(x=np.full_like(expected.x, np.nan), state=np.full((B, H), np.nan))
+    assert_same(
+        rnn_arrays(fastlstm.rnn_backward(tape, case["W"], case["R"], case["dy"], out=out)), rnn_arrays(expected)
+    )
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("layer", [LSTM, RNN])
+def test_layers_write_dx_where_it_was(layer, batch_first):
+    network = layer(5, 5, 2, bidirectional=True, batch_first=batch_first, dtype=np.float64, seed=0)
+    first, lengths = (4, 6) if batch_first else (6, 4), [2, 6, 0, 4]
+    dy = random(*first, 10)
+    _, _, tape = network.forward(random(*first, 5), None, lengths)
+    expected, grads = network.backward(tape, dy), network.backward(tape, 2 * dy)
+    x = grads.x
+    x[:] = np.nan
+    network.backward(tape, dy, out=grads)
+    assert grads.x is x
+    assert_same({"x": x, "flat": grads.flat}, {"x": expected.x, "flat": expected.flat})
+    grads.x = dy.reshape(-1)[:120].reshape(*first, 5)
+    with pytest.raises(ValueError, match=r"^out x must not overlap dy"):
+        network.backward(tape, dy, out=grads)
