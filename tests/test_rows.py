@@ -82,6 +82,27 @@ def test_into_given_arrays(sizes):
     )
 
 
+@pytest.mark.parametrize("sizes", [*SIZES, (300, 60)])
+def test_order(sizes):
+    T, B = sizes
+    for seed in range(20):
+        given = np.random.default_rng([seed, T, B]).integers(0, T + 1, B)
+        lengths = _batches.Lengths(given, T, B)
+        order = np.argsort(-given, kind="stable")
+        assert np.array_equal(lengths.order, order)
+        assert np.array_equal(lengths.batch.offsets, np.cumsum([0, *(np.sum(given > t) for t in range(T))]))
+        assert lengths.batch.count == given.sum()
+        state = values(2, B, 3)
+        assert np.array_equal(lengths.sort(state), state[:, order])
+        assert np.array_equal(lengths.unsort(lengths.sort(state)), state)
+
+
+@pytest.mark.parametrize("wrong", [-1, 7, -(2**63), 2**63 - 1, np.uint64(2**64 - 1)])
+def test_lengths_out_of_range(wrong):
+    with pytest.raises(ValueError, match=rf"^lengths must be from 0 to T = 6, not .*{int(wrong)}"):
+        _batches.Lengths(np.array([3, wrong], getattr(wrong, "dtype", np.int64)), 6, 2)
+
+
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("layer", [LSTM, RNN])
 def test_layers_write_dx_where_it_was(layer, batch_first):

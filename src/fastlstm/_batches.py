@@ -58,7 +58,7 @@ def _integers(name: str, value: Any) -> NDArray[np.int64]:
     array = _field(name, value)
     if array.dtype.kind not in "iu" and array.size:
         raise TypeError(f"{name} must be integers, not {array.dtype}")
-    return array.astype(np.int64, copy=False)
+    return array.astype(np.int64)  # a copy: what is checked must not change
 
 
 def as_packed(name: str, value: Any) -> Any:
@@ -98,35 +98,32 @@ class Lengths:
         Where the caller's sequences came packed: they.
     """
 
+    packed: PackedSequence | None
+
     def __init__(self, lengths: ArrayLike, T: int, B: int) -> None:
         given = np.asarray(lengths)
         if given.dtype.kind not in "iu" and given.size:
             raise TypeError(f"lengths must be integers, not {given.dtype}")
         if given.shape != (B,):
             raise ValueError(f"lengths must have shape (B,) = ({B},), not {given.shape}")
-        if B and (given.min() < 0 or given.max() > T):
+        self.shape, self.packed = (T, B), None
+        self.order, self._back, offsets = (np.empty(n, np.int64) for n in (B, B, T + 1))
+        if not _rows.arrange(given.astype(np.int64), self.order, self._back, offsets):
             raise ValueError(f"lengths must be from 0 to T = {T}, not {given.min()} to {given.max()}")
-        sizes = B - np.searchsorted(np.sort(given), np.arange(T), side="right") if B else np.zeros(T, np.int64)
-        self.packed: PackedSequence | None = None
-        self._arrange(np.argsort(-given.astype(np.int64), kind="stable"), sizes)
+        self.batch = Batch(T, B, int(offsets[T]), offsets)
 
     @classmethod
     def of_packed(cls, packed: PackedSequence) -> Lengths:
         """Those of a packed sequence, which `as_packed` gave."""
         self = cls.__new__(cls)
-        self.packed = packed
-        sizes, order = packed.batch_sizes, packed.sorted_indices
-        self._arrange(np.arange(sizes[0] if sizes.size else 0) if order is None else order, sizes)
-        return self
-
-    def _arrange(self, order: NDArray[np.int64], sizes: NDArray[np.int64]) -> None:
-        T, B = len(sizes), len(order)
-        self.shape, self.order = (T, B), np.ascontiguousarray(order, np.int64)
-        self._back = np.empty_like(self.order)
-        self._back[self.order] = np.arange(B)
+        sizes, order, back = packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices
+        T, B = len(sizes), int(sizes[0]) if sizes.size else 0
+        self.shape, self.packed = (T, B), packed
+        self.order, self._back = (np.arange(B) if given is None else given for given in (order, back))
         offsets = np.zeros(T + 1, np.int64)
         np.cumsum(sizes, out=offsets[1:])
         self.batch = Batch(T, B, int(offsets[T]), offsets)
+        return self
 
     def pack(self, array: Array, num_threads: int = 1) -> Array:
         """(T, B, ...) of the caller's as the kernels' (count, ...)."""

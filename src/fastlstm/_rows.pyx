@@ -22,6 +22,35 @@ cdef struct Move:
     fl_size step_b
 
 
+def arrange(lengths, order, back, offsets):
+    """Fills `order`, the rows longest first, its inverse `back`, and `offsets`, where each step's rows begin.
+
+    False where a length is not from 0 to T. All are arrays of int64.
+    """
+    cdef Buffers get = Buffers(4)
+    cdef const int64_t *length = <const int64_t *>get.read(lengths)
+    cdef int64_t *sorted_rows = <int64_t *>get.write(order)
+    cdef int64_t *place = <int64_t *>get.write(back)
+    cdef int64_t *first = <int64_t *>get.write(offsets)
+    cdef fl_size B = len(lengths), T = len(offsets) - 1, b, t, before = 0, rows
+    memset(first, 0, (T + 1) * sizeof(int64_t))
+    for b in range(B):
+        if length[b] < 0 or length[b] > T:
+            return False
+        first[length[b]] += 1
+    for t in range(T, -1, -1):  # first[t] is how many rows have t steps; then how many have more
+        rows, first[t] = first[t], before
+        before += rows
+    for b in range(B):
+        place[b] = first[length[b]]
+        sorted_rows[place[b]] = b
+        first[length[b]] += 1
+    first[0] = 0
+    for t in range(1, T + 1):  # first[t] is now how many rows have t steps or more: those of step t - 1
+        first[t] += first[t - 1]
+    return True
+
+
 cdef void gather_part(void *argument, int part, int parts) noexcept nogil:
     cdef Move *m = <Move *>argument
     cdef fl_size t = part, b
