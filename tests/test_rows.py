@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from helpers import assert_same, lstm_arrays, lstm_case, lstm_forward, rnn_arrays, rnn_case, rnn_forward
+from helpers import assert_close, assert_same, lstm_arrays, lstm_case, lstm_forward, rnn_arrays, rnn_case, rnn_forward
 from test_networks import random
+from test_options import options_case, padded_results, results
 
 import fastlstm
 from fastlstm import LSTM, RNN, _batches
@@ -119,3 +120,15 @@ def test_layers_write_dx_where_it_was(layer, batch_first):
     grads.x = dy.reshape(-1)[:120].reshape(*first, 5)
     with pytest.raises(ValueError, match=r"^out x must not overlap dy"):
         network.backward(tape, dy, out=grads)
+
+
+@pytest.mark.parametrize("sizes", [(60, 40, 5, 17, 9), (100, 12, 5, 33, 20)], ids=["folded", "hoisted"])
+@pytest.mark.parametrize("reverse", [set(), {"reverse"}], ids=["forward", "reverse"])
+@pytest.mark.parametrize("names", [{"lengths"}, {"lengths", "proj", "reset", "zone_y", "zone_c"}], ids=["plain", "all"])
+def test_many_blocks_of_steps_on_any_number_of_threads(names, reverse, sizes, isa):
+    """Each block divides its rows anew."""
+    T, B, I, H, P = sizes
+    case, options = options_case("vanilla", names | reverse, T=T, B=B, I=I, H=H, P=P)
+    expected = padded_results(case, options)
+    for num_threads in (1, 2, 3, 6):
+        assert_close(results(case, options, num_threads=num_threads), expected, 1e-11)

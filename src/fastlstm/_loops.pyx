@@ -99,27 +99,18 @@ cdef Plan plan(const Rows *r, fl_size I, fl_size H, fl_size K, fl_size gates, in
 
 # ---- threads -----------------------------------------------------------------------------------------------------------
 
-cdef fl_size steps_of(const Rows *r, fl_size b, fl_size t0, fl_size t1) noexcept nogil:
-    """How many of the steps t0 to t1 batch row b has."""
-    cdef fl_size low = t0, high = t1, middle
-    while low < high:
-        middle = (low + high) // 2
-        if rows_at(r, middle) > b:
-            low = middle + 1
-        else:
-            high = middle
-    return low - t0
-
-
 cdef bint set_borders(Division *d, const Rows *r, fl_size t0, fl_size t1, fl_size most) noexcept nogil:
     """Fills part after part with rows up to the cost `most`; do the parts hold all rows?"""
-    cdef fl_size b = 0, steps, cost
+    cdef fl_size b = 0, steps = t1 - t0, cost
     cdef int part
     for part in range(d.parts):
         d.borders[part] = b
-        cost = ROWS_PER_STEP * steps_of(r, b, t0, t1) if b < r.B else 0
+        cost = -1
         while b < r.B:
-            steps = steps_of(r, b, t0, t1)
+            while steps and rows_at(r, t0 + steps - 1) <= b:
+                steps -= 1  # those that row b has: fewer and fewer
+            if cost < 0:
+                cost = ROWS_PER_STEP * steps
             if cost + steps > most:
                 break
             cost += steps
@@ -129,22 +120,24 @@ cdef bint set_borders(Division *d, const Rows *r, fl_size t0, fl_size t1, fl_siz
 
 
 cdef void divide_rows(Division *d, const Rows *r, fl_size t0, fl_size t1) noexcept nogil:
-    """Divides the rows of some steps so that the costliest part costs least, sequences left whole."""
+    """Divides the rows of some steps so that the costliest part costs little, sequences left whole."""
     cdef fl_size low = 0, high = first_row(r, t1) - first_row(r, t0) + ROWS_PER_STEP * (t1 - t0), middle
+    cdef fl_size exact = high // 128
     cdef int part
     if not d.by_rows:
         return
-    if r.offsets == NULL:
-        for part in range(d.parts + 1):
-            d.borders[part] = border(r.B, 1, part, d.parts)
+    if rows_at(r, t0) == rows_at(r, t1 - 1):
+        for part in range(d.parts):
+            d.borders[part] = border(rows_at(r, t0), 1, part, d.parts)
+        d.borders[d.parts] = r.B
         return
-    while low < high:
+    while high - low > exact:
         middle = (low + high) // 2
         if set_borders(d, r, t0, t1, middle):
             high = middle
         else:
             low = middle + 1
-    set_borders(d, r, t0, t1, low)
+    set_borders(d, r, t0, t1, high)
 
 
 cdef void divide(Division *d, const Rows *r, fl_size H, fl_size block, fl_size weights, int size,
