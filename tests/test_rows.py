@@ -104,6 +104,26 @@ def test_lengths_out_of_range(wrong):
         _batches.Lengths(np.array([3, wrong], getattr(wrong, "dtype", np.int64)), 6, 2)
 
 
+@pytest.mark.parametrize("layer", [LSTM, RNN])
+def test_calls_share_no_results(layer):
+    """Memory is kept between calls, but never what was returned; batches grow and shrink."""
+    network = layer(60, 70, 3, bidirectional=True, seed=0)
+    found, expected = [], []
+    for seed, (T, B) in enumerate([(30, 40), (60, 50), (20, 30)]):
+        x = random(T, B, 60, seed=seed).astype(np.float32)
+        lengths = np.random.default_rng(seed).integers(0, T + 1, B)
+        found.append(network(x, lengths=lengths)[0])
+        expected.append(network.forward(x, lengths=lengths)[0])
+    assert_same(dict(enumerate(found)), dict(enumerate(expected)))
+
+
+def test_a_tape_with_rows_missing():
+    _, _, tape = LSTM(5, 5, seed=0).forward(np.zeros((6, 4, 5), np.float32), lengths=[2, 6, 0, 4])
+    tape.layers[0].gates = tape.layers[0].gates[1:]
+    with pytest.raises(ValueError, match=r"^there must be 12 rows, not 11"):
+        tape.layers[0].gate("f")
+
+
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("layer", [LSTM, RNN])
 def test_layers_write_dx_where_it_was(layer, batch_first):

@@ -125,9 +125,9 @@ class Lengths:
         self.batch = Batch(T, B, int(offsets[T]), offsets)
         return self
 
-    def pack(self, array: Array, num_threads: int = 1) -> Array:
+    def pack(self, array: Array, num_threads: int = 1, out: Array | None = None) -> Array:
         """(T, B, ...) of the caller's as the kernels' (count, ...)."""
-        rows = empty((self.batch.count, *array.shape[2:]), array.dtype)
+        rows = empty((self.batch.count, *array.shape[2:]), array.dtype) if out is None else out
         if array.strides[2:] != rows.strides[1:]:
             array = np.ascontiguousarray(array)
         _rows.gather(self.batch, self.order, array, rows, num_threads)
@@ -135,6 +135,8 @@ class Lengths:
 
     def pad(self, rows: Array, out: Array | None = None, num_threads: int = 1) -> Array:
         """The kernels' (count, ...) as (T, B, ...), zero past each end; rows of `out` must be contiguous."""
+        if len(rows) != self.batch.count:
+            raise ValueError(f"there must be {self.batch.count} rows, not {len(rows)}")
         padded = empty((*self.shape, *rows.shape[1:]), rows.dtype) if out is None else out
         _rows.scatter(self.batch, self.order, np.ascontiguousarray(rows), padded, num_threads)
         return padded

@@ -144,6 +144,7 @@ class Layer(Parametric):
 
     def _bind(self) -> None:
         self._spaces: list[Array] = []
+        self._rows: dict[str, Array] = {}
         self._between = threading.local()
         get = self.params.get
         self._weights = [
@@ -184,6 +185,16 @@ class Layer(Parametric):
     def _return(self, spaces: list[Array]) -> None:
         if not self._spaces:
             self._spaces += [space for space in spaces if space.nbytes >= WORTH_KEEPING]
+
+    def _temporary(self, use: str, shape: tuple[int, ...], taken: dict[str, Array] | None) -> Array:
+        """A new array; with `taken`, memory kept in `_rows` between calls, to be put there again."""
+        if taken is None:
+            return empty(shape, self.dtype)
+        size, space = math.prod(shape), self._rows.pop(use, None)
+        if space is None or space.size < size:
+            space = empty((size,), self.dtype)
+        taken[use] = space
+        return space[:size].reshape(shape)
 
     # ---- random masks ----
 
@@ -250,7 +261,9 @@ class Layer(Parametric):
         threads = checked_num_threads(num_threads)
         (T, B), D, P, H, dtype = self._sizes(x), self.directions, self.output_size, self.hidden_size, self.dtype
         cells, with_c = self.num_layers * D, self._tape_type is LSTMTape
-        below, rows = self._rows_of(x, lengths, threads)
+        # Without a tape, rows in the kernels' order are needed here alone.
+        taken: dict[str, Array] | None = None if tape or lengths is None else {}
+        below, rows = self._rows_of(x, lengths, threads, taken)
         call = Call(self._kind, Batch(T, B, T * B) if rows is None else rows.batch, rows)
         if isinstance(tape, Tape) and len(tape.layers) != cells:
             raise ValueError(f"tape must be of {cells} layers and directions, not of {len(tape.layers)}")
@@ -263,7 +276,8 @@ class Layer(Parametric):
         h, c = np.empty((cells, B, P), dtype), np.empty((cells, B, H), dtype) if with_c else None
         layers: list[Any] = []
         for first in range(0, cells, D):
-            y, passes, spaces = empty(call.shape(D * P), dtype), [], []
+            y = self._temporary("even" if first // D % 2 else "odd", call.shape(D * P), taken)
+            passes, spaces = [], []
             for k in range(first, first + D):
                 recurrent = None if masks is None or not masks.recurrent else masks.recurrent[k]
                 zoneout = None if masks is None or not masks.zoneout else masks.zoneout[k]
@@ -294,7 +308,10 @@ class Layer(Parametric):
                 below = y * (mask if rows is None else rows.pack(mask, threads))
         if rows is not None:
             h, c = rows.unsort(h), None if c is None else rows.unsort(c)
-        return self._as_given(y, rows, threads), h, c, Tape(layers, call, masks) if tape else None
+        result = self._as_given(y, rows, threads)
+        if taken is not None:
+            self._rows.update({use: space for use, space in taken.items() if space.nbytes >= WORTH_KEEPING})
+        return result, h, c, Tape(layers, call, masks) if tape else None
 
     def _training_masks(
         self, masks: Masks | None, rng: np.random.Generator | None, x: Array | PackedSequence
@@ -439,7 +456,7 @@ class Layer(Parametric):
     # ---- sequences and states ----
 
     def _rows_of(
-        self, x: Array | PackedSequence, lengths: ArrayLike | None, threads: int
+        self, x: Array | PackedSequence, lengths: ArrayLike | None, threads: int, taken: dict[str, Array] | None
     ) -> tuple[Array, Lengths | None]:
         """The rows of x as the kernels want them, and how they lie."""
         if isinstance(x, PackedSequence):
@@ -455,7 +472,7 @@ class Layer(Parametric):
         if lengths is None:
             return np.ascontiguousarray(x), None
         rows = Lengths(lengths, *x.shape[:2])
-        return rows.pack(x, threads), rows
+        return rows.pack(x, threads, self._temporary("x", (rows.batch.count, self.input_size), taken)), rows
 
     def _gradient_rows(self, call: Call, dy: Array | PackedSequence, threads: int) -> Array:
         """The rows of dy as the kernels want them."""
