@@ -87,6 +87,7 @@ EXTENSIONS = [
     # The kernels and the threads are in one module; the others reach them through it.
     extension("_runtime", ("dispatch.c", "pool.c"), tuple(name for name, _ in LIBRARIES)),
     extension("_blas"),
+    extension("_rows"),
     extension("_loops"),
     extension("_forward"),
     extension("_backward"),

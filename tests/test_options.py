@@ -262,7 +262,7 @@ def test_rnn_gradients(nonlinearity, names):
 
     *_, tape = forward(case)
     gradients = fastlstm.rnn_backward(tape, case["W"], case["R"], case["dy"], case["dh"])
-    found = {f"d{name}": array for name, array in zip(("x", "W", "R", "b", "h0"), gradients, strict=True)}
+    found = {f"d{name}": array for name, array in zip(("x", "W", "R", "b", "h0"), gradients[:5], strict=True)}
     check_every_entry(loss, case, found, [name for name in ("x", "W", "R", "b", "h0") if found[f"d{name}"].any()])
 
 

@@ -7,13 +7,14 @@ functions below them, arrays in and arrays out. `fastlstm.reference` has the sam
 
 __version__ = "0.1.0"
 
+from fastlstm._batches import PackedSequence
 from fastlstm._config import get_include, get_num_threads, set_num_threads, show_config
 from fastlstm._layer import Masks, Tape
 from fastlstm._parameters import Gradients
 from fastlstm._tapes import LSTMTape, RNNTape
 from fastlstm.frozen import Frozen, RoundingError, rounding_error
 from fastlstm.lstm import LSTM, LSTMDeltas, LSTMGradients, lstm_backward, lstm_forward, lstm_workspace
-from fastlstm.rnn import RNN, RNNGradients, rnn_backward, rnn_forward, rnn_workspace
+from fastlstm.rnn import RNN, RNNDeltas, RNNGradients, rnn_backward, rnn_forward, rnn_workspace
 from fastlstm.stream import Stream
 from fastlstm.tbptt import Chunk, truncated_bptt
 
@@ -27,6 +28,8 @@ __all__ = [
     "LSTMGradients",
     "LSTMTape",
     "Masks",
+    "PackedSequence",
+    "RNNDeltas",
     "RNNGradients",
     "RNNTape",
     "RoundingError",

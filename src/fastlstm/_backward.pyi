@@ -30,7 +30,7 @@ class BackwardPass:
         dx: Any,
         gradients: tuple[Any, ...],
         firsts: tuple[Any, Any] | None,
-        deltas: tuple[Any, Any, Any] | None,
+        deltas: tuple[Any, ...] | None,
         accumulate: bool,
         workspace: Any,
     ) -> None: ...

@@ -11,8 +11,8 @@ from ._blas cimport matmul
 from ._forward cimport Forward, ForwardPass, lay_out as lay_out_forward, prepare, run_again
 from ._kernels cimport FL_FULL, fl_backward, fl_backward_step, fl_kernels, fl_product, fl_size, fl_y_gradient
 from ._loops cimport (ROWS_PER_BLOCK, Cell, Division, Products, Rows, Share, Span, Tape, add_products, begin_products,
-                      block_rows, border, c_on, c_prev_on, divide, end_products, first_row, lay_out_products,
-                      next_block, pack_rows, panel_columns, row_panels, rows_at, share, take)
+                      block_rows, border, c_on, c_prev_on, divide, divide_rows, end_products, first_row,
+                      lay_out_products, next_block, pack_rows, panel_columns, row_panels, rows_at, share, take)
 from ._runtime cimport Buffers, kernels, parallel
 
 cdef struct Backward:
@@ -280,6 +280,7 @@ cdef void run_block(Backward *f, Span block) noexcept nogil:
     p.rows = first_row(&f.rows, block.t1) - row
     f.constant.panel_step = p.rows * panel_columns(f.k, f.gates)
     f.delta_row = row
+    divide_rows(&f.division, &f.rows, block.t0, block.t1)
     run_steps(f, s0, s1)
 
     f.s0, f.s1 = s0, s1
@@ -402,7 +403,8 @@ cdef class BackwardPass:
     def start(self, x, tape, again, dy, Py_ssize_t dy_offset, dh, dc, dc_above, dx, gradients, firsts, deltas,
               bint accumulate, workspace):
         """`tape` is (gates, c, c_prev, y_prev, m), `gradients` (W, R, b, p, proj, h0, c0), `firsts` what resets send to the
-        initial state, or None, `deltas` (all deltas, dy, dc) or None. dy is read from column `dy_offset` on.
+        initial state, or None, `deltas` (all deltas, dy, dc; an RNN's without dc) or None. dy is read from column
+        `dy_offset` on.
 
         With recompute, `again` is (h0, c0, marks) of the forward pass, and the tape all None."""
         cdef Backward *f = &self.f
@@ -430,7 +432,7 @@ cdef class BackwardPass:
         f.delta_all = NULL
         if deltas is not None:
             f.delta_all, f.dy_all = <char *>get.write(deltas[0]), <char *>get.write(deltas[1])
-            f.dc_all = <char *>get.write(deltas[2])
+            f.dc_all = <char *>get.write(deltas[2]) if len(deltas) > 2 else NULL
         f.constant.simple = not (f.K > f.outputs or f.reset != NULL or f.between.mask != NULL or f.zone_y != NULL
                                  or f.zone_c != NULL or f.dc_above != NULL or deltas is not None)
         at = <char *>get.write(workspace)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastlstm import _checks as check
-from fastlstm._checks import Array
+from fastlstm import _rows
+from fastlstm._checks import Array, empty
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,70 @@ def batch_of(T: int, B: int, lengths: Lengths | None, invariant: bool) -> Batch:
     return Batch(T, B, T * B, None, invariant) if lengths is None else replace(lengths.batch, invariant=invariant)
 
 
+class PackedSequence(NamedTuple):
+    """Sequences of different lengths without padding, as PyTorch's `torch.nn.utils.rnn.PackedSequence` has them.
+
+    Attributes
+    ----------
+    data : (count, columns) array
+        The rows of all steps, step after step, each with the longest sequence first.
+    batch_sizes : (T,) array of int64
+        How many sequences have each step: never more than the step before.
+    sorted_indices : (B,) array of int64 or None
+        The caller's sequences, longest first. None where they are in that order already.
+    unsorted_indices : (B,) array of int64 or None
+        The inverse: where each of the caller's sequences is.
+    """
+
+    data: Array
+    batch_sizes: NDArray[np.int64]
+    sorted_indices: NDArray[np.int64] | None = None
+    unsorted_indices: NDArray[np.int64] | None = None
+
+
+Sequences = TypeVar("Sequences", Array, PackedSequence)
+
+
+def _field(name: str, value: Any) -> Array:
+    try:
+        return value if isinstance(value, np.ndarray) else np.asarray(value)
+    except (RuntimeError, TypeError) as error:  # a tensor's that needs a gradient, or is not on the CPU
+        raise TypeError(f"{name} must be a NumPy array or share its memory with one: {error}") from error
+
+
+def _integers(name: str, value: Any) -> NDArray[np.int64]:
+    array = _field(name, value)
+    if array.dtype.kind not in "iu" and array.size:
+        raise TypeError(f"{name} must be integers, not {array.dtype}")
+    return array.astype(np.int64)  # a copy: what is checked must not change
+
+
+def as_packed(name: str, value: Any) -> Any:
+    """A packed sequence of whatever library as a `PackedSequence`, its order checked; anything else as it is."""
+    if isinstance(value, np.ndarray) or not hasattr(value, "batch_sizes"):
+        return value
+    sizes = _integers(f"{name}.batch_sizes", value.batch_sizes)
+    if sizes.ndim != 1:
+        raise ValueError(f"{name}.batch_sizes must have shape (T,), not {sizes.shape}")
+    if sizes.size and (sizes[-1] < 1 or np.any(sizes[1:] > sizes[:-1])):
+        raise ValueError(f"{name}.batch_sizes must be positive and never increase, not {sizes.tolist()}")
+    B = int(sizes[0]) if sizes.size else 0
+    order, inverse = value.sorted_indices, value.unsorted_indices
+    if order is not None:
+        order = _integers(f"{name}.sorted_indices", order)
+        if order.shape != (B,) or not np.array_equal(np.sort(order), np.arange(B)):
+            raise ValueError(f"{name}.sorted_indices must have each of 0 to {B - 1} once, not {order.tolist()}")
+    if inverse is not None or order is not None:
+        expected = np.arange(B) if order is None else np.argsort(order)
+        inverse = expected if inverse is None else _integers(f"{name}.unsorted_indices", inverse)
+        if not np.array_equal(inverse, expected):
+            raise ValueError(
+                f"{name}.unsorted_indices must be the inverse of sorted_indices, {expected.tolist()}, "
+                f"not {inverse.tolist()}"
+            )
+    return PackedSequence(_field(f"{name}.data", value.data), sizes, order, inverse)
+
+
 class Lengths:
     """A batch whose sequences end at different steps. The kernels see it longest first, without the rows past an end.
 
@@ -38,9 +103,11 @@ class Lengths:
     ----------
     order : (B,) array
         The caller's rows, longest first.
-    index : (count,) array
-        For each of the kernels' rows, the row of the caller's (T B, ...) array.
+    packed : PackedSequence or None
+        Where the caller's sequences came packed: they.
     """
+
+    packed: PackedSequence | None
 
     def __init__(self, lengths: ArrayLike, T: int, B: int) -> None:
         given = np.asarray(lengths)
@@ -48,41 +115,48 @@ class Lengths:
             raise TypeError(f"lengths must be integers, not {given.dtype}")
         if given.shape != (B,):
             raise ValueError(f"lengths must have shape (B,) = ({B},), not {given.shape}")
-        if B and (given.min() < 0 or given.max() > T):
+        self.shape, self.packed = (T, B), None
+        self.order, self._back, offsets = (np.empty(n, np.int64) for n in (B, B, T + 1))
+        if not _rows.arrange(given.astype(np.int64), self.order, self._back, offsets):
             raise ValueError(f"lengths must be from 0 to T = {T}, not {given.min()} to {given.max()}")
-        self.shape = (T, B)
-        self.order = np.argsort(-given.astype(np.int64), kind="stable")
-        sizes = B - np.searchsorted(np.sort(given), np.arange(T), side="right") if B else np.zeros(T, np.int64)
+        self.batch = Batch(T, B, int(offsets[T]), offsets)
+
+    @classmethod
+    def of_packed(cls, packed: PackedSequence) -> Lengths:
+        """Those of a packed sequence, which `as_packed` gave."""
+        self = cls.__new__(cls)
+        sizes, order, back = packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices
+        T, B = len(sizes), int(sizes[0]) if sizes.size else 0
+        self.shape, self.packed = (T, B), packed
+        self.order, self._back = (np.arange(B) if given is None else given for given in (order, back))
         offsets = np.zeros(T + 1, np.int64)
         np.cumsum(sizes, out=offsets[1:])
-        count = int(offsets[T])
-        self.batch = Batch(T, B, count, offsets)
-        step = np.repeat(np.arange(T), sizes)
-        self.index = step * B + self.order[np.arange(count) - offsets[step]]
+        self.batch = Batch(T, B, int(offsets[T]), offsets)
+        return self
 
-    def pack(self, array: Array) -> Array:
+    def pack(self, array: Array, num_threads: int = 1, out: Array | None = None) -> Array:
         """(T, B, ...) of the caller's as the kernels' (count, ...)."""
-        T, B = self.shape
-        packed: Array = array.reshape(T * B, *array.shape[2:])[self.index]
-        return packed
+        rows = empty((self.batch.count, *array.shape[2:]), array.dtype) if out is None else out
+        if array.strides[2:] != rows.strides[1:]:
+            array = np.ascontiguousarray(array)
+        _rows.gather(self.batch, self.order, array, rows, num_threads)
+        return rows
 
-    def pad(self, rows: Array) -> Array:
-        """The kernels' (count, ...) as (T, B, ...), zero past each end."""
-        T, B = self.shape
-        padded = np.zeros((T * B, *rows.shape[1:]), rows.dtype)
-        padded[self.index] = rows
-        return padded.reshape(T, B, *rows.shape[1:])
+    def pad(self, rows: Array, out: Array | None = None, num_threads: int = 1) -> Array:
+        """The kernels' (count, ...) as (T, B, ...), zero past each end; rows of `out` must be contiguous."""
+        if len(rows) != self.batch.count:
+            raise ValueError(f"there must be {self.batch.count} rows, not {len(rows)}")
+        padded = empty((*self.shape, *rows.shape[1:]), rows.dtype) if out is None else out
+        _rows.scatter(self.batch, self.order, np.ascontiguousarray(rows), padded, num_threads)
+        return padded
 
     def sort(self, state: Array) -> Array:
-        """(B, ...) with the longest sequence's row first."""
-        sorted_rows: Array = state[self.order]
-        return sorted_rows
+        """(..., B, size) with the longest sequence's row first."""
+        return np.take(state, self.order, -2)
 
     def unsort(self, state: Array) -> Array:
-        """(B, ...) in the caller's order."""
-        result = np.empty_like(state)
-        result[self.order] = state
-        return result
+        """(..., B, size) in the caller's order."""
+        return np.take(state, self._back, -2)
 
 
 @dataclass(frozen=True)

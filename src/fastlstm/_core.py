@@ -51,9 +51,9 @@ class Call:
     reverse: bool = False
     options: Options | None = None
 
-    def rows(self, array: Array | None) -> Array | None:
+    def rows(self, array: Array | None, num_threads: int) -> Array | None:
         """A (T, B, ...) array as the kernels want it."""
-        return array if self.lengths is None or array is None else self.lengths.pack(array)
+        return array if self.lengths is None or array is None else self.lengths.pack(array, num_threads)
 
     def state(self, array: Array | None) -> Array | None:
         """A (B, ...) array as the kernels want it."""

@@ -10,7 +10,8 @@ from ._blas cimport matmul
 from ._kernels cimport (FL_BFLOAT16, FL_FULL, FL_INT8, fl_carry, fl_format, fl_forward, fl_kernels, fl_product,
                         fl_size)
 from ._loops cimport (ROWS_PER_BLOCK, Cell, Rows, Share, Span, block_rows, border, c_on, c_prev_on, column_panels, divide,
-                      first_row, many_rows, multiply, next_block, pack_columns, plan, rows_at, segment_rows, share, take)
+                      divide_rows, first_row, many_rows, multiply, next_block, pack_columns, plan, rows_at, segment_rows,
+                      share, take)
 from ._runtime cimport Buffers, kernels, parallel
 
 from ._checks import empty
@@ -238,6 +239,7 @@ cdef void run_span(Forward *f, Span left) noexcept nogil:
     cdef Span block
     while left.t0 < left.t1:
         block = next_block(&left, &f.rows, ROWS_PER_BLOCK if f.way.hoist else 0, f.reverse)
+        divide_rows(&f.division, &f.rows, block.t0, block.t1)
         if f.way.hoist:
             f.wx_row = first_row(&f.rows, block.t0)
             f.wx = f.tape.gates + (f.wx_row - f.tape.row) * values * f.size if f.taped else f.wx_space

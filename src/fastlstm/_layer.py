@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from fastlstm import _backward, _core, _forward, _tapes
 from fastlstm import _checks as check
-from fastlstm._batches import Lengths, Options, batch_of, options_of
+from fastlstm._batches import Lengths, Options, PackedSequence, batch_of, options_of
 from fastlstm._checks import Array, empty
 from fastlstm._config import checked_num_threads
 from fastlstm._core import Call, Cell, Weights
@@ -50,7 +50,8 @@ class Tape:
     Attributes
     ----------
     layers : list of LSTMTape or RNNTape
-        One for each layer and direction, in the order of the parameters.
+        One for each layer and direction, in the order of the parameters: ``tape.layers[k].cells()`` and ``.gate("f")``
+        are (T, B, H), with `batch_first` and packed sequences too.
     masks : Masks or None
         What was drawn.
     """
@@ -132,6 +133,10 @@ class Layer(Parametric):
             shapes |= {name + suffix: shape for name, shape in self._shapes_of_cell(inputs).items()}
         return shapes
 
+    def _deltas_of(self, call: Call, arrays: tuple[Array, ...]) -> Any:
+        """All deltas of one layer and direction, from the kernels' rows."""
+        raise NotImplementedError
+
     def _options(self) -> str:
         """The cell's own options, for `repr`."""
         raise NotImplementedError
@@ -150,6 +155,7 @@ class Layer(Parametric):
         """Take hold of the weights of each layer and direction."""
         self._weights = weights
         self._spaces: list[Array] = []
+        self._rows: dict[str, Array] = {}
         self._between = threading.local()
         # A step may read the weights as they are, unless something lies between two steps.
         between = any(self.zoneout) or self.proj_size or self._kind.full_recurrence
@@ -185,6 +191,16 @@ class Layer(Parametric):
     def _return(self, spaces: list[Array]) -> None:
         if not self._spaces:
             self._spaces += [space for space in spaces if space.nbytes >= WORTH_KEEPING]
+
+    def _temporary(self, use: str, shape: tuple[int, ...], taken: dict[str, Array] | None) -> Array:
+        """A new array; with `taken`, memory kept in `_rows` between calls, to be put there again."""
+        if taken is None:
+            return empty(shape, self.dtype)
+        size, space = math.prod(shape), self._rows.pop(use, None)
+        if space is None or space.size < size:
+            space = empty((size,), self.dtype)
+        taken[use] = space
+        return space[:size].reshape(shape)
 
     # ---- random masks ----
 
@@ -244,34 +260,31 @@ class Layer(Parametric):
     # ---- passes ----
 
     def _forward_pass(
-        self, x: Array, states: States, lengths: ArrayLike | None, reset: ArrayLike | None,
+        self, x: Array | PackedSequence, states: States, lengths: ArrayLike | None, reset: ArrayLike | None,
         reset_to: Literal["initial", "zero"], masks: Masks | None, tape: bool | Tape,
         recompute: int | None, num_threads: int | None,
-    ) -> tuple[Array, Array, Array | None, Tape | None]:  # fmt: skip
+    ) -> tuple[Any, Array, Array | None, Tape | None]:  # fmt: skip
         """y, h, c and the tape, from checked states (layers D, B, ...)."""
         threads, steps = checked_num_threads(num_threads), _core.recompute_steps(recompute)
-        x = self._time_major("x", x)
-        (T, B, _), D, P, H, dtype = x.shape, self.directions, self.output_size, self.hidden_size, self.dtype
+        (T, B), D, P, H, dtype = self._sizes(x), self.directions, self.output_size, self.hidden_size, self.dtype
         cells, with_c = self.num_layers * D, self._tape_type is LSTMTape
-        rows = None if lengths is None else Lengths(lengths, T, B)
+        # Without a tape, rows in the kernels' order are needed here alone.
+        taken: dict[str, Array] | None = None if tape or lengths is None else {}
+        below, rows = self._rows_of(x, lengths, threads, taken)
         call = Call(self._kind, batch_of(T, B, rows, self.batch_invariant), rows)
         if isinstance(tape, Tape) and len(tape.layers) != cells:
             raise ValueError(f"tape must be of {cells} layers and directions, not of {len(tape.layers)}")
         if masks is not None:
             masks = self._check_masks(masks, T, B)
         h0, c0 = (
-            np.zeros((cells, B, size), dtype)
-            if state is None
-            else state
-            if rows is None
-            else np.take(state, rows.order, 1)
+            np.zeros((cells, B, size), dtype) if state is None else state if rows is None else rows.sort(state)
             for state, size in zip(states, (P, H), strict=True)
         )
         h, c = np.empty((cells, B, P), dtype), np.empty((cells, B, H), dtype) if with_c else None
         layers: list[Any] = []
-        below = x if rows is None else rows.pack(x)
         for first in range(0, cells, D):
-            y, passes, spaces = empty(call.shape(D * P), dtype), [], []
+            y = self._temporary("even" if first // D % 2 else "odd", call.shape(D * P), taken)
+            passes, spaces = [], []
             for k in range(first, first + D):
                 recurrent = None if masks is None or not masks.recurrent else masks.recurrent[k]
                 zoneout = None if masks is None or not masks.zoneout else masks.zoneout[k]
@@ -297,14 +310,17 @@ class Layer(Parametric):
             below = y
             if masks is not None and masks.between and first + D < cells:
                 mask = masks.between[first // D]
-                below = y * (mask if rows is None else rows.pack(mask))
+                below = y * (mask if rows is None else rows.pack(mask, threads))
         if rows is not None:
-            y = rows.pad(y)
-            back = np.argsort(rows.order)
-            h, c = np.take(h, back, 1), None if c is None else np.take(c, back, 1)
-        return self._as_given(y), h, c, Tape(layers, call, masks) if tape else None
+            h, c = rows.unsort(h), None if c is None else rows.unsort(c)
+        result = self._as_given(y, rows, threads)
+        if taken is not None:
+            self._rows.update({use: space for use, space in taken.items() if space.nbytes >= WORTH_KEEPING})
+        return result, h, c, Tape(layers, call, masks) if tape else None
 
-    def _training_masks(self, masks: Masks | None, rng: np.random.Generator | None, x: Array) -> Masks | None:
+    def _training_masks(
+        self, masks: Masks | None, rng: np.random.Generator | None, x: Array | PackedSequence
+    ) -> Masks | None:
         if masks is not None or not self._has_masks():
             return masks
         if not isinstance(rng, np.random.Generator):
@@ -312,28 +328,29 @@ class Layer(Parametric):
                 "rng must be a numpy.random.Generator, or masks given, since the layer has dropout or zoneout; "
                 f"not {type(rng).__name__}"
             )
-        T, B, _ = self._time_major("x", x).shape
-        return self.draw_masks(T, B, rng)
+        return self.draw_masks(*self._sizes(x), rng)
 
-    def _inference_masks(self, x: Array) -> Masks | None:
-        if not any(self.zoneout):
-            return None
-        T, B, _ = self._time_major("x", x).shape
-        return self._expected_masks(T, B)
+    def _inference_masks(self, x: Array | PackedSequence) -> Masks | None:
+        return self._expected_masks(*self._sizes(x)) if any(self.zoneout) else None
 
     def _backward_pass(
-        self, tape: Tape, dy: Array | None, dstates: States, out: Gradients | None, accumulate: bool,
-        num_threads: int | None,
+        self, tape: Tape, dy: Array | PackedSequence | None, dstates: States, out: Gradients | None, accumulate: bool,
+        num_threads: int | None, deltas: bool, dc_above: Any = None,
     ) -> tuple[Gradients, Array, Array | None]:  # fmt: skip
         """The gradients but for their state, and dh0, dc0."""
         grads, threads = self._gradients(out, accumulate), checked_num_threads(num_threads)
         call, D, P, H, dtype = tape.call, self.directions, self.output_size, self.hidden_size, self.dtype
         B, rows, cells = call.batch.B, call.lengths, self.num_layers * self.directions
-        dy = None if dy is None else call.rows(self._time_major("dy", dy, D * P))
-        if dy is not None:
-            dy = check.matching("dy", dy, call.shape(D * P), dtype, "(T, B, D H)")
-        dh, dc = (a if rows is None or a is None else np.take(a, rows.order, 1) for a in dstates)
-        with_c = self._tape_type is LSTMTape
+        above = None if dy is None else self._gradient_rows(call, dy, threads)
+        dh, dc = (a if rows is None or a is None else rows.sort(a) for a in dstates)
+        with_c, cell_gradients = self._tape_type is LSTMTape, self._cell_gradients(call, dc_above, threads)
+        padded = None
+        if rows is not None and rows.packed is None:
+            padded = self._like_x(out, self._shape_given(call, self.input_size))
+            check.disjoint({"out x": padded, "out.flat": grads.flat}, {})
+            if isinstance(dy, np.ndarray) and np.may_share_memory(padded, dy):
+                raise ValueError("out x must not overlap dy")
+        visible: list[tuple[Array, ...]] = [()] * cells
         dh0, dc0 = np.empty((cells, B, P), dtype), np.empty((cells, B, H), dtype) if with_c else None
         for first in reversed(range(0, cells, D)):
             passes, spaces, dxs, wides = [], [], [], []
@@ -342,20 +359,25 @@ class Layer(Parametric):
                 kept, suffix, weights = tape.layers[k], self._names()[k], self._wide(k)
                 part = {name: grads.params.get(name + suffix) for name in ("W", "R", "b", "p", "proj", "G")}
                 wide = part["R"] if part["G"] is None else np.zeros_like(weights.R)
-                one = _core.backward_pass(kept.call, weights, True, False, kept.checkpoints)
+                one = _core.backward_pass(kept.call, weights, True, deltas, kept.checkpoints)
                 space = self._borrow(one.workspace())
                 dx = self._like_x(out if k == 0 else None, call.shape(weights.W.shape[1]))
                 if out is not None and k == 0:
-                    check.disjoint({"out x": dx, "out.flat": grads.flat}, {"dy": dy, "tape.x": kept.x})
+                    inputs = {f"dc[{n}]": array for n, array in enumerate(cell_gradients)}
+                    inputs |= {"dy": above, "tape.x": kept.x}
+                    check.disjoint({"out x": dx, "out.flat": grads.flat}, inputs)
+                if deltas:
+                    sizes = self._kind.gates * H, P, *((H,) if with_c else ())
+                    visible[k] = tuple(empty(call.shape(size), dtype) for size in sizes)
                 options: Options | None = kept.call.options
                 reset = None
                 if options is not None and options.reset is not None and not options.reset_to_zero:
                     reset = np.zeros((B, P), dtype), np.zeros((B, H), dtype) if with_c else None
                 one.start(
-                    kept.x, kept.arrays(), kept.again(), dy, (k - first) * P, None if dh is None else dh[k],
-                    None if dc is None else dc[k], None, dx,
+                    kept.x, kept.arrays(), kept.again(), above, (k - first) * P, None if dh is None else dh[k],
+                    None if dc is None else dc[k], cell_gradients[k], dx,
                     (part["W"], wide, part["b"], part["p"], part["proj"], dh0[k], None if dc0 is None else dc0[k]),
-                    reset, None, bool(accumulate), space,
+                    reset, visible[k] or None, bool(accumulate), space,
                 )  # fmt: skip
                 passes.append(one)
                 spaces.append(space)
@@ -375,16 +397,32 @@ class Layer(Parametric):
                         target = part[name]
                         assert target is not None
                         target[:] = target + found if accumulate else found
-            dy = dxs[0] if D == 1 else np.add(dxs[0], dxs[1], out=dxs[0])
+            above = dxs[0] if D == 1 else np.add(dxs[0], dxs[1], out=dxs[0])
             if tape.masks is not None and tape.masks.between and first:
                 mask = tape.masks.between[first // D - 1]
-                dy *= mask if rows is None else rows.pack(mask)
-        assert dy is not None
-        grads.x = self._as_given(call.sequence(dy))
+                above *= mask if rows is None else rows.pack(mask, threads)
+        assert above is not None
+        grads.x = self._as_given(above, rows, threads, padded)
+        grads.deltas = [self._deltas_of(call, arrays) for arrays in visible] if deltas else None
         if rows is not None:
-            back = np.argsort(rows.order)
-            dh0, dc0 = np.take(dh0, back, 1), None if dc0 is None else np.take(dc0, back, 1)
+            dh0, dc0 = rows.unsort(dh0), None if dc0 is None else rows.unsort(dc0)
         return grads, dh0, dc0
+
+    def _cell_gradients(self, call: Call, dc: Any, threads: int) -> list[Array | None]:
+        """Gradients arriving at every c^t, as the kernels want them, for each layer and direction."""
+        cells, shape = self.num_layers * self.directions, (call.batch.T, call.batch.B, self.hidden_size)
+        if dc is None:
+            return [None] * cells
+        if not isinstance(dc, (list, tuple)):
+            raise TypeError(
+                f"dc must be a list of an array or None for each layer and direction, not {type(dc).__name__}"
+            )
+        if len(dc) != cells:
+            raise ValueError(f"dc must have {cells} items, one for each layer and direction, not {len(dc)}")
+        return [
+            call.rows(check.optional(f"dc[{k}]", above, shape, self.dtype, "(T, B, H)"), threads)
+            for k, above in enumerate(dc)
+        ]
 
     def _check_tape(self, tape: object) -> Tape:
         if not isinstance(tape, Tape):
@@ -397,6 +435,8 @@ class Layer(Parametric):
     def _like_x(self, out: Gradients | None, shape: tuple[int, ...]) -> Array:
         """Where to write dJ/dx: that of `out` where it has this layout."""
         before = getattr(out, "x", None)
+        if isinstance(before, PackedSequence):
+            before = before.data
         if isinstance(before, np.ndarray) and before.shape == shape and before.flags.c_contiguous:
             return before
         return empty(shape, self.dtype)
@@ -420,17 +460,61 @@ class Layer(Parametric):
 
     # ---- sequences and states ----
 
-    def _time_major(self, name: str, sequence: Array, columns: int | None = None) -> Array:
-        """A sequence as the kernels want it: (T, B, columns)."""
-        columns = self.input_size if columns is None else columns
+    def _rows_of(
+        self, x: Array | PackedSequence, lengths: ArrayLike | None, threads: int, taken: dict[str, Array] | None
+    ) -> tuple[Array, Lengths | None]:
+        """The rows of x as the kernels want them, and how they lie."""
+        if isinstance(x, PackedSequence):
+            if lengths is not None:
+                raise ValueError(f"lengths must be None with packed x, which has its own, not {lengths}")
+            rows = Lengths.of_packed(x)
+            shape = rows.batch.count, self.input_size
+            return check.matching("x.data", x.data, shape, self.dtype, "(count, columns)"), rows
         axes = "(B, T, columns)" if self.batch_first else "(T, B, columns)"
-        array = check.sized(name, sequence, 3, axes)
-        array = check.matching(name, array, (*array.shape[:2], columns), self.dtype, axes)
-        return np.ascontiguousarray(array.swapaxes(0, 1)) if self.batch_first else array
+        x = check.sized("x", x, 3, axes)
+        x = check.matching("x", x, (*x.shape[:2], self.input_size), self.dtype, axes)
+        x = x.swapaxes(0, 1) if self.batch_first else x
+        if lengths is None:
+            return np.ascontiguousarray(x), None
+        rows = Lengths(lengths, *x.shape[:2])
+        return rows.pack(x, threads, self._temporary("x", (rows.batch.count, self.input_size), taken)), rows
 
-    def _as_given(self, sequence: Array) -> Array:
-        """A (T, B, columns) array in the layout of the caller."""
-        return np.ascontiguousarray(sequence.swapaxes(0, 1)) if self.batch_first else sequence
+    def _gradient_rows(self, call: Call, dy: Array | PackedSequence, threads: int) -> Array:
+        """The rows of dy as the kernels want them."""
+        rows, columns, name = call.lengths, self.directions * self.output_size, "dy"
+        if rows is not None and rows.packed is not None:
+            if isinstance(dy, PackedSequence):
+                given = Lengths.of_packed(dy)
+                for field, found, expected in (
+                    ("batch_sizes", dy.batch_sizes, rows.packed.batch_sizes),
+                    ("sorted_indices", given.order, rows.order),
+                ):
+                    if not np.array_equal(found, expected):
+                        raise ValueError(f"dy.{field} must be those of x, {expected.tolist()}, not {found.tolist()}")
+                dy, name = dy.data, "dy.data"
+            return check.matching(name, dy, call.shape(columns), self.dtype, "(count, columns)")
+        axes = "(B, T, D H)" if self.batch_first else "(T, B, D H)"
+        above = check.sized("dy", dy, 3, axes)
+        above = check.matching("dy", above, self._shape_given(call, columns), self.dtype, axes)
+        above = above.swapaxes(0, 1) if self.batch_first else above
+        return np.ascontiguousarray(above) if rows is None else rows.pack(above, threads)
+
+    def _shape_given(self, call: Call, columns: int) -> tuple[int, ...]:
+        """Of a sequence in the layout of the caller."""
+        T, B = call.batch.T, call.batch.B
+        return (B, T, columns) if self.batch_first else (T, B, columns)
+
+    def _as_given(self, sequence: Array, rows: Lengths | None, threads: int, out: Array | None = None) -> Any:
+        """The kernels' rows in the layout of the caller; padded ones in `out`, if that is given."""
+        if rows is None:
+            return np.ascontiguousarray(sequence.swapaxes(0, 1)) if self.batch_first else sequence
+        if rows.packed is not None:
+            return rows.packed._replace(data=sequence)
+        if out is None:
+            T, B = rows.shape
+            out = empty((B, T, sequence.shape[1]) if self.batch_first else (T, B, sequence.shape[1]), self.dtype)
+        rows.pad(sequence, out.swapaxes(0, 1) if self.batch_first else out, threads)
+        return out
 
     def _state_in(self, name: str, state: Array | None, B: int, size: int) -> Array | None:
         """A state or its gradient, (layers D, B, size)."""
@@ -438,9 +522,12 @@ class Layer(Parametric):
         axes = "(1, B, H)" if cells == 1 else "(layers D, B, H)"
         return check.optional(name, state, (cells, B, size), self.dtype, axes)
 
-    def _batch_size(self, x: Array) -> int:
-        size: int = check.sized("x", x, 3, "(T, B, I)").shape[0 if self.batch_first else 1]
-        return size
+    def _sizes(self, x: Array | PackedSequence) -> tuple[int, int]:
+        """T and B."""
+        if isinstance(x, PackedSequence):
+            return len(x.batch_sizes), int(x.batch_sizes[0]) if x.batch_sizes.size else 0
+        first, second, _ = check.sized("x", x, 3, "(B, T, I)" if self.batch_first else "(T, B, I)").shape
+        return (second, first) if self.batch_first else (first, second)
 
     # ---- Python ----
 

@@ -80,6 +80,8 @@ cdef struct Share:
 
 cdef void divide(Division *d, const Rows *r, fl_size H, fl_size block, fl_size weights, int size,
                  int num_threads) noexcept nogil
+# Anew, for the steps t0 to t1: some rows may have none of them.
+cdef void divide_rows(Division *d, const Rows *r, fl_size t0, fl_size t1) noexcept nogil
 cdef Share share(const Division *division, int part, fl_size B, fl_size H, fl_size block) noexcept nogil
 cdef fl_size border(fl_size count, fl_size block, int part, int parts) noexcept nogil
 

@@ -19,6 +19,8 @@ cdef enum:
     CACHED = 4 << 20
     # Bytes of weights that every core can have in its second-level cache, beside all else.
     NEAR = 1 << 20
+    # What a step costs a part beside its rows, in rows: it reads all weights.
+    ROWS_PER_STEP = 2
     ALIGNMENT = 64
 
 
@@ -135,35 +137,56 @@ cdef Plan plan(const Rows *r, fl_size I, fl_size H, fl_size K, fl_size gates, in
 
 # ---- threads -----------------------------------------------------------------------------------------------------------
 
-cdef fl_size row_of_share(const Rows *r, int part, int parts) noexcept nogil:
-    """The batch row where `part` begins when the rows of all steps are divided evenly, sequences left whole."""
-    cdef fl_size low = 0, high = r.B, middle, before, t, wanted = r.count * part // parts
-    if r.offsets == NULL:
-        return border(r.B, 1, part, parts)
-    while low < high:
+cdef bint set_borders(Division *d, const Rows *r, fl_size t0, fl_size t1, fl_size most) noexcept nogil:
+    """Fills part after part with rows up to the cost `most`; do the parts hold all rows?"""
+    cdef fl_size b = 0, steps = t1 - t0, cost
+    cdef int part
+    for part in range(d.parts):
+        d.borders[part] = b
+        cost = -1
+        while b < r.B:
+            while steps and rows_at(r, t0 + steps - 1) <= b:
+                steps -= 1  # those that row b has: fewer and fewer
+            if cost < 0:
+                cost = ROWS_PER_STEP * steps
+            if cost + steps > most:
+                break
+            cost += steps
+            b += 1
+    d.borders[d.parts] = r.B
+    return b == r.B
+
+
+cdef void divide_rows(Division *d, const Rows *r, fl_size t0, fl_size t1) noexcept nogil:
+    """Divides the rows of some steps so that the costliest part costs little, sequences left whole."""
+    cdef fl_size low = 0, high = first_row(r, t1) - first_row(r, t0) + ROWS_PER_STEP * (t1 - t0), middle
+    cdef fl_size exact = high // 128
+    cdef int part
+    if not d.by_rows:
+        return
+    if rows_at(r, t0) == rows_at(r, t1 - 1):
+        for part in range(d.parts):
+            d.borders[part] = border(rows_at(r, t0), 1, part, d.parts)
+        d.borders[d.parts] = r.B
+        return
+    while high - low > exact:
         middle = (low + high) // 2
-        before = 0
-        for t in range(r.T):
-            before += min(middle, rows_at(r, t))
-        if before < wanted:
-            low = middle + 1
-        else:
+        if set_borders(d, r, t0, t1, middle):
             high = middle
-    return low
+        else:
+            low = middle + 1
+    set_borders(d, r, t0, t1, high)
 
 
 cdef void divide(Division *d, const Rows *r, fl_size H, fl_size block, fl_size weights, int size,
                  int num_threads) noexcept nogil:
     """`weights` is the number of weights that a step reads; `block` the fewest hidden units that make a part."""
     cdef fl_size most = max(min(<fl_size>num_threads, FL_MAX_THREADS), 1), rows = r.count // max(r.T, 1)
-    cdef int part
     # By rows no thread waits for another, but each reads all weights: it needs rows enough, or weights in its cache.
     d.by_rows = rows >= most * (2 if weights * size <= NEAR else 16)
     if d.by_rows:
         d.parts = <int>min(most, max(1, r.count * weights // WORK_PER_CALL))
-        for part in range(d.parts):
-            d.borders[part] = row_of_share(r, part, d.parts)
-        d.borders[d.parts] = r.B
+        divide_rows(d, r, 0, r.T)
     else:
         most = min(most, max(1, (H + block - 1) // block))
         d.parts = <int>min(most, max(1, rows * weights // WORK_PER_STEP))

@@ -22,19 +22,22 @@ class Gradients:
         dJ/d(parameter), with the keys and shapes of the layer's `params`: views into `flat`.
     flat : (n,) array
         All parameter gradients in one buffer, in the order of the layer's `flat`.
-    x : array
+    x : array or PackedSequence
         dJ/dx, shaped as x.
     state : array or tuple of array
         dJ/d(initial state), shaped as the state.
+    deltas : list of LSTMDeltas or RNNDeltas, or None
+        Where they were asked for: one for each layer and direction, in the order of the parameters.
     """
 
-    __slots__ = ("flat", "params", "state", "x")
+    __slots__ = ("deltas", "flat", "params", "state", "x")
 
     def __init__(self, flat: Array, params: Mapping[str, Array]) -> None:
         self.flat = flat
         self.params = params
-        self.x: Array
+        self.x: Any
         self.state: Any
+        self.deltas: list[Any] | None = None
 
 
 class Parametric:

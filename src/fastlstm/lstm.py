@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from fastlstm import _backward, _core, _forward, _tapes
 from fastlstm import _checks as check
-from fastlstm._batches import Batch, Lengths, batch_of, options_of
+from fastlstm._batches import Batch, Lengths, PackedSequence, Sequences, as_packed, batch_of, options_of
 from fastlstm._cells import LSTMCell, lstm_cell
 from fastlstm._checks import Array, empty
 from fastlstm._config import checked_num_threads
@@ -315,12 +315,14 @@ def _run(
         _tapes.start_forward(one, kept, x, h0, c0, y, 0, h, c, space)
         _forward.run_passes([one], threads)
         return y, (h, c), kept
-    x, y_rows, h_rows, c_rows = lengths.pack(x), empty(call.shape(P), dtype), np.empty_like(h), np.empty_like(c)
+    x, y_rows = lengths.pack(x, threads), empty(call.shape(P), dtype)
+    h_rows, c_rows = np.empty_like(h), np.empty_like(c)
     if kept is not None:
         kept.x = x
     _tapes.start_forward(one, kept, x, lengths.sort(h0), lengths.sort(c0), y_rows, 0, h_rows, c_rows, space)
     _forward.run_passes([one], threads)
-    y[:], h[lengths.order], c[lengths.order] = lengths.pad(y_rows), h_rows, c_rows
+    lengths.pad(y_rows, y, threads)
+    h[lengths.order], c[lengths.order] = h_rows, c_rows
     return y, (h, c), kept
 
 
@@ -466,29 +468,37 @@ def lstm_backward(
     all_deltas = None
     if deltas:
         all_deltas = empty(call.shape(n * H), dtype), empty(call.shape(P), dtype), empty(call.shape(H), dtype)
+    threads = checked_num_threads(num_threads)
     one.start(
-        x, kept.arrays(), kept.again(), call.rows(dy), 0, call.state(dh_last), call.state(dc_last), call.rows(dc),
-        dx, (arrays["W"], dR, arrays["b"], arrays.get("p"), arrays.get("proj"), dh0, dc0), firsts, all_deltas,
+        x, kept.arrays(), kept.again(), call.rows(dy, threads), 0, call.state(dh_last), call.state(dc_last),
+        call.rows(dc, threads), dx,
+        (arrays["W"], dR, arrays["b"], arrays.get("p"), arrays.get("proj"), dh0, dc0), firsts, all_deltas,
         bool(accumulate), space,
     )  # fmt: skip
-    _backward.run_passes([one], checked_num_threads(num_threads))
+    _backward.run_passes([one], threads)
     if firsts is not None:
         dh0 += firsts[0]
         dc0 += firsts[1]
     if call.lengths is not None:
-        arrays["x"][:], arrays["h0"][:], arrays["c0"][:] = call.sequence(dx), call.last(dh0), call.last(dc0)
+        call.lengths.pad(dx, arrays["x"], threads)
+        arrays["h0"][:], arrays["c0"][:] = call.last(dh0), call.last(dc0)
     if G is not None:
         for name, found in zip("RG", _core.gate_recurrence_of(dR, P), strict=True):
             arrays[name][:] = arrays[name] + found if accumulate else found
-    visible = None
-    if all_deltas is not None:
-        every, dy_all, dc_all = (call.sequence(rows) for rows in all_deltas)
-        of = {name: every[..., k * H : (k + 1) * H] for k, name in enumerate(cell.blocks)}
-        visible = LSTMDeltas(of.get("i"), of.get("f"), of.get("z"), of.get("o"), dc_all, dy_all)
+    visible = None if all_deltas is None else _deltas_of(call, all_deltas)
     return LSTMGradients(
         arrays["x"], arrays["W"], arrays["R"], arrays["b"], arrays.get("p"), (arrays["h0"], arrays["c0"]),
         arrays.get("G"), arrays.get("proj"), visible,
     )  # fmt: skip
+
+
+def _deltas_of(call: Call, arrays: tuple[Array, ...]) -> LSTMDeltas:
+    """The kernels' deltas of all gates side by side, of y and of c, by name."""
+    assert isinstance(call.cell, LSTMCell)
+    every, dy, dc = (call.sequence(rows) for rows in arrays)
+    H = dc.shape[-1]
+    of = {name: every[..., k * H : (k + 1) * H] for k, name in enumerate(call.cell.blocks)}
+    return LSTMDeltas(of.get("i"), of.get("f"), of.get("z"), of.get("o"), dc, dy)
 
 
 class LSTM(Layer):
@@ -616,6 +626,9 @@ class LSTM(Layer):
             shapes["proj"] = (P, H)
         return shapes
 
+    def _deltas_of(self, call: Call, arrays: tuple[Array, ...]) -> LSTMDeltas:
+        return _deltas_of(call, arrays)
+
     def _options(self) -> str:
         named: dict[str, tuple[Any, Any]] = {
             "variant": (self.variant, "vanilla"),
@@ -634,20 +647,21 @@ class LSTM(Layer):
 
     def __call__(
         self,
-        x: Array,
+        x: Sequences,
         state: PartialState | None = None,
         lengths: ArrayLike | None = None,
         *,
         reset: ArrayLike | None = None,
         reset_to: Literal["initial", "zero"] = "initial",
         num_threads: int | None = None,
-    ) -> tuple[Array, State]:
+    ) -> tuple[Sequences, State]:
         """Run the layers over sequences, keeping nothing for the backward pass and dropping nothing.
 
         Parameters
         ----------
         x : (T, B, I) array
-            (B, T, I) with `batch_first`.
+            (B, T, I) with `batch_first`. Or a `PackedSequence`, or PyTorch's on the CPU: its rows are used as they are,
+            states, `reset` and masks are in the order before it was sorted.
         state : (h, c), optional
             Each (layers D, B, H), D the number of directions; either may be None. Default: zeros.
         lengths, reset, reset_to
@@ -658,11 +672,12 @@ class LSTM(Layer):
         Returns
         -------
         y : (T, B, D H) array
-            (B, T, D H) with `batch_first`.
+            (B, T, D H) with `batch_first`; a `PackedSequence` where x is packed.
         state : (h, c)
             The state after the last step, each (layers D, B, H).
         """
-        states = self._states("state", state, self._batch_size(x))
+        x = as_packed("x", x)
+        states = self._states("state", state, self._sizes(x)[1])
         masks = self._inference_masks(x)
         y, h, c, _ = self._forward_pass(x, states, lengths, reset, reset_to, masks, False, None, num_threads)
         assert c is not None
@@ -670,7 +685,7 @@ class LSTM(Layer):
 
     def forward(
         self,
-        x: Array,
+        x: Sequences,
         state: PartialState | None = None,
         lengths: ArrayLike | None = None,
         *,
@@ -681,7 +696,7 @@ class LSTM(Layer):
         tape: Tape | None = None,
         recompute: int | None = None,
         num_threads: int | None = None,
-    ) -> tuple[Array, State, Tape]:
+    ) -> tuple[Sequences, State, Tape]:
         """Run the layers as by a call, but with dropout and zoneout, and keep what `backward` needs.
 
         Parameters
@@ -705,7 +720,8 @@ class LSTM(Layer):
         tape : Tape
             For `backward`.
         """
-        states = self._states("state", state, self._batch_size(x))
+        x = as_packed("x", x)
+        states = self._states("state", state, self._sizes(x)[1])
         masks = self._training_masks(masks, rng, x)
         y, h, c, kept = self._forward_pass(
             x, states, lengths, reset, reset_to, masks, tape or True, recompute, num_threads
@@ -717,9 +733,11 @@ class LSTM(Layer):
     def backward(
         self,
         tape: Tape,
-        dy: Array | None,
+        dy: Array | PackedSequence | None,
         dstate: PartialState | None = None,
         *,
+        dc: list[Array | None] | None = None,
+        deltas: bool = False,
         out: Gradients | None = None,
         accumulate: bool = False,
         num_threads: int | None = None,
@@ -731,9 +749,14 @@ class LSTM(Layer):
         tape : Tape
             From `forward`; left as it was.
         dy : array or None
-            dJ/dy, shaped as y. None stands for zero.
+            dJ/dy, shaped as y; where that is packed, its data alone will do. None stands for zero.
         dstate : (dh, dc), optional
             Gradients arriving at the final state, each (layers D, B, H) or None.
+        dc : list, optional
+            Gradients arriving at every c^t: for each layer and direction, in the order of the parameters, a (T, B, H)
+            array or None; with `batch_first` and packed sequences too.
+        deltas : bool
+            Give the deltas of every time step too.
         out : Gradients, optional
             An earlier result to write to again, its x included.
         accumulate : bool
@@ -744,11 +767,12 @@ class LSTM(Layer):
         Returns
         -------
         Gradients
-            ``.params`` (the keys of `params`), ``.flat``, ``.x``, ``.state``.
+            ``.params`` (the keys of `params`), ``.flat``, ``.x``, ``.state``; ``.deltas``, a list with `LSTMDeltas` for
+            each layer and direction, of (T, B, H) arrays.
         """
-        tape = self._check_tape(tape)
+        tape, dy = self._check_tape(tape), as_packed("dy", dy)
         dstates = self._states("dstate", dstate, tape.call.batch.B)
-        grads, dh0, dc0 = self._backward_pass(tape, dy, dstates, out, accumulate, num_threads)
+        grads, dh0, dc0 = self._backward_pass(tape, dy, dstates, out, accumulate, num_threads, deltas, dc)
         grads.state = dh0, dc0
         return grads
 

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from fastlstm import _backward, _core, _forward, _tapes
 from fastlstm import _checks as check
-from fastlstm._batches import Batch, Lengths, batch_of, options_of
+from fastlstm._batches import Batch, Lengths, PackedSequence, Sequences, as_packed, batch_of, options_of
 from fastlstm._cells import RNNCell, rnn_cell
 from fastlstm._checks import Array, empty
 from fastlstm._config import checked_num_threads
@@ -22,9 +22,16 @@ from fastlstm._layer import Layer, Masks, Tape
 from fastlstm._parameters import Gradients
 from fastlstm._tapes import RNNTape
 
-__all__ = ["RNN", "RNNGradients", "RNNTape", "rnn_backward", "rnn_forward", "rnn_workspace"]
+__all__ = ["RNN", "RNNDeltas", "RNNGradients", "RNNTape", "rnn_backward", "rnn_forward", "rnn_workspace"]
 
 Nonlinearity = Literal["tanh", "relu", "logistic", "identity"]
+
+
+class RNNDeltas(NamedTuple):
+    """The deltas of every time step, each (T, B, H): of what goes into g, and of h."""
+
+    a: Array
+    h: Array
 
 
 class RNNGradients(NamedTuple):
@@ -36,6 +43,8 @@ class RNNGradients(NamedTuple):
         dJ/dx and so on.
     state : array
         dJ/dh0.
+    deltas : RNNDeltas or None
+        Where they were asked for.
     """
 
     x: Array
@@ -43,6 +52,7 @@ class RNNGradients(NamedTuple):
     R: Array
     b: Array
     state: Array
+    deltas: RNNDeltas | None = None
 
 
 def rnn_workspace(
@@ -199,12 +209,13 @@ def _run(
         _tapes.start_forward(one, kept, x, h0, None, y, 0, h, None, space)
         _forward.run_passes([one], threads)
         return y, h, kept
-    x, y_rows, h_rows = lengths.pack(x), empty(call.shape(H), dtype), np.empty_like(h)
+    x, y_rows, h_rows = lengths.pack(x, threads), empty(call.shape(H), dtype), np.empty_like(h)
     if kept is not None:
         kept.x = x
     _tapes.start_forward(one, kept, x, lengths.sort(h0), None, y_rows, 0, h_rows, None, space)
     _forward.run_passes([one], threads)
-    y[:], h[lengths.order] = lengths.pad(y_rows), h_rows
+    lengths.pad(y_rows, y, threads)
+    h[lengths.order] = h_rows
     return y, h, kept
 
 
@@ -215,6 +226,7 @@ def rnn_backward(
     dy: Array | None,
     dstate: Array | None = None,
     *,
+    deltas: bool = False,
     out: RNNGradients | None = None,
     accumulate: bool = False,
     workspace: Array | None = None,
@@ -235,6 +247,8 @@ def rnn_backward(
         dJ/dy: the gradient arriving at every output. None stands for zero.
     dstate : (B, H) array, optional
         The gradient arriving at the final state.
+    deltas : bool
+        Give the deltas of every time step too.
     out : RNNGradients, optional
         C-contiguous arrays for the results.
     accumulate : bool
@@ -275,18 +289,17 @@ def rnn_backward(
     if out is None:
         if accumulate:
             raise ValueError("accumulate needs out, the gradients to add to")
-        result = RNNGradients(**{name: empty(shape, dtype) for name, shape in shapes.items()})
+        arrays = {name: empty(shape, dtype) for name, shape in shapes.items()}
     else:
         if not isinstance(out, RNNGradients):
             raise TypeError(f"out must be RNNGradients, not {type(out).__name__}")
         given = out._asdict()
-        result = RNNGradients(
-            **{name: check.output(f"out {name}", given[name], shapes[name], dtype, name) for name in shapes}
-        )
-    one = _core.backward_pass(call, weights, True, False, kept.checkpoints)
+        arrays = {name: check.output(f"out {name}", given[name], shapes[name], dtype, name) for name in shapes}
+    result = RNNGradients(arrays["x"], arrays["W"], arrays["R"], arrays["b"], arrays["state"])
+    one = _core.backward_pass(call, weights, True, deltas, kept.checkpoints)
     space = check.workspace(workspace, one.workspace(), dtype)
     if out is not None or workspace is not None:
-        outputs = {f"out {name}": array for name, array in result._asdict().items()} | {"workspace": space}
+        outputs = {f"out {name}": array for name, array in arrays.items()} | {"workspace": space}
         inputs = {"tape.x": x, **kept.outputs(), "W": W, "R": R, "dy": dy, "dstate": dh_last}
         check.disjoint(outputs, inputs)
 
@@ -295,16 +308,23 @@ def rnn_backward(
         dx, dh0 = empty(call.shape(I), dtype), np.empty((B, H), dtype)
     if call.options is not None and call.options.reset is not None and not call.options.reset_to_zero:
         firsts = np.zeros((B, H), dtype), None
+    threads = checked_num_threads(num_threads)
+    all_deltas = (empty(call.shape(H), dtype), empty(call.shape(H), dtype)) if deltas else None
     one.start(
-        x, kept.arrays(), kept.again(), call.rows(dy), 0, call.state(dh_last), None, None, dx,
-        (result.W, result.R, result.b, None, None, dh0, None), firsts, None, bool(accumulate), space,
+        x, kept.arrays(), kept.again(), call.rows(dy, threads), 0, call.state(dh_last), None, None, dx,
+        (result.W, result.R, result.b, None, None, dh0, None), firsts, all_deltas, bool(accumulate), space,
     )  # fmt: skip
-    _backward.run_passes([one], checked_num_threads(num_threads))
+    _backward.run_passes([one], threads)
     if firsts is not None:
         dh0 += firsts[0]
     if call.lengths is not None:
-        result.x[:], result.state[:] = call.sequence(dx), call.last(dh0)
-    return result
+        call.lengths.pad(dx, result.x, threads)
+        result.state[:] = call.last(dh0)
+    return result if all_deltas is None else result._replace(deltas=_deltas_of(call, all_deltas))
+
+
+def _deltas_of(call: Call, arrays: tuple[Array, ...]) -> RNNDeltas:
+    return RNNDeltas(*(call.sequence(rows) for rows in arrays))
 
 
 class RNN(Layer):
@@ -383,6 +403,9 @@ class RNN(Layer):
         H = self.hidden_size
         return {"W": (H, inputs), "R": (H, H), "b": (H,)}
 
+    def _deltas_of(self, call: Call, arrays: tuple[Array, ...]) -> RNNDeltas:
+        return _deltas_of(call, arrays)
+
     def _options(self) -> str:
         return f"nonlinearity={self.nonlinearity!r}"
 
@@ -391,20 +414,21 @@ class RNN(Layer):
 
     def __call__(
         self,
-        x: Array,
+        x: Sequences,
         state: Array | None = None,
         lengths: ArrayLike | None = None,
         *,
         reset: ArrayLike | None = None,
         reset_to: Literal["initial", "zero"] = "initial",
         num_threads: int | None = None,
-    ) -> tuple[Array, Array]:
+    ) -> tuple[Sequences, Array]:
         """Run the layers over sequences, keeping nothing for the backward pass and dropping nothing.
 
         Parameters
         ----------
         x : (T, B, I) array
-            (B, T, I) with `batch_first`.
+            (B, T, I) with `batch_first`. Or a `PackedSequence`, or PyTorch's on the CPU: its rows are used as they are,
+            states, `reset` and masks are in the order before it was sorted.
         state : (layers D, B, H) array, optional
             D is the number of directions. Default: zeros.
         lengths, reset, reset_to
@@ -415,18 +439,19 @@ class RNN(Layer):
         Returns
         -------
         y : (T, B, D H) array
-            (B, T, D H) with `batch_first`.
+            (B, T, D H) with `batch_first`; a `PackedSequence` where x is packed.
         state : (layers D, B, H) array
             The state after the last step.
         """
-        states = self._states("state", state, self._batch_size(x))
+        x = as_packed("x", x)
+        states = self._states("state", state, self._sizes(x)[1])
         masks = self._inference_masks(x)
         y, h, _, _ = self._forward_pass(x, states, lengths, reset, reset_to, masks, False, None, num_threads)
         return y, h
 
     def forward(
         self,
-        x: Array,
+        x: Sequences,
         state: Array | None = None,
         lengths: ArrayLike | None = None,
         *,
@@ -437,7 +462,7 @@ class RNN(Layer):
         tape: Tape | None = None,
         recompute: int | None = None,
         num_threads: int | None = None,
-    ) -> tuple[Array, Array, Tape]:
+    ) -> tuple[Sequences, Array, Tape]:
         """Run the layers as by a call, but with dropout and zoneout, and keep what `backward` needs.
 
         Parameters
@@ -454,7 +479,8 @@ class RNN(Layer):
         tape : Tape
             For `backward`.
         """
-        states = self._states("state", state, self._batch_size(x))
+        x = as_packed("x", x)
+        states = self._states("state", state, self._sizes(x)[1])
         masks = self._training_masks(masks, rng, x)
         y, h, _, kept = self._forward_pass(
             x, states, lengths, reset, reset_to, masks, tape or True, recompute, num_threads
@@ -465,9 +491,10 @@ class RNN(Layer):
     def backward(
         self,
         tape: Tape,
-        dy: Array | None,
+        dy: Array | PackedSequence | None,
         dstate: Array | None = None,
         *,
+        deltas: bool = False,
         out: Gradients | None = None,
         accumulate: bool = False,
         num_threads: int | None = None,
@@ -479,9 +506,11 @@ class RNN(Layer):
         tape : Tape
             From `forward`; left as it was.
         dy : array or None
-            dJ/dy, shaped as y. None stands for zero.
+            dJ/dy, shaped as y; where that is packed, its data alone will do. None stands for zero.
         dstate : (layers D, B, H) array, optional
             The gradient arriving at the final state.
+        deltas : bool
+            Give the deltas of every time step too.
         out : Gradients, optional
             An earlier result to write to again, its x included.
         accumulate : bool
@@ -492,11 +521,12 @@ class RNN(Layer):
         Returns
         -------
         Gradients
-            ``.params`` (the keys of `params`), ``.flat``, ``.x``, ``.state``.
+            ``.params`` (the keys of `params`), ``.flat``, ``.x``, ``.state``; ``.deltas``, a list with `RNNDeltas` for
+            each layer and direction, of (T, B, H) arrays.
         """
-        tape = self._check_tape(tape)
+        tape, dy = self._check_tape(tape), as_packed("dy", dy)
         dstates = self._states("dstate", dstate, tape.call.batch.B)
-        grads, dh0, _ = self._backward_pass(tape, dy, dstates, out, accumulate, num_threads)
+        grads, dh0, _ = self._backward_pass(tape, dy, dstates, out, accumulate, num_threads, deltas)
         grads.state = dh0
         return grads
 
