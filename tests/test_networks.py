@@ -24,6 +24,7 @@ OPTIONS = {
     "projection": {"proj_size": 3},
     "dropout": {"dropout": 0.4},
     "recurrent dropout": {"recurrent_dropout": 0.4},
+    "drop connect": {"drop_connect": 0.4},
     "zoneout": {"zoneout": (0.3, 0.2)},
     "lengths": {"lengths": LENGTHS},
     "reset": {"reset": np.random.default_rng(5).random((T, B)) < 0.3},
@@ -202,6 +203,28 @@ def test_masks_come_from_the_generator_and_can_be_used_again():
         network.forward(x)
     with pytest.raises(TypeError, match=r"^masks must be Masks, not list"):
         network.forward(x, masks=[])
+
+
+@pytest.mark.parametrize("variant", ["vanilla", "FGR"])
+def test_dropped_connections_are_weights_of_zero(variant):
+    options = {"num_layers": 2, "variant": variant, "dtype": np.float64, "seed": 0}
+    network, plain = LSTM(I, H, drop_connect=0.25, **options), LSTM(I, H, **options)
+    x, dy = random(T, B, I), random(T, B, H, seed=1)
+    y, _, tape = network.forward(x, rng=np.random.default_rng(1))
+    for k, mask in enumerate(tape.masks.weights):
+        assert set(np.unique(mask)) == {0, 4 / 3}
+        plain.params[f"R_l{k}"][:] *= mask
+    y_plain, _, tape_plain = plain.forward(x)
+    grads, expected = network.backward(tape, dy), plain.backward(tape_plain, dy)
+    for k, mask in enumerate(tape.masks.weights):
+        expected.params[f"R_l{k}"][:] *= mask
+    assert_same({"y": y, "flat": grads.flat, "x": grads.x}, {"y": y_plain, "flat": expected.flat, "x": expected.x})
+    network.backward(tape, dy, out=grads, accumulate=True)
+    assert_close({"twice": grads.flat}, {"twice": 2 * expected.flat}, 1e-14)
+    masks = tape.masks
+    masks.weights = [mask.T for mask in masks.weights]
+    with pytest.raises(ValueError, match=r"^masks.weights\[0\] must have shape as R = \(20, 5\), not \(5, 20\)"):
+        network.forward(x, masks=masks)
 
 
 @pytest.mark.parametrize(

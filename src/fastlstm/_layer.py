@@ -36,11 +36,14 @@ class Masks:
         For each layer and direction: factors of y^{t-1}, the same at every step.
     zoneout : list of (share of y, share of c)
         For each layer and direction: (T, B, H) arrays or None, 1 where the state before stays.
+    weights : list of arrays
+        For each layer and direction: factors of R, 0 or 1 / (1 - rate).
     """
 
     between: list[Array] = field(default_factory=list)
     recurrent: list[Array] = field(default_factory=list)
     zoneout: list[States] = field(default_factory=list)
+    weights: list[Array] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -83,6 +86,7 @@ class Layer(Parametric):
         batch_first: bool,
         dropout: float,
         recurrent_dropout: float,
+        drop_connect: float,
         zoneout: tuple[float, float],
         proj_size: int,
         dtype: DTypeLike,
@@ -95,6 +99,7 @@ class Layer(Parametric):
         self.batch_first = bool(batch_first)
         self.dropout = _rate("dropout", dropout)
         self.recurrent_dropout = _rate("recurrent_dropout", recurrent_dropout)
+        self.drop_connect = _rate("drop_connect", drop_connect)
         shares = check.pair("zoneout", zoneout, "(rate of y, rate of c)")
         self.zoneout = _rate("zoneout of y", shares[0]), _rate("zoneout of c", shares[1])
         if proj_size and check.positive_int("proj_size", proj_size) >= self.hidden_size:
@@ -166,9 +171,11 @@ class Layer(Parametric):
     def _start_weights(self, seed: int | np.random.Generator | None, scale: float | None) -> None:
         self._initialise(seed, 1 / math.sqrt(self.hidden_size) if scale is None else scale)
 
-    def _wide(self, k: int) -> Weights:
+    def _wide(self, k: int, masks: Masks | None = None) -> Weights:
         """The weights of the k-th layer and direction as the passes want them."""
         weights, G = self._weights[k], self.params.get("G" + self._names()[k])
+        if masks is not None and masks.weights:
+            weights = weights._replace(R=weights.R * masks.weights[k])
         return weights if G is None else weights._replace(R=_core.with_gate_recurrence(weights.R, G))
 
     # ---- memory ----
@@ -205,7 +212,8 @@ class Layer(Parametric):
     # ---- random masks ----
 
     def _has_masks(self) -> bool:
-        return bool(self.recurrent_dropout or any(self.zoneout) or (self.dropout and self.num_layers > 1))
+        rates = self.recurrent_dropout, self.drop_connect, *self.zoneout
+        return any(rates) or bool(self.dropout and self.num_layers > 1)
 
     def draw_masks(self, T: int, B: int, rng: np.random.Generator) -> Masks:
         """Draw what `forward` needs for its dropout and zoneout.
@@ -234,6 +242,8 @@ class Layer(Parametric):
             masks.recurrent = [keep(self.recurrent_dropout, B, P) for _ in range(cells)]
         if rate_y or rate_c:
             masks.zoneout = [(stay(rate_y, T, B, P), stay(rate_c, T, B, H)) for _ in range(cells)]
+        if self.drop_connect:
+            masks.weights = [keep(self.drop_connect, *weights.R.shape) for weights in self._weights]
         return masks
 
     def _expected_masks(self, T: int, B: int) -> Masks:
@@ -249,12 +259,15 @@ class Layer(Parametric):
         if not isinstance(masks, Masks):
             raise TypeError(f"masks must be Masks, not {type(masks).__name__}")
         cells, shape = self.num_layers * self.directions, (T, B, self.directions * self.output_size)
-        for name, count in (("between", self.num_layers - 1), ("recurrent", cells), ("zoneout", cells)):
+        counts = {"between": self.num_layers - 1, "recurrent": cells, "zoneout": cells, "weights": cells}
+        for name, count in counts.items():
             found = getattr(masks, name)
             if found and len(found) != count:
                 raise ValueError(f"masks.{name} must have {count} items, not {len(found)}")
         for k, mask in enumerate(masks.between):
             check.matching(f"masks.between[{k}]", mask, shape, self.dtype, "(T, B, D H)")
+        for k, mask in enumerate(masks.weights):
+            check.matching(f"masks.weights[{k}]", mask, self._weights[k].R.shape, self.dtype, "as R")
         return masks
 
     # ---- passes ----
@@ -290,7 +303,7 @@ class Layer(Parametric):
                 zoneout = None if masks is None or not masks.zoneout else masks.zoneout[k]
                 options = options_of(T, B, P, H, dtype, rows, reset, reset_to, recurrent, zoneout)
                 own = Call(self._kind, call.batch, rows, k > first, options)
-                weights, kept = self._wide(k), None
+                weights, kept = self._wide(k, masks), None
                 if tape:
                     given = tape.layers[k] if isinstance(tape, Tape) else None
                     kept = self._tape_type.of_call(own, weights, below, given, steps)
@@ -356,9 +369,10 @@ class Layer(Parametric):
             passes, spaces, dxs, wides = [], [], [], []
             firsts: list[Any] = []
             for k in range(first, first + D):
-                kept, suffix, weights = tape.layers[k], self._names()[k], self._wide(k)
+                kept, suffix, weights = tape.layers[k], self._names()[k], self._wide(k, tape.masks)
                 part = {name: grads.params.get(name + suffix) for name in ("W", "R", "b", "p", "proj", "G")}
-                wide = part["R"] if part["G"] is None else np.zeros_like(weights.R)
+                mask = tape.masks.weights[k] if tape.masks is not None and tape.masks.weights else None
+                wide = part["R"] if part["G"] is None and mask is None else np.zeros_like(weights.R)
                 one = _core.backward_pass(kept.call, weights, True, deltas, kept.checkpoints)
                 space = self._borrow(one.workspace())
                 dx = self._like_x(out if k == 0 else None, call.shape(weights.W.shape[1]))
@@ -383,7 +397,7 @@ class Layer(Parametric):
                 spaces.append(space)
                 dxs.append(dx)
                 firsts.append(reset)
-                wides.append((part, wide))
+                wides.append((part, wide, mask))
             _backward.run_passes(passes, threads)
             self._return(spaces)
             for k, reset in enumerate(firsts, first):
@@ -391,11 +405,13 @@ class Layer(Parametric):
                     dh0[k] += reset[0]
                     if dc0 is not None:
                         dc0[k] += reset[1]
-            for part, wide in wides:
-                if part["G"] is not None and wide is not None:
-                    for name, found in zip("RG", _core.gate_recurrence_of(wide, P), strict=True):
-                        target = part[name]
-                        assert target is not None
+            for part, wide, mask in wides:
+                if wide is part["R"]:
+                    continue
+                assert wide is not None
+                dR, dG = (wide, None) if part["G"] is None else _core.gate_recurrence_of(wide, P)
+                for target, found in ((part["R"], dR if mask is None else dR * mask), (part["G"], dG)):
+                    if target is not None:
                         target[:] = target + found if accumulate else found
             above = dxs[0] if D == 1 else np.add(dxs[0], dxs[1], out=dxs[0])
             if tape.masks is not None and tape.masks.between and first:
@@ -538,6 +554,7 @@ class Layer(Parametric):
             "batch_first": (self.batch_first, False),
             "dropout": (self.dropout, 0.0),
             "recurrent_dropout": (self.recurrent_dropout, 0.0),
+            "drop_connect": (self.drop_connect, 0.0),
             "zoneout": (self.zoneout, (0.0, 0.0)),
             "proj_size": (self.proj_size, 0),
             "batch_invariant": (self.batch_invariant, False),

@@ -525,6 +525,8 @@ class LSTM(Layer):
         Rate at which outputs are dropped on their way to the next layer.
     recurrent_dropout : float
         Rate at which outputs are dropped on their way to the next step, the same ones at every step.
+    drop_connect : float
+        Rate at which the recurrent weights R are dropped, for a whole call (Wan et al. 2013).
     zoneout : (rate of y, rate of c)
         How often a unit's output, and its cell, stay as they were.
     proj_size : int
@@ -587,6 +589,7 @@ class LSTM(Layer):
         batch_first: bool = False,
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
+        drop_connect: float = 0.0,
         zoneout: tuple[float, float] = (0.0, 0.0),
         proj_size: int = 0,
         activations: tuple[str, str, str] | None = None,
@@ -603,7 +606,8 @@ class LSTM(Layer):
         self.peephole = bool(peephole) and self.variant != "NP"
         super().__init__(
             input_size, hidden_size, num_layers, bidirectional=bidirectional, batch_first=batch_first, dropout=dropout,
-            recurrent_dropout=recurrent_dropout, zoneout=zoneout, proj_size=proj_size, dtype=dtype,
+            recurrent_dropout=recurrent_dropout, drop_connect=drop_connect, zoneout=zoneout, proj_size=proj_size,
+            dtype=dtype,
             batch_invariant=batch_invariant,
         )  # fmt: skip
         self._start_weights(seed, init_scale)

@@ -334,7 +334,7 @@ class RNN(Layer):
     ----------
     input_size, hidden_size : int
         I inputs and H hidden units.
-    num_layers, bidirectional, batch_first, dropout, recurrent_dropout
+    num_layers, bidirectional, batch_first, dropout, recurrent_dropout, drop_connect
         As for `LSTM`.
     nonlinearity : "tanh", "relu", "logistic" or "identity"
         g.
@@ -381,6 +381,7 @@ class RNN(Layer):
         batch_first: bool = False,
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
+        drop_connect: float = 0.0,
         zoneout: float = 0.0,
         dtype: DTypeLike = np.float32,
         seed: int | np.random.Generator | None = None,
@@ -391,8 +392,8 @@ class RNN(Layer):
         self.nonlinearity = nonlinearity
         super().__init__(
             input_size, hidden_size, num_layers, bidirectional=bidirectional, batch_first=batch_first, dropout=dropout,
-            recurrent_dropout=recurrent_dropout, zoneout=(zoneout, 0.0), proj_size=0, dtype=dtype,
-            batch_invariant=batch_invariant,
+            recurrent_dropout=recurrent_dropout, drop_connect=drop_connect, zoneout=(zoneout, 0.0), proj_size=0,
+            dtype=dtype, batch_invariant=batch_invariant,
         )  # fmt: skip
         self._start_weights(seed, init_scale)
 
