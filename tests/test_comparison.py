@@ -1,0 +1,24 @@
+"""What COMPARISON.md claims is tested where it says so."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+COMPARISON = Path(__file__).parents[1] / "COMPARISON.md"
+LINK = re.compile(r'\]\((tests/\w+\.py) "(\w+)"\)')
+OUT_OF_SCOPE = ("layer norm, GRU (out of scope)", "gate order")
+
+
+@pytest.mark.parametrize("link", sorted(set(LINK.findall(COMPARISON.read_text()))), ids=" ".join)
+def test_the_test_is_there(link):
+    file, name = link
+    assert f"def {name}(" in (COMPARISON.parent / file).read_text()
+
+
+def test_every_row_names_one():
+    rows = [line.split(" | ") for line in COMPARISON.read_text().splitlines() if line.startswith("| ")][1:]
+    assert len(rows) > 15
+    for name, ours, *_ in rows:
+        if name.removeprefix("| ") not in OUT_OF_SCOPE:
+            assert ours.count("[Y](") == len(LINK.findall(ours)) == 1 + ours.count(")/["), name
