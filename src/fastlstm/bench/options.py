@@ -59,6 +59,8 @@ def _cases(shape: Shape) -> list[Case]:
         Case("reset, 2 % of steps", plain, {"reset": rng.random((T, B)) < 0.02}),
         Case("recurrent dropout", plain | {"recurrent_dropout": 0.1}),
         Case("zoneout", plain | {"zoneout": (0.1, 0.1)}),
+        Case("DropConnect", plain | {"drop_connect": 0.1}),
+        Case("batch-invariant", plain | {"batch_invariant": True}),
         Case("lengths, half padding", plain, {"lengths": half}, torch=True),
         Case("projection to H/2", plain | {"proj_size": H // 2}, torch=True),
         Case("two directions", plain | {"bidirectional": True}, torch=True),
