@@ -114,8 +114,10 @@ static void lstm_forward(const fl_forward *s, fl_size row0, fl_size row1, fl_siz
                 product_by_rows(acc, (int)G, rows, first, I ? s->W : s->R, second, s->R, G, H, unit);
 #define FOR_ROWS(function)                                                                                             \
     for (fl_size m = 0; m < rows; m++)                                                                                 \
-        if (n < VL || !plain) /* the last units, whose lanes are masked, or another cell */                   \
+        if (n < VL) /* the last units, whose lanes are masked */                                                       \
             function(s, 0, s->p != NULL, acc[m], row + m, unit, n);                                                    \
+        else if (!plain) /* another cell */                                                                            \
+            function(s, 0, s->p != NULL, acc[m], row + m, unit, VL);                                                   \
         else if (s->p)                                                                                                 \
             function(s, 1, 1, acc[m], row + m, unit, VL);                                                              \
         else                                                                                                           \
@@ -265,7 +267,10 @@ static void lstm_backward(const fl_backward *s, fl_size row0, fl_size row1, fl_s
                     for (int gate = 0; gates_seen && gate < 3; gate++)
                         to_gates[gate] = v_load(&gates_acc[v][m][gate * VL]);
                     dy = y_gradient_of(&s->y, dy, r, first, H, n);
-                    lstm_cell_backward(s, 0, s->p != NULL, &b, dy, gates_seen ? to_gates : NULL, r, first, n);
+                    if (n < VL)
+                        lstm_cell_backward(s, 0, s->p != NULL, &b, dy, gates_seen ? to_gates : NULL, r, first, n);
+                    else
+                        lstm_cell_backward(s, 0, s->p != NULL, &b, dy, gates_seen ? to_gates : NULL, r, first, VL);
                 }
         }
     }
