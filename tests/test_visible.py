@@ -42,6 +42,7 @@ def test_deltas_are_those_of_each_layer_alone(shape, name):
         for d, suffix in enumerate((f"_l{layer}", f"_l{layer}_reverse")[:D]):
             k = layer * D + d
             W, R, p, G, proj = (get(name + suffix) for name in ("W", "R", "p", "G", "proj"))
+            R = R * masks.weights[k] if masks.weights else R
             alone = fastlstm.lstm_backward(
                 tape.layers[k], W, R, p, above[..., d * P : (d + 1) * P], (dh[k], dc_last[k]), G=G, proj=proj,
                 dc=dc[k], deltas=True,
