@@ -14,6 +14,7 @@ import fastlstm
 from fastlstm import reference
 
 LSTM_ARGUMENTS = ("x", "W", "R", "b", "p", "h0", "c0")
+INITIAL = ("h0", "c0", "g0")
 RNN_ARGUMENTS = ("x", "W", "R", "b", "h0")
 NONLINEARITIES = ("tanh", "relu", "logistic", "identity")
 DTYPES = (np.float32, np.float64)
@@ -89,9 +90,23 @@ def lstm_backward(case: Arrays, tape, **options):
 
 
 def lstm_arrays(gradients: fastlstm.LSTMGradients) -> Arrays:
-    dh0, dc0 = gradients.state
-    named = {name: getattr(gradients, name) for name in ("x", "W", "R", "b", "p", "G", "proj")} | {"h0": dh0, "c0": dc0}
+    named = {name: getattr(gradients, name) for name in ("x", "W", "R", "b", "p", "G", "proj")}
+    named |= by_name(gradients.state, INITIAL)
     return {f"d{name}": array for name, array in named.items() if array is not None}
+
+
+def initial(case: Arrays) -> tuple[np.ndarray, ...]:
+    """The state that a case begins with; that of FGR has gates too."""
+    return tuple(case[name] for name in INITIAL if case.get(name) is not None)
+
+
+def arriving(case: Arrays) -> tuple[np.ndarray, ...]:
+    """The gradients arriving at its final state."""
+    return tuple(case[name] for name in ("dh", "dc", "dg") if case.get(name) is not None)
+
+
+def by_name(state: tuple[np.ndarray, ...], names=("h", "c", "g")) -> Arrays:
+    return dict(zip(names, state, strict=False))
 
 
 def run_lstm(case: Arrays, num_threads=None) -> Arrays:
@@ -174,20 +189,23 @@ def assert_same(found: Arrays, expected: Arrays) -> None:
 
 
 def variant_case(variant, T, B, I, H, *, seed=0) -> Arrays:
-    """A case without the blocks that a variant lacks, and with G for FGR."""
+    """A case without the blocks that a variant lacks, and with G, g0 and dg for FGR."""
     case, blocks = lstm_case(T, B, I, H, seed=seed), reference.BLOCKS[variant]
     for name in ("W", "R", "b"):
         parts = dict(zip("ifzo", np.split(case[name], 4), strict=True))
         case[name] = np.concatenate([parts[gate] for gate in blocks])
     case["p"] = case["p"][["ifo".index(gate) for gate in blocks if gate != "z"]]
     if variant == "FGR":
-        case["G"] = np.random.default_rng([seed, H]).standard_normal((3 * H, 3 * H)) * 0.4 / H**0.5
+        rng = np.random.default_rng([seed, H])
+        case["G"] = rng.standard_normal((3 * H, 3 * H)) * 0.4 / H**0.5
+        case["g0"], case["dg"] = rng.random((B, 3 * H)), rng.standard_normal((B, 3 * H))
     return case
 
 
 def reference_variant(case: Arrays, variant) -> Arrays:
-    G = case.get("G")
-    y, tape = reference.lstm_forward(*(case[name] for name in LSTM_ARGUMENTS), G, variant)
+    G, g0, dg = (case.get(name) for name in ("G", "g0", "dg"))
+    y, tape = reference.lstm_forward(*(case[name] for name in LSTM_ARGUMENTS), G, variant, g0)
     weights, above = ([case[name] for name in names] for names in (("W", "R", "p"), ("dy", "dh", "dc")))
-    gradients = reference.lstm_backward(tape, *weights, *above, G, variant)
-    return {"y": y, "h": tape.y[-1], "c": tape.c[-1]} | {f"d{k}": v for k, v in gradients._asdict().items()}
+    gradients = reference.lstm_backward(tape, *weights, *above, G, variant, dg)
+    found = {"y": y, "h": tape.y[-1], "c": tape.c[-1]} | ({} if G is None else {"g": tape.g[-1]})
+    return found | {f"d{k}": v for k, v in gradients._asdict().items() if v is not None}

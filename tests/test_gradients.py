@@ -6,6 +6,7 @@ from helpers import (
     LSTM_ARGUMENTS,
     NONLINEARITIES,
     RNN_ARGUMENTS,
+    assert_same,
     lstm_case,
     lstm_forward,
     reference_lstm,
@@ -30,7 +31,7 @@ WIDTHS = [(1, 7), (7, 1), (8, 15), (15, 8), (16, 17), (17, 16), (31, 33), (33, 3
 
 def loss(case, result):
     """J, whose gradients a result holds; a missing gradient from above is zero."""
-    pairs = {"dy": "y", "dh": "h", "dc": "c"}
+    pairs = {"dy": "y", "dh": "h", "dc": "c", "dg": "g"}
     return sum(np.sum(case[d] * result[name]) for d, name in pairs.items() if case.get(d) is not None)
 
 
@@ -244,8 +245,15 @@ def test_reference_variants(variant, sizes):
     def J(changed):
         return loss(changed, reference_variant(changed, variant))
 
-    with_G = variant == "FGR" and sizes[0] > 1  # before the first step all gates are 0
-    check_every_entry(J, case, reference_variant(case, variant), (*LSTM_ARGUMENTS, *(["G"] if with_G else [])))
+    names = (*LSTM_ARGUMENTS, *(("G", "g0") if variant == "FGR" else ()))
+    check_every_entry(J, case, reference_variant(case, variant), names)
+
+
+def test_reference_gates_before_the_first_step_are_zero_unless_given():
+    case = variant_case("FGR", 4, 2, 3, 5)
+    found = reference_variant(case | {"g0": None, "dg": None}, "FGR")
+    zero = np.zeros((2, 15))
+    assert_same(found, reference_variant(case | {"g0": zero, "dg": zero}, "FGR"))
 
 
 def test_reference_variants_with_one_gate_that_never_moves():

@@ -8,7 +8,18 @@ import itertools
 
 import numpy as np
 import pytest
-from helpers import Arrays, assert_close, assert_same, lstm_arrays, rnn_case, variant_case
+from helpers import (
+    INITIAL,
+    Arrays,
+    arriving,
+    assert_close,
+    assert_same,
+    by_name,
+    initial,
+    lstm_arrays,
+    rnn_case,
+    variant_case,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_gradients import check_every_entry
@@ -30,7 +41,8 @@ OPTIONS = (
     "cell_clip",
     "activations",
 )
-ARGUMENTS = ("x", "W", "R", "b", "p", "G", "proj", "h0", "c0")
+ARGUMENTS = ("x", "W", "R", "b", "p", "G", "proj", "h0", "c0", "g0")
+STATES = ("h0", "c0", "g0", "dh", "dc", "dg")
 KINKED = {"clip", "cell_clip", "activations"}
 T, B, I, H, P = 4, 3, 2, 4, 3
 
@@ -38,7 +50,7 @@ T, B, I, H, P = 4, 3, 2, 4, 3
 def options_case(variant, names, *, T=T, B=B, I=I, H=H, P=P, seed=0):
     """A case, and the options that `names` ask for."""
     case, rng = variant_case(variant, T, B, I, H, seed=seed), np.random.default_rng([seed, T, B])
-    case |= {"G": case.get("G"), "proj": None, "dc_all": None}
+    case |= {name: case.get(name) for name in ("G", "g0", "dg")} | {"proj": None, "dc_all": None}
     if variant == "NP":
         case["p"] = None
     outputs = H
@@ -69,33 +81,32 @@ def options_case(variant, names, *, T=T, B=B, I=I, H=H, P=P, seed=0):
 
 
 def run(case, options, **how):
-    x, W, R, b, p, h0, c0 = (case[name] for name in ("x", "W", "R", "b", "p", "h0", "c0"))
-    y, (h, c), tape = fastlstm.lstm_forward(
-        x, W, R, b, p, (h0, c0), G=case["G"], proj=case["proj"], tape=True, **options, **how
+    x, W, R, b, p = (case[name] for name in ("x", "W", "R", "b", "p"))
+    return fastlstm.lstm_forward(
+        x, W, R, b, p, initial(case), G=case["G"], proj=case["proj"], **({"tape": True} | options | how)
     )
-    return y, h, c, tape
 
 
 def J(case, options):
-    y, h, c, tape = run(case, options)
-    total = np.sum(case["dy"] * y) + np.sum(case["dh"] * h) + np.sum(case["dc"] * c)
+    y, state, tape = run(case, options)
+    total = np.sum(case["dy"] * y) + sum(np.sum(d * s) for d, s in zip(arriving(case), state, strict=True))
     return total + np.sum(case["dc_all"] * tape.cells())
 
 
 def results(case, options, **how) -> Arrays:
-    y, h, c, tape = run(case, options, **how)
+    y, state, tape = run(case, options, **how)
     gradients = fastlstm.lstm_backward(
-        tape, case["W"], case["R"], case["p"], case["dy"], (case["dh"], case["dc"]), G=case["G"], proj=case["proj"],
+        tape, case["W"], case["R"], case["p"], case["dy"], arriving(case), G=case["G"], proj=case["proj"],
         dc=case["dc_all"], **how,
     )  # fmt: skip
-    return {"y": y, "h": h, "c": c} | lstm_arrays(gradients)
+    return {"y": y} | by_name(state) | lstm_arrays(gradients)
 
 
 def check(case, options):
     arguments = [name for name in ARGUMENTS if case[name] is not None and case[name].size]
     found = results(case, options)
     nonzero = [name for name in arguments if found[f"d{name}"].any()]
-    assert set(arguments) - set(nonzero) <= {"G", "h0", "c0"}, "gradients are zero"
+    assert set(arguments) - set(nonzero) <= {"h0", "c0", "g0"}, "gradients are zero"
     # Bounds and the hard logistic have kinks: a step must not cross one, so it is shorter, and rounding shows more.
     how = {"step": 1e-5, "tolerance": 2e-8} if KINKED & options.keys() else {}
     check_every_entry(lambda changed: J(changed, options), case, found, nonzero, **how)
@@ -153,7 +164,7 @@ def padded_results(case, options) -> Arrays:
     for row in range(B):
         end, at = lengths[row], slice(row, row + 1)
         one = case | {name: case[name][:end, at] for name in ("x", "dy", "dc_all")}
-        one |= {name: case[name][at] for name in ("h0", "c0", "dh", "dc")}
+        one |= {name: case[name][at] for name in STATES if case[name] is not None}
         how = {name: value for name, value in options.items() if name != "lengths"}
         if "reset" in how:
             how["reset"] = how["reset"][:end, at]
@@ -166,7 +177,7 @@ def padded_results(case, options) -> Arrays:
             if name in ("y", "dx"):
                 whole = total.setdefault(name, np.zeros((T, B, array.shape[2])))
                 whole[:end, at] = array
-            elif name in ("h", "c", "dh0", "dc0"):
+            elif name in ("h", "c", "g", "dh0", "dc0", "dg0"):
                 total.setdefault(name, np.zeros((B, array.shape[1])))[at] = array
             else:
                 total[name] = total.get(name, 0) + array
@@ -178,10 +189,10 @@ def padded_results(case, options) -> Arrays:
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_without_a_tape(variant, reverse, names, isa):
     case, options = options_case(variant, names | reverse, T=9, B=5, I=7, H=17, P=9)
-    y, h, c, _ = run(case, options)
-    x, W, R, b, p, h0, c0 = (case[name] for name in ("x", "W", "R", "b", "p", "h0", "c0"))
-    found = fastlstm.lstm_forward(x, W, R, b, p, (h0, c0), G=case["G"], proj=case["proj"], **options)
-    assert_same({"y": found[0], "h": found[1][0], "c": found[1][1]}, {"y": y, "h": h, "c": c})
+    y, state, _ = run(case, options)
+    found, last, nothing = run(case, options, tape=False)
+    assert nothing is None
+    assert_same({"y": found} | by_name(last), {"y": y} | by_name(state))
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -193,7 +204,7 @@ def test_variants_are_the_reference(variant, isa):
         if variant == "NP":
             case["p"][:] = 0
         expected = reference_variant(case, variant)
-        case |= {"G": case.get("G"), "dc_all": None}
+        case |= {name: case.get(name) for name in ("G", "g0", "dg", "dc_all")}
         if variant == "NP":
             case["p"] = None
         assert_close(
@@ -214,7 +225,7 @@ def test_deltas_give_the_gradients():
     for names in (set(), {"lengths"}, {"reverse", "reset"}):
         case, options = options_case("vanilla", names)
         *_, tape = run(case, options)
-        above = case["dy"], (case["dh"], case["dc"])
+        above = case["dy"], arriving(case)
         gradients = fastlstm.lstm_backward(tape, case["W"], case["R"], case["p"], *above, deltas=True)
         deltas = gradients.deltas
         delta = np.concatenate([deltas.i, deltas.f, deltas.z, deltas.o], axis=-1)
@@ -270,12 +281,12 @@ def test_rnn_gradients(nonlinearity, names):
 @pytest.mark.parametrize("reverse", [False, True])
 def test_rows_without_a_step(T, reverse, isa):
     """Their state, and the gradient that arrives at it, go through unchanged."""
-    case, options = options_case("vanilla", {"lengths"}, T=T, B=4)
+    case, options = options_case("FGR", {"lengths"}, T=T, B=4)
     options |= {"lengths": np.array([0, T, 0, T]), "reverse": reverse}
     found = results(case, options)
     assert_close(found, padded_results(case, options), 1e-13)
     for row in (0, 2):
-        for name, other in (("h", "h0"), ("c", "c0"), ("dh0", "dh"), ("dc0", "dc")):
+        for name, other in zip(("h", "c", "g", "dh0", "dc0", "dg0"), STATES, strict=True):
             assert np.array_equal(found[name][row], case[other][row])
     rnn = rnn_case(T, 4, I, H, "tanh")
     arguments = (rnn[name] for name in ("x", "W", "R", "b", "h0"))
@@ -283,3 +294,136 @@ def test_rows_without_a_step(T, reverse, isa):
     gradients = fastlstm.rnn_backward(tape, rnn["W"], rnn["R"], rnn["dy"], rnn["dh"])
     assert np.array_equal(h[::2], rnn["h0"][::2])
     assert np.array_equal(gradients.state[::2], rnn["dh"][::2])
+
+
+# ---- the gates in the state of FGR ----
+
+
+@pytest.mark.parametrize("names", [(), ("reverse",), ("reverse", "lengths"), ("zero",), ("reset",), ("proj",)], ids=str)
+def test_gates_of_the_state_matter(names):
+    """Each of them, to some output, and the gates returned are those of the last step."""
+    case, options = options_case("FGR", {*names})
+    y, state, tape = run(case, options)
+    if not {"lengths", "zero"} & {*names}:
+        for unit in range(3 * H):
+            moved = case["g0"].copy()
+            moved[:, unit] += 1
+            assert (run(case | {"g0": moved}, options)[0] != y).any((0, 2)).all()
+    ends = np.full(B, T) if options.get("lengths") is None else options["lengths"]
+    for row, end in enumerate(ends):
+        last = 0 if options["reverse"] else end - 1
+        gates = np.concatenate([tape.gate(name)[last, row] for name in "ifo"]) if end else case["g0"][row]
+        assert np.array_equal(state[2][row], gates)
+
+
+def test_parts_of_the_state_that_are_not_given_are_zero():
+    case, options = options_case("FGR", set())
+    zero = np.zeros_like(case["g0"])
+    weights = [case[name] for name in ("x", "W", "R", "b", "p")]
+    expected = fastlstm.lstm_forward(*weights, (case["h0"], case["c0"], zero), G=case["G"], **options)
+    for state in ((case["h0"], case["c0"]), [case["h0"], case["c0"], None]):
+        y, last, _ = fastlstm.lstm_forward(*weights, state, G=case["G"], **options)
+        assert_same({"y": y} | by_name(last), {"y": expected[0]} | by_name(expected[1]))
+    *_, tape = run(case, options)
+    found = []
+    for above in ((case["dh"], case["dc"]), (case["dh"], case["dc"], None), (case["dh"], case["dc"], zero)):
+        grads = fastlstm.lstm_backward(tape, case["W"], case["R"], case["p"], case["dy"], above, G=case["G"])
+        found.append(lstm_arrays(grads))
+    assert_same(found[0], found[2])
+    assert_same(found[1], found[2])
+    y, _, _ = fastlstm.lstm_forward(*weights, (None, None, case["g0"]), G=case["G"], **options)
+    nothing = {"h0": np.zeros_like(case["h0"]), "c0": np.zeros_like(case["c0"])}
+    assert_same({"y": y}, {"y": run(case | nothing, options)[0]})
+
+
+@pytest.mark.parametrize("names", [(), ("mask", "zone_y", "zone_c"), ("proj", "reset"), ("zero", "clip")], ids=str)
+@pytest.mark.parametrize("sizes", [(9, 5, 3, 7, 4), (40, 3, 5, 17, 9), (9, 1, 150, 150, 70)], ids=str)
+@pytest.mark.parametrize("variant", ["vanilla", "FGR"])
+def test_chunks_are_the_whole(variant, sizes, names, isa):
+    """Forward and backward, with the state and its gradient handed on."""
+    T, B, I, H, P = sizes
+    case, options = options_case(variant, {*names}, T=T, B=B, I=I, H=H, P=P)
+    if options.get("reset_to") == "initial":
+        options["reset"][:] = False
+        options["reset"][0] = True  # later chunks have another initial state
+    expected, total = results(case, options, num_threads=2), {}
+    borders, chunks, state = (0, T // 3, T // 3 + 1, T), [], initial(case)
+    for start, end in itertools.pairwise(borders):
+        own, at = dict(options), slice(start, end)
+        if "reset" in own:
+            own["reset"] = own["reset"][at]
+        if "zoneout" in own:
+            own["zoneout"] = tuple(share[at] for share in own["zoneout"])
+        y, state, tape = run(case | {"x": case["x"][at]} | by_name(state, INITIAL), own, num_threads=2)
+        chunks.append((y, tape))
+    total = {"y": np.concatenate([y for y, _ in chunks])} | by_name(state)
+    above = arriving(case)
+    for (start, end), (_, tape) in zip(reversed(list(itertools.pairwise(borders))), reversed(chunks), strict=True):
+        grads = fastlstm.lstm_backward(
+            tape, case["W"], case["R"], case["p"], case["dy"][start:end], above, G=case["G"], proj=case["proj"],
+            dc=case["dc_all"][start:end], num_threads=2,
+        )  # fmt: skip
+        above = grads.state
+        for name, array in lstm_arrays(grads).items():
+            if name == "dx":
+                total[name] = np.concatenate([array, total.get(name, array[:0])])
+            elif name in ("dh0", "dc0", "dg0"):
+                total[name] = array
+            else:
+                total[name] = total.get(name, 0) + array
+    assert_close(total, expected, 1e-11)
+
+
+def test_wrong_states():
+    full, _ = options_case("FGR", set())
+    plain, _ = options_case("vanilla", set())
+    g0, tapes = full["g0"], [run(case, {"variant": v})[2] for case, v in ((full, "FGR"), (plain, "vanilla"))]
+
+    def forward(case, state, **how):
+        x, W, R, b, p = (case[name] for name in ("x", "W", "R", "b", "p"))
+        variant = "vanilla" if case["G"] is None else "FGR"
+        fastlstm.lstm_forward(x, W, R, b, p, state, G=case["G"], variant=variant, **how)
+
+    def backward(case, above, **how):
+        tape = tapes[case["G"] is None]
+        fastlstm.lstm_backward(tape, case["W"], case["R"], case["p"], case["dy"], above, G=case["G"], **how)
+
+    h, y = np.empty((B, H)), np.empty((T, B, H))
+    grads = fastlstm.lstm_backward(tapes[0], full["W"], full["R"], full["p"], full["dy"], G=full["G"])
+    aliased = np.zeros(5 * H * B)[: 3 * H * B].reshape(B, 3 * H)
+    cases = (
+        (lambda: forward(plain, (None, None, g0)), ValueError, r"state must be \(h, c\) with variant vanilla: only"),
+        (lambda: forward(full, (None,)), ValueError, r"state must be \(h, c, g\), not 1 items"),
+        (lambda: forward(full, (None, None, None, None)), ValueError, r"state must be \(h, c, g\), not 4 items"),
+        (lambda: forward(full, g0), TypeError, r"state must be \(h, c, g\), not ndarray"),
+        (lambda: forward(full, (None, None, g0[:, :-1])), ValueError, r"state g must have shape \(B, 3H\) = \(3, 12\)"),
+        (lambda: forward(full, (None, None, g0.astype(np.float32))), TypeError, "state g must have dtype float64"),
+        (lambda: forward(full, None, out=(y, (h, h + 1))), ValueError, r"out state must be \(h, c, g\), not 2 items"),
+        (lambda: forward(full, None, out=(y, (h, h + 1, h))), ValueError, r"out g must have shape \(B, 3H\)"),
+        (lambda: forward(full, (None, None, aliased), out=(y, (h, h + 1, aliased))), ValueError, "state g must not"),
+        (lambda: forward(plain, None, out=(y, (h, h + 1, g0))), ValueError, r"out state must be \(h, c\) with variant"),
+        (lambda: backward(plain, (None, None, g0)), ValueError, r"dstate must be \(dh, dc\) with variant vanilla"),
+        (lambda: backward(full, (None,)), ValueError, r"dstate must be \(dh, dc, dg\), not 1 items"),
+        (lambda: backward(full, (None, None, h)), ValueError, r"dstate g must have shape \(B, 3H\) = \(3, 12\)"),
+        (lambda: backward(full, None, out=grads._replace(state=(h, h + 1))), ValueError, r"out.state must be \(h0, c0"),
+        (lambda: backward(full, (None, None, grads.state[2]), out=grads), ValueError, "dstate g must not overlap"),
+    )  # fmt: skip
+    for call, kind, message in cases:
+        with pytest.raises(kind, match=f"^{message}"):
+            call()
+
+
+def test_results_in_given_arrays():
+    case, options = options_case("FGR", {"lengths"})
+    expected = results(case, options)
+    out = np.empty((T, B, H)), (np.empty((B, H)), np.empty((B, H)), np.empty((B, 3 * H)))
+    y, state, tape = run(case, options, out=out)
+    assert y is out[0]
+    assert all(found is given for found, given in zip(state, out[1], strict=True))
+    weights = [case[name] for name in ("W", "R", "p")]
+    grads = fastlstm.lstm_backward(tape, *weights, None, G=case["G"])
+    again = fastlstm.lstm_backward(
+        tape, *weights, case["dy"], arriving(case), G=case["G"], dc=case["dc_all"], out=grads
+    )
+    assert all(found is given for found, given in zip(again.state, grads.state, strict=True))
+    assert_same({"y": y} | by_name(state) | lstm_arrays(again), expected)

@@ -49,12 +49,14 @@ cdef struct Backward:
     fl_size dy_step
     const char *dh              # (B, P)
     const char *dc              # (B, H)
+    const char *dg              # (B, K - P): at the gates, with full gate recurrence
     const char *dc_above        # (rows, H)
     # Results beside the products'; each may be NULL, dh0 aside.
     char *dx                    # (rows, I)
     char *dp
     char *dproj                 # (P, H)
     char *dh0                   # (B, P)
+    char *dg0                   # (B, K - P)
     char *delta_all             # (rows, gates H)
     char *dy_all                # (rows, P)
     char *dc_all                # (rows, H)
@@ -145,7 +147,9 @@ cdef void run_rows(const Backward *f, fl_size s, fl_size row0, fl_size row1, fl_
     else:
         step.y.a = f.dy_space + (row - f.delta_row) * f.outputs * f.size
         step.y.K, step.y.panels = f.outputs, f.proj_panels
-    if not last:
+    if last:
+        step.to_gates_last = f.dg
+    else:
         step.delta_next = delta_of(f, s + 1)
         step.reset = <const unsigned char *>of(f.reset, first_row(&f.rows, time(f, s + 1)), 1)
     step.gates = f.tape.gates + (row - f.tape.row) * values * f.size
@@ -189,6 +193,23 @@ cdef void run_start(const Backward *f, fl_size s, fl_size row0, fl_size row1, fl
                 memset(<char *>f.constant.dc + r * H * f.size, 0, H * f.size)
 
 
+cdef void start_gates(const Backward *f, fl_size s, fl_size row0, fl_size row1, fl_size column0,
+                      fl_size column1) noexcept nogil:
+    """The gradient of the initial gates of rows that begin with step s, for some columns."""
+    cdef fl_size t = time(f, s), values = f.gates * f.constant.hidden, Q = f.K - f.outputs, r
+    cdef const unsigned char *reset = <const unsigned char *>of(f.reset, first_row(&f.rows, t), 1)
+    cdef fl_product product
+    row0, row1 = max(row0, rows_at(&f.rows, time(f, s - 1)) if s else 0), min(row1, rows_at(&f.rows, t))
+    if f.dg0 == NULL or row0 >= row1:
+        return
+    product = fl_product(Q, values, delta_of(f, s), values, 1, f.gate_panels, 3, 1, FL_FULL, f.dg0, Q, False)
+    f.k.multiply(&product, row0, row1, column0, column1)
+    if reset != NULL and f.reset_to_zero:
+        for r in range(row0, row1):
+            if reset[r]:
+                memset(f.dg0 + (r * Q + column0) * f.size, 0, (column1 - column0) * f.size)
+
+
 cdef fl_size going_on(const Backward *f, fl_size s) noexcept nogil:
     """The rows of step s that have another step."""
     return min(rows_at(&f.rows, time(f, s)), rows_at(&f.rows, time(f, s + 1)) if s + 1 < f.rows.T else 0)
@@ -207,6 +228,7 @@ cdef void step_part(void *argument, int part, int parts) noexcept nogil:
         run_rows(f, s, max(row0, on), row1, own.unit0, own.unit1, True)
         if f.division.by_rows or parts == 1:
             run_start(f, s, row0, row1, 0, f.outputs, True)
+            start_gates(f, s, row0, row1, 0, f.K - f.outputs)
 
 
 cdef void dy_part(void *argument, int part, int parts) noexcept nogil:
@@ -221,8 +243,10 @@ cdef void dy_part(void *argument, int part, int parts) noexcept nogil:
 cdef void start_part(void *argument, int part, int parts) noexcept nogil:
     """The gradient of the initial state by columns, once a step is done."""
     cdef Backward *f = <Backward *>argument
+    cdef fl_size Q = f.K - f.outputs, block = 3 * f.k.unit_block
     run_start(f, f.s0, 0, f.rows.B, border(f.outputs, f.k.column_block, part, parts),
               border(f.outputs, f.k.column_block, part + 1, parts), part == 0)
+    start_gates(f, f.s0, 0, f.rows.B, border(Q, block, part, parts), border(Q, block, part + 1, parts))
 
 
 cdef void run_steps(Backward *f, fl_size s0, fl_size s1) noexcept nogil:
@@ -322,6 +346,11 @@ cdef void run(Backward *f, int num_threads) noexcept nogil:
         memcpy(f.dh0, f.dh, B * P * f.size)
     else:
         memset(f.dh0, 0, B * P * f.size)
+    if f.dg0 != NULL:
+        if f.dg != NULL:
+            memcpy(f.dg0, f.dg, B * (f.K - P) * f.size)
+        else:
+            memset(f.dg0, 0, B * (f.K - P) * f.size)
     if f.zoned != NULL:
         memset(f.zoned, 0, B * P * f.size)
     if f.packed:
@@ -400,13 +429,13 @@ cdef class BackwardPass:
         lay_out(&self.f, &at)
         return <Py_ssize_t>at // self.f.size + 64
 
-    def start(self, x, tape, again, dy, Py_ssize_t dy_offset, dh, dc, dc_above, dx, gradients, firsts, deltas,
+    def start(self, x, tape, again, dy, Py_ssize_t dy_offset, last, dc_above, dx, gradients, first, resets, deltas,
               bint accumulate, workspace):
-        """`tape` is (gates, c, c_prev, y_prev, m), `gradients` (W, R, b, p, proj, h0, c0), `firsts` what resets send to the
-        initial state, or None, `deltas` (all deltas, dy, dc; an RNN's without dc) or None. dy is read from column
-        `dy_offset` on.
+        """`tape` is (gates, c, c_prev, y_prev, m), `last` (dh, dc, dg) arriving at the final state, `gradients` (W, R, b, p,
+        proj), `first` (dh0, dc0, dg0), `resets` what resets send to the initial state, likewise, or None, `deltas` (all
+        deltas, dy, dc; an RNN's without dc) or None. dy is read from column `dy_offset` on.
 
-        With recompute, `again` is (h0, c0, marks) of the forward pass, and the tape all None."""
+        With recompute, `again` is ((h0, c0, g0), marks) of the forward pass, and the tape all None."""
         cdef Backward *f = &self.f
         cdef Buffers get = self.get
         cdef char *at
@@ -415,20 +444,24 @@ cdef class BackwardPass:
         f.tape.c, f.tape.c_prev = <char *>get.read(all_c), <char *>get.read(c_prev)
         f.tape.y_prev, f.tape.m = <char *>get.read(y_prev), <char *>get.read(m)
         if again is not None:
-            h0, c0, marks = again
-            self.again.begin(x, h0, c0, marks)
+            first_again, marks = again
+            self.again.begin(x, first_again, marks)
         f.dy = of(<const char *>get.read(dy), dy_offset, f.size)
         f.between.above_step = f.dy_step = 0 if dy is None else dy.shape[dy.ndim - 1]
-        f.dh, f.dc = <const char *>get.read(dh), <const char *>get.read(dc)
+        dh, dc, dg = last
+        f.dh, f.dc, f.dg = <const char *>get.read(dh), <const char *>get.read(dc), <const char *>get.read(dg)
         f.dc_above = <const char *>get.read(dc_above)
-        dW, dR, db, dp, dproj, dh0, dc0 = gradients
+        dW, dR, db, dp, dproj = gradients
+        dh0, dc0, dg0 = first
         f.dx = <char *>get.write(dx)
         f.products.dW, f.products.dR, f.products.db = get.write(dW), get.write(dR), get.write(db)
         f.products.accumulate = accumulate
         f.dp, f.dproj = <char *>get.write(dp), <char *>get.write(dproj)
-        f.dh0, f.constant.dc = <char *>get.write(dh0), get.write(dc0)
-        if firsts is not None:
-            f.between.to_first, f.constant.dc_first = get.write(firsts[0]), get.write(firsts[1])
+        f.dh0, f.constant.dc, f.dg0 = <char *>get.write(dh0), get.write(dc0), <char *>get.write(dg0)
+        if resets is not None:
+            dh_first, dc_first, dg_first = resets
+            f.between.to_first, f.constant.dc_first = get.write(dh_first), get.write(dc_first)
+            f.constant.to_gates_first = get.write(dg_first)
         f.delta_all = NULL
         if deltas is not None:
             f.delta_all, f.dy_all = <char *>get.write(deltas[0]), <char *>get.write(deltas[1])

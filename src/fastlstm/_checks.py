@@ -99,13 +99,19 @@ def workspace(value: Array | None, size: int, dtype: np.dtype[Any]) -> Array:
     return output("workspace", array, array.shape, dtype, "(n,)")
 
 
-def pair(name: str, value: object, expected: str) -> tuple[Any, Any]:
-    """`value` if it is a tuple or list of two."""
+def items(name: str, value: object, expected: str, *counts: int) -> tuple[Any, ...]:
+    """`value` if it is a tuple or list of so many."""
     if not isinstance(value, (tuple, list)):
         raise TypeError(f"{name} must be {expected}, not {type(value).__name__}")
-    if len(value) != 2:
+    if len(value) not in counts:
         raise ValueError(f"{name} must be {expected}, not {len(value)} items")
-    return value[0], value[1]
+    return tuple(value)
+
+
+def pair(name: str, value: object, expected: str) -> tuple[Any, Any]:
+    """`value` if it is a tuple or list of two."""
+    first, second = items(name, value, expected, 2)
+    return first, second
 
 
 def optional(name: str, value: object, shape: tuple[int, ...], dtype: np.dtype[Any], axes: str) -> Array | None:

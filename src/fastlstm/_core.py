@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,6 +15,9 @@ from fastlstm._cells import LSTMCell, RNNCell
 from fastlstm._checks import Array
 
 Cell = LSTMCell | RNNCell
+
+# h, c and g, or their gradients: None where the cell has none, or where they are not given.
+States = tuple[Array | None, Array | None, Array | None]
 
 
 class PackedWeights(NamedTuple):
@@ -55,17 +59,20 @@ class Call:
         """A (T, B, ...) array as the kernels want it."""
         return array if self.lengths is None or array is None else self.lengths.pack(array, num_threads)
 
-    def state(self, array: Array | None) -> Array | None:
-        """A (B, ...) array as the kernels want it."""
-        return array if self.lengths is None or array is None else self.lengths.sort(array)
+    def states_in(self, states: States) -> States:
+        """A state, (..., B, size) each, as the kernels want it."""
+        h, c, g = states
+        states = h, c, None if g is None else gates_to_kernels(g)
+        return states if self.lengths is None else each(self.lengths.sort, states)
+
+    def states_out(self, states: States, H: int) -> States:
+        """The way back."""
+        h, c, g = states if self.lengths is None else each(self.lengths.unsort, states)
+        return h, c, None if g is None else gates_of_kernels(g, H)
 
     def sequence(self, rows: Array) -> Array:
         """The kernels' rows as (T, B, ...)."""
         return rows if self.lengths is None else self.lengths.pad(rows)
-
-    def last(self, state: Array) -> Array:
-        """The kernels' (B, ...) in the caller's order."""
-        return state if self.lengths is None else self.lengths.unsort(state)
 
     def shape(self, *last: int) -> tuple[int, ...]:
         """Of an array with a row for each step and batch row."""
@@ -84,30 +91,97 @@ class Call:
         return options is not None and (options.reset is not None or options.zone_c is not None)
 
 
+# ---- states ----
+
+
+def each(function: Callable[[Array], Array], states: States) -> States:
+    """What a function makes of those that there are."""
+    h, c, g = (None if a is None else function(a) for a in states)
+    return h, c, g
+
+
+def or_zeros(states: States, cell: Cell, lead: tuple[int, ...], P: int, H: int, dtype: np.dtype[Any]) -> States:
+    """All that a cell's state has, zeros where they are not given."""
+    sizes = P, H if cell.kernel.lstm else None, 3 * H if cell.full_recurrence else None
+    h, c, g = (
+        np.zeros((*lead, size), dtype) if a is None and size is not None else a
+        for a, size in zip(states, sizes, strict=True)
+    )
+    return h, c, g
+
+
+def kernel_states(cell: Cell, lead: tuple[int, ...], P: int, H: int, dtype: np.dtype[Any]) -> States:
+    """New arrays for a cell's state as the kernels write it."""
+    c = np.empty((*lead, H), dtype) if cell.kernel.lstm else None
+    g = np.empty((*lead, kernel_gates(H, dtype.itemsize)), dtype) if cell.full_recurrence else None
+    return np.empty((*lead, P), dtype), c, g
+
+
+def copy_states(to: States, states: States) -> None:
+    """Writes one to another."""
+    for own, array in zip(to, states, strict=True):
+        if own is not None:
+            own[:] = array
+
+
+def gradients_of_resets(options: Options | None, first: States) -> States | None:
+    """Where resets to the initial state are to add what they send to it: `first` gets none of that."""
+    if options is None or options.reset is None or options.reset_to_zero:
+        return None
+    return each(np.zeros_like, first)
+
+
+def add_resets(first: States, resets: States) -> None:
+    """Adds it."""
+    for total, sent in zip(first, resets, strict=True):
+        if total is not None:
+            total += sent
+
+
 # ---- full gate recurrence ----
+
+
+def kernel_gates(H: int, itemsize: int) -> int:
+    """Values in a row of gates as the kernels keep them."""
+    block = _loops.unit_block(itemsize)
+    return 3 * -(-H // block) * block
+
+
+def gates_to_kernels(gates: Array) -> Array:
+    """Gates i, f, o side by side, (..., 3H), as the kernels keep them: side by side for each vector of units."""
+    lead, H = gates.shape[:-1], gates.shape[-1] // 3
+    block, width = _loops.unit_block(gates.itemsize), kernel_gates(H, gates.itemsize) // 3
+    padded = np.zeros((*lead, 3, width), gates.dtype)
+    padded[..., :H] = gates.reshape(*lead, 3, H)
+    return padded.reshape(*lead, 3, width // block, block).swapaxes(-3, -2).reshape(*lead, 3 * width)
+
+
+def gates_of_kernels(rows: Array, H: int) -> Array:
+    """The way back from `gates_to_kernels`."""
+    lead, block, width = rows.shape[:-1], _loops.unit_block(rows.itemsize), rows.shape[-1] // 3
+    padded = rows.reshape(*lead, width // block, 3, block).swapaxes(-3, -2).reshape(*lead, 3, width)
+    return padded[..., :H].reshape(*lead, 3 * H)
 
 
 def with_gate_recurrence(R: Array, G: Array) -> Array:
     """[R G'] where G' is G with columns as the kernels keep the gates of the step before."""
-    H = len(R) // 4
-    block = _loops.unit_block(R.itemsize)
-    count = -(-H // block)
-    parts = np.zeros((4, H, 3, count * block), R.dtype)
-    parts[[0, 1, 3], :, :, :H] = G.reshape(3, H, 3, H)
-    by_unit = parts.reshape(4, H, 3, count, block).transpose(0, 1, 3, 2, 4)
-    return np.concatenate([R, by_unit.reshape(4 * H, -1)], axis=1)
+    H, columns = len(R) // 4, gates_to_kernels(G)
+    by_gate = np.zeros((4, H, columns.shape[1]), R.dtype)
+    by_gate[[0, 1, 3]] = columns.reshape(3, H, -1)
+    return np.concatenate([R, by_gate.reshape(4 * H, -1)], axis=1)
 
 
 def gate_recurrence_of(wide: Array, P: int) -> tuple[Array, Array]:
     """R and G from [R G']."""
     H = len(wide) // 4
-    block = _loops.unit_block(wide.itemsize)
-    count = -(-H // block)
-    parts = wide[:, P:].reshape(4, H, count, 3, block).transpose(0, 1, 3, 2, 4).reshape(4, H, 3, count * block)
-    return np.ascontiguousarray(wide[:, :P]), parts[[0, 1, 3], :, :, :H].reshape(3 * H, 3 * H)
+    G = gates_of_kernels(wide[:, P:], H).reshape(4, H, 3 * H)[[0, 1, 3]]
+    return np.ascontiguousarray(wide[:, :P]), G.reshape(3 * H, 3 * H)
 
 
 # ---- recompute ----
+
+
+CHECKPOINTS = ("y", "c", "y_before", "h0", "c0", "g0")
 
 
 @dataclass(slots=True)
@@ -120,8 +194,8 @@ class Checkpoints:
         Steps of a segment, as far as whole blocks of rows make them up.
     y, c, y_before : (segments, B, ...) arrays
         y^{t-1} and c^{t-1} as the first step of each segment saw them; for zoneout of y, y^{t-1} itself. Else None.
-    h0, c0 : (B, ...) arrays
-        The initial state.
+    h0, c0, g0 : (B, ...) arrays
+        The initial state; g0, for full gate recurrence alone, as the kernels keep the gates.
     b : array
         The biases, not copied.
     """
@@ -132,6 +206,7 @@ class Checkpoints:
     y_before: Array | None
     h0: Array
     c0: Array | None
+    g0: Array | None
     b: Array
 
     @staticmethod
@@ -143,14 +218,14 @@ class Checkpoints:
         zoned = call.options is not None and call.options.zone_y is not None
         return {
             "y": (count, B, K), "c": (count, B, H) if cells else None, "y_before": (count, B, P) if zoned else None,
-            "h0": (B, P), "c0": (B, H) if cells else None,
+            "h0": (B, P), "c0": (B, H) if cells else None, "g0": (B, K - P) if call.cell.full_recurrence else None,
         }  # fmt: skip
 
     @classmethod
     def of_call(cls, call: Call, weights: Weights, k: int, given: Checkpoints | None) -> Checkpoints:
         """Checkpoints to fill: `given`, if it has the right arrays, or new ones."""
         assert weights.b is not None
-        arrays: dict[str, Any] = dict.fromkeys(("y", "c", "y_before", "h0", "c0"))
+        arrays: dict[str, Any] = dict.fromkeys(CHECKPOINTS)
         for name, shape in cls._shapes(call, weights, k).items():
             if shape is not None:
                 dtype, label = weights.W.dtype, f"tape.checkpoints.{name}"
@@ -173,19 +248,19 @@ class Checkpoints:
 
     def arrays(self) -> dict[str, Array]:
         """Those that a forward pass fills, by name."""
-        named = {name: getattr(self, name) for name in ("y", "c", "y_before", "h0", "c0")}
+        named = {name: getattr(self, name) for name in CHECKPOINTS}
         return {f"tape.checkpoints.{name}": array for name, array in named.items() if array is not None}
 
-    def begin(self, h0: Array, c0: Array | None) -> tuple[Array, Array | None, Array | None]:
+    def begin(self, first: States) -> tuple[Array, Array | None, Array | None]:
         """What a forward pass from this state is to fill."""
-        self.h0[:] = h0
-        if self.c0 is not None:
-            self.c0[:] = c0
+        for kept, given in zip((self.h0, self.c0, self.g0), first, strict=True):
+            if kept is not None:
+                kept[:] = given
         return self.y, self.c, self.y_before
 
     def again(self) -> tuple[Any, ...]:
         """What a backward pass starts from."""
-        return self.h0, self.c0, (self.y, self.c, self.y_before)
+        return (self.h0, self.c0, self.g0), (self.y, self.c, self.y_before)
 
 
 def recompute_steps(recompute: int | None) -> int | None:

@@ -28,10 +28,12 @@ cdef struct Forward:
     const char *wx              # (rows of some steps, gates H), or NULL
     const char *h0              # (B, P)
     const char *c0              # (B, H)
+    const char *g0              # (B, K - P), or NULL: the gates that full gate recurrence begins with
     char *y                     # (rows, ...): P values every y_step
     fl_size y_step
     char *h_last                # (B, P)
     char *c_last                # (B, H)
+    char *g_last                # (B, K - P), or NULL
     const char *proj            # (P, H), or NULL
     Tape tape
     # Recompute: a segment's rows, or 0. The first pass, without a tape, keeps the state that each segment's first step
@@ -65,4 +67,4 @@ cdef class ForwardPass:
     cdef Forward f
     cdef Buffers get
     cdef Cell cell
-    cdef int begin(self, x, h0, c0, marks) except -1
+    cdef int begin(self, x, first, marks) except -1

@@ -114,6 +114,7 @@ cdef void run_step(const Forward *f, fl_size s, Share own) noexcept nogil:
             step.gates_seen = <char *>step.y + f.outputs * f.size
         if not f.between.y_is_there:
             step.y = NULL
+    step.gates_last = f.g_last
     if f.proj != NULL:
         step.y_copy, step.y_copy_step = m_of(f, s), H
     else:
@@ -180,7 +181,7 @@ cdef void hand_on(const Forward *f, fl_size s, Share own, fl_size column0, fl_si
 cdef void start_rows(const Forward *f, fl_size s) noexcept nogil:
     """The state before step s of the rows that begin there."""
     cdef fl_size t = time(f, s), row0 = rows_at(&f.rows, time(f, s - 1)) if s else 0, row1 = rows_at(&f.rows, t)
-    cdef fl_size P = f.outputs, K = f.constant.outputs, H = f.constant.hidden
+    cdef fl_size P = f.outputs, K = f.constant.outputs, H = f.constant.hidden, r
     cdef fl_carry between = f.between
     if row0 >= row1:
         return
@@ -190,7 +191,9 @@ cdef void start_rows(const Forward *f, fl_size s) noexcept nogil:
     between.c_seen = c_prev_of(f, s) if f.c_last != NULL else NULL
     if not f.direct:
         between.y_seen = y_prev_of(f, s)
-        memset(<char *>between.y_seen + row0 * K * f.size, 0, (row1 - row0) * K * f.size)
+        if f.g0 != NULL:
+            for r in range(row0, row1):
+                memcpy(<char *>between.y_seen + (r * K + P) * f.size, f.g0 + r * (K - P) * f.size, (K - P) * f.size)
     f.k.carry(&between, row0, row1, 0, P, 0, H if f.c_last != NULL else 0)
 
 
@@ -289,6 +292,8 @@ cdef void run(Forward *f, int num_threads) noexcept nogil:
         memcpy(f.tape.c, f.c0, f.rows.B * H * f.size)
     if f.c_last != NULL:
         memcpy(f.c_last, f.c0, f.rows.B * H * f.size)
+    if f.g_last != NULL:
+        memcpy(f.g_last, f.g0, f.rows.B * (f.constant.outputs - f.outputs) * f.size)
     for s in range(T):
         if f.direct and s:
             break
@@ -378,7 +383,7 @@ cdef class ForwardPass:
         f.proj = <const char *>get.read(proj)
         f.outputs = f.constant.hidden if proj is None else proj.shape[0]
         f.between.hidden, f.between.width = f.constant.hidden, f.outputs
-        f.between.y_seen_step, f.between.gates_seen = f.constant.outputs, f.constant.outputs > f.outputs
+        f.between.y_seen_step = f.constant.outputs
         if options is not None:
             f.reset = <const char *>get.read(options.reset)
             f.between.reset_to_zero = options.reset_to_zero
@@ -402,28 +407,32 @@ cdef class ForwardPass:
         lay_out(&self.f, &at)
         return <Py_ssize_t>at // self.f.size + 64
 
-    cdef int begin(self, x, h0, c0, marks) except -1:
+    cdef int begin(self, x, first, marks) except -1:
         cdef Forward *f = &self.f
         cdef Buffers get = self.get
+        h0, c0, g0 = first
         f.x, f.h0, f.c0 = <const char *>get.read(x), <const char *>get.read(h0), <const char *>get.read(c0)
-        f.between.y_first, f.between.c_first = f.h0, f.c0
+        f.g0 = <const char *>get.read(g0)
+        f.between.y_first, f.between.c_first, f.between.gates_first = f.h0, f.c0, f.g0
         if marks is not None:
             y, c, y_before = marks
             f.marks_y, f.marks_c = <char *>get.read(y), <char *>get.read(c)
             f.marks_y_before = <char *>get.read(y_before)
         return 0
 
-    def start(self, x, h0, c0, y, Py_ssize_t y_offset, h, c, tape, marks, workspace):
-        """`tape` is (gates, c, c_prev, y_prev, m) or None; `marks`, with recompute, (y, c, y of the step before).
+    def start(self, x, first, y, Py_ssize_t y_offset, last, tape, marks, workspace):
+        """`first` is (h0, c0, g0) and `last` (h, c, g); c is None in an RNN, g without full gate recurrence. `tape` is
+        (gates, c, c_prev, y_prev, m) or None; `marks`, with recompute, (y, c, y of the step before).
 
         y is written from column `y_offset` on.
         """
         cdef Forward *f = &self.f
         cdef Buffers get = self.get
         cdef char *at
-        self.begin(x, h0, c0, marks)
+        h, c, g = last
+        self.begin(x, first, marks)
         f.y, f.y_step = <char *>get.write(y) + y_offset * f.size, y.shape[y.ndim - 1]
-        f.h_last, f.c_last = <char *>get.write(h), <char *>get.write(c)
+        f.h_last, f.c_last, f.g_last = <char *>get.write(h), <char *>get.write(c), <char *>get.write(g)
         if tape is not None:
             gates, all_c, c_prev, y_prev, m = tape
             f.tape.gates, f.tape.c = <char *>get.write(gates), <char *>get.write(all_c)

@@ -55,6 +55,7 @@ cdef extern from "kernels.h":
         void *y_copy
         fl_size y_copy_step
         void *gates_seen
+        void *gates_last
 
     ctypedef struct fl_carry:
         fl_size hidden
@@ -76,7 +77,7 @@ cdef extern from "kernels.h":
         void *y_seen
         fl_size y_seen_step
         bint y_is_there
-        bint gates_seen
+        const void *gates_first
         const void *c
         const void *c_prev
         void *c_seen
@@ -102,6 +103,7 @@ cdef extern from "kernels.h":
         fl_y_gradient y
         const void *gate_panels
         const void *delta_next
+        const void *to_gates_last
         const void *p
         const void *gates
         const void *c_prev
@@ -109,6 +111,7 @@ cdef extern from "kernels.h":
         const void *dc_above
         const unsigned char *reset
         void *dc_first
+        void *to_gates_first
         const void *zone_c
         bint simple
         void *delta

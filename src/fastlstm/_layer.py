@@ -12,16 +12,14 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from fastlstm import _backward, _core, _forward, _tapes
 from fastlstm import _checks as check
-from fastlstm._batches import Lengths, Options, PackedSequence, batch_of, options_of
+from fastlstm._batches import Lengths, PackedSequence, batch_of, options_of
 from fastlstm._checks import Array, empty
 from fastlstm._config import checked_num_threads
-from fastlstm._core import Call, Cell, Weights
+from fastlstm._core import Call, Cell, States, Weights
 from fastlstm._parameters import Gradients, Parametric
 from fastlstm._tapes import LSTMTape, RNNTape
 
 WORTH_KEEPING = 1 << 18
-
-States = tuple[Array | None, Array | None]
 
 
 @dataclass
@@ -40,7 +38,7 @@ class Masks:
 
     between: list[Array] = field(default_factory=list)
     recurrent: list[Array] = field(default_factory=list)
-    zoneout: list[States] = field(default_factory=list)
+    zoneout: list[tuple[Array | None, Array | None]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -65,6 +63,11 @@ def _rate(name: str, value: float) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
         raise ValueError(f"{name} must be a number from 0 to less than 1, not {value!r}")
     return float(value)
+
+
+def _of_cell(states: States, k: int) -> States:
+    """Those of one layer and direction."""
+    return _core.each(lambda array: array[k], states)
 
 
 class Layer(Parametric):
@@ -263,11 +266,11 @@ class Layer(Parametric):
         self, x: Array | PackedSequence, states: States, lengths: ArrayLike | None, reset: ArrayLike | None,
         reset_to: Literal["initial", "zero"], masks: Masks | None, tape: bool | Tape,
         recompute: int | None, num_threads: int | None,
-    ) -> tuple[Any, Array, Array | None, Tape | None]:  # fmt: skip
-        """y, h, c and the tape, from checked states (layers D, B, ...)."""
+    ) -> tuple[Any, States, Tape | None]:  # fmt: skip
+        """y, the state and the tape, from a checked state (layers D, B, ...)."""
         threads, steps = checked_num_threads(num_threads), _core.recompute_steps(recompute)
         (T, B), D, P, H, dtype = self._sizes(x), self.directions, self.output_size, self.hidden_size, self.dtype
-        cells, with_c = self.num_layers * D, self._tape_type is LSTMTape
+        cells = self.num_layers * D
         # Without a tape, rows in the kernels' order are needed here alone.
         taken: dict[str, Array] | None = None if tape or lengths is None else {}
         below, rows = self._rows_of(x, lengths, threads, taken)
@@ -276,11 +279,8 @@ class Layer(Parametric):
             raise ValueError(f"tape must be of {cells} layers and directions, not of {len(tape.layers)}")
         if masks is not None:
             masks = self._check_masks(masks, T, B)
-        h0, c0 = (
-            np.zeros((cells, B, size), dtype) if state is None else state if rows is None else rows.sort(state)
-            for state, size in zip(states, (P, H), strict=True)
-        )
-        h, c = np.empty((cells, B, P), dtype), np.empty((cells, B, H), dtype) if with_c else None
+        first_states = call.states_in(_core.or_zeros(states, self._kind, (cells, B), P, H, dtype))
+        last_states = _core.each(np.empty_like, first_states)
         layers: list[Any] = []
         for first in range(0, cells, D):
             y = self._temporary("even" if first // D % 2 else "odd", call.shape(D * P), taken)
@@ -296,13 +296,13 @@ class Layer(Parametric):
                     kept = self._tape_type.of_call(own, weights, below, given, steps)
                     layers.append(kept)
                     if given is not None:
-                        check.disjoint(kept.outputs(), {"x": below, "flat": self.flat, "h": h0[k], "c": c0[k]})
+                        initial = {name: a for name, a in zip("hcg", first_states, strict=True) if a is not None}
+                        check.disjoint(kept.outputs(), {"x": below, "flat": self.flat} | initial)
                 one = _core.forward_pass(own, weights, kept is not None and steps is None, steps)
                 space = self._borrow(one.workspace())
                 _tapes.start_forward(
-                    one, kept, below, h0[k], c0[k] if with_c else None, y, (k - first) * P, h[k],
-                    None if c is None else c[k], space,
-                )  # fmt: skip
+                    one, kept, below, _of_cell(first_states, k), y, (k - first) * P, _of_cell(last_states, k), space
+                )
                 passes.append(one)
                 spaces.append(space)
             _forward.run_passes(passes, threads)
@@ -311,12 +311,11 @@ class Layer(Parametric):
             if masks is not None and masks.between and first + D < cells:
                 mask = masks.between[first // D]
                 below = y * (mask if rows is None else rows.pack(mask, threads))
-        if rows is not None:
-            h, c = rows.unsort(h), None if c is None else rows.unsort(c)
+        last_states = call.states_out(last_states, H)
         result = self._as_given(y, rows, threads)
         if taken is not None:
             self._rows.update({use: space for use, space in taken.items() if space.nbytes >= WORTH_KEEPING})
-        return result, h, c, Tape(layers, call, masks) if tape else None
+        return result, last_states, Tape(layers, call, masks) if tape else None
 
     def _training_masks(
         self, masks: Masks | None, rng: np.random.Generator | None, x: Array | PackedSequence
@@ -336,14 +335,14 @@ class Layer(Parametric):
     def _backward_pass(
         self, tape: Tape, dy: Array | PackedSequence | None, dstates: States, out: Gradients | None, accumulate: bool,
         num_threads: int | None, deltas: bool, dc_above: Any = None,
-    ) -> tuple[Gradients, Array, Array | None]:  # fmt: skip
-        """The gradients but for their state, and dh0, dc0."""
+    ) -> tuple[Gradients, States]:  # fmt: skip
+        """The gradients but for their state, and that."""
         grads, threads = self._gradients(out, accumulate), checked_num_threads(num_threads)
         call, D, P, H, dtype = tape.call, self.directions, self.output_size, self.hidden_size, self.dtype
         B, rows, cells = call.batch.B, call.lengths, self.num_layers * self.directions
         above = None if dy is None else self._gradient_rows(call, dy, threads)
-        dh, dc = (a if rows is None or a is None else rows.sort(a) for a in dstates)
-        with_c, cell_gradients = self._tape_type is LSTMTape, self._cell_gradients(call, dc_above, threads)
+        dlast, dfirst = call.states_in(dstates), _core.kernel_states(self._kind, (cells, B), P, H, dtype)
+        cell_gradients = self._cell_gradients(call, dc_above, threads)
         padded = None
         if rows is not None and rows.packed is None:
             padded = self._like_x(out, self._shape_given(call, self.input_size))
@@ -351,10 +350,9 @@ class Layer(Parametric):
             if isinstance(dy, np.ndarray) and np.may_share_memory(padded, dy):
                 raise ValueError("out x must not overlap dy")
         visible: list[tuple[Array, ...]] = [()] * cells
-        dh0, dc0 = np.empty((cells, B, P), dtype), np.empty((cells, B, H), dtype) if with_c else None
         for first in reversed(range(0, cells, D)):
             passes, spaces, dxs, wides = [], [], [], []
-            firsts: list[Any] = []
+            resets: list[States | None] = []
             for k in range(first, first + D):
                 kept, suffix, weights = tape.layers[k], self._names()[k], self._wide(k)
                 part = {name: grads.params.get(name + suffix) for name in ("W", "R", "b", "p", "proj", "G")}
@@ -367,30 +365,24 @@ class Layer(Parametric):
                     inputs |= {"dy": above, "tape.x": kept.x}
                     check.disjoint({"out x": dx, "out.flat": grads.flat}, inputs)
                 if deltas:
-                    sizes = self._kind.gates * H, P, *((H,) if with_c else ())
+                    sizes = self._kind.gates * H, P, *((H,) if self._tape_type is LSTMTape else ())
                     visible[k] = tuple(empty(call.shape(size), dtype) for size in sizes)
-                options: Options | None = kept.call.options
-                reset = None
-                if options is not None and options.reset is not None and not options.reset_to_zero:
-                    reset = np.zeros((B, P), dtype), np.zeros((B, H), dtype) if with_c else None
+                reset = _core.gradients_of_resets(kept.call.options, _of_cell(dfirst, k))
                 one.start(
-                    kept.x, kept.arrays(), kept.again(), above, (k - first) * P, None if dh is None else dh[k],
-                    None if dc is None else dc[k], cell_gradients[k], dx,
-                    (part["W"], wide, part["b"], part["p"], part["proj"], dh0[k], None if dc0 is None else dc0[k]),
-                    reset, visible[k] or None, bool(accumulate), space,
+                    kept.x, kept.arrays(), kept.again(), above, (k - first) * P, _of_cell(dlast, k), cell_gradients[k],
+                    dx, (part["W"], wide, part["b"], part["p"], part["proj"]), _of_cell(dfirst, k), reset,
+                    visible[k] or None, bool(accumulate), space,
                 )  # fmt: skip
                 passes.append(one)
                 spaces.append(space)
                 dxs.append(dx)
-                firsts.append(reset)
+                resets.append(reset)
                 wides.append((part, wide))
             _backward.run_passes(passes, threads)
             self._return(spaces)
-            for k, reset in enumerate(firsts, first):
+            for k, reset in enumerate(resets, first):
                 if reset is not None:
-                    dh0[k] += reset[0]
-                    if dc0 is not None:
-                        dc0[k] += reset[1]
+                    _core.add_resets(_of_cell(dfirst, k), reset)
             for part, wide in wides:
                 if part["G"] is not None and wide is not None:
                     for name, found in zip("RG", _core.gate_recurrence_of(wide, P), strict=True):
@@ -404,9 +396,7 @@ class Layer(Parametric):
         assert above is not None
         grads.x = self._as_given(above, rows, threads, padded)
         grads.deltas = [self._deltas_of(call, arrays) for arrays in visible] if deltas else None
-        if rows is not None:
-            dh0, dc0 = rows.unsort(dh0), None if dc0 is None else rows.unsort(dc0)
-        return grads, dh0, dc0
+        return grads, call.states_out(dfirst, H)
 
     def _cell_gradients(self, call: Call, dc: Any, threads: int) -> list[Array | None]:
         """Gradients arriving at every c^t, as the kernels want them, for each layer and direction."""
@@ -447,8 +437,6 @@ class Layer(Parametric):
         """Raise ValueError unless the layers can run one step at a time."""
         if self.bidirectional:
             raise ValueError("step needs layers in one direction: the other would have to begin at the last step")
-        if self._kind.full_recurrence:
-            raise ValueError("step cannot carry on the gates of variant FGR, which are not part of the state")
 
     def _spaces_between(self, B: int) -> list[Array]:
         """Where a step's outputs go on their way up: two arrays, kept for each thread and B."""
@@ -516,11 +504,17 @@ class Layer(Parametric):
         rows.pad(sequence, out.swapaxes(0, 1) if self.batch_first else out, threads)
         return out
 
-    def _state_in(self, name: str, state: Array | None, B: int, size: int) -> Array | None:
+    def _state_in(self, name: str, state: Array | None, B: int, size: int, columns: str = "H") -> Array | None:
         """A state or its gradient, (layers D, B, size)."""
         cells = self.num_layers * self.directions
-        axes = "(1, B, H)" if cells == 1 else "(layers D, B, H)"
+        axes = f"(1, B, {columns})" if cells == 1 else f"(layers D, B, {columns})"
         return check.optional(name, state, (cells, B, size), self.dtype, axes)
+
+    def zero_state(self, B: int) -> tuple[Array, ...]:
+        """New arrays for all that the state has: h, c, g."""
+        lead, nothing = (self.num_layers * self.directions, B), (None, None, None)
+        states = _core.or_zeros(nothing, self._kind, lead, self.output_size, self.hidden_size, self.dtype)
+        return tuple(array for array in states if array is not None)
 
     def _sizes(self, x: Array | PackedSequence) -> tuple[int, int]:
         """T and B."""

@@ -25,7 +25,7 @@ cdef void parallel(fl_task task, void *argument, int parts) noexcept nogil:
 cdef class Buffers:
     """Holds up to `capacity` arrays in place while kernels use their memory; all are C-contiguous. None gives NULL."""
 
-    def __cinit__(self, int capacity=36):
+    def __cinit__(self, int capacity=40):
         self.count, self.capacity = 0, capacity
         self.views = <Py_buffer *>malloc(capacity * sizeof(Py_buffer))
         if self.views == NULL:

@@ -11,7 +11,7 @@ from fastlstm import _checks as check
 from fastlstm import _forward
 from fastlstm._cells import BLOCKS, LSTMCell
 from fastlstm._checks import Array, empty
-from fastlstm._core import Call, Checkpoints, Weights
+from fastlstm._core import Call, Checkpoints, States, Weights
 
 
 @dataclass(slots=True)
@@ -218,13 +218,13 @@ class RNNTape:
 
 
 def start_forward(
-    one: _forward.ForwardPass, kept: LSTMTape | RNNTape | None, x: Array, h0: Array, c0: Array | None,
-    y: Array, y_offset: int, h: Array, c: Array | None, space: Array,
+    one: _forward.ForwardPass, kept: LSTMTape | RNNTape | None, x: Array, first: States,
+    y: Array, y_offset: int, last: States, space: Array,
 ) -> None:  # fmt: skip
     """All but the tape is as for ForwardPass.start."""
     arrays = marks = None
     if kept is not None and kept.checkpoints is not None:
-        marks = kept.checkpoints.begin(h0, c0)
+        marks = kept.checkpoints.begin(first)
     elif kept is not None:
         arrays = kept.arrays()
-    one.start(x, h0, c0, y, y_offset, h, c, arrays, marks, space)
+    one.start(x, first, y, y_offset, last, arrays, marks, space)

@@ -6,6 +6,7 @@ and `_backward.pyx`. This module checks arguments and allocates.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -17,15 +18,16 @@ from fastlstm._batches import Batch, Lengths, PackedSequence, Sequences, as_pack
 from fastlstm._cells import LSTMCell, lstm_cell
 from fastlstm._checks import Array, empty
 from fastlstm._config import checked_num_threads
-from fastlstm._core import Call, Weights
+from fastlstm._core import Call, States, Weights
 from fastlstm._layer import Layer, Masks, Tape
 from fastlstm._parameters import Gradients
 from fastlstm._tapes import LSTMTape
 
 __all__ = ["LSTM", "LSTMDeltas", "LSTMGradients", "LSTMTape", "lstm_backward", "lstm_forward", "lstm_workspace"]
 
-State = tuple[Array, Array]
-PartialState = tuple[Array | None, Array | None]
+# (h, c), for FGR (h, c, g)
+State = tuple[Array, ...]
+PartialState = tuple[Array | None, ...]
 
 
 class LSTMDeltas(NamedTuple):
@@ -51,7 +53,7 @@ class LSTMGradients(NamedTuple):
         dJ/dx and so on.
     p, G, proj : array or None
         None where the forward pass had none.
-    state : (h0, c0)
+    state : (h0, c0), for FGR (h0, c0, g0)
         dJ/d(initial state).
     deltas : LSTMDeltas or None
         Where they were asked for.
@@ -147,15 +149,16 @@ def lstm_forward(
         Input weights, recurrent weights and biases: four blocks of H rows, in the order i, f, z, o.
     p : (3, H) array, optional
         Peephole weights, rows i, f, o. Default: no peepholes.
-    state : (h0, c0), optional
-        Initial output and cell, each (B, H) or None for zeros. Default: zeros.
+    state : (h0, c0) or, for FGR, (h0, c0, g0), optional
+        Initial output and cell, each (B, H) or None for zeros; the gates i, f, o that the first step sees, side by side
+        (B, 3H), likewise. Default: zeros.
     variant : str
         vanilla, NIG, NFG, NOG, NIAF, NOAF, NP, CIFG or FGR, in any case of letters. The blocks of W, R and b and the
         rows of p that a variant lacks are left out: NIG, NFG, NOG (i, f, o = 1) and CIFG (f = 1 - i) have 3 blocks and
         2 rows.
     G : (3H, 3H) array
-        For FGR alone: what each gate sees of the gates of the step before, which are 0 at first. Row blocks to i, f, o,
-        column blocks from i, f, o.
+        For FGR alone: what each gate sees of the gates of the step before, at first those of the state. Row blocks to
+        i, f, o, column blocks from i, f, o.
     proj : (P, H) array, optional
         Projection: y^t is proj times what it is without. R is then (4H, P), h (B, P), y (T, B, P).
     activations : (sigma, g, h), optional
@@ -185,7 +188,7 @@ def lstm_forward(
         same bits: memory of T / k states and k steps on the tape, instead of T, for a third more time. Whole blocks of
         512 rows are kept together: k is in effect at least about 512 / B.
     out : (y, (h, c)), optional
-        C-contiguous arrays for the results: (T, B, H), (B, H), (B, H).
+        C-contiguous arrays for the results: (T, B, H), (B, H), (B, H). For FGR (y, (h, c, g)), g (B, 3H).
     workspace : (n,) array, optional
         Memory to compute in: `lstm_workspace` tells how much.
     num_threads : int, optional
@@ -198,8 +201,8 @@ def lstm_forward(
     -------
     y : (T, B, H) array
         The outputs y^t.
-    state : (h, c)
-        The last output and cell, each (B, H).
+    state : (h, c), for FGR (h, c, g)
+        The last output and cell, each (B, H), and the last gates i, f, o, (B, 3H).
     tape : LSTMTape or None
         For `lstm_backward`.
 
@@ -284,18 +287,16 @@ def _run(
     W, R, b, p, proj, _ = weights
     H = len(W) // call.cell.gates
     P = H if proj is None else len(proj)
-    h0, c0 = (None, None) if state is None else check.pair("state", state, "(h, c)")
-    h0 = np.zeros((B, P), dtype) if h0 is None else check.matching("state h", h0, (B, P), dtype, "(B, H)")
-    c0 = np.zeros((B, H), dtype) if c0 is None else check.matching("state c", c0, (B, H), dtype, "(B, H)")
-
+    cell, gates = call.cell, call.cell.full_recurrence
+    assert isinstance(cell, LSTMCell)
+    first = _of_shapes("state", _parts("state", state, cell), check.optional, B, P, H, dtype)
+    first = _core.or_zeros(first, cell, (B,), P, H, dtype)
     if out is None:
-        y, h, c = empty((T, B, P), dtype), np.empty((B, P), dtype), np.empty((B, H), dtype)
+        y, last = empty((T, B, P), dtype), _core.each(np.empty_like, first)
     else:
-        y, last = check.pair("out", out, "(y, (h, c))")
-        h, c = check.pair("out state", last, "(h, c)")
+        y, given = check.pair("out", out, "(y, (h, c, g))" if gates else "(y, (h, c))")
         y = check.output("out y", y, (T, B, P), dtype, "(T, B, H)")
-        h = check.output("out h", h, (B, P), dtype, "(B, H)")
-        c = check.output("out c", c, (B, H), dtype, "(B, H)")
+        last = _of_shapes("out", _parts("out state", given, cell, whole=True), check.output, B, P, H, dtype, gates)
     k = _core.recompute_steps(recompute)
     if k is not None and tape is False:
         raise ValueError("recompute needs a tape: it is about what that keeps")
@@ -305,25 +306,65 @@ def _run(
     one = _core.forward_pass(call, weights, kept is not None and k is None, k)
     space = check.workspace(workspace, one.workspace(), dtype)
     if out is not None or workspace is not None or isinstance(tape, LSTMTape):
-        outputs = {"out y": y, "out h": h, "out c": c, "workspace": space}
+        outputs = {"out y": y, **_named("out", last), "workspace": space}
         if kept is not None:
             outputs |= kept.outputs()
-        check.disjoint(outputs, {"x": x, "W": W, "R": R, "b": b, "p": p, "proj": proj, "state h": h0, "state c": c0})
+        check.disjoint(outputs, {"x": x, "W": W, "R": R, "b": b, "p": p, "proj": proj, **_named("state", first)})
 
     threads = checked_num_threads(num_threads)
-    if lengths is None:
-        _tapes.start_forward(one, kept, x, h0, c0, y, 0, h, c, space)
-        _forward.run_passes([one], threads)
-        return y, (h, c), kept
-    x, y_rows = lengths.pack(x, threads), empty(call.shape(P), dtype)
-    h_rows, c_rows = np.empty_like(h), np.empty_like(c)
-    if kept is not None:
-        kept.x = x
-    _tapes.start_forward(one, kept, x, lengths.sort(h0), lengths.sort(c0), y_rows, 0, h_rows, c_rows, space)
+    y_rows, last_rows = y, last
+    if lengths is not None:
+        x, y_rows = lengths.pack(x, threads), empty(call.shape(P), dtype)
+        if kept is not None:
+            kept.x = x
+    if lengths is not None or gates:
+        last_rows = _core.kernel_states(cell, (B,), P, H, dtype)
+    _tapes.start_forward(one, kept, x, call.states_in(first), y_rows, 0, last_rows, space)
     _forward.run_passes([one], threads)
-    lengths.pad(y_rows, y, threads)
-    h[lengths.order], c[lengths.order] = h_rows, c_rows
-    return y, (h, c), kept
+    if lengths is not None:
+        lengths.pad(y_rows, y, threads)
+    if last_rows is not last:
+        _core.copy_states(last, call.states_out(last_rows, H))
+    return y, _state(last), kept
+
+
+def _parts(
+    name: str, state: Any, cell: LSTMCell, names: tuple[str, str, str] = ("h", "c", "g"), whole: bool = False
+) -> tuple[Any, Any, Any]:
+    """h, c and g of a state or of what is like one; with `whole`, FGR's g must be there."""
+    if state is None and not whole:
+        return None, None, None
+    expected = f"({', '.join(names[: 3 if cell.full_recurrence else 2])})"
+    if cell.full_recurrence:
+        h, c, *g = check.items(name, state, expected, *((3,) if whole else (2, 3)))
+        return h, c, g[0] if g else None
+    if isinstance(state, (tuple, list)) and len(state) == 3:
+        raise ValueError(f"{name} must be {expected} with variant {cell.variant}: only FGR has gates in its state")
+    h, c = check.pair(name, state, expected)
+    return h, c, None
+
+
+def _of_shapes(
+    name: str, parts: tuple[Any, Any, Any], checked: Callable[..., Any], B: int, P: int, H: int,
+    dtype: np.dtype[np.floating], with_gates: bool = True,
+) -> States:  # fmt: skip
+    """The parts of a state, once they are known to be right."""
+    h, c, g = parts
+    return (
+        checked(f"{name} h", h, (B, P), dtype, "(B, H)"),
+        checked(f"{name} c", c, (B, H), dtype, "(B, H)"),
+        checked(f"{name} g", g, (B, 3 * H), dtype, "(B, 3H)") if with_gates else None,
+    )
+
+
+def _named(name: str, states: States) -> dict[str, Array]:
+    """Those that there are, as messages call them."""
+    return {f"{name} {part}": array for part, array in zip("hcg", states, strict=True) if array is not None}
+
+
+def _state(states: States) -> State:
+    """What the caller gets: (h, c), for FGR (h, c, g)."""
+    return tuple(array for array in states if array is not None)
 
 
 def lstm_backward(
@@ -365,8 +406,8 @@ def lstm_backward(
         The weights of the forward pass; p is None without peepholes.
     dy : (T, B, H) array or None
         dJ/dy: the gradient arriving at every output. None stands for zero.
-    dstate : (dh, dc), optional
-        Gradients arriving at the final state, each (B, H) or None.
+    dstate : (dh, dc) or, for FGR, (dh, dc, dg), optional
+        Gradients arriving at the final state, each shaped as its part or None.
     G, proj : arrays
         Those of the forward pass, if it had them.
     dc : (T, B, H) array, optional
@@ -420,6 +461,8 @@ def lstm_backward(
     shapes = {"x": (T, B, I), "W": W.shape, "R": R.shape, "b": (n * H,), "h0": (B, P), "c0": (B, H)}
     optional = {"p": p, "G": G, "proj": proj}
     shapes |= {name: array.shape for name, array in optional.items() if array is not None}
+    if cell.full_recurrence:
+        shapes["g0"] = B, 3 * H
     if G is not None:
         R = _core.with_gate_recurrence(R, G)
     weights = Weights(W, R, None, p, proj)
@@ -427,9 +470,8 @@ def lstm_backward(
     kept = tape.checked(call, weights)
     dy = check.optional("dy", dy, (T, B, P), dtype, "(T, B, H)")
     dc = check.optional("dc", dc, (T, B, H), dtype, "(T, B, H)")
-    dh_last, dc_last = (None, None) if dstate is None else check.pair("dstate", dstate, "(dh, dc)")
-    dh_last = check.optional("dstate h", dh_last, (B, P), dtype, "(B, H)")
-    dc_last = check.optional("dstate c", dc_last, (B, H), dtype, "(B, H)")
+    parts = _parts("dstate", dstate, cell, ("dh", "dc", "dg"))
+    dlast = _of_shapes("dstate", parts, check.optional, B, P, H, dtype)
 
     if out is None:
         if accumulate:
@@ -438,8 +480,9 @@ def lstm_backward(
     else:
         if not isinstance(out, LSTMGradients):
             raise TypeError(f"out must be LSTMGradients, not {type(out).__name__}")
-        dh0, dc0 = check.pair("out.state", out.state, "(h0, c0)")
-        given = {**out._asdict(), "h0": dh0, "c0": dc0}
+        names = "h0", "c0", "g0"
+        state = _parts("out.state", out.state, cell, names, whole=True)
+        given = out._asdict() | dict(zip(names, state, strict=True))
         arrays = {name: check.output(f"out {name}", given[name], shapes[name], dtype, name) for name in shapes}
     one = _core.backward_pass(call, weights, True, deltas, kept.checkpoints)
     space = check.workspace(workspace, one.workspace(), dtype)
@@ -451,43 +494,40 @@ def lstm_backward(
             "R": R,
             "p": p,
             "dy": dy,
-            "dstate h": dh_last,
-            "dstate c": dc_last,
+            **_named("dstate", dlast),
             "dc": dc,
         }
         check.disjoint({f"out {name}": array for name, array in arrays.items()} | {"workspace": space}, inputs)
 
     dx = arrays["x"] if call.lengths is None else empty(call.shape(I), dtype)
     dR = arrays["R"] if G is None else np.zeros_like(R)
-    dh0, dc0 = (
-        (arrays["h0"], arrays["c0"]) if call.lengths is None else (np.empty((B, P), dtype), np.empty((B, H), dtype))
-    )
-    firsts = None
-    if call.options is not None and call.options.reset is not None and not call.options.reset_to_zero:
-        firsts = np.zeros((B, P), dtype), np.zeros((B, H), dtype)
+    dfirst: States = arrays["h0"], arrays["c0"], arrays.get("g0")
+    rows = dfirst
+    if call.lengths is not None or cell.full_recurrence:
+        rows = _core.kernel_states(cell, (B,), P, H, dtype)
+    resets = _core.gradients_of_resets(call.options, rows)
     all_deltas = None
     if deltas:
         all_deltas = empty(call.shape(n * H), dtype), empty(call.shape(P), dtype), empty(call.shape(H), dtype)
     threads = checked_num_threads(num_threads)
     one.start(
-        x, kept.arrays(), kept.again(), call.rows(dy, threads), 0, call.state(dh_last), call.state(dc_last),
-        call.rows(dc, threads), dx,
-        (arrays["W"], dR, arrays["b"], arrays.get("p"), arrays.get("proj"), dh0, dc0), firsts, all_deltas,
+        x, kept.arrays(), kept.again(), call.rows(dy, threads), 0, call.states_in(dlast), call.rows(dc, threads), dx,
+        (arrays["W"], dR, arrays["b"], arrays.get("p"), arrays.get("proj")), rows, resets, all_deltas,
         bool(accumulate), space,
     )  # fmt: skip
     _backward.run_passes([one], threads)
-    if firsts is not None:
-        dh0 += firsts[0]
-        dc0 += firsts[1]
+    if resets is not None:
+        _core.add_resets(rows, resets)
     if call.lengths is not None:
         call.lengths.pad(dx, arrays["x"], threads)
-        arrays["h0"][:], arrays["c0"][:] = call.last(dh0), call.last(dc0)
+    if rows is not dfirst:
+        _core.copy_states(dfirst, call.states_out(rows, H))
     if G is not None:
         for name, found in zip("RG", _core.gate_recurrence_of(dR, P), strict=True):
             arrays[name][:] = arrays[name] + found if accumulate else found
     visible = None if all_deltas is None else _deltas_of(call, all_deltas)
     return LSTMGradients(
-        arrays["x"], arrays["W"], arrays["R"], arrays["b"], arrays.get("p"), (arrays["h0"], arrays["c0"]),
+        arrays["x"], arrays["W"], arrays["R"], arrays["b"], arrays.get("p"), _state(dfirst),
         arrays.get("G"), arrays.get("proj"), visible,
     )  # fmt: skip
 
@@ -573,6 +613,7 @@ class LSTM(Layer):
     ((20, 4, 16), (4, 4, 8), False)
     """
 
+    _kind: LSTMCell
     _tape_type = LSTMTape
 
     def __init__(
@@ -638,11 +679,13 @@ class LSTM(Layer):
         given = "".join(f", {name}={value!r}" for name, (value, usual) in named.items() if value != usual)
         return f"peephole={self.peephole}{given}"
 
-    def _states(self, name: str, state: PartialState | None, B: int) -> PartialState:
-        h, c = (None, None) if state is None else check.pair(name, state, "(h, c)" if name == "state" else "(dh, dc)")
+    def _states(self, name: str, state: PartialState | None, B: int) -> States:
+        names = ("h", "c", "g") if name == "state" else ("dh", "dc", "dg")
+        h, c, g = _parts(name, state, self._kind, names)
         return (
             self._state_in(f"{name} h", h, B, self.output_size),
             self._state_in(f"{name} c", c, B, self.hidden_size),
+            self._state_in(f"{name} g", g, B, 3 * self.hidden_size, "3H"),
         )
 
     def __call__(
@@ -662,8 +705,8 @@ class LSTM(Layer):
         x : (T, B, I) array
             (B, T, I) with `batch_first`. Or a `PackedSequence`, or PyTorch's on the CPU: its rows are used as they are,
             states, `reset` and masks are in the order before it was sorted.
-        state : (h, c), optional
-            Each (layers D, B, H), D the number of directions; either may be None. Default: zeros.
+        state : (h, c) or, for FGR, (h, c, g), optional
+            Each (layers D, B, H), g (layers D, B, 3H), D the number of directions; any may be None. Default: zeros.
         lengths, reset, reset_to
             As for `lstm_forward`.
         num_threads : int, optional
@@ -673,15 +716,14 @@ class LSTM(Layer):
         -------
         y : (T, B, D H) array
             (B, T, D H) with `batch_first`; a `PackedSequence` where x is packed.
-        state : (h, c)
-            The state after the last step, each (layers D, B, H).
+        state : (h, c), for FGR (h, c, g)
+            The state after the last step, each (layers D, B, H), g (layers D, B, 3H).
         """
         x = as_packed("x", x)
         states = self._states("state", state, self._sizes(x)[1])
         masks = self._inference_masks(x)
-        y, h, c, _ = self._forward_pass(x, states, lengths, reset, reset_to, masks, False, None, num_threads)
-        assert c is not None
-        return y, (h, c)
+        y, last, _ = self._forward_pass(x, states, lengths, reset, reset_to, masks, False, None, num_threads)
+        return y, _state(last)
 
     def forward(
         self,
@@ -723,12 +765,11 @@ class LSTM(Layer):
         x = as_packed("x", x)
         states = self._states("state", state, self._sizes(x)[1])
         masks = self._training_masks(masks, rng, x)
-        y, h, c, kept = self._forward_pass(
+        y, last, kept = self._forward_pass(
             x, states, lengths, reset, reset_to, masks, tape or True, recompute, num_threads
         )
         assert kept is not None
-        assert c is not None
-        return y, (h, c), kept
+        return y, _state(last), kept
 
     def backward(
         self,
@@ -750,8 +791,8 @@ class LSTM(Layer):
             From `forward`; left as it was.
         dy : array or None
             dJ/dy, shaped as y; where that is packed, its data alone will do. None stands for zero.
-        dstate : (dh, dc), optional
-            Gradients arriving at the final state, each (layers D, B, H) or None.
+        dstate : (dh, dc) or, for FGR, (dh, dc, dg), optional
+            Gradients arriving at the final state, each shaped as its part or None.
         dc : list, optional
             Gradients arriving at every c^t: for each layer and direction, in the order of the parameters, a (T, B, H)
             array or None; with `batch_first` and packed sequences too.
@@ -772,8 +813,8 @@ class LSTM(Layer):
         """
         tape, dy = self._check_tape(tape), as_packed("dy", dy)
         dstates = self._states("dstate", dstate, tape.call.batch.B)
-        grads, dh0, dc0 = self._backward_pass(tape, dy, dstates, out, accumulate, num_threads, deltas, dc)
-        grads.state = dh0, dc0
+        grads, dfirst = self._backward_pass(tape, dy, dstates, out, accumulate, num_threads, deltas, dc)
+        grads.state = _state(dfirst)
         return grads
 
     def step(
@@ -789,11 +830,11 @@ class LSTM(Layer):
         Parameters
         ----------
         x_t : (B, I) array
-        state : (h, c), optional
-            Each (layers, B, H). Default: zeros.
+        state : (h, c) or, for FGR, (h, c, g), optional
+            Each (layers, B, H), g (layers, B, 3H). Default: zeros.
         out : (y_t, (h, c)), optional
-            C-contiguous arrays for the results, (B, H) and twice (layers, B, H); with one layer nothing is allocated
-            then. The state may be written where it was read:
+            C-contiguous arrays for the results, (B, H) and twice (layers, B, H), for FGR g too; with one layer of
+            another variant nothing is allocated then. The state may be written where it was read:
             ``y, state = lstm.step(x_t, state, out=(y, state))``.
         num_threads : int, optional
             At most this many threads.
@@ -801,8 +842,8 @@ class LSTM(Layer):
         Returns
         -------
         y_t : (B, H) array
-        state : (h, c)
-            Each (layers, B, H).
+        state : (h, c), for FGR (h, c, g)
+            Each (layers, B, H), g (layers, B, 3H).
 
         Examples
         --------
@@ -834,22 +875,28 @@ class LSTM(Layer):
         B = check.sized("x_t", x_t, 2, "(B, I)").shape[0]
         L, P, H, dtype = self.num_layers, self.output_size, self.hidden_size, self.dtype
         x = check.matching("x_t", x_t, (B, self.input_size), dtype, "(B, I)")
-        h, c = self._states("state", state, B)
-        h = np.zeros((L, B, P), dtype) if h is None else h
-        c = np.zeros((L, B, H), dtype) if c is None else c
+        cell = self._kind
+        first = _core.or_zeros(self._states("state", state, B), cell, (L, B), P, H, dtype)
         if out is None:
-            y, h_out, c_out = np.empty((B, P), dtype), np.empty((L, B, P), dtype), np.empty((L, B, H), dtype)
+            y, last = np.empty((B, P), dtype), _core.each(np.empty_like, first)
         else:
-            y, last = check.pair("out", out, "(y, (h, c))")
-            h_out, c_out = check.pair("out state", last, "(h, c)")
-            axes = "(1, B, H)" if L == 1 else "(layers, B, H)"
+            y, given = check.pair("out", out, "(y, (h, c, g))" if cell.full_recurrence else "(y, (h, c))")
+            h_out, c_out, g_out = _parts("out state", given, cell, whole=True)
+            layers = "1" if L == 1 else "layers"
             y = check.output("out y", y, (B, P), dtype, "(B, H)")
-            h_out = check.output("out h", h_out, (L, B, P), dtype, axes)
-            c_out = check.output("out c", c_out, (L, B, H), dtype, axes)
-            check.disjoint({"out y": y}, {"x_t": x, "state h": h, "state c": c, "out h": h_out, "out c": c_out})
-            check.disjoint({"out h": h_out}, {"x_t": x, "state c": c, "out c": c_out})
-            check.disjoint({"out c": c_out}, {"x_t": x, "state h": h})
+            h_out = check.output("out h", h_out, (L, B, P), dtype, f"({layers}, B, H)")
+            c_out = check.output("out c", c_out, (L, B, H), dtype, f"({layers}, B, H)")
+            if cell.full_recurrence:
+                g_out = check.output("out g", g_out, (L, B, 3 * H), dtype, f"({layers}, B, 3H)")
+            last = h_out, c_out, g_out
+            inputs, outputs = {"x_t": x, **_named("state", first)}, _named("out", last)
+            check.disjoint({"out y": y}, inputs | outputs)
+            for name in [*outputs]:  # each may be its own part of the state
+                own = {name: outputs.pop(name)}
+                others = {other: array for other, array in inputs.items() if other[-1] != name[-1]}
+                check.disjoint(own, others | outputs)
         if self._steps_one_by_one:
+            (h, c), (h_out, c_out) = _state(first), _state(last)
             between = self._spaces_between(B)
             for k, step in enumerate(self._steps):
                 above = y if k == L - 1 else between[k % 2]
@@ -857,8 +904,10 @@ class LSTM(Layer):
                 if not step.step(x, h[one], c[one], above, h_out[one], c_out[one], num_threads):
                     raise ValueError("out's state may be the state itself, but must not overlap it partly")
                 x = above
-            return y, (h_out, c_out)
+            return y, _state(last)
         sequence = x[:, np.newaxis] if self.batch_first else x[np.newaxis]
-        found, (h_new, c_new) = self(sequence, (h, c), num_threads=num_threads)
-        y[:], h_out[:], c_out[:] = found[:, 0] if self.batch_first else found[0], h_new, c_new
-        return y, (h_out, c_out)
+        found, state_found = self(sequence, _state(first), num_threads=num_threads)
+        y[:] = found[:, 0] if self.batch_first else found[0]
+        for to, part in zip(_state(last), state_found, strict=True):
+            to[:] = part
+        return y, _state(last)

@@ -17,7 +17,7 @@ from fastlstm._batches import Batch, Lengths, PackedSequence, Sequences, as_pack
 from fastlstm._cells import RNNCell, rnn_cell
 from fastlstm._checks import Array, empty
 from fastlstm._config import checked_num_threads
-from fastlstm._core import Call, Weights
+from fastlstm._core import Call, States, Weights
 from fastlstm._layer import Layer, Masks, Tape
 from fastlstm._parameters import Gradients
 from fastlstm._tapes import RNNTape
@@ -206,13 +206,14 @@ def _run(
 
     threads = checked_num_threads(num_threads)
     if lengths is None:
-        _tapes.start_forward(one, kept, x, h0, None, y, 0, h, None, space)
+        _tapes.start_forward(one, kept, x, (h0, None, None), y, 0, (h, None, None), space)
         _forward.run_passes([one], threads)
         return y, h, kept
     x, y_rows, h_rows = lengths.pack(x, threads), empty(call.shape(H), dtype), np.empty_like(h)
     if kept is not None:
         kept.x = x
-    _tapes.start_forward(one, kept, x, lengths.sort(h0), None, y_rows, 0, h_rows, None, space)
+    first, last = (lengths.sort(h0), None, None), (h_rows, None, None)
+    _tapes.start_forward(one, kept, x, first, y_rows, 0, last, space)
     _forward.run_passes([one], threads)
     lengths.pad(y_rows, y, threads)
     h[lengths.order] = h_rows
@@ -303,23 +304,23 @@ def rnn_backward(
         inputs = {"tape.x": x, **kept.outputs(), "W": W, "R": R, "dy": dy, "dstate": dh_last}
         check.disjoint(outputs, inputs)
 
-    dx, dh0, firsts = result.x, result.state, None
+    dx, dh0 = result.x, result.state
     if call.lengths is not None:
         dx, dh0 = empty(call.shape(I), dtype), np.empty((B, H), dtype)
-    if call.options is not None and call.options.reset is not None and not call.options.reset_to_zero:
-        firsts = np.zeros((B, H), dtype), None
+    dfirst: States = (dh0, None, None)
+    resets = _core.gradients_of_resets(call.options, dfirst)
     threads = checked_num_threads(num_threads)
     all_deltas = (empty(call.shape(H), dtype), empty(call.shape(H), dtype)) if deltas else None
     one.start(
-        x, kept.arrays(), kept.again(), call.rows(dy, threads), 0, call.state(dh_last), None, None, dx,
-        (result.W, result.R, result.b, None, None, dh0, None), firsts, all_deltas, bool(accumulate), space,
+        x, kept.arrays(), kept.again(), call.rows(dy, threads), 0, call.states_in((dh_last, None, None)), None, dx,
+        (result.W, result.R, result.b, None, None), dfirst, resets, all_deltas, bool(accumulate), space,
     )  # fmt: skip
     _backward.run_passes([one], threads)
-    if firsts is not None:
-        dh0 += firsts[0]
+    if resets is not None:
+        _core.add_resets(dfirst, resets)
     if call.lengths is not None:
         call.lengths.pad(dx, result.x, threads)
-        result.state[:] = call.last(dh0)
+        result.state[:] = call.lengths.unsort(dh0)
     return result if all_deltas is None else result._replace(deltas=_deltas_of(call, all_deltas))
 
 
@@ -409,8 +410,8 @@ class RNN(Layer):
     def _options(self) -> str:
         return f"nonlinearity={self.nonlinearity!r}"
 
-    def _states(self, name: str, state: Array | None, B: int) -> tuple[Array | None, None]:
-        return self._state_in(name, state, B, self.hidden_size), None
+    def _states(self, name: str, state: Array | None, B: int) -> States:
+        return self._state_in(name, state, B, self.hidden_size), None, None
 
     def __call__(
         self,
@@ -446,7 +447,8 @@ class RNN(Layer):
         x = as_packed("x", x)
         states = self._states("state", state, self._sizes(x)[1])
         masks = self._inference_masks(x)
-        y, h, _, _ = self._forward_pass(x, states, lengths, reset, reset_to, masks, False, None, num_threads)
+        y, (h, _, _), _ = self._forward_pass(x, states, lengths, reset, reset_to, masks, False, None, num_threads)
+        assert h is not None
         return y, h
 
     def forward(
@@ -482,10 +484,11 @@ class RNN(Layer):
         x = as_packed("x", x)
         states = self._states("state", state, self._sizes(x)[1])
         masks = self._training_masks(masks, rng, x)
-        y, h, _, kept = self._forward_pass(
+        y, (h, _, _), kept = self._forward_pass(
             x, states, lengths, reset, reset_to, masks, tape or True, recompute, num_threads
         )
         assert kept is not None
+        assert h is not None
         return y, h, kept
 
     def backward(
@@ -526,7 +529,7 @@ class RNN(Layer):
         """
         tape, dy = self._check_tape(tape), as_packed("dy", dy)
         dstates = self._states("dstate", dstate, tape.call.batch.B)
-        grads, dh0, _ = self._backward_pass(tape, dy, dstates, out, accumulate, num_threads, deltas)
+        grads, (dh0, _, _) = self._backward_pass(tape, dy, dstates, out, accumulate, num_threads, deltas)
         grads.state = dh0
         return grads
 
@@ -584,7 +587,7 @@ class RNN(Layer):
         B = check.sized("x_t", x_t, 2, "(B, I)").shape[0]
         L, H, dtype = self.num_layers, self.hidden_size, self.dtype
         x = check.matching("x_t", x_t, (B, self.input_size), dtype, "(B, I)")
-        h, _ = self._states("state", state, B)
+        h, _, _ = self._states("state", state, B)
         h = np.zeros((L, B, H), dtype) if h is None else h
         if out is None:
             y, h_out = np.empty((B, H), dtype), np.empty((L, B, H), dtype)

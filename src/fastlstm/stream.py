@@ -34,8 +34,9 @@ class Stream:
     ----------
     y : (B, H) array
         The outputs of the last step: the same memory after each.
-    state : (h, c) or h
-        The state after it, each (layers, B, H), as the network's calls take it; may be written to.
+    state : (h, c), (h, c, g) or h
+        The state after it, each (layers, B, H), g of FGR (layers, B, 3H), as the network's calls take it; may be
+        written to.
 
     Raises
     ------
@@ -58,11 +59,11 @@ class Stream:
         if not isinstance(layers, (LSTM, RNN)):
             raise TypeError(f"network must be an LSTM, an RNN or Frozen, not {type(network).__name__}")
         self.network, self.num_threads = network, num_threads
-        B, L, dtype = check.positive_int("B", B), layers.num_layers, layers.dtype
-        h = np.zeros((L, B, layers.output_size), dtype)
-        self.state: Any = (h, np.zeros((L, B, layers.hidden_size), dtype)) if isinstance(layers, LSTM) else h
-        self.y = np.zeros((B, layers.output_size), dtype)
+        B = check.positive_int("B", B)
         layers.check_steps()
+        state = layers.zero_state(B)
+        self.state: Any = state if isinstance(layers, LSTM) else state[0]
+        self.y = np.zeros((B, layers.output_size), layers.dtype)
 
     def step(self, x_t: Array) -> Array:
         """Advance all sequences by one step.
@@ -86,11 +87,21 @@ class Stream:
         ----------
         rows : indices or (B,) array of bool, optional
             Which ones. Default: all.
-        state : (h, c) or h, optional
-            The initial state, each (layers, number of rows, H). Default: zeros.
+        state : (h, c), (h, c, g) or h, optional
+            The initial state, each (layers, number of rows, H), g of FGR (layers, number of rows, 3H). What is not
+            given is zero.
+
+        Raises
+        ------
+        ValueError
+            If `state` has not the parts of this one.
         """
         at = slice(None) if rows is None else np.asarray(rows, dtype=None if np.size(rows) else np.intp)
         arrays = self.state if isinstance(self.state, tuple) else (self.state,)
-        given = (0,) * len(arrays) if state is None else state if isinstance(state, tuple) else (state,)
+        given = (None,) * len(arrays) if state is None else state if isinstance(state, tuple) else (state,)
+        if len(given) == 2 and len(arrays) == 3:
+            given = *given, None  # FGR's gates
+        if len(given) != len(arrays):
+            raise ValueError(f"state must have {len(arrays)} parts, as the stream's has, not {len(given)}")
         for array, first in zip(arrays, given, strict=True):
-            array[:, at] = first
+            array[:, at] = 0 if first is None else first

@@ -28,7 +28,7 @@ class Chunk:
         The steps.
     y : (end - start, B, H) array
         Their outputs; (B, end - start, H) with `batch_first`.
-    state : (h, c) or h
+    state : (h, c), (h, c, g) or h
         The state after them.
     """
 
@@ -97,7 +97,7 @@ def truncated_bptt(
         (B, T, I) with the network's `batch_first`.
     k1, k2 : int
         1 <= k1 <= k2. Steps run together in numbers that divide both: k2 a multiple of k1 is fast.
-    state : (h, c) or h, optional
+    state : (h, c), (h, c, g) or h, optional
         The initial state. Default: zeros.
     lengths, reset, rng, num_threads
         As for `LSTM.forward`; masks are drawn for each run of steps.

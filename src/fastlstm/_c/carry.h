@@ -31,8 +31,11 @@ static void carry(const fl_carry *s, fl_size row0, fl_size row1, fl_size column0
             real *seen = (real *)s->y_seen + row * s->y_seen_step;
             const real *from = reset ? y_first : y, *mask = at_row(s->mask, row, P);
             for (fl_size k = column0; k < column1; k++) seen[k] = zero ? 0 : mask ? mask[k] * from[k] : from[k];
-            if (reset && s->gates_seen)
-                memset(seen + P + 3 * unit0, 0, (size_t)((unit1 - unit0 + VL - 1) / VL * 3 * VL) * sizeof(real));
+            if (reset && s->gates_first) {
+                const fl_size values = (unit1 - unit0 + VL - 1) / VL * 3 * VL;
+                const real *first = at_row(s->gates_first, row, s->y_seen_step - P) + 3 * unit0;
+                for (fl_size k = 0; k < values; k++) seen[P + 3 * unit0 + k] = zero ? 0 : first[k];
+            }
         }
         const void *c_seen = kept ? s->c_seen : s->c_last;
         if (s->c_seen && (reset || c_seen != s->c)) {

@@ -49,12 +49,13 @@ typedef struct {
     const void *c_prev;    /* (B, H) c^{t-1} */
     void *gates;           /* (B, gates H) out: activated gates, for the RNN h^t; or NULL */
     void *c;               /* (B, H) out: c^t; may be c_prev */
-    fl_size keep;          /* rows that the next step has too: y and gates_seen are for them alone */
+    fl_size keep;          /* rows that the next step has too: y and gates_seen are for them alone, gates_last for the rest */
     void *y;               /* (B, H) out: y^t, must not be y_prev; or NULL */
     fl_size y_step;
     void *y_copy;          /* (B, H) out: y^t once more, of all rows; or NULL */
     fl_size y_copy_step;
     void *gates_seen;      /* out, full gate recurrence: for each unit_block of units i, f, o side by side; or NULL */
+    void *gates_last;      /* (B, 3 padded H) out: likewise; or NULL */
 } fl_forward;
 
 /* From a step to the next: y and c as the next step sees them. Rows [row0, row1) of both steps. */
@@ -74,7 +75,7 @@ typedef struct {
     void *y_seen;              /* out, for the next step; NULL where that reads y */
     fl_size y_seen_step;
     int y_is_there;            /* the step has written it, so that a reset alone changes it */
-    int gates_seen;            /* full gate recurrence: y_seen has gates after y, which a reset clears */
+    const void *gates_first;   /* full gate recurrence: likewise, of the gates that y_seen has after y; else NULL */
     const void *c, *c_prev;    /* (B, H) c^t, and c^{t-1} as this step saw it */
     void *c_seen;              /* out, for the next step; NULL where that reads c */
     void *c_last;              /* out, for the rows without a next step */
@@ -103,12 +104,14 @@ typedef struct {
     fl_y_gradient y;       /* with a projection: of its input, a = dy^t */
     const void *gate_panels;   /* full gate recurrence: from pack_rows of its part of R, 3 vectors wide; or NULL */
     const void *delta_next;    /* for gate_panels, (B, gates H) of the next step; NULL at the last */
+    const void *to_gates_last; /* full gate recurrence: (B, 3 padded H) arriving at the gates of the last step; or NULL */
     const void *p;         /* NULL without peepholes */
     const void *gates;     /* (B, gates H) of this step */
     const void *c_prev, *c;    /* (B, H) */
     const void *dc_above;  /* (B, H) gradient arriving at c^t from above; or NULL */
     const unsigned char *reset;    /* which rows the next step resets; or NULL */
     void *dc_first;        /* (B, H) += what a reset sends to the initial cell; or NULL */
+    void *to_gates_first;  /* (B, 3 padded H) likewise, to the initial gates; or NULL */
     const void *zone_c;    /* (B, H); or NULL */
     int simple;            /* none of gate_panels, dc_above, reset, zone_c, dc_all, y.mask, .reset, .zone, .all: known to
                               the compiler */

@@ -16,6 +16,15 @@ enum { GATE_I, GATE_F, GATE_Z, GATE_O };
 #define PEEPHOLE_I_F(place) (place)
 #define PEEPHOLE_O(place) ((place)-1)
 
+/* Values in a row of gates as the next step sees them. */
+FL_INLINE fl_size seen_gates(fl_size hidden) { return (hidden + VL - 1) / VL * 3 * VL; }
+
+/* Where a row's gates from `unit` on go: to the next step, or, where there is none, to the state. */
+FL_INLINE real *gates_to(const fl_forward *s, fl_size row, fl_size unit) {
+    void *to = row < s->keep ? s->gates_seen : s->gates_last;
+    return to ? (real *)to + row * (row < s->keep ? s->y_step : seen_gates(s->hidden)) + 3 * unit : NULL;
+}
+
 /* What goes into an activation, for one row and n units from `unit` on: acc holds W x^t + R y^{t-1}, without W x^t when
  * s->wx is given, one vector per gate. */
 FL_INLINE vec before_activation(const fl_forward *s, const int place, const real *acc, fl_size at_gates, fl_size unit,
@@ -67,8 +76,8 @@ FL_INLINE void lstm_cell(const fl_forward *s, const int plain, const int peephol
         if (at_f >= 0) v_store_part(gates + at_f * H, f, n);
         v_store_part(gates + at_z * H, z, n);
     }
-    if (!plain && s->gates_seen && row < s->keep) {
-        real *seen = (real *)s->gates_seen + row * s->y_step + 3 * unit;
+    real *seen = plain ? NULL : gates_to(s, row, unit);
+    if (seen) {
         if (n < VL) memset(seen, 0, 3 * VL * sizeof(real));
         v_store_part(seen, i, n);
         v_store_part(seen + VL, f, n);
@@ -89,16 +98,15 @@ FL_INLINE void lstm_output(const fl_forward *s, const int plain, const int peeph
         if (s->gates) v_store_part((real *)s->gates + at_gates + at_o * H, o, n);
     }
     const vec y = v_mul(plain ? v_tanh(c) : apply(cell->h, c), o);
-    if (row < s->keep) {
-        if (s->y) v_store_part((real *)s->y + row * s->y_step + unit, y, n);
-        if (!plain && s->gates_seen) v_store_part((real *)s->gates_seen + row * s->y_step + 3 * unit + 2 * VL, o, n);
-    }
+    if (row < s->keep && s->y) v_store_part((real *)s->y + row * s->y_step + unit, y, n);
+    real *seen = plain ? NULL : gates_to(s, row, unit);
+    if (seen) v_store_part(seen + 2 * VL, o, n);
     if (s->y_copy) v_store_part((real *)s->y_copy + row * s->y_copy_step + unit, y, n);
 }
 
 static void lstm_forward(const fl_forward *s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1) {
     const fl_size H = s->hidden, I = s->x ? s->input : 0, G = s->cell->gates;
-    const int plain = s->cell->plain && !s->gates_seen;
+    const int plain = s->cell->plain && !s->gates_seen && !s->gates_last;
     assert(0 <= row0 && unit0 % VL == 0 && unit1 <= H);
     assert(s->x || s->wx); /* W x comes from one or the other */
     FL_ALIGN(64) accumulators acc;
@@ -232,6 +240,7 @@ FL_INLINE void lstm_cell_backward(const fl_backward *s, const int plain, const i
 static void lstm_backward(const fl_backward *s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1) {
     const fl_size H = s->hidden, G = s->cell->gates;
     const int plain = s->cell->plain && s->simple, with_gates = s->gate_panels && s->delta_next;
+    const int gates_sent = with_gates || s->to_gates_last;
     const bounds b = bounds_of(s->cell);
     assert(0 <= row0 && unit0 % (COLUMNS * VL) == 0 && unit1 <= H);
     FL_ALIGN(64) accumulators acc, gates_acc[COLUMNS];
@@ -260,12 +269,19 @@ static void lstm_backward(const fl_backward *s, fl_size row0, fl_size row1, fl_s
                             lstm_cell_backward(s, 1, 0, NULL, dy, NULL, r, first, VL);
                         continue;
                     }
+                    const int reset = s->reset && s->reset[r];
                     vec to_gates[3];
-                    const int gates_seen = with_gates && !(s->reset && s->reset[r]);
-                    for (int gate = 0; gates_seen && gate < 3; gate++)
-                        to_gates[gate] = v_load(&gates_acc[v][m][gate * VL]);
+                    for (int gate = 0; gates_sent && gate < 3; gate++) {
+                        const fl_size at = r * seen_gates(H) + 3 * first + gate * VL;
+                        const real *from = with_gates ? &gates_acc[v][m][gate * VL] : (const real *)s->to_gates_last + at;
+                        to_gates[gate] = v_load(from);
+                        if (reset && s->to_gates_first) {
+                            real *to = (real *)s->to_gates_first + at;
+                            v_store(to, v_add(v_load(to), to_gates[gate]));
+                        }
+                    }
                     dy = y_gradient_of(&s->y, dy, r, first, H, n);
-                    lstm_cell_backward(s, 0, s->p != NULL, &b, dy, gates_seen ? to_gates : NULL, r, first, n);
+                    lstm_cell_backward(s, 0, s->p != NULL, &b, dy, gates_sent && !reset ? to_gates : NULL, r, first, n);
                 }
         }
     }

@@ -142,7 +142,7 @@ def fastlstm_step(name: str, work: Work) -> Contestant:
     """Run one step, written over the last output and state."""
     layer, x = _layer(work, False, np.float32), work.x[0]
 
-    def start() -> tuple[Array, tuple[Array, Array]]:
+    def start() -> tuple[Array, tuple[Array, ...]]:
         shape = (1, work.shape.B, work.shape.H)
         return np.zeros(shape[1:], np.float32), (np.zeros(shape, np.float32), np.zeros(shape, np.float32))
 
