@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from helpers import assert_same
+from helpers import INITIAL, arriving, assert_same, by_name, initial
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_options import VARIANTS, options_case
+from test_options import STATES, VARIANTS, options_case
 
 import fastlstm
 from fastlstm import LSTM, RNN
@@ -30,8 +30,8 @@ def row_results(case, options, row, steps, dtype, num_threads):
         one = slice(row, row + 1)
         for name in ("x", "dy", "dc_all"):
             case[name] = case[name][:steps, one]
-        for name in ("h0", "c0", "dh", "dc"):
-            case[name] = case[name][one]
+        for name in STATES:
+            case[name] = None if case[name] is None else case[name][one]
         options.pop("lengths", None)
         if "reset" in options:
             options["reset"] = options["reset"][:steps, one]
@@ -39,16 +39,15 @@ def row_results(case, options, row, steps, dtype, num_threads):
             options["recurrent_mask"] = options["recurrent_mask"][one]
         if "zoneout" in options:
             options["zoneout"] = tuple(None if s is None else s[:steps, one] for s in options["zoneout"])
-    x, W, R, b, p, h0, c0 = (case[name] for name in ("x", "W", "R", "b", "p", "h0", "c0"))
+    x, W, R, b, p = (case[name] for name in ("x", "W", "R", "b", "p"))
     shared = {"G": case["G"], "proj": case["proj"], "num_threads": num_threads}
-    y, (h, c), tape = fastlstm.lstm_forward(
-        x, W, R, b, p, (h0, c0), tape=True, batch_invariant=True, **shared, **options
+    y, last, tape = fastlstm.lstm_forward(
+        x, W, R, b, p, initial(case), tape=True, batch_invariant=True, **shared, **options
     )
-    without_tape = fastlstm.lstm_forward(x, W, R, b, p, (h0, c0), batch_invariant=True, **shared, **options)[0]
-    grads = fastlstm.lstm_backward(tape, W, R, p, case["dy"], (case["dh"], case["dc"]), dc=case["dc_all"], **shared)
+    without_tape = fastlstm.lstm_forward(x, W, R, b, p, initial(case), batch_invariant=True, **shared, **options)[0]
+    grads = fastlstm.lstm_backward(tape, W, R, p, case["dy"], arriving(case), dc=case["dc_all"], **shared)
     sequences = {"y": y, "without tape": without_tape, "dx": grads.x}
-    states = {"h": h, "c": c, "dh0": grads.state[0], "dc0": grads.state[1]}
-    return sequences, states
+    return sequences, by_name(last) | by_name(grads.state, INITIAL)
 
 
 @settings(max_examples=120, deadline=None)
@@ -71,6 +70,8 @@ def test_a_row_alone_and_among_others(variant, names, T, B, size, dtype, seed, t
 @pytest.mark.parametrize("size", SIZES)
 def test_every_instruction_set(size, names, T, isa):
     check("vanilla", names, T, 15, size, np.float32, 0, (1, 2))
+    if size[1] < 500:
+        check("FGR", names, T, 15, size, np.float32, 0, (1, 2))
 
 
 def check(variant, names, T, B, size, dtype, seed, threads):

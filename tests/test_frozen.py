@@ -78,7 +78,7 @@ def test_calls(name, weights, isa):
 
 
 @pytest.mark.parametrize("weights", FORMATS)
-@pytest.mark.parametrize("name", [n for n in NETWORKS if n not in ("directions", "RNNs", "FGR", "batch first")])
+@pytest.mark.parametrize("name", [n for n in NETWORKS if n not in ("directions", "RNNs", "batch first")])
 def test_steps_and_streams(name, weights):
     network = NETWORKS[name](seed=0)
     frozen, x = Frozen(network, weights), sequences(network)

@@ -1,10 +1,11 @@
 """Stacks, directions, lengths, resets and masks of the layers: against the functions below them, and differences."""
 
 import itertools
+import pickle
 
 import numpy as np
 import pytest
-from helpers import assert_close, assert_same
+from helpers import assert_close, assert_same, by_name
 from test_gradients import derivative
 
 import fastlstm
@@ -48,13 +49,15 @@ def sequence(network, *shape, seed=0):
 
 
 def as_dict(state):
-    return dict(zip("hc", state, strict=True)) if isinstance(state, tuple) else {"h": state}
+    return by_name(state) if isinstance(state, tuple) else {"h": state}
 
 
 def states(network, seed):
     cells = network.num_layers * network.directions
     h, c = random(cells, B, network.output_size, seed=seed), random(cells, B, H, seed=seed + 1)
-    return (h, c) if isinstance(network, LSTM) else h
+    if isinstance(network, RNN):
+        return h
+    return (h, c) if network.variant != "FGR" else (h, c, random(cells, B, 3 * H, seed=seed + 10))
 
 
 def check_gradients(network, how):
@@ -66,7 +69,7 @@ def check_gradients(network, how):
     def J(case):
         flat = network.flat.copy()
         network.flat[:] = case["flat"]
-        state = tuple(case[n] for n in "hc") if isinstance(network, LSTM) else case["h"]
+        state = tuple(case[n] for n in "hcg" if n in case) if isinstance(network, LSTM) else case["h"]
         y, last, _ = network.forward(case["x"], state, masks=masks, **how)
         network.flat[:] = flat
         return np.sum(dy * y) + sum(
@@ -162,10 +165,12 @@ def test_values_past_a_length_do_not_matter():
 
 
 @pytest.mark.parametrize("layer", [LSTM, RNN])
+@pytest.mark.parametrize("variant", ["CIFG", "FGR"])
 @pytest.mark.parametrize("options", [{}, {"dropout": 0.5, "zoneout": 0.2}], ids=["plain", "zoneout"])
-def test_steps_are_one_call(layer, options):
-    if layer is LSTM and options:
-        options = {"dropout": 0.5, "zoneout": (0.2, 0.1), "proj_size": 3, "variant": "CIFG"}
+def test_steps_are_one_call(layer, options, variant):
+    if layer is LSTM:
+        more = {"dropout": 0.5, "zoneout": (0.2, 0.1), "proj_size": 3} if options else {}
+        options = more | {"variant": variant if more or variant == "FGR" else "vanilla"}
     network = layer(I, H, num_layers=3, dtype=np.float64, seed=0, **options)
     x = random(T, B, I)
     y, last = network(x)
@@ -268,12 +273,6 @@ def test_step_of_two_directions_is_refused():
         LSTM(I, H, bidirectional=True).step(np.zeros((B, I), np.float32))
 
 
-def test_step_of_full_gate_recurrence_is_refused():
-    """Its state would have to hold the gates too."""
-    with pytest.raises(ValueError, match=r"^step cannot carry on the gates of variant FGR"):
-        LSTM(I, H, variant="FGR").step(np.zeros((B, I), np.float32))
-
-
 def test_tape_of_another_layer_is_refused():
     x = np.zeros((T, B, I), np.float32)
     tape = LSTM(I, H, seed=0).forward(x)[2]
@@ -297,6 +296,83 @@ def test_vanishing_gates_vanish_from_the_parameters():
         "NP": 4 * H * (I + H + 1),
         "FGR": full + 9 * H * H,
     } | dict.fromkeys(("NIG", "NFG", "NOG", "CIFG"), lacking)
+
+
+# ---- the gates in the state of FGR ----
+
+
+def fgr(**options):
+    return LSTM(I, H, num_layers=2, variant="FGR", dtype=np.float64, seed=0, **options)
+
+
+def test_shapes_of_the_state():
+    network = fgr(bidirectional=True, proj_size=3)
+    y, state, tape = network.forward(random(T, B, I))
+    assert [array.shape for array in state] == [(4, B, 3), (4, B, H), (4, B, 3 * H)]
+    assert [array.shape for array in network.backward(tape, y).state] == [(4, B, 3), (4, B, H), (4, B, 3 * H)]
+    gates = np.stack([np.concatenate([kept.gate(g)[-1] for g in "ifo"], axis=-1) for kept in tape.layers[::2]])
+    assert_same({"g": state[2][::2]}, {"g": gates})
+    restored = pickle.loads(pickle.dumps(network))
+    assert_same(by_name(restored(random(T, B, I), state)[1]), by_name(network(random(T, B, I), state)[1]))
+
+
+@pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["whole", "lengths"])
+def test_gradients_through_chunks(lengths):
+    """Three calls that hand on the state, and their gradients on the way back, against one call."""
+    network, x, dy, dstate = fgr(), random(T, B, I), random(T, B, H, seed=1), states(fgr(), 4)
+    first = states(network, 2)
+    y, last, tape = network.forward(x, first, lengths)
+    expected = network.backward(tape, dy, dstate)
+    state, tapes, outputs = first, [], []
+    spans = [slice(0, 3), slice(3, 4), slice(4, T)]
+    for span in spans:
+        ends = None if lengths is None else np.clip(lengths - span.start, 0, span.stop - span.start)
+        out, state, kept = network.forward(x[span], state, ends)
+        outputs.append(out)
+        tapes.append(kept)
+    assert_close({"y": np.concatenate(outputs)} | by_name(state), {"y": y} | by_name(last), 1e-13)
+    above, grads = dstate, None
+    for span, kept in zip(reversed(spans), reversed(tapes), strict=True):
+        grads = network.backward(kept, dy[span], above, out=grads, accumulate=grads is not None)
+        above = grads.state
+        grads.x = np.empty(0)
+    found = {"flat": grads.flat} | by_name(grads.state)
+    assert_close(found, {"flat": expected.flat} | by_name(expected.state), 1e-12)
+
+
+def test_step_writes_the_state_where_it_was_read():
+    network, x = fgr(), random(T, B, I)
+    state = states(network, 2)
+    kept = tuple(array.copy() for array in state)
+    y = np.empty((B, H))
+    found, last = network.step(x[0], state, (y, state))
+    assert found is y
+    assert all(one is other for one, other in zip(last, state, strict=True))
+    expected, expected_last = network.step(x[0], kept)
+    assert_same({"y": y} | by_name(state), {"y": expected} | by_name(expected_last))
+    assert_same({"y": network.step(x[0], kept[:2])[0]}, {"y": network.step(x[0], (*kept[:2], None))[0]})
+
+
+def test_wrong_states_of_layers():
+    network, plain, x = fgr(), LSTM(I, H, dtype=np.float64), random(T, B, I)
+    h, c, g = states(network, 2)
+    *_, tape = network.forward(x)
+    y = np.empty((B, H))
+    cases = (
+        (lambda: plain(x, (None, None, g)), r"state must be \(h, c\), not 3 items: variant vanilla has no gates"),
+        (lambda: plain.forward(x, (None, None, g)), r"state must be \(h, c\), not 3 items: variant"),
+        (lambda: plain.step(x[0], (None, None, g)), r"state must be \(h, c\), not 3 items: variant"),
+        (lambda: network(x, (h,)), r"state must be \(h, c, g\), not 1 items"),
+        (lambda: network(x, (h, c, c)), r"state g must have shape \(layers D, B, 3H\) = \(2, 4, 15\), not \(2, 4, 5\)"),
+        (lambda: network.backward(tape, None, (h, c, c)), r"dstate g must have shape \(layers D, B, 3H\)"),
+        (lambda: network.backward(tape, None, (h,)), r"dstate must be \(dh, dc, dg\), not 1 items"),
+        (lambda: network.step(x[0], None, (y, (h, c))), r"out state must be \(h, c, g\), not 2 items"),
+        (lambda: network.step(x[0], None, (y, (h, c, c))), r"out g must have shape \(layers, B, 3H\)"),
+        (lambda: network.step(x[0], (h, c, g), (y, (h, g.ravel()[: c.size].reshape(c.shape), +g))), "out c must not"),
+    )  # fmt: skip
+    for call, message in cases:
+        with pytest.raises(ValueError, match=f"^{message}"):
+            call()
 
 
 # ---- PyTorch ----

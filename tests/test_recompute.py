@@ -5,7 +5,20 @@ import pickle
 
 import numpy as np
 import pytest
-from helpers import assert_same, lstm_arrays, lstm_case, rnn_arrays, rnn_backward, rnn_case, rnn_forward, tape_arrays
+from helpers import (
+    INITIAL,
+    arriving,
+    assert_same,
+    by_name,
+    initial,
+    lstm_arrays,
+    lstm_case,
+    rnn_arrays,
+    rnn_backward,
+    rnn_case,
+    rnn_forward,
+    tape_arrays,
+)
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_options import options_case
@@ -33,17 +46,16 @@ def make(variant, names, sizes=SIZES, dtype=np.float32, seed=0):
 
 
 def forward(case, options, **how):
-    x, W, R, b, p, h0, c0 = (case[name] for name in ("x", "W", "R", "b", "p", "h0", "c0"))
-    y, (h, c), tape = fastlstm.lstm_forward(
-        x, W, R, b, p, (h0, c0), G=case["G"], proj=case["proj"], **({"tape": True} | options | how)
+    x, W, R, b, p = (case[name] for name in ("x", "W", "R", "b", "p"))
+    y, state, tape = fastlstm.lstm_forward(
+        x, W, R, b, p, initial(case), G=case["G"], proj=case["proj"], **({"tape": True} | options | how)
     )
-    return {"y": y, "h": h, "c": c}, tape
+    return {"y": y} | by_name(state), tape
 
 
 def backward(case, tape, **how):
     return fastlstm.lstm_backward(
-        tape, case["W"], case["R"], case["p"], case["dy"], (case["dh"], case["dc"]), G=case["G"], proj=case["proj"],
-        **how,
+        tape, case["W"], case["R"], case["p"], case["dy"], arriving(case), G=case["G"], proj=case["proj"], **how,
     )  # fmt: skip
 
 
@@ -227,10 +239,10 @@ def test_rnn_workspace():
 
 
 def test_initial_state_may_change_after_the_forward_pass():
-    case, options = make("vanilla", {"reverse", "lengths", "reset"})
+    case, options = make("FGR", {"reverse", "lengths", "reset"})
     expected = results(case, options, None)
     found, tape = forward(case, options, recompute=1)
-    case["h0"][:] = case["c0"][:] = np.nan
+    case["h0"][:] = case["c0"][:] = case["g0"][:] = np.nan
     assert_same(found | lstm_arrays(backward(case, tape)), expected)
 
 
@@ -271,6 +283,7 @@ def test_layers(kind, how, num_threads):
         )
         grads = layer.backward(tape, np.cos(y), state, num_threads=num_threads)
         found.append({"y": y, "flat": grads.flat, "dx": grads.x})
+        found[-1] |= {} if kind == "rnn" else by_name(state) | by_name(grads.state, INITIAL)
     for others in found[1:]:
         assert_same(others, found[0])
 

@@ -4,7 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from helpers import assert_close, assert_same
+from helpers import assert_close, assert_same, by_name
 
 from fastlstm import LSTM, RNN, Stream
 
@@ -12,12 +12,13 @@ NETWORKS = [
     lambda **options: LSTM(3, 5, **options),
     lambda **options: LSTM(3, 5, 3, variant="CIFG", **options),
     lambda **options: LSTM(3, 5, 2, proj_size=2, **options),
+    lambda **options: LSTM(3, 5, 2, variant="FGR", **options),
     lambda **options: RNN(3, 5, 2, **options),
 ]
 
 
 def arrays(state):
-    return dict(zip("hc", state, strict=True)) if isinstance(state, tuple) else {"h": state}
+    return by_name(state) if isinstance(state, tuple) else {"h": state}
 
 
 @pytest.mark.parametrize("make", NETWORKS)
@@ -53,7 +54,7 @@ def test_reset_rows_begin_anew(make, rows):
     assert_same(arrays(stream.state), before)
 
 
-@pytest.mark.parametrize("make", NETWORKS[:2] + NETWORKS[3:])
+@pytest.mark.parametrize("make", NETWORKS[:2] + NETWORKS[4:])
 def test_a_stream_allocates_nothing(make):
     stream, x = Stream(make(seed=0), 10_000), np.ones((10_000, 3), np.float32)
     stream.step(x)
@@ -72,7 +73,22 @@ def test_what_cannot_stream_is_refused():
         Stream("lstm")
     with pytest.raises(ValueError, match=r"^step needs layers in one direction"):
         Stream(RNN(3, 5, bidirectional=True))
-    with pytest.raises(ValueError, match=r"^step cannot carry on the gates of variant FGR"):
-        Stream(LSTM(3, 5, variant="FGR"))
     with pytest.raises(ValueError, match=r"^B must be at least 1, not 0"):
         Stream(LSTM(3, 5), 0)
+
+
+def test_reset_to_a_state_of_other_parts():
+    rng = np.random.default_rng(0)
+    h, c, g = (rng.standard_normal((1, 2, size)).astype(np.float32) for size in (5, 5, 15))
+    stream = Stream(LSTM(3, 5, variant="FGR", seed=0), 4)
+    stream.reset([1, 2], (h, None, g))
+    zero = {"h": np.zeros((1, 4, 5)), "c": np.zeros((1, 4, 5)), "g": np.zeros((1, 4, 15))}
+    zero["h"][:, 1:3], zero["g"][:, 1:3] = h, g
+    assert_close(arrays(stream.state), zero, 0)
+    stream.reset([1, 2], (h, c))  # gates are zero where they are not given, as for a call
+    zero["c"][:, 1:3], zero["g"][:] = c, 0
+    assert_close(arrays(stream.state), zero, 0)
+    with pytest.raises(ValueError, match=r"^state must have 3 parts, as the stream's has, not 1"):
+        stream.reset([1, 2], h)
+    with pytest.raises(ValueError, match=r"^state must have 2 parts, as the stream's has, not 3"):
+        Stream(LSTM(3, 5), 4).reset([1, 2], (h, c, g))

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import assert_close
+from helpers import assert_close, by_name
 
 from fastlstm import LSTM, RNN, truncated_bptt
 
@@ -14,13 +14,18 @@ def network(layer=LSTM, **options):
     return layer(I, H, 2, dtype=np.float64, seed=0, **options)
 
 
+def fgr(*sizes, **options):
+    """Its state has gates too."""
+    return LSTM(*sizes, variant="FGR", **options)
+
+
 def random(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape)
 
 
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["whole", "lengths"])
 @pytest.mark.parametrize(("k1", "k2"), [(1, 11), (2, 12), (3, 30), (4, 14), (11, 11), (20, 20)])
-@pytest.mark.parametrize("layer", [LSTM, RNN])
+@pytest.mark.parametrize("layer", [LSTM, fgr, RNN])
 def test_chunks_that_cut_nothing_are_the_whole(layer, k1, k2, lengths):
     net, x, dy = network(layer), random(T, B, I), random(T, B, H, seed=1)
     y, last, tape = net.forward(x, lengths=lengths)
@@ -38,9 +43,10 @@ def test_chunks_that_cut_nothing_are_the_whole(layer, k1, k2, lengths):
 
 
 @pytest.mark.parametrize(("k1", "k2"), [(2, 4), (3, 3), (2, 5), (4, 6)])
-def test_gradients_reach_k2_steps_back(k1, k2):
+@pytest.mark.parametrize("layer", [LSTM, fgr])
+def test_gradients_reach_k2_steps_back(layer, k1, k2):
     """The same as a run of the last k2 steps alone, from the state before them."""
-    net, x, dy = network(), random(T, B, I), random(T, B, H, seed=1)
+    net, x, dy = network(layer), random(T, B, I), random(T, B, H, seed=1)
     for chunk in truncated_bptt(net, x, k1, k2):
         begin = max(0, chunk.start + k1 - k2) if chunk.end - chunk.start == k1 else None
         if begin is None:
@@ -51,7 +57,7 @@ def test_gradients_reach_k2_steps_back(k1, k2):
         above[: chunk.start - begin] = 0
         expected, found = net.backward(tape, above), chunk.backward(dy[chunk.start : chunk.end])
         assert_close({"flat": found.flat, "x": found.x}, {"flat": expected.flat, "x": expected.x}, 1e-12)
-        assert_close({"h": found.state[0]}, {"h": expected.state[0]}, 1e-12)
+        assert_close(by_name(found.state), by_name(expected.state), 1e-12)
 
 
 def test_out_and_accumulate():

@@ -339,7 +339,7 @@ def _parts(
         h, c, *g = check.items(name, state, expected, *((3,) if whole else (2, 3)))
         return h, c, g[0] if g else None
     if isinstance(state, (tuple, list)) and len(state) == 3:
-        raise ValueError(f"{name} must be {expected} with variant {cell.variant}: only FGR has gates in its state")
+        raise ValueError(f"{name} must be {expected}, not 3 items: variant {cell.variant} has no gates in its state")
     h, c = check.pair(name, state, expected)
     return h, c, None
 
