@@ -43,8 +43,8 @@ def test_deltas_are_those_of_each_layer_alone(shape, name):
             k = layer * D + d
             W, R, p, G, proj = (get(name + suffix) for name in ("W", "R", "p", "G", "proj"))
             alone = fastlstm.lstm_backward(
-                tape.layers[k], W, R, p, above[..., d * P : (d + 1) * P], tuple(part[k] for part in dstate), G=G, proj=proj,
-                dc=dc[k], deltas=True,
+                tape.layers[k], W, R, p, above[..., d * P : (d + 1) * P], tuple(part[k] for part in dstate), G=G,
+                proj=proj, dc=dc[k], deltas=True,
             )  # fmt: skip
             found, expected = (
                 {key: array for key, array in deltas._asdict().items() if array is not None}
