@@ -13,6 +13,10 @@ NETWORKS = [
     lambda **options: LSTM(3, 5, 3, variant="CIFG", **options),
     lambda **options: LSTM(3, 5, 2, proj_size=2, **options),
     lambda **options: LSTM(3, 5, 2, variant="FGR", **options),
+    lambda **options: LSTM(3, 37, variant="FGR", zoneout=(0.1, 0.2), proj_size=7, **options),
+    lambda **options: LSTM(3, 5, 2, zoneout=(0.3, 0.2), batch_first=True, **options),
+    lambda **options: LSTM(3, 5, batch_invariant=True, **options),
+    lambda **options: RNN(3, 5, 2, zoneout=0.3, **options),
     lambda **options: RNN(3, 5, 2, **options),
 ]
 
@@ -26,7 +30,8 @@ def arrays(state):
 def test_stream_is_one_call(make, num_threads):
     network = make(dtype=np.float64, seed=0)
     x = np.random.default_rng(0).standard_normal((7, 4, 3))
-    y, last = network(x)
+    y, last = network(x) if not network.batch_first else network(x.swapaxes(0, 1))
+    y = y if not network.batch_first else y.swapaxes(0, 1)
     stream = Stream(network, 4, num_threads=num_threads)
     for t in range(7):
         assert_close({"y": stream.step(x[t])}, {"y": y[t]}, 1e-13)
@@ -40,7 +45,8 @@ def test_reset_rows_begin_anew(make, rows):
     x = np.random.default_rng(0).standard_normal((7, 4, 3))
     reset = np.zeros((7, 4), bool)
     reset[3, rows] = True
-    y, _ = network(x, reset=reset)
+    y, _ = network(x, reset=reset) if not network.batch_first else network(x.swapaxes(0, 1), reset=reset)
+    y = y if not network.batch_first else y.swapaxes(0, 1)
     stream = Stream(network, 4)
     for t in range(7):
         if t == 3:
@@ -54,7 +60,17 @@ def test_reset_rows_begin_anew(make, rows):
     assert_same(arrays(stream.state), before)
 
 
-@pytest.mark.parametrize("make", NETWORKS[:2] + NETWORKS[4:])
+@pytest.mark.parametrize("make", NETWORKS)
+def test_changed_parameters_take_effect_at_the_next_step(make):
+    network, x = make(seed=0), np.ones((4, 3), np.float32)
+    stream = Stream(network, 4)
+    stream.step(x)
+    network.flat[:] *= 0.9
+    before = stream.state.copy() if isinstance(network, RNN) else tuple(part.copy() for part in stream.state)
+    assert_close({"y": network.step(x, before)[0]}, {"y": stream.step(x)}, 1e-6)
+
+
+@pytest.mark.parametrize("make", NETWORKS)
 def test_a_stream_allocates_nothing(make):
     stream, x = Stream(make(seed=0), 10_000), np.ones((10_000, 3), np.float32)
     stream.step(x)

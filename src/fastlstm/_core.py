@@ -147,28 +147,52 @@ def kernel_gates(H: int, itemsize: int) -> int:
     return 3 * -(-H // block) * block
 
 
+def gate_views(gates: Array, rows: Array) -> list[tuple[Array, Array]]:
+    """Gates i, f, o side by side, (..., 3H), and side by side for each vector of units, as the kernels keep them.
+
+    Pairs of views of the same values, of one shape, to copy from one to the other: whole vectors, and what is left.
+    """
+    lead, H, block = gates.shape[:-1], gates.shape[-1] // 3, _loops.unit_block(gates.itemsize)
+    by_gate, by_vector = gates.reshape(*lead, 3, H), rows.reshape(*lead, rows.shape[-1] // (3 * block), 3, block)
+    count, left = divmod(H, block)
+    whole = by_gate[..., : count * block].reshape(*lead, 3, count, block).swapaxes(-3, -2)
+    pairs = [(whole, by_vector[..., :count, :, :])]
+    if left:
+        pairs.append((by_gate[..., count * block :], by_vector[..., count, :, :left]))
+    return pairs
+
+
 def gates_to_kernels(gates: Array) -> Array:
-    """Gates i, f, o side by side, (..., 3H), as the kernels keep them: side by side for each vector of units."""
-    lead, H = gates.shape[:-1], gates.shape[-1] // 3
-    block, width = _loops.unit_block(gates.itemsize), kernel_gates(H, gates.itemsize) // 3
-    padded = np.zeros((*lead, 3, width), gates.dtype)
-    padded[..., :H] = gates.reshape(*lead, 3, H)
-    return padded.reshape(*lead, 3, width // block, block).swapaxes(-3, -2).reshape(*lead, 3 * width)
+    """Gates i, f, o side by side as the kernels keep them."""
+    rows = np.zeros((*gates.shape[:-1], kernel_gates(gates.shape[-1] // 3, gates.itemsize)), gates.dtype)
+    for given, own in gate_views(gates, rows):
+        own[...] = given
+    return rows
 
 
 def gates_of_kernels(rows: Array, H: int) -> Array:
     """The way back from `gates_to_kernels`."""
-    lead, block, width = rows.shape[:-1], _loops.unit_block(rows.itemsize), rows.shape[-1] // 3
-    padded = rows.reshape(*lead, width // block, 3, block).swapaxes(-3, -2).reshape(*lead, 3, width)
-    return padded[..., :H].reshape(*lead, 3 * H)
+    gates = np.empty((*rows.shape[:-1], 3 * H), rows.dtype)
+    for given, own in gate_views(gates, rows):
+        given[...] = own
+    return gates
+
+
+def write_gate_recurrence(G: Array, columns: Array) -> None:
+    """G, with columns as the kernels keep the gates of the step before: those of R to its right."""
+    H = len(G) // 3
+    for place, gate in ((0, 0), (1, 1), (3, 2)):
+        for given, own in gate_views(G[gate * H : (gate + 1) * H], columns[place * H : (place + 1) * H]):
+            own[...] = given
 
 
 def with_gate_recurrence(R: Array, G: Array) -> Array:
-    """[R G'] where G' is G with columns as the kernels keep the gates of the step before."""
-    H, columns = len(R) // 4, gates_to_kernels(G)
-    by_gate = np.zeros((4, H, columns.shape[1]), R.dtype)
-    by_gate[[0, 1, 3]] = columns.reshape(3, H, -1)
-    return np.concatenate([R, by_gate.reshape(4 * H, -1)], axis=1)
+    """[R G'] where G' is G as `write_gate_recurrence` writes it."""
+    H, P = len(R) // 4, R.shape[1]
+    wide = np.zeros((4 * H, P + kernel_gates(H, R.itemsize)), R.dtype)
+    wide[:, :P] = R
+    write_gate_recurrence(G, wide[:, P:])
+    return wide
 
 
 def gate_recurrence_of(wide: Array, P: int) -> tuple[Array, Array]:

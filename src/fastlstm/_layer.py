@@ -68,7 +68,7 @@ def _rate(name: str, value: float) -> float:
     return float(value)
 
 
-def _of_cell(states: States, k: int) -> States:
+def of_cell(states: States, k: int) -> States:
     """Those of one layer and direction."""
     return _core.each(lambda array: array[k], states)
 
@@ -167,8 +167,8 @@ class Layer(Parametric):
         self._between = threading.local()
         # A step may read the weights as they are, unless something lies between two steps.
         between = any(self.zoneout) or self.proj_size or self._kind.full_recurrence
-        self._steps_one_by_one = not between and (not self.batch_invariant or weights[0].packed is not None)
-        self._steps_directly = self._steps_one_by_one and not self.bidirectional and self.num_layers == 1
+        self.steps_one_by_one = not between and (not self.batch_invariant or weights[0].packed is not None)
+        self._steps_directly = self.steps_one_by_one and not self.bidirectional and self.num_layers == 1
         self._steps = [_forward.Step(self._kind.kernel, one) for one in weights]
 
     def _start_weights(self, seed: int | np.random.Generator | None, scale: float | None) -> None:
@@ -314,7 +314,7 @@ class Layer(Parametric):
                 one = _core.forward_pass(own, weights, kept is not None and steps is None, steps)
                 space = self._borrow(one.workspace())
                 _tapes.start_forward(
-                    one, kept, below, _of_cell(first_states, k), y, (k - first) * P, _of_cell(last_states, k), space
+                    one, kept, below, of_cell(first_states, k), y, (k - first) * P, of_cell(last_states, k), space
                 )
                 passes.append(one)
                 spaces.append(space)
@@ -381,10 +381,10 @@ class Layer(Parametric):
                 if deltas:
                     sizes = self._kind.gates * H, P, *((H,) if self._tape_type is LSTMTape else ())
                     visible[k] = tuple(empty(call.shape(size), dtype) for size in sizes)
-                reset = _core.gradients_of_resets(kept.call.options, _of_cell(dfirst, k))
+                reset = _core.gradients_of_resets(kept.call.options, of_cell(dfirst, k))
                 one.start(
-                    kept.x, kept.arrays(), kept.again(), above, (k - first) * P, _of_cell(dlast, k), cell_gradients[k],
-                    dx, (part["W"], wide, part["b"], part["p"], part["proj"]), _of_cell(dfirst, k), reset,
+                    kept.x, kept.arrays(), kept.again(), above, (k - first) * P, of_cell(dlast, k), cell_gradients[k],
+                    dx, (part["W"], wide, part["b"], part["p"], part["proj"]), of_cell(dfirst, k), reset,
                     visible[k] or None, bool(accumulate), space,
                 )  # fmt: skip
                 passes.append(one)
@@ -396,7 +396,7 @@ class Layer(Parametric):
             self._return(spaces)
             for k, reset in enumerate(resets, first):
                 if reset is not None:
-                    _core.add_resets(_of_cell(dfirst, k), reset)
+                    _core.add_resets(of_cell(dfirst, k), reset)
             for part, wide, mask in wides:
                 if wide is part["R"]:
                     continue

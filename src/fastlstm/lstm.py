@@ -899,7 +899,7 @@ class LSTM(Layer):
                 own = {name: outputs.pop(name)}
                 others = {other: array for other, array in inputs.items() if other[-1] != name[-1]}
                 check.disjoint(own, others | outputs)
-        if self._steps_one_by_one:
+        if self.steps_one_by_one:
             (h, c), (h_out, c_out) = _state(first), _state(last)
             between = self._spaces_between(B)
             for k, step in enumerate(self._steps):

@@ -598,7 +598,7 @@ class RNN(Layer):
             h_out = check.output("out h", h_out, (L, B, H), dtype, "(1, B, H)" if L == 1 else "(layers, B, H)")
             check.disjoint({"out y": y}, {"x_t": x, "state": h, "out h": h_out})
             check.disjoint({"out h": h_out}, {"x_t": x})
-        if self._steps_one_by_one:
+        if self.steps_one_by_one:
             between = self._spaces_between(B)
             for k, step in enumerate(self._steps):
                 above = y if k == L - 1 else between[k % 2]

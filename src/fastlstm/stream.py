@@ -9,6 +9,8 @@ from numpy.typing import ArrayLike
 
 from fastlstm import _checks as check
 from fastlstm._checks import Array
+from fastlstm._config import checked_num_threads
+from fastlstm._fixed import FixedStep
 from fastlstm.frozen import Frozen
 from fastlstm.lstm import LSTM
 from fastlstm.rnn import RNN
@@ -64,6 +66,7 @@ class Stream:
         state = layers.zero_state(B)
         self.state: Any = state if isinstance(layers, LSTM) else state[0]
         self.y = np.zeros((B, layers.output_size), layers.dtype)
+        self._fixed = None if layers.steps_one_by_one else FixedStep(layers, B)
 
     def step(self, x_t: Array) -> Array:
         """Advance all sequences by one step.
@@ -77,7 +80,11 @@ class Stream:
         y : (B, H) array
             `y`, which the next step overwrites.
         """
-        self.network.step(x_t, self.state, (self.y, self.state), num_threads=self.num_threads)
+        if self._fixed is None:
+            self.network.step(x_t, self.state, (self.y, self.state), num_threads=self.num_threads)
+        else:
+            state = self.state if isinstance(self.state, tuple) else (self.state,)
+            self._fixed.run(x_t, state, self.y, checked_num_threads(self.num_threads))
         return self.y
 
     def reset(self, rows: ArrayLike | None = None, state: Any = None) -> None:

@@ -1,0 +1,68 @@
+"""One time step of layers, again and again, in memory that is allocated once."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastlstm import _checks as check
+from fastlstm import _core, _forward
+from fastlstm._batches import batch_of, options_of
+from fastlstm._checks import Array
+from fastlstm._core import Call, States
+from fastlstm._layer import Layer, of_cell
+
+
+class FixedStep:
+    """A pass of a single step for each layer, where something lies between two steps, as zoneout or a projection."""
+
+    def __init__(self, layers: Layer, B: int) -> None:
+        kind, dtype, H, P = layers._kind, layers.dtype, layers.hidden_size, layers.output_size
+        cells, lead = range(layers.num_layers), (layers.num_layers, B)
+        self._layers, self._weights = layers, [layers._wide(k) for k in cells]
+        self._first, self._last = (
+            _core.each(np.zeros_like, _core.kernel_states(kind, lead, P, H, dtype)) for _ in range(2)
+        )
+        self._x = np.empty((1, B, layers.input_size), dtype)
+        self._passes, below = [], self._x
+        for k in cells:
+            zoneout = layers._expected_masks(1, B).zoneout[k] if any(layers.zoneout) else None
+            options = options_of(1, B, P, H, dtype, None, None, "initial", None, zoneout)
+            call = Call(kind, batch_of(1, B, None, layers.batch_invariant), options=options)
+            one, y = _core.forward_pass(call, self._weights[k], False), np.empty((1, B, P), dtype)
+            first, last = of_cell(self._first, k), of_cell(self._last, k)
+            one.start(below, first, y, 0, last, None, None, np.empty(one.workspace(), dtype))
+            self._passes.append(one)
+            below = y
+        self._y = below
+
+    def run(self, x: Array, state: tuple[Array, ...], y: Array, num_threads: int) -> None:
+        """Advance `state`, (h, c, g) as far as the cell has them, by a step; its outputs go to `y`."""
+        self._x[0] = check.matching("x_t", x, self._x.shape[1:], self._x.dtype, "(B, I)")
+        self._refresh()
+        self._copy(state, self._first, back=False)
+        for one in self._passes:
+            _forward.run_passes([one], num_threads)
+        self._copy(state, self._last, back=True)
+        y[:] = self._y[0]
+
+    def _refresh(self) -> None:
+        """Full gate recurrence has a copy of its weights in the kernels' order."""
+        params, P = self._layers.params, self._layers.output_size
+        for suffix, weights in zip(self._layers._names(), self._weights, strict=True):
+            if "G" + suffix in params:
+                weights.R[:, :P] = params["R" + suffix]
+                _core.write_gate_recurrence(params["G" + suffix], weights.R[:, P:])
+
+    @staticmethod
+    def _copy(state: tuple[Array, ...], own: States, back: bool) -> None:
+        *given, g = (*state, None, None)[:3]
+        pairs = [
+            (array, part) for array, part in zip(given, own, strict=False) if array is not None and part is not None
+        ]
+        if g is not None and own[2] is not None:
+            pairs += _core.gate_views(g, own[2])
+        for array, part in pairs:
+            if back:
+                array[...] = part
+            else:
+                part[...] = array
