@@ -31,10 +31,10 @@ def above_cells(network):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_deltas_are_those_of_each_layer_alone(shape, name):
     network, how = make(SHAPES[shape] | OPTIONS[name])
-    x, dy, first, (dh, dc_last), masks = arguments(network)
+    x, dy, first, dstate, masks = arguments(network)
     D, P, dc, get = network.directions, network.output_size, above_cells(network), network.params.get
     _, _, tape = network.forward(x, first, masks=masks, **how)
-    grads = network.backward(tape, dy, (dh, dc_last), dc=dc, deltas=True)
+    grads = network.backward(tape, dy, dstate, dc=dc, deltas=True)
     assert len(grads.deltas) == cells_of(network)
     above = dy.swapaxes(0, 1) if network.batch_first else dy
     for layer in reversed(range(network.num_layers)):
@@ -43,8 +43,8 @@ def test_deltas_are_those_of_each_layer_alone(shape, name):
             k = layer * D + d
             W, R, p, G, proj = (get(name + suffix) for name in ("W", "R", "p", "G", "proj"))
             alone = fastlstm.lstm_backward(
-                tape.layers[k], W, R, p, above[..., d * P : (d + 1) * P], (dh[k], dc_last[k]), G=G, proj=proj,
-                dc=dc[k], deltas=True,
+                tape.layers[k], W, R, p, above[..., d * P : (d + 1) * P], tuple(part[k] for part in dstate), G=G,
+                proj=proj, dc=dc[k], deltas=True,
             )  # fmt: skip
             found, expected = (
                 {key: array for key, array in deltas._asdict().items() if array is not None}
@@ -56,7 +56,7 @@ def test_deltas_are_those_of_each_layer_alone(shape, name):
             above = below * masks.between[layer - 1] if masks.between else below
     dx = grads.x.swapaxes(0, 1) if network.batch_first else grads.x
     assert_close({"x": dx}, {"x": below}, 1e-13)
-    plain = network.backward(tape, dy, (dh, dc_last), dc=dc, out=grads)
+    plain = network.backward(tape, dy, dstate, dc=dc, out=grads)
     assert plain.deltas is None
 
 
@@ -71,7 +71,7 @@ def test_gradients_at_every_cell(shape, name):
     def J(case):
         flat = network.flat.copy()
         network.flat[:] = case["flat"]
-        y, last, tape = network.forward(case["x"], (case["h"], case["c"]), masks=masks, **how)
+        y, last, tape = network.forward(case["x"], tuple(case[n] for n in "hcg" if n in case), masks=masks, **how)
         network.flat[:] = flat
         cells = (layer.cells() for layer in tape.layers)
         total = sum(np.sum(above * c) for above, c in zip(dc, cells, strict=True) if above is not None)
