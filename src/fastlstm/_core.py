@@ -96,17 +96,16 @@ class Call:
 
 def each(function: Callable[[Array], Array], states: States) -> States:
     """What a function makes of those that there are."""
-    h, c, g = (None if a is None else function(a) for a in states)
-    return h, c, g
+    h, c, g = states
+    return None if h is None else function(h), None if c is None else function(c), None if g is None else function(g)
 
 
 def or_zeros(states: States, cell: Cell, lead: tuple[int, ...], P: int, H: int, dtype: np.dtype[Any]) -> States:
     """All that a cell's state has, zeros where they are not given."""
-    sizes = P, H if cell.kernel.lstm else None, 3 * H if cell.full_recurrence else None
-    h, c, g = (
-        np.zeros((*lead, size), dtype) if a is None and size is not None else a
-        for a, size in zip(states, sizes, strict=True)
-    )
+    h, c, g = states
+    h = np.zeros((*lead, P), dtype) if h is None else h
+    c = np.zeros((*lead, H), dtype) if c is None and cell.kernel.lstm else c
+    g = np.zeros((*lead, 3 * H), dtype) if g is None and cell.full_recurrence else g
     return h, c, g
 
 

@@ -70,7 +70,8 @@ def _rate(name: str, value: float) -> float:
 
 def of_cell(states: States, k: int) -> States:
     """Those of one layer and direction."""
-    return _core.each(lambda array: array[k], states)
+    h, c, g = states
+    return None if h is None else h[k], None if c is None else c[k], None if g is None else g[k]
 
 
 class Layer(Parametric):

@@ -329,18 +329,17 @@ def _run(
 
 
 def _parts(
-    name: str, state: Any, cell: LSTMCell, names: tuple[str, str, str] = ("h", "c", "g"), whole: bool = False
+    name: str, state: Any, cell: LSTMCell, usual: str = "(h, c)", full: str = "(h, c, g)", whole: bool = False
 ) -> tuple[Any, Any, Any]:
-    """h, c and g of a state or of what is like one; with `whole`, FGR's g must be there."""
+    """h, c and g of a state or of what is like one, `usual` or for FGR `full`; with `whole`, its g must be there."""
     if state is None and not whole:
         return None, None, None
-    expected = f"({', '.join(names[: 3 if cell.full_recurrence else 2])})"
     if cell.full_recurrence:
-        h, c, *g = check.items(name, state, expected, *((3,) if whole else (2, 3)))
+        h, c, *g = check.items(name, state, full, *((3,) if whole else (2, 3)))
         return h, c, g[0] if g else None
     if isinstance(state, (tuple, list)) and len(state) == 3:
-        raise ValueError(f"{name} must be {expected}, not 3 items: variant {cell.variant} has no gates in its state")
-    h, c = check.pair(name, state, expected)
+        raise ValueError(f"{name} must be {usual}, not 3 items: variant {cell.variant} has no gates in its state")
+    h, c = check.pair(name, state, usual)
     return h, c, None
 
 
@@ -470,7 +469,7 @@ def lstm_backward(
     kept = tape.checked(call, weights)
     dy = check.optional("dy", dy, (T, B, P), dtype, "(T, B, H)")
     dc = check.optional("dc", dc, (T, B, H), dtype, "(T, B, H)")
-    parts = _parts("dstate", dstate, cell, ("dh", "dc", "dg"))
+    parts = _parts("dstate", dstate, cell, "(dh, dc)", "(dh, dc, dg)")
     dlast = _of_shapes("dstate", parts, check.optional, B, P, H, dtype)
 
     if out is None:
@@ -480,9 +479,8 @@ def lstm_backward(
     else:
         if not isinstance(out, LSTMGradients):
             raise TypeError(f"out must be LSTMGradients, not {type(out).__name__}")
-        names = "h0", "c0", "g0"
-        state = _parts("out.state", out.state, cell, names, whole=True)
-        given = out._asdict() | dict(zip(names, state, strict=True))
+        state = _parts("out.state", out.state, cell, "(h0, c0)", "(h0, c0, g0)", whole=True)
+        given = out._asdict() | dict(zip(("h0", "c0", "g0"), state, strict=True))
         arrays = {name: check.output(f"out {name}", given[name], shapes[name], dtype, name) for name in shapes}
     one = _core.backward_pass(call, weights, True, deltas, kept.checkpoints)
     space = check.workspace(workspace, one.workspace(), dtype)
@@ -684,12 +682,12 @@ class LSTM(Layer):
         return f"peephole={self.peephole}{given}"
 
     def _states(self, name: str, state: PartialState | None, B: int) -> States:
-        names = ("h", "c", "g") if name == "state" else ("dh", "dc", "dg")
-        h, c, g = _parts(name, state, self._kind, names)
+        expected = ("(h, c)", "(h, c, g)") if name == "state" else ("(dh, dc)", "(dh, dc, dg)")
+        h, c, g = _parts(name, state, self._kind, *expected)
         return (
             self._state_in(f"{name} h", h, B, self.output_size),
             self._state_in(f"{name} c", c, B, self.hidden_size),
-            self._state_in(f"{name} g", g, B, 3 * self.hidden_size, "3H"),
+            None if g is None else self._state_in(f"{name} g", g, B, 3 * self.hidden_size, "3H"),
         )
 
     def __call__(
@@ -884,6 +882,7 @@ class LSTM(Layer):
         if out is None:
             y, last = np.empty((B, P), dtype), _core.each(np.empty_like, first)
         else:
+            h, c, g = first
             y, given = check.pair("out", out, "(y, (h, c, g))" if cell.full_recurrence else "(y, (h, c))")
             h_out, c_out, g_out = _parts("out state", given, cell, whole=True)
             layers = "1" if L == 1 else "layers"
@@ -893,12 +892,13 @@ class LSTM(Layer):
             if cell.full_recurrence:
                 g_out = check.output("out g", g_out, (L, B, 3 * H), dtype, f"({layers}, B, 3H)")
             last = h_out, c_out, g_out
-            inputs, outputs = {"x_t": x, **_named("state", first)}, _named("out", last)
-            check.disjoint({"out y": y}, inputs | outputs)
-            for name in [*outputs]:  # each may be its own part of the state
-                own = {name: outputs.pop(name)}
-                others = {other: array for other, array in inputs.items() if other[-1] != name[-1]}
-                check.disjoint(own, others | outputs)
+            before, after = {"x_t": x, "state h": h, "state c": c, "state g": g}, {"out c": c_out, "out g": g_out}
+            check.disjoint({"out y": y}, before | after | {"out h": h_out})
+            # Each may be its own part of the state.
+            check.disjoint({"out h": h_out}, before | after | {"state h": None})
+            check.disjoint({"out c": c_out}, before | {"state c": None, "out g": g_out})
+            if g_out is not None:
+                check.disjoint({"out g": g_out}, before | {"state g": None})
         if self.steps_one_by_one:
             (h, c), (h_out, c_out) = _state(first), _state(last)
             between = self._spaces_between(B)
