@@ -13,8 +13,10 @@ from fastlstm._layer import Masks, Tape
 from fastlstm._parameters import Gradients
 from fastlstm._tapes import LSTMTape, RNNTape
 from fastlstm.frozen import Frozen, RoundingError, rounding_error
-from fastlstm.lstm import LSTM, LSTMDeltas, LSTMGradients, lstm_backward, lstm_forward, lstm_workspace
-from fastlstm.rnn import RNN, RNNDeltas, RNNGradients, rnn_backward, rnn_forward, rnn_workspace
+from fastlstm.lstm import LSTM
+from fastlstm.lstm_functions import LSTMDeltas, LSTMGradients, lstm_backward, lstm_forward, lstm_workspace
+from fastlstm.rnn import RNN
+from fastlstm.rnn_functions import RNNDeltas, RNNGradients, rnn_backward, rnn_forward, rnn_workspace
 from fastlstm.stream import Stream
 from fastlstm.tbptt import Chunk, truncated_bptt
 

@@ -1,4 +1,4 @@
-"""One layer in one direction: from checked arrays to the compiled passes. Its callers are lstm.py and rnn.py."""
+"""One layer in one direction: from checked arrays to the compiled passes, for the functions and the layers."""
 
 from __future__ import annotations
 

@@ -1,542 +1,32 @@
-"""The LSTM: the layer, and the stateless functions that it is a thin shell over.
-
-The equations are in `reference.py`, the step that computes them in `_c/lstm.h`, the loops over time in `_forward.pyx`
-and `_backward.pyx`. This module checks arguments and allocates.
-"""
+"""The LSTM as layers; `lstm_functions.py` has the equations, `_layer.py` what all layers share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from fastlstm import _backward, _core, _forward, _tapes
 from fastlstm import _checks as check
-from fastlstm._batches import Batch, Lengths, PackedSequence, Sequences, as_packed, batch_of, options_of
+from fastlstm import _core
+from fastlstm._batches import PackedSequence, Sequences, as_packed
 from fastlstm._cells import LSTMCell, lstm_cell
-from fastlstm._checks import Array, empty
+from fastlstm._checks import Array
 from fastlstm._config import checked_num_threads
-from fastlstm._core import Call, States, Weights
+from fastlstm._core import Call, States
 from fastlstm._layer import Layer, Masks, Tape
 from fastlstm._parameters import Gradients
 from fastlstm._tapes import LSTMTape
+from fastlstm.lstm_functions import (
+    LSTMDeltas,
+    PartialState,
+    State,
+    deltas_of,
+    state_of,
+    state_parts,
+)
 
-__all__ = ["LSTM", "LSTMDeltas", "LSTMGradients", "LSTMTape", "lstm_backward", "lstm_forward", "lstm_workspace"]
-
-# (h, c), for FGR (h, c, g)
-State = tuple[Array, ...]
-PartialState = tuple[Array | None, ...]
-
-
-class LSTMDeltas(NamedTuple):
-    """The deltas of every time step, each (T, B, H) (y: as y): of i, f, z, o before their activation.
-
-    Those of gates that the variant lacks are None.
-    """
-
-    i: Array | None
-    f: Array | None
-    z: Array | None
-    o: Array | None
-    c: Array
-    y: Array
-
-
-class LSTMGradients(NamedTuple):
-    """Gradients of a loss J with respect to the arguments of `lstm_forward`, shaped as those.
-
-    Attributes
-    ----------
-    x, W, R, b : array
-        dJ/dx and so on.
-    p, G, proj : array or None
-        None where the forward pass had none.
-    state : (h0, c0), for FGR (h0, c0, g0)
-        dJ/d(initial state).
-    deltas : LSTMDeltas or None
-        Where they were asked for.
-    """
-
-    x: Array
-    W: Array
-    R: Array
-    b: Array
-    p: Array | None
-    state: State
-    G: Array | None = None
-    proj: Array | None = None
-    deltas: LSTMDeltas | None = None
-
-
-def lstm_workspace(
-    T: int, B: int, I: int, H: int, dtype: DTypeLike = np.float32, *, variant: str = "vanilla", proj_size: int = 0,
-    recompute: int | None = None,
-) -> int:  # fmt: skip
-    """Values of workspace with which `lstm_forward` and `lstm_backward` need allocate none.
-
-    Parameters
-    ----------
-    T, B, I, H : int
-        Time steps, batch rows, inputs, hidden units.
-    dtype : float32 or float64
-    variant, proj_size
-        As for `LSTM`.
-    recompute
-        As for `lstm_forward`.
-
-    Examples
-    --------
-    >>> import fastlstm
-    >>> fastlstm.lstm_workspace(T=100, B=1, I=64, H=64) > 0
-    True
-    """
-    cell, P, dtype = lstm_cell(variant), proj_size or H, check.float_dtype(dtype)
-    K = P + (3 * H + 192 if cell.full_recurrence else 0)
-    n, proj = cell.gates, np.empty((P, H), dtype) if proj_size else None
-    weights = Weights(np.empty((n * H, I), dtype), np.empty((n * H, K), dtype), np.empty(n * H, dtype), None, proj)
-    mask, zones = np.empty((B, P), dtype), (np.empty((T, B, P), dtype), np.empty((T, B, H), dtype))
-    options = options_of(T, B, P, H, dtype, None, None, "zero", mask, zones)
-    calls = [Call(cell, Batch(T, B, T * B), options=given) for given in (None, options)]
-    k = _core.recompute_steps(recompute)
-    return max(_core.workspace_size(call, weights, k) for call in calls)
-
-
-def lstm_forward(
-    x: Array,
-    W: Array,
-    R: Array,
-    b: Array,
-    p: Array | None = None,
-    state: PartialState | None = None,
-    *,
-    variant: str = "vanilla",
-    G: Array | None = None,
-    proj: Array | None = None,
-    activations: tuple[str, str, str] | None = None,
-    clip: float | None = None,
-    cell_clip: float | None = None,
-    lengths: ArrayLike | None = None,
-    reverse: bool = False,
-    reset: ArrayLike | None = None,
-    reset_to: Literal["initial", "zero"] = "initial",
-    recurrent_mask: Array | None = None,
-    zoneout: tuple[Array | None, Array | None] | None = None,
-    tape: bool | LSTMTape = False,
-    recompute: int | None = None,
-    out: tuple[Array, State] | None = None,
-    workspace: Array | None = None,
-    num_threads: int | None = None,
-    batch_invariant: bool = False,
-) -> tuple[Array, State, LSTMTape | None]:
-    r"""Run an LSTM over a batch of sequences.
-
-    .. math::
-
-        z^t &= \tanh(W_z x^t + R_z y^{t-1} + b_z) \\
-        i^t &= \sigma(W_i x^t + R_i y^{t-1} + p_i \odot c^{t-1} + b_i) \\
-        f^t &= \sigma(W_f x^t + R_f y^{t-1} + p_f \odot c^{t-1} + b_f) \\
-        c^t &= z^t \odot i^t + c^{t-1} \odot f^t \\
-        o^t &= \sigma(W_o x^t + R_o y^{t-1} + p_o \odot c^t + b_o) \\
-        y^t &= \tanh(c^t) \odot o^t
-
-    Parameters
-    ----------
-    x : (T, B, I) array of float32 or float64
-        T time steps, B batch rows, I inputs. All other arrays have its dtype.
-    W, R, b : (4H, I), (4H, H), (4H,) arrays
-        Input weights, recurrent weights and biases: four blocks of H rows, in the order i, f, z, o.
-    p : (3, H) array, optional
-        Peephole weights, rows i, f, o. Default: no peepholes.
-    state : (h0, c0) or, for FGR, (h0, c0, g0), optional
-        Initial output and cell, each (B, H) or None for zeros; the gates i, f, o that the first step sees, side by side
-        (B, 3H), likewise. Default: zeros.
-    variant : str
-        vanilla, NIG, NFG, NOG, NIAF, NOAF, NP, CIFG or FGR, in any case of letters. The blocks of W, R and b and the
-        rows of p that a variant lacks are left out: NIG, NFG, NOG (i, f, o = 1) and CIFG (f = 1 - i) have 3 blocks and
-        2 rows.
-    G : (3H, 3H) array
-        For FGR alone: what each gate sees of the gates of the step before, at first those of the state. Row blocks to
-        i, f, o, column blocks from i, f, o.
-    proj : (P, H) array, optional
-        Projection: y^t is proj times what it is without. R is then (4H, P), h (B, P), y (T, B, P).
-    activations : (sigma, g, h), optional
-        Instead of ("logistic", "tanh", "tanh"): sigma "logistic" or "hard_logistic", which is 0.2 a + 0.5 between 0
-        and 1; g and h one of tanh, relu, logistic, identity, hard_logistic.
-    clip : float, optional
-        What goes into sigma and g is bounded to +-clip.
-    cell_clip : float, optional
-        c^t is bounded to +-cell_clip.
-    lengths : (B,) ints, optional
-        How many steps each row has, in any order, 0 to T. Outputs past a row's end are zero, the last state is the one
-        at its end, and the reverse direction starts there.
-    reverse : bool
-        Run from the last step to the first.
-    reset : (T, B) array of bool, optional
-        Before which steps a row's state becomes the initial one, or with `reset_to` "zero", zero.
-    recurrent_mask : (B, H) array, optional
-        Factors of y^{t-1} on its way into the gates, the same at every step: for dropout 0 and 1 / (1 - rate) (Gal and
-        Ghahramani 2016).
-    zoneout : (share of y, share of c), optional
-        Arrays (T, B, H) or None: y^t becomes share y^{t-1} + (1 - share) y^t, and what c^t hands to the next step
-        likewise: 0 and 1 to train, their mean to infer (Krueger et al. 2017).
-    tape : bool or LSTMTape
-        True keeps what `lstm_backward` needs; a tape of an earlier call with the same sizes is filled again.
-    recompute : int, optional
-        k: the tape keeps the state every k steps alone, and the backward pass runs the steps in between again, with the
-        same bits: memory of T / k states and k steps on the tape, instead of T, for a third more time. Whole blocks of
-        512 rows are kept together: k is in effect at least about 512 / B.
-    out : (y, (h, c)), optional
-        C-contiguous arrays for the results: (T, B, H), (B, H), (B, H). For FGR (y, (h, c, g)), g (B, 3H).
-    workspace : (n,) array, optional
-        Memory to compute in: `lstm_workspace` tells how much.
-    num_threads : int, optional
-        At most this many threads. Default: `get_num_threads`.
-    batch_invariant : bool
-        Whether a row's results must be bitwise the same whatever other rows there are and however many threads, and so
-        must its gradients of x and of the initial state. Costs time where there is little to do in a call.
-
-    Returns
-    -------
-    y : (T, B, H) array
-        The outputs y^t.
-    state : (h, c), for FGR (h, c, g)
-        The last output and cell, each (B, H), and the last gates i, f, o, (B, 3H).
-    tape : LSTMTape or None
-        For `lstm_backward`.
-
-    Raises
-    ------
-    TypeError
-        If an argument is not an array of the right dtype.
-    ValueError
-        If a shape is wrong, or an output overlaps another array.
-
-    References
-    ----------
-    Greff, Srivastava, Koutnik, Steunebrink, Schmidhuber: "LSTM: A Search Space Odyssey", 2017.
-
-    Examples
-    --------
-    >>> import numpy as np, fastlstm
-    >>> rng = np.random.default_rng(0)
-    >>> T, B, I, H = 5, 2, 3, 4
-    >>> W, R, b = rng.normal(size=(4 * H, I)), rng.normal(size=(4 * H, H)), np.zeros(4 * H)
-    >>> y, (h, c), tape = fastlstm.lstm_forward(rng.normal(size=(T, B, I)), W, R, b, tape=True)
-    >>> y.shape, bool(np.all(y[-1] == h))
-    ((5, 2, 4), True)
-    """
-    cell = lstm_cell(variant, activations, clip, cell_clip)
-    x = check.sized("x", x, 3, "(T, B, I)")
-    T, B, I = x.shape
-    H, P, proj = _sizes(R, proj, cell.gates)
-    dtype = x.dtype
-    x = check.matching("x", x, (T, B, I), dtype, "(T, B, I)")
-    b = check.matching("b", b, (cell.gates * H,), dtype, f"({cell.gates}H,)")
-    W, R, p, G, proj = _checked_weights(cell, W, R, p, G, proj, I, H, P, dtype)
-    if G is not None:
-        R = _core.with_gate_recurrence(R, G)
-    rows = None if lengths is None else Lengths(lengths, T, B)
-    options = options_of(T, B, P, H, dtype, rows, reset, reset_to, recurrent_mask, zoneout)
-    call = Call(cell, batch_of(T, B, rows, bool(batch_invariant)), rows, bool(reverse), options)
-    return _run(call, x, Weights(W, R, b, p, proj), state, tape, recompute, out, workspace, num_threads)
-
-
-def _sizes(R: Array, proj: Array | None, gates: int) -> tuple[int, int, Array | None]:
-    """H, P and the projection."""
-    columns = check.sized("R", R, 2, f"({gates}H, H)" if proj is None else f"({gates}H, P)").shape[1]
-    if proj is None:
-        return columns, columns, None
-    proj = check.sized("proj", proj, 2, "(P, H)")
-    return proj.shape[1], columns, proj
-
-
-def _checked_weights(
-    cell: LSTMCell, W: Array, R: Array, p: Array | None, G: Array | None, proj: Array | None,
-    I: int, H: int, P: int, dtype: np.dtype[np.floating],
-) -> tuple[Array, Array, Array | None, Array | None, Array | None]:  # fmt: skip
-    """All that the backward pass needs too."""
-    n = cell.gates
-    W = check.matching("W", W, (n * H, I), dtype, f"({n}H, I)")
-    R = check.matching("R", R, (n * H, P), dtype, f"({n}H, H)" if proj is None else f"({n}H, P)")
-    if cell.variant == "NP" and p is not None:
-        raise ValueError("p must be None with variant NP, which has no peepholes")
-    p = check.optional("p", p, (n - 1, H), dtype, f"({n - 1}, H)")
-    if cell.full_recurrence and G is None:
-        raise ValueError("G must be given with variant FGR: a (3H, 3H) array")
-    if not cell.full_recurrence and G is not None:
-        raise ValueError(f"G must be None with variant {cell.variant}: only FGR has it")
-    G = check.optional("G", G, (3 * H, 3 * H), dtype, "(3H, 3H)")
-    return W, R, p, G, check.optional("proj", proj, (P, H), dtype, "(P, H)")
-
-
-def _run(
-    call: Call,
-    x: Array,
-    weights: Weights,
-    state: PartialState | None,
-    tape: bool | LSTMTape,
-    recompute: int | None,
-    out: tuple[Array, State] | None,
-    workspace: Array | None,
-    num_threads: int | None,
-) -> tuple[Array, State, LSTMTape | None]:
-    """`lstm_forward` once x and the weights are known to be right, as a layer's are."""
-    (T, B, _), dtype, lengths = x.shape, x.dtype, call.lengths
-    W, R, b, p, proj, _ = weights
-    H = len(W) // call.cell.gates
-    P = H if proj is None else len(proj)
-    cell, gates = call.cell, call.cell.full_recurrence
-    assert isinstance(cell, LSTMCell)
-    first = _of_shapes("state", _parts("state", state, cell), check.optional, B, P, H, dtype)
-    first = _core.or_zeros(first, cell, (B,), P, H, dtype)
-    if out is None:
-        y, last = empty((T, B, P), dtype), _core.each(np.empty_like, first)
-    else:
-        y, given = check.pair("out", out, "(y, (h, c, g))" if gates else "(y, (h, c))")
-        y = check.output("out y", y, (T, B, P), dtype, "(T, B, H)")
-        last = _of_shapes("out", _parts("out state", given, cell, whole=True), check.output, B, P, H, dtype, gates)
-    k = _core.recompute_steps(recompute)
-    if k is not None and tape is False:
-        raise ValueError("recompute needs a tape: it is about what that keeps")
-    kept: LSTMTape | None = None
-    if tape is not False:
-        kept = LSTMTape.of_call(call, weights, x, tape if isinstance(tape, LSTMTape) else None, k)
-    one = _core.forward_pass(call, weights, kept is not None and k is None, k)
-    space = check.workspace(workspace, one.workspace(), dtype)
-    if out is not None or workspace is not None or isinstance(tape, LSTMTape):
-        outputs = {"out y": y, **_named("out", last), "workspace": space}
-        if kept is not None:
-            outputs |= kept.outputs()
-        check.disjoint(outputs, {"x": x, "W": W, "R": R, "b": b, "p": p, "proj": proj, **_named("state", first)})
-
-    threads = checked_num_threads(num_threads)
-    y_rows, last_rows = y, last
-    if lengths is not None:
-        x, y_rows = lengths.pack(x, threads), empty(call.shape(P), dtype)
-        if kept is not None:
-            kept.x = x
-    if lengths is not None or gates:
-        last_rows = _core.kernel_states(cell, (B,), P, H, dtype)
-    _tapes.start_forward(one, kept, x, call.states_in(first), y_rows, 0, last_rows, space)
-    _forward.run_passes([one], threads)
-    if lengths is not None:
-        lengths.pad(y_rows, y, threads)
-    if last_rows is not last:
-        _core.copy_states(last, call.states_out(last_rows, H))
-    return y, _state(last), kept
-
-
-def _parts(
-    name: str, state: Any, cell: LSTMCell, usual: str = "(h, c)", full: str = "(h, c, g)", whole: bool = False
-) -> tuple[Any, Any, Any]:
-    """h, c and g of a state or of what is like one, `usual` or for FGR `full`; with `whole`, its g must be there."""
-    if state is None and not whole:
-        return None, None, None
-    if cell.full_recurrence:
-        h, c, *g = check.items(name, state, full, *((3,) if whole else (2, 3)))
-        return h, c, g[0] if g else None
-    if isinstance(state, (tuple, list)) and len(state) == 3:
-        raise ValueError(f"{name} must be {usual}, not 3 items: variant {cell.variant} has no gates in its state")
-    h, c = check.pair(name, state, usual)
-    return h, c, None
-
-
-def _of_shapes(
-    name: str, parts: tuple[Any, Any, Any], checked: Callable[..., Any], B: int, P: int, H: int,
-    dtype: np.dtype[np.floating], with_gates: bool = True,
-) -> States:  # fmt: skip
-    """The parts of a state, once they are known to be right."""
-    h, c, g = parts
-    return (
-        checked(f"{name} h", h, (B, P), dtype, "(B, H)"),
-        checked(f"{name} c", c, (B, H), dtype, "(B, H)"),
-        checked(f"{name} g", g, (B, 3 * H), dtype, "(B, 3H)") if with_gates else None,
-    )
-
-
-def _named(name: str, states: States) -> dict[str, Array]:
-    """Those that there are, as messages call them."""
-    return {f"{name} {part}": array for part, array in zip("hcg", states, strict=True) if array is not None}
-
-
-def _state(states: States) -> State:
-    """What the caller gets: (h, c), for FGR (h, c, g)."""
-    return tuple(array for array in states if array is not None)
-
-
-def lstm_backward(
-    tape: LSTMTape,
-    W: Array,
-    R: Array,
-    p: Array | None,
-    dy: Array | None,
-    dstate: PartialState | None = None,
-    *,
-    G: Array | None = None,
-    proj: Array | None = None,
-    dc: Array | None = None,
-    deltas: bool = False,
-    out: LSTMGradients | None = None,
-    accumulate: bool = False,
-    workspace: Array | None = None,
-    num_threads: int | None = None,
-) -> LSTMGradients:
-    r"""Back-propagate through time: every gradient of an LSTM.
-
-    With D^t arriving at y^t from above, and deltas d* with respect to the values before activation:
-
-    .. math::
-
-        dy^t &= D^t + R_z^T dz^{t+1} + R_i^T di^{t+1} + R_f^T df^{t+1} + R_o^T do^{t+1} \\
-        do^t &= dy^t \odot \tanh(c^t) \odot o^t (1 - o^t) \\
-        dc^t &= dy^t \odot o^t \odot (1 - \tanh^2 c^t) + p_o \odot do^t
-                + p_i \odot di^{t+1} + p_f \odot df^{t+1} + dc^{t+1} \odot f^{t+1} \\
-        df^t &= dc^t \odot c^{t-1} \odot f^t (1 - f^t) \\
-        di^t &= dc^t \odot z^t \odot i^t (1 - i^t) \\
-        dz^t &= dc^t \odot i^t \odot (1 - (z^t)^2)
-
-    Parameters
-    ----------
-    tape : LSTMTape
-        From `lstm_forward`; left as it was.
-    W, R, p : arrays
-        The weights of the forward pass; p is None without peepholes.
-    dy : (T, B, H) array or None
-        dJ/dy: the gradient arriving at every output. None stands for zero.
-    dstate : (dh, dc) or, for FGR, (dh, dc, dg), optional
-        Gradients arriving at the final state, each shaped as its part or None.
-    G, proj : arrays
-        Those of the forward pass, if it had them.
-    dc : (T, B, H) array, optional
-        Gradients arriving at every c^t.
-    deltas : bool
-        Give the deltas of every time step too.
-    out : LSTMGradients, optional
-        C-contiguous arrays for the results.
-    accumulate : bool
-        Add the gradients of W, R, b, p, G and proj to those in `out`, instead of overwriting them.
-    workspace, num_threads
-        As for `lstm_forward`.
-
-    Returns
-    -------
-    LSTMGradients
-        `out` where it is given.
-
-    Raises
-    ------
-    TypeError
-        If an argument is not an array of the right dtype.
-    ValueError
-        If a shape is wrong, an output overlaps another array, or `accumulate` is given without `out`.
-
-    Examples
-    --------
-    >>> import numpy as np, fastlstm
-    >>> rng = np.random.default_rng(0)
-    >>> T, B, I, H = 5, 2, 3, 4
-    >>> W, R, b = rng.normal(size=(4 * H, I)), rng.normal(size=(4 * H, H)), np.zeros(4 * H)
-    >>> y, state, tape = fastlstm.lstm_forward(rng.normal(size=(T, B, I)), W, R, b, tape=True)
-    >>> gradients = fastlstm.lstm_backward(tape, W, R, None, dy=np.ones_like(y))
-    >>> gradients.W.shape, gradients.x.shape
-    ((16, 3), (5, 2, 3))
-    """
-    if not isinstance(tape, LSTMTape):
-        raise TypeError(f"tape must be an LSTMTape from lstm_forward(..., tape=True), not {type(tape).__name__}")
-    call = tape.call
-    if call is None:
-        T, B, _ = check.sized("tape.x", tape.x, 3, "(T, B, I)").shape
-        call = Call(lstm_cell(), Batch(T, B, T * B))
-    cell = call.cell
-    assert isinstance(cell, LSTMCell)
-    x = check.sized("tape.x", tape.x, len(call.shape()) + 1, "(T, B, I)")
-    dtype, I, n = x.dtype, x.shape[-1], cell.gates
-    H, P, proj = _sizes(R, proj, n)
-    T, B = call.batch.T, call.batch.B
-    W, R, p, G, proj = _checked_weights(cell, W, R, p, G, proj, I, H, P, dtype)
-    shapes: dict[str, tuple[int, ...]]
-    shapes = {"x": (T, B, I), "W": W.shape, "R": R.shape, "b": (n * H,), "h0": (B, P), "c0": (B, H)}
-    optional = {"p": p, "G": G, "proj": proj}
-    shapes |= {name: array.shape for name, array in optional.items() if array is not None}
-    if cell.full_recurrence:
-        shapes["g0"] = B, 3 * H
-    if G is not None:
-        R = _core.with_gate_recurrence(R, G)
-    weights = Weights(W, R, None, p, proj)
-    x = check.matching("tape.x", x, call.shape(I), dtype, "(T, B, I)")
-    kept = tape.checked(call, weights)
-    dy = check.optional("dy", dy, (T, B, P), dtype, "(T, B, H)")
-    dc = check.optional("dc", dc, (T, B, H), dtype, "(T, B, H)")
-    parts = _parts("dstate", dstate, cell, "(dh, dc)", "(dh, dc, dg)")
-    dlast = _of_shapes("dstate", parts, check.optional, B, P, H, dtype)
-
-    if out is None:
-        if accumulate:
-            raise ValueError("accumulate needs out, the gradients to add to")
-        arrays = {name: empty(shape, dtype) for name, shape in shapes.items()}
-    else:
-        if not isinstance(out, LSTMGradients):
-            raise TypeError(f"out must be LSTMGradients, not {type(out).__name__}")
-        state = _parts("out.state", out.state, cell, "(h0, c0)", "(h0, c0, g0)", whole=True)
-        given = out._asdict() | dict(zip(("h0", "c0", "g0"), state, strict=True))
-        arrays = {name: check.output(f"out {name}", given[name], shapes[name], dtype, name) for name in shapes}
-    one = _core.backward_pass(call, weights, True, deltas, kept.checkpoints)
-    space = check.workspace(workspace, one.workspace(), dtype)
-    if out is not None or workspace is not None:
-        inputs = {
-            "tape.x": x,
-            **kept.outputs(),
-            "W": W,
-            "R": R,
-            "p": p,
-            "dy": dy,
-            **_named("dstate", dlast),
-            "dc": dc,
-        }
-        check.disjoint({f"out {name}": array for name, array in arrays.items()} | {"workspace": space}, inputs)
-
-    dx = arrays["x"] if call.lengths is None else empty(call.shape(I), dtype)
-    dR = arrays["R"] if G is None else np.zeros_like(R)
-    dfirst: States = arrays["h0"], arrays["c0"], arrays.get("g0")
-    rows = dfirst
-    if call.lengths is not None or cell.full_recurrence:
-        rows = _core.kernel_states(cell, (B,), P, H, dtype)
-    resets = _core.gradients_of_resets(call.options, rows)
-    all_deltas = None
-    if deltas:
-        all_deltas = empty(call.shape(n * H), dtype), empty(call.shape(P), dtype), empty(call.shape(H), dtype)
-    threads = checked_num_threads(num_threads)
-    one.start(
-        x, kept.arrays(), kept.again(), call.rows(dy, threads), 0, call.states_in(dlast), call.rows(dc, threads), dx,
-        (arrays["W"], dR, arrays["b"], arrays.get("p"), arrays.get("proj")), rows, resets, all_deltas,
-        bool(accumulate), space,
-    )  # fmt: skip
-    _backward.run_passes([one], threads)
-    if resets is not None:
-        _core.add_resets(rows, resets)
-    if call.lengths is not None:
-        call.lengths.pad(dx, arrays["x"], threads)
-    if rows is not dfirst:
-        _core.copy_states(dfirst, call.states_out(rows, H))
-    if G is not None:
-        for name, found in zip("RG", _core.gate_recurrence_of(dR, P), strict=True):
-            arrays[name][:] = arrays[name] + found if accumulate else found
-    visible = None if all_deltas is None else _deltas_of(call, all_deltas)
-    return LSTMGradients(
-        arrays["x"], arrays["W"], arrays["R"], arrays["b"], arrays.get("p"), _state(dfirst),
-        arrays.get("G"), arrays.get("proj"), visible,
-    )  # fmt: skip
-
-
-def _deltas_of(call: Call, arrays: tuple[Array, ...]) -> LSTMDeltas:
-    """The kernels' deltas of all gates side by side, of y and of c, by name."""
-    assert isinstance(call.cell, LSTMCell)
-    every, dy, dc = (call.sequence(rows) for rows in arrays)
-    H = dc.shape[-1]
-    of = {name: every[..., k * H : (k + 1) * H] for k, name in enumerate(call.cell.blocks)}
-    return LSTMDeltas(of.get("i"), of.get("f"), of.get("z"), of.get("o"), dc, dy)
+__all__ = ["LSTM"]
 
 
 class LSTM(Layer):
@@ -670,7 +160,7 @@ class LSTM(Layer):
         return shapes
 
     def _deltas_of(self, call: Call, arrays: tuple[Array, ...]) -> LSTMDeltas:
-        return _deltas_of(call, arrays)
+        return deltas_of(call, arrays)
 
     def _options(self) -> str:
         named: dict[str, tuple[Any, Any]] = {
@@ -683,7 +173,7 @@ class LSTM(Layer):
 
     def _states(self, name: str, state: PartialState | None, B: int) -> States:
         expected = ("(h, c)", "(h, c, g)") if name == "state" else ("(dh, dc)", "(dh, dc, dg)")
-        h, c, g = _parts(name, state, self._kind, *expected)
+        h, c, g = state_parts(name, state, self._kind, *expected)
         return (
             self._state_in(f"{name} h", h, B, self.output_size),
             self._state_in(f"{name} c", c, B, self.hidden_size),
@@ -725,7 +215,7 @@ class LSTM(Layer):
         states = self._states("state", state, self._sizes(x)[1])
         masks = self._inference_masks(x)
         y, last, _ = self._forward_pass(x, states, lengths, reset, reset_to, masks, False, None, num_threads)
-        return y, _state(last)
+        return y, state_of(last)
 
     def forward(
         self,
@@ -771,7 +261,7 @@ class LSTM(Layer):
             x, states, lengths, reset, reset_to, masks, tape or True, recompute, num_threads
         )
         assert kept is not None
-        return y, _state(last), kept
+        return y, state_of(last), kept
 
     def backward(
         self,
@@ -816,7 +306,7 @@ class LSTM(Layer):
         tape, dy = self._check_tape(tape), as_packed("dy", dy)
         dstates = self._states("dstate", dstate, tape.call.batch.B)
         grads, dfirst = self._backward_pass(tape, dy, dstates, out, accumulate, num_threads, deltas, dc)
-        grads.state = _state(dfirst)
+        grads.state = state_of(dfirst)
         return grads
 
     def step(
@@ -884,7 +374,7 @@ class LSTM(Layer):
         else:
             h, c, g = first
             y, given = check.pair("out", out, "(y, (h, c, g))" if cell.full_recurrence else "(y, (h, c))")
-            h_out, c_out, g_out = _parts("out state", given, cell, whole=True)
+            h_out, c_out, g_out = state_parts("out state", given, cell, whole=True)
             layers = "1" if L == 1 else "layers"
             y = check.output("out y", y, (B, P), dtype, "(B, H)")
             h_out = check.output("out h", h_out, (L, B, P), dtype, f"({layers}, B, H)")
@@ -900,7 +390,7 @@ class LSTM(Layer):
             if g_out is not None:
                 check.disjoint({"out g": g_out}, before | {"state g": None})
         if self.steps_one_by_one:
-            (h, c), (h_out, c_out) = _state(first), _state(last)
+            (h, c), (h_out, c_out) = state_of(first), state_of(last)
             between = self._spaces_between(B)
             for k, step in enumerate(self._steps):
                 above = y if k == L - 1 else between[k % 2]
@@ -908,10 +398,10 @@ class LSTM(Layer):
                 if not step.step(x, h[one], c[one], above, h_out[one], c_out[one], num_threads):
                     raise ValueError("out's state may be the state itself, but must not overlap it partly")
                 x = above
-            return y, _state(last)
+            return y, state_of(last)
         sequence = x[:, np.newaxis] if self.batch_first else x[np.newaxis]
-        found, state_found = self(sequence, _state(first), num_threads=num_threads)
+        found, state_found = self(sequence, state_of(first), num_threads=num_threads)
         y[:] = found[:, 0] if self.batch_first else found[0]
-        for to, part in zip(_state(last), state_found, strict=True):
+        for to, part in zip(state_of(last), state_found, strict=True):
             to[:] = part
-        return y, _state(last)
+        return y, state_of(last)

@@ -1,0 +1,326 @@
+"""The simple (Elman) RNN as functions: arrays in, arrays out. `rnn.py` has the layers.
+
+The equations are in `reference.py`, the step that computes them in `_c/rnn.h`, the loops over time in `_forward.pyx`
+and `_backward.pyx`. This module checks arguments and allocates.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from fastlstm import _backward, _core, _forward, _tapes
+from fastlstm import _checks as check
+from fastlstm._batches import Batch, Lengths, batch_of, options_of
+from fastlstm._cells import rnn_cell
+from fastlstm._checks import Array, empty
+from fastlstm._config import checked_num_threads
+from fastlstm._core import Call, States, Weights
+from fastlstm._tapes import RNNTape
+
+__all__ = ["RNNDeltas", "RNNGradients", "RNNTape", "rnn_backward", "rnn_forward", "rnn_workspace"]
+
+Nonlinearity = Literal["tanh", "relu", "logistic", "identity"]
+
+
+class RNNDeltas(NamedTuple):
+    """The deltas of every time step, each (T, B, H): of what goes into g, and of h."""
+
+    a: Array
+    h: Array
+
+
+class RNNGradients(NamedTuple):
+    """Gradients of a loss J with respect to the arguments of `rnn_forward`, shaped as those.
+
+    Attributes
+    ----------
+    x, W, R, b : array
+        dJ/dx and so on.
+    state : array
+        dJ/dh0.
+    deltas : RNNDeltas or None
+        Where they were asked for.
+    """
+
+    x: Array
+    W: Array
+    R: Array
+    b: Array
+    state: Array
+    deltas: RNNDeltas | None = None
+
+
+def rnn_workspace(
+    T: int, B: int, I: int, H: int, dtype: DTypeLike = np.float32, *, recompute: int | None = None
+) -> int:
+    """Values of workspace with which `rnn_forward` and `rnn_backward` need allocate none.
+
+    Parameters
+    ----------
+    T, B, I, H : int
+        Time steps, batch rows, inputs, hidden units.
+    dtype : float32 or float64
+    recompute
+        As for `rnn_forward`.
+    """
+    dtype = check.float_dtype(dtype)
+    weights = Weights(np.empty((H, I), dtype), np.empty((H, H), dtype), np.empty(H, dtype))
+    mask, zone = np.empty((B, H), dtype), np.empty((T, B, H), dtype)
+    options = options_of(T, B, H, H, dtype, None, None, "zero", mask, (zone, None))
+    calls = [Call(rnn_cell(), Batch(T, B, T * B), options=given) for given in (None, options)]
+    k = _core.recompute_steps(recompute)
+    return max(_core.workspace_size(call, weights, k) for call in calls)
+
+
+def rnn_forward(
+    x: Array,
+    W: Array,
+    R: Array,
+    b: Array,
+    state: Array | None = None,
+    *,
+    nonlinearity: Nonlinearity = "tanh",
+    lengths: ArrayLike | None = None,
+    reverse: bool = False,
+    reset: ArrayLike | None = None,
+    reset_to: Literal["initial", "zero"] = "initial",
+    recurrent_mask: Array | None = None,
+    zoneout: Array | None = None,
+    tape: bool | RNNTape = False,
+    recompute: int | None = None,
+    out: tuple[Array, Array] | None = None,
+    workspace: Array | None = None,
+    num_threads: int | None = None,
+    batch_invariant: bool = False,
+) -> tuple[Array, Array, RNNTape | None]:
+    r"""Run a simple RNN over a batch of sequences: :math:`h^t = g(W x^t + R h^{t-1} + b)`.
+
+    Parameters
+    ----------
+    x : (T, B, I) array of float32 or float64
+        T time steps, B batch rows, I inputs. All other arrays have its dtype.
+    W, R, b : (H, I), (H, H), (H,) arrays
+        Input weights, recurrent weights and biases. (The articles write U for W and W for R.)
+    state : (B, H) array, optional
+        The initial h. Default: zeros.
+    nonlinearity : "tanh", "relu", "logistic" or "identity"
+        g.
+    lengths, reverse, reset, reset_to, recurrent_mask
+        As for `lstm_forward`.
+    zoneout : (T, B, H) array, optional
+        h^t becomes zoneout h^{t-1} + (1 - zoneout) h^t.
+    tape : bool or RNNTape
+        True keeps what `rnn_backward` needs; a tape of an earlier call with the same sizes is filled again.
+    recompute
+        As for `lstm_forward`.
+    out : (y, h), optional
+        C-contiguous arrays for the results: (T, B, H), (B, H).
+    workspace : (n,) array, optional
+        Memory to compute in: `rnn_workspace` tells how much.
+    num_threads : int, optional
+        At most this many threads. Default: `get_num_threads`.
+    batch_invariant : bool
+        As for `lstm_forward`.
+
+    Returns
+    -------
+    y : (T, B, H) array
+        The outputs h^t.
+    state : (B, H) array
+        The last h.
+    tape : RNNTape or None
+        For `rnn_backward`.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not an array of the right dtype.
+    ValueError
+        If a shape is wrong, or an output overlaps another array.
+
+    Examples
+    --------
+    >>> import numpy as np, fastlstm
+    >>> rng = np.random.default_rng(0)
+    >>> T, B, I, H = 5, 2, 3, 4
+    >>> W, R, b = rng.normal(size=(H, I)), rng.normal(size=(H, H)), np.zeros(H)
+    >>> y, h, tape = fastlstm.rnn_forward(rng.normal(size=(T, B, I)), W, R, b, nonlinearity="relu")
+    >>> y.shape, bool(np.all(y[-1] == h))
+    ((5, 2, 4), True)
+    """
+    cell = rnn_cell(nonlinearity)
+    x = check.sized("x", x, 3, "(T, B, I)")
+    T, B, I = x.shape
+    H = check.sized("R", R, 2, "(H, H)").shape[1]
+    dtype = x.dtype
+    x = check.matching("x", x, (T, B, I), dtype, "(T, B, I)")
+    W = check.matching("W", W, (H, I), dtype, "(H, I)")
+    R = check.matching("R", R, (H, H), dtype, "(H, H)")
+    b = check.matching("b", b, (H,), dtype, "(H,)")
+    rows = None if lengths is None else Lengths(lengths, T, B)
+    zones = None if zoneout is None else (zoneout, None)
+    options = options_of(T, B, H, H, dtype, rows, reset, reset_to, recurrent_mask, zones)
+    call = Call(cell, batch_of(T, B, rows, bool(batch_invariant)), rows, bool(reverse), options)
+    return _run(call, x, Weights(W, R, b), state, tape, recompute, out, workspace, num_threads)
+
+
+def _run(
+    call: Call,
+    x: Array,
+    weights: Weights,
+    state: Array | None,
+    tape: bool | RNNTape,
+    recompute: int | None,
+    out: tuple[Array, Array] | None,
+    workspace: Array | None,
+    num_threads: int | None,
+) -> tuple[Array, Array, RNNTape | None]:
+    """`rnn_forward` once x and the weights are known to be right, as a layer's are."""
+    (T, B, _), H, dtype, lengths = x.shape, weights.R.shape[1], x.dtype, call.lengths
+    h0 = np.zeros((B, H), dtype) if state is None else check.matching("state", state, (B, H), dtype, "(B, H)")
+    if out is None:
+        y, h = empty((T, B, H), dtype), np.empty((B, H), dtype)
+    else:
+        y, h = check.pair("out", out, "(y, h)")
+        y = check.output("out y", y, (T, B, H), dtype, "(T, B, H)")
+        h = check.output("out h", h, (B, H), dtype, "(B, H)")
+    k = _core.recompute_steps(recompute)
+    if k is not None and tape is False:
+        raise ValueError("recompute needs a tape: it is about what that keeps")
+    kept: RNNTape | None = None
+    if tape is not False:
+        kept = RNNTape.of_call(call, weights, x, tape if isinstance(tape, RNNTape) else None, k)
+    one = _core.forward_pass(call, weights, kept is not None and k is None, k)
+    space = check.workspace(workspace, one.workspace(), dtype)
+    if out is not None or workspace is not None or isinstance(tape, RNNTape):
+        outputs = {"out y": y, "out h": h, "workspace": space}
+        if kept is not None:
+            outputs |= kept.outputs()
+        W, R, b, *_ = weights
+        check.disjoint(outputs, {"x": x, "W": W, "R": R, "b": b, "state": h0})
+
+    threads = checked_num_threads(num_threads)
+    if lengths is None:
+        _tapes.start_forward(one, kept, x, (h0, None, None), y, 0, (h, None, None), space)
+        _forward.run_passes([one], threads)
+        return y, h, kept
+    x, y_rows, h_rows = lengths.pack(x, threads), empty(call.shape(H), dtype), np.empty_like(h)
+    if kept is not None:
+        kept.x = x
+    first, last = (lengths.sort(h0), None, None), (h_rows, None, None)
+    _tapes.start_forward(one, kept, x, first, y_rows, 0, last, space)
+    _forward.run_passes([one], threads)
+    lengths.pad(y_rows, y, threads)
+    h[lengths.order] = h_rows
+    return y, h, kept
+
+
+def rnn_backward(
+    tape: RNNTape,
+    W: Array,
+    R: Array,
+    dy: Array | None,
+    dstate: Array | None = None,
+    *,
+    deltas: bool = False,
+    out: RNNGradients | None = None,
+    accumulate: bool = False,
+    workspace: Array | None = None,
+    num_threads: int | None = None,
+) -> RNNGradients:
+    r"""Back-propagate through time: every gradient of a simple RNN.
+
+    With D^t arriving at h^t from above: :math:`da^t = (D^t + R^T da^{t+1}) \odot g'(a^t)`. The derivative of relu
+    at 0 is 0.
+
+    Parameters
+    ----------
+    tape : RNNTape
+        From `rnn_forward`; left as it was.
+    W, R : arrays
+        The weights of the forward pass.
+    dy : (T, B, H) array or None
+        dJ/dy: the gradient arriving at every output. None stands for zero.
+    dstate : (B, H) array, optional
+        The gradient arriving at the final state.
+    deltas : bool
+        Give the deltas of every time step too.
+    out : RNNGradients, optional
+        C-contiguous arrays for the results.
+    accumulate : bool
+        Add the gradients of W, R and b to those in `out`, instead of overwriting them.
+    workspace, num_threads
+        As for `rnn_forward`.
+
+    Returns
+    -------
+    RNNGradients
+        `out` where it is given.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not an array of the right dtype.
+    ValueError
+        If a shape is wrong, an output overlaps another array, or `accumulate` is given without `out`.
+    """
+    if not isinstance(tape, RNNTape):
+        raise TypeError(f"tape must be an RNNTape from rnn_forward(..., tape=True), not {type(tape).__name__}")
+    call = tape.call
+    if call is None:
+        T, B, _ = check.sized("tape.x", tape.x, 3, "(T, B, I)").shape
+        call = Call(rnn_cell(), Batch(T, B, T * B))
+    x = check.sized("tape.x", tape.x, len(call.shape()) + 1, "(T, B, I)")
+    T, B, I, dtype = call.batch.T, call.batch.B, x.shape[-1], x.dtype
+    H = check.sized("R", R, 2, "(H, H)").shape[1]
+    x = check.matching("tape.x", x, call.shape(I), dtype, "(T, B, I)")
+    W = check.matching("W", W, (H, I), dtype, "(H, I)")
+    R = check.matching("R", R, (H, H), dtype, "(H, H)")
+    weights = Weights(W, R, None)
+    kept = tape.checked(call, weights)
+    dy = check.optional("dy", dy, (T, B, H), dtype, "(T, B, H)")
+    dh_last = check.optional("dstate", dstate, (B, H), dtype, "(B, H)")
+
+    shapes = {"x": (T, B, I), "W": (H, I), "R": (H, H), "b": (H,), "state": (B, H)}
+    if out is None:
+        if accumulate:
+            raise ValueError("accumulate needs out, the gradients to add to")
+        arrays = {name: empty(shape, dtype) for name, shape in shapes.items()}
+    else:
+        if not isinstance(out, RNNGradients):
+            raise TypeError(f"out must be RNNGradients, not {type(out).__name__}")
+        given = out._asdict()
+        arrays = {name: check.output(f"out {name}", given[name], shapes[name], dtype, name) for name in shapes}
+    result = RNNGradients(arrays["x"], arrays["W"], arrays["R"], arrays["b"], arrays["state"])
+    one = _core.backward_pass(call, weights, True, deltas, kept.checkpoints)
+    space = check.workspace(workspace, one.workspace(), dtype)
+    if out is not None or workspace is not None:
+        outputs = {f"out {name}": array for name, array in arrays.items()} | {"workspace": space}
+        inputs = {"tape.x": x, **kept.outputs(), "W": W, "R": R, "dy": dy, "dstate": dh_last}
+        check.disjoint(outputs, inputs)
+
+    dx, dh0 = result.x, result.state
+    if call.lengths is not None:
+        dx, dh0 = empty(call.shape(I), dtype), np.empty((B, H), dtype)
+    dfirst: States = (dh0, None, None)
+    resets = _core.gradients_of_resets(call.options, dfirst)
+    threads = checked_num_threads(num_threads)
+    all_deltas = (empty(call.shape(H), dtype), empty(call.shape(H), dtype)) if deltas else None
+    one.start(
+        x, kept.arrays(), kept.again(), call.rows(dy, threads), 0, call.states_in((dh_last, None, None)), None, dx,
+        (result.W, result.R, result.b, None, None), dfirst, resets, all_deltas, bool(accumulate), space,
+    )  # fmt: skip
+    _backward.run_passes([one], threads)
+    if resets is not None:
+        _core.add_resets(dfirst, resets)
+    if call.lengths is not None:
+        call.lengths.pad(dx, result.x, threads)
+        result.state[:] = call.lengths.unsort(dh0)
+    return result if all_deltas is None else result._replace(deltas=deltas_of(call, all_deltas))
+
+
+def deltas_of(call: Call, arrays: tuple[Array, ...]) -> RNNDeltas:
+    return RNNDeltas(*(call.sequence(rows) for rows in arrays))
