@@ -72,12 +72,17 @@ def test_pytorch(layer, shape, options, how):
     assert_close(found, expected, 1e-10)
 
 
+def fgr(*sizes, **options):
+    """Its state has gates too."""
+    return LSTM(*sizes, variant="FGR", **options)
+
+
 @pytest.mark.parametrize("how", LENGTHS)
 @pytest.mark.parametrize("batch_first", [False, True])
-@pytest.mark.parametrize("layer", [LSTM, RNN])
+@pytest.mark.parametrize("layer", [LSTM, fgr, RNN])
 def test_packed_is_padded(layer, batch_first, how):
     """With every mask and resets, all in the caller's order."""
-    zoneout = (0.3, 0.2) if layer is LSTM else 0.3
+    zoneout = 0.3 if layer is RNN else (0.3, 0.2)
     options = {"num_layers": 2, "bidirectional": True, "dropout": 0.4, "recurrent_dropout": 0.3, "zoneout": zoneout}
     network = layer(I, H, dtype=np.float64, seed=0, batch_first=batch_first, **options)
     lengths, x, dy = LENGTHS[how], random(T, B, I), random(T, B, 2 * H, seed=1)
@@ -105,7 +110,7 @@ def test_packed_is_padded(layer, batch_first, how):
         assert_same(found, expected)
     drawn, _, tape = network.forward(packed, rng=np.random.default_rng(1))
     assert_same({"y": drawn.data}, {"y": network.forward(packed, masks=tape.masks)[0].data})
-    if layer is LSTM:
+    if layer is not RNN:
         cells = tape.layers[3].cells()
         assert cells.shape == (T, B, H)
         assert not cells[np.arange(T)[:, np.newaxis] >= lengths].any()

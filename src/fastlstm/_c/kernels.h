@@ -49,7 +49,7 @@ typedef struct {
     const void *c_prev;    /* (B, H) c^{t-1} */
     void *gates;           /* (B, gates H) out: activated gates, for the RNN h^t; or NULL */
     void *c;               /* (B, H) out: c^t; may be c_prev */
-    fl_size keep;          /* rows that the next step has too: y and gates_seen are for them alone, gates_last for the rest */
+    fl_size keep;          /* rows that the next step has too: y and gates_seen are for them, gates_last for the rest */
     void *y;               /* (B, H) out: y^t, must not be y_prev; or NULL */
     fl_size y_step;
     void *y_copy;          /* (B, H) out: y^t once more, of all rows; or NULL */
@@ -104,7 +104,7 @@ typedef struct {
     fl_y_gradient y;       /* with a projection: of its input, a = dy^t */
     const void *gate_panels;   /* full gate recurrence: from pack_rows of its part of R, 3 vectors wide; or NULL */
     const void *delta_next;    /* for gate_panels, (B, gates H) of the next step; NULL at the last */
-    const void *to_gates_last; /* full gate recurrence: (B, 3 padded H) arriving at the gates of the last step; or NULL */
+    const void *to_gates_last; /* likewise, (B, 3 padded H) arriving at the gates of the last step; or NULL */
     const void *p;         /* NULL without peepholes */
     const void *gates;     /* (B, gates H) of this step */
     const void *c_prev, *c;    /* (B, H) */

@@ -275,8 +275,8 @@ static void lstm_backward(const fl_backward *s, fl_size row0, fl_size row1, fl_s
                     vec to_gates[3];
                     for (int gate = 0; gates_sent && gate < 3; gate++) {
                         const fl_size at = r * seen_gates(H) + 3 * first + gate * VL;
-                        const real *from = with_gates ? &gates_acc[v][m][gate * VL] : (const real *)s->to_gates_last + at;
-                        to_gates[gate] = v_load(from);
+                        const real *last = (const real *)s->to_gates_last;
+                        to_gates[gate] = v_load(with_gates ? &gates_acc[v][m][gate * VL] : last + at);
                         if (reset && s->to_gates_first) {
                             real *to = (real *)s->to_gates_first + at;
                             v_store(to, v_add(v_load(to), to_gates[gate]));
