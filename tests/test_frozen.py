@@ -145,12 +145,14 @@ def test_errors_are_measured():
     x = sequences(network)
     y = network(x, lengths=lengths)[0]
     worst = []
+    there = np.arange(9)[:, np.newaxis] < np.array(lengths)
     for weights in FORMATS:
         difference = Frozen(network, weights)(x, lengths=lengths)[0] - y.astype(np.float64)
+        difference = difference[there]
         error = rounding_error(network, x, weights, lengths=lengths)
         assert error.largest == np.abs(difference).max()
         assert error.rms == pytest.approx(np.sqrt(np.mean(difference**2)))
-        assert error.relative == pytest.approx(error.rms / np.sqrt(np.mean(y.astype(np.float64) ** 2)))
+        assert error.relative == pytest.approx(error.rms / np.sqrt(np.mean(y[there].astype(np.float64) ** 2)))
         worst.append(error.largest)
     assert worst[0] < 1e-6 < worst[1] < 2e-3
     assert 1e-6 < worst[2] < 1e-2

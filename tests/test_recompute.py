@@ -188,10 +188,10 @@ def test_deltas_dc_and_accumulate(names):
 def test_tape_used_twice():
     case, options = make("vanilla", {"zone_y", "reset"})
     _, tape = forward(case, options, recompute=1)
-    kept = {name: array.copy() for name, array in tape.outputs().items()}
+    kept = {name: array.copy() for name, array in tape.named().items()}
     first, second = (lstm_arrays(backward(case, tape)) for _ in range(2))
     assert_same(first, second)
-    assert_same(tape.outputs(), kept)
+    assert_same(tape.named(), kept)
 
 
 def test_tape_pickled():
@@ -306,7 +306,7 @@ def test_memory_of_the_tape():
     _, tape = forward(case, options, recompute=k)
     assert segments(tape) == -(-T // k)
     held = sum(array.nbytes for name, array in tape_arrays(tape).items() if name != "x")
-    held += sum(array.nbytes for array in tape.outputs().values())
+    held += sum(array.nbytes for array in tape.named().values())
     row = B * H * 4
     assert held == (2 * segments(tape) + 2) * row
     assert sum(array.nbytes for name, array in tape_arrays(plain).items() if name != "x") > 90 * held

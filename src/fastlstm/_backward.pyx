@@ -393,7 +393,7 @@ cdef class BackwardPass:
 
     def __init__(self, Cell cell, batch, bint reverse, weights, options, bint with_dx, bint with_deltas, int size,
                  ForwardPass again=None):
-        """`weights` are Weights without b, `options` as for a ForwardPass; `again` makes the tape where there is none."""
+        """`weights` are Weights, `options` as for a ForwardPass; `again` makes the tape where there is none."""
         cdef Backward *f = &self.f
         cdef Buffers get = Buffers()
         cdef fl_size H

@@ -169,6 +169,11 @@ class Options:
     zone_y: Array | None = None
     zone_c: Array | None = None
 
+    def named(self) -> dict[str, Array | None]:
+        """Its arrays, by the arguments' names."""
+        zoneout = {"zoneout of y": self.zone_y, "zoneout of c": self.zone_c}
+        return {"reset": self.reset, "recurrent_mask": self.mask, **zoneout}
+
 
 def options_of(
     T: int, B: int, P: int, H: int, dtype: np.dtype[Any], lengths: Lengths | None,

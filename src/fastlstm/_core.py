@@ -84,6 +84,10 @@ class Call:
         batch = self.batch
         return (batch.T + 1, batch.B, H) if batch.offsets is None else (batch.B + batch.count, H)
 
+    def named(self) -> dict[str, Array | None]:
+        """The arrays of its options, by name."""
+        return {} if self.options is None else self.options.named()
+
     @property
     def keeps_c_prev(self) -> bool:
         """Whether c^{t-1} as a step saw it may differ from c of the step before."""

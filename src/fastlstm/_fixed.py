@@ -22,6 +22,7 @@ class FixedStep:
         self._first, self._last = (
             _core.each(np.zeros_like, _core.kernel_states(kind, lead, P, H, dtype)) for _ in range(2)
         )
+        self._shapes = [array.shape for array in layers.zero_state(B)]
         self._x = np.empty((1, B, layers.input_size), dtype)
         self._passes, below = [], self._x
         for k in cells:
@@ -38,6 +39,8 @@ class FixedStep:
     def run(self, x: Array, state: tuple[Array, ...], y: Array, num_threads: int) -> None:
         """Advance `state`, (h, c, g) as far as the cell has them, by a step; its outputs go to `y`."""
         self._x[0] = check.matching("x_t", x, self._x.shape[1:], self._x.dtype, "(B, I)")
+        for name, array, expected in zip("hcg", state, self._shapes, strict=False):
+            check.output(f"state {name}", array, expected, self._x.dtype, str(expected))
         self._refresh()
         self._copy(state, self._first, back=False)
         for one in self._passes:

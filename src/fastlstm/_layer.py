@@ -220,7 +220,7 @@ class Layer(Parametric):
         return any(rates) or bool(self.dropout and self.num_layers > 1)
 
     def draw_masks(self, T: int, B: int, rng: np.random.Generator) -> Masks:
-        """Draw what `forward` needs for its dropout and zoneout.
+        """Draw what `forward` needs for its dropout, DropConnect and zoneout.
 
         Parameters
         ----------
@@ -282,7 +282,7 @@ class Layer(Parametric):
         recompute: int | None, num_threads: int | None,
     ) -> tuple[Any, States, Tape | None]:  # fmt: skip
         """y, the state and the tape, from a checked state (layers D, B, ...)."""
-        threads, steps = checked_num_threads(num_threads), _core.recompute_steps(recompute)
+        threads, steps = checked_num_threads(num_threads), _tapes.recompute_steps(recompute, tape, Tape)
         (T, B), D, P, H, dtype = self._sizes(x), self.directions, self.output_size, self.hidden_size, self.dtype
         cells = self.num_layers * D
         # Without a tape, rows in the kernels' order are needed here alone.
@@ -311,7 +311,7 @@ class Layer(Parametric):
                     layers.append(kept)
                     if given is not None:
                         initial = {name: a for name, a in zip("hcg", first_states, strict=True) if a is not None}
-                        check.disjoint(kept.outputs(), {"x": below, "flat": self.flat} | initial)
+                        check.disjoint(kept.named(), {"x": below, "flat": self.flat} | initial)
                 one = _core.forward_pass(own, weights, kept is not None and steps is None, steps)
                 space = self._borrow(one.workspace())
                 _tapes.start_forward(
@@ -338,7 +338,7 @@ class Layer(Parametric):
             return masks
         if not isinstance(rng, np.random.Generator):
             raise TypeError(
-                "rng must be a numpy.random.Generator, or masks given, since the layer has dropout or zoneout; "
+                "rng must be a numpy.random.Generator, or masks given, since the layer drops something or has zoneout; "
                 f"not {type(rng).__name__}"
             )
         return self.draw_masks(*self._sizes(x), rng)
@@ -357,28 +357,32 @@ class Layer(Parametric):
         above = None if dy is None else self._gradient_rows(call, dy, threads)
         dlast, dfirst = call.states_in(dstates), _core.kernel_states(self._kind, (cells, B), P, H, dtype)
         cell_gradients = self._cell_gradients(call, dc_above, threads)
-        padded = None
-        if rows is not None and rows.packed is None:
-            padded = self._like_x(out, self._shape_given(call, self.input_size))
-            check.disjoint({"out x": padded, "out.flat": grads.flat}, {})
-            if isinstance(dy, np.ndarray) and np.may_share_memory(padded, dy):
+        all_weights = [self._wide(k, tape.masks) for k in range(cells)]
+        tapes = [self._checked(kept, weights) for kept, weights in zip(tape.layers, all_weights, strict=True)]
+        # Does the caller have x as the kernels do?
+        direct = not self.batch_first if rows is None else rows.packed is not None
+        shape = call.shape(self.input_size) if direct else self._shape_given(call, self.input_size)
+        dx_given = self._like_x(out, shape)
+        if out is not None:
+            inputs: dict[str, Array | None] = {"dy": above, **{f"dc[{k}]": a for k, a in enumerate(cell_gradients)}}
+            inputs |= {f"dstate {name}": array for name, array in zip("hcg", dlast, strict=True)}
+            inputs["tape.x"] = tapes[0].x
+            for kept in tapes:  # each name stands for all layers
+                check.disjoint({"out x": dx_given, "out.flat": grads.flat}, inputs | kept.named() | kept.call.named())
+            if isinstance(dy, np.ndarray) and np.may_share_memory(dx_given, dy):
                 raise ValueError("out x must not overlap dy")
         visible: list[tuple[Array, ...]] = [()] * cells
         for first in reversed(range(0, cells, D)):
             passes, spaces, dxs, wides = [], [], [], []
             resets: list[States | None] = []
             for k in range(first, first + D):
-                kept, suffix, weights = tape.layers[k], self._names()[k], self._wide(k, tape.masks)
+                kept, suffix, weights = tapes[k], self._names()[k], all_weights[k]
                 part = {name: grads.params.get(name + suffix) for name in ("W", "R", "b", "p", "proj", "G")}
                 mask = tape.masks.weights[k] if tape.masks is not None and tape.masks.weights else None
                 wide = part["R"] if part["G"] is None and mask is None else np.zeros_like(weights.R)
                 one = _core.backward_pass(kept.call, weights, True, deltas, kept.checkpoints)
                 space = self._borrow(one.workspace())
-                dx = self._like_x(out if k == 0 else None, call.shape(weights.W.shape[1]))
-                if out is not None and k == 0:
-                    inputs = {f"dc[{n}]": array for n, array in enumerate(cell_gradients)}
-                    inputs |= {"dy": above, "tape.x": kept.x}
-                    check.disjoint({"out x": dx, "out.flat": grads.flat}, inputs)
+                dx = dx_given if k == 0 and direct else empty(call.shape(weights.W.shape[1]), dtype)
                 if deltas:
                     sizes = self._kind.gates * H, P, *((H,) if self._tape_type is LSTMTape else ())
                     visible[k] = tuple(empty(call.shape(size), dtype) for size in sizes)
@@ -411,7 +415,7 @@ class Layer(Parametric):
                 mask = tape.masks.between[first // D - 1]
                 above *= mask if rows is None else rows.pack(mask, threads)
         assert above is not None
-        grads.x = self._as_given(above, rows, threads, padded)
+        grads.x = self._as_given(above, rows, threads, None if direct else dx_given)
         grads.deltas = [self._deltas_of(call, arrays) for arrays in visible] if deltas else None
         return grads, call.states_out(dfirst, H)
 
@@ -439,13 +443,20 @@ class Layer(Parametric):
             raise ValueError(f"tape must be from a layer like this one, {self!r}")
         return tape
 
+    def _checked(self, kept: Any, weights: Weights) -> Any:
+        """The tape of one layer and direction, once it is known to fit the weights."""
+        check.matching("tape.x", kept.x, kept.call.shape(weights.W.shape[1]), self.dtype, "(T, B, I)")
+        return kept.checked(kept.call, weights)
+
     def _like_x(self, out: Gradients | None, shape: tuple[int, ...]) -> Array:
         """Where to write dJ/dx: that of `out` where it has this layout."""
         before = getattr(out, "x", None)
         if isinstance(before, PackedSequence):
             before = before.data
-        if isinstance(before, np.ndarray) and before.shape == shape and before.flags.c_contiguous:
-            return before
+        if isinstance(before, np.ndarray) and before.shape == shape and before.dtype == self.dtype:
+            flags = before.flags
+            if flags.c_contiguous and flags.aligned and flags.writeable:
+                return before
         return empty(shape, self.dtype)
 
     # ---- single steps ----
@@ -510,9 +521,15 @@ class Layer(Parametric):
         return (B, T, columns) if self.batch_first else (T, B, columns)
 
     def _as_given(self, sequence: Array, rows: Lengths | None, threads: int, out: Array | None = None) -> Any:
-        """The kernels' rows in the layout of the caller; padded ones in `out`, if that is given."""
+        """The kernels' rows in the layout of the caller, in `out` if that is given and the layout is another."""
         if rows is None:
-            return np.ascontiguousarray(sequence.swapaxes(0, 1)) if self.batch_first else sequence
+            if not self.batch_first:
+                return sequence
+            turned = sequence.swapaxes(0, 1)
+            if out is None:
+                return np.ascontiguousarray(turned)
+            out[:] = turned
+            return out
         if rows.packed is not None:
             return rows.packed._replace(data=sequence)
         if out is None:

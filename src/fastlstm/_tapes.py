@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from fastlstm import _checks as check
-from fastlstm import _forward
+from fastlstm import _core, _forward
 from fastlstm._cells import BLOCKS, LSTMCell
 from fastlstm._checks import Array, empty
 from fastlstm._core import Call, Checkpoints, States, Weights
@@ -82,12 +82,16 @@ class LSTMTape:
         """With `recompute`, what the passes start from instead."""
         return None if self.checkpoints is None else self.checkpoints.again()
 
-    def outputs(self) -> dict[str, Array]:
-        """What a forward pass fills, by name."""
+    def named(self) -> dict[str, Array]:
+        """The arrays that a forward pass fills, by name."""
         if self.checkpoints is not None:
             return self.checkpoints.arrays()
         named = zip(("gates", "c", "c_prev", "y_prev", "m"), self.arrays(), strict=True)
         return {f"tape.{name}": array for name, array in named if array is not None}
+
+    def read(self) -> dict[str, Array]:
+        """All that a backward pass reads beside x, by name."""
+        return self.named() if self.checkpoints is None else {**self.named(), "b": self.checkpoints.b}
 
     def checked(self, call: Call, weights: Weights) -> LSTMTape:
         """The same, once it is known that it belongs to a call and its weights."""
@@ -199,11 +203,15 @@ class RNNTape:
         """With `recompute`, what the passes start from instead."""
         return None if self.checkpoints is None else self.checkpoints.again()
 
-    def outputs(self) -> dict[str, Array]:
-        """What a forward pass fills, by name."""
+    def named(self) -> dict[str, Array]:
+        """The arrays that a forward pass fills, by name."""
         if self.checkpoints is not None:
             return self.checkpoints.arrays()
         return {"tape.h": self.h, "tape.h_prev": self.h_prev}
+
+    def read(self) -> dict[str, Array]:
+        """All that a backward pass reads beside x, by name."""
+        return self.named() if self.checkpoints is None else {**self.named(), "b": self.checkpoints.b}
 
     def checked(self, call: Call, weights: Weights) -> RNNTape:
         """The same, once it is known that it belongs to a call and its weights."""
@@ -215,6 +223,15 @@ class RNNTape:
 
 
 # ---- passes that fill a tape ----
+
+
+def recompute_steps(recompute: int | None, tape: object, kind: type) -> int | None:
+    """The argument `recompute`, checked, and that `tape` is a bool or a tape of this kind."""
+    if not isinstance(tape, (bool, kind)):
+        raise TypeError(f"tape must be a bool or {kind.__name__}, not {type(tape).__name__}")
+    if recompute is not None and tape is False:
+        raise ValueError("recompute needs a tape: it is about what that keeps")
+    return _core.recompute_steps(recompute)
 
 
 def start_forward(

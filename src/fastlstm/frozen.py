@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, NoReturn
+from typing import Any, Literal, NamedTuple, NoReturn, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fastlstm import _forward
+from fastlstm._batches import PackedSequence
 from fastlstm._checks import Array
 from fastlstm._core import PackedWeights, Weights
 from fastlstm.lstm import LSTM
@@ -30,7 +31,8 @@ def _pack(weights: Weights, gates: int, form: Format) -> Weights:
     W, R, scale = weights.W, weights.R, None
     if form == "int8":
         largest = np.maximum(np.abs(W).max(1, initial=0), np.abs(R).max(1, initial=0))
-        scale = np.where(largest > 0, largest / 127, 1).astype(W.dtype)
+        # What is smaller is nothing beside any input.
+        scale = np.where(largest > 127 * np.finfo(W.dtype).tiny, largest / 127, 1).astype(W.dtype)
         W, R = np.rint(W / scale[:, None]), np.rint(R / scale[:, None])
     panels = [_forward.packed_columns(np.ascontiguousarray(A), gates) for A in (W, R)]
     if form == "bfloat16":
@@ -49,7 +51,7 @@ class Frozen:
 
     In fewer bits they take less memory, and where they are too large for a cache, less time. Arithmetic and state stay
     in the network's dtype: only W, R and G are rounded. bfloat16 keeps 8 bits of precision, a relative error of at most
-    :math:`2^{-9}` for each weight; int8 stores multiples of the 127th part of the largest weight that goes into the
+    :math:`2^{-8}` for each weight; int8 stores multiples of the 127th part of the largest weight that goes into the
     same gate of the same unit. `rounding_error` tells what that makes of a network's outputs.
 
     Parameters
@@ -61,8 +63,6 @@ class Frozen:
 
     Attributes
     ----------
-    layers : LSTM or RNN
-        The network with its packed weights, without `params`.
     nbytes : int
         The memory of the weights.
 
@@ -93,13 +93,13 @@ class Frozen:
         if weights == "int8" and not np.isfinite(network.flat).all():
             raise ValueError("weights cannot be 'int8': the network has some that are not finite")
         self.weights = weights
-        self.layers = _network_of(network, weights)
+        self._layers = _network_of(network, weights)
 
     @property
     def nbytes(self) -> int:
         """The memory of the weights, in bytes."""
         total = 0
-        for cell in self.layers._weights:
+        for cell in self._layers._weights:
             assert cell.packed is not None
             arrays = (cell.b, cell.p, cell.proj, cell.packed.W, cell.packed.R, cell.packed.scale)
             total += sum(array.nbytes for array in arrays if array is not None)
@@ -116,17 +116,17 @@ class Frozen:
         num_threads: int | None = None,
     ) -> tuple[Array, Any]:
         """Run the network over sequences: arguments and results are those of its own calls."""
-        return self.layers(x, state, lengths, reset=reset, reset_to=reset_to, num_threads=num_threads)
+        return self._layers(x, state, lengths, reset=reset, reset_to=reset_to, num_threads=num_threads)
 
     def step(self, x_t: Array, state: Any = None, out: Any = None, *, num_threads: int | None = None) -> Any:
         """Run a single time step: arguments and results are those of the network's own `step`."""
-        return self.layers.step(x_t, state, out, num_threads=num_threads)
+        return self._layers.step(x_t, state, out, num_threads=num_threads)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Frozen network fits this machine alone: pickle the network, freeze it where it is needed")
 
     def __repr__(self) -> str:
-        return f"Frozen({self.layers!r}, weights={self.weights!r})"
+        return f"Frozen({self._layers!r}, weights={self.weights!r})"
 
 
 def _network_of(network: LSTM | RNN, form: Format) -> LSTM | RNN:
@@ -169,7 +169,7 @@ def rounding_error(
     ----------
     network : LSTM or RNN
     x, state, lengths
-        As for its calls: data like those that it is for.
+        As for its calls: data like those that it is for. What lies past the end of a sequence does not count.
     weights : "full", "bfloat16" or "int8"
         As for `Frozen`.
 
@@ -185,9 +185,22 @@ def rounding_error(
     >>> fastlstm.rounding_error(lstm, x, "bfloat16").largest < 0.005
     True
     """
-    y = network(x, state, lengths)[0].astype(np.float64)
-    difference = Frozen(network, weights)(x, state, lengths)[0] - y
-    if not y.size:
+    expected, found = (_outputs(one, x, state, lengths) for one in (network, Frozen(network, weights)))
+    if not expected.size:
         return RoundingError(0.0, 0.0, 0.0)
-    rms, scale = float(np.sqrt(np.mean(difference**2))), float(np.sqrt(np.mean(y**2)))
+    difference = found - expected
+    rms, scale = float(np.sqrt(np.mean(difference**2))), float(np.sqrt(np.mean(expected**2)))
     return RoundingError(float(np.abs(difference).max()), rms, rms / scale if scale else 0.0)
+
+
+def _outputs(network: LSTM | RNN | Frozen, x: Any, state: Any, lengths: ArrayLike | None) -> Array:
+    """All outputs in float64, without what lies past the ends of sequences."""
+    y: Any = network(x, state, lengths)[0]
+    if isinstance(y, PackedSequence):
+        y = y.data
+    if lengths is not None:
+        layers = network._layers if isinstance(network, Frozen) else network
+        steps = np.arange(y.shape[1 if layers.batch_first else 0])
+        there = steps < np.asarray(lengths)[:, np.newaxis]
+        y = y[there if layers.batch_first else there.T]
+    return cast(Array, y.astype(np.float64))

@@ -70,7 +70,8 @@ class LSTM(Layer):
     forget_bias : float
         Initial bias of the forget gate, which lets a new network remember.
     batch_invariant : bool
-        As for `lstm_forward`. `step` is slow then; `Frozen` networks have fast steps that keep to it.
+        As for `lstm_forward`. `step` is slow then; `Frozen` networks have fast steps, whose results do not depend on
+        other rows either, but where weights are large may differ from a call's by rounding.
 
     Attributes
     ----------
@@ -238,7 +239,7 @@ class LSTM(Layer):
         x, state, lengths, reset, reset_to, num_threads
             As for a call.
         rng : numpy.random.Generator, optional
-            Where the masks of dropout and zoneout come from.
+            Where the masks of dropout, DropConnect and zoneout come from.
         masks : Masks, optional
             Those masks themselves: of an earlier tape, or from `draw_masks`.
         tape : Tape, optional
@@ -258,7 +259,7 @@ class LSTM(Layer):
         states = self._states("state", state, self._sizes(x)[1])
         masks = self._training_masks(masks, rng, x)
         y, last, kept = self._forward_pass(
-            x, states, lengths, reset, reset_to, masks, tape or True, recompute, num_threads
+            x, states, lengths, reset, reset_to, masks, True if tape is None else tape, recompute, num_threads
         )
         assert kept is not None
         return y, state_of(last), kept

@@ -70,7 +70,7 @@ class LSTMGradients(NamedTuple):
 
 def lstm_workspace(
     T: int, B: int, I: int, H: int, dtype: DTypeLike = np.float32, *, variant: str = "vanilla", proj_size: int = 0,
-    recompute: int | None = None,
+    recompute: int | None = None, batch_invariant: bool = False,
 ) -> int:  # fmt: skip
     """Values of workspace with which `lstm_forward` and `lstm_backward` need allocate none.
 
@@ -81,7 +81,7 @@ def lstm_workspace(
     dtype : float32 or float64
     variant, proj_size
         As for `LSTM`.
-    recompute
+    recompute, batch_invariant
         As for `lstm_forward`.
 
     Examples
@@ -96,7 +96,8 @@ def lstm_workspace(
     weights = Weights(np.empty((n * H, I), dtype), np.empty((n * H, K), dtype), np.empty(n * H, dtype), None, proj)
     mask, zones = np.empty((B, P), dtype), (np.empty((T, B, P), dtype), np.empty((T, B, H), dtype))
     options = options_of(T, B, P, H, dtype, None, None, "zero", mask, zones)
-    calls = [Call(cell, Batch(T, B, T * B), options=given) for given in (None, options)]
+    batch = batch_of(T, B, None, bool(batch_invariant))
+    calls = [Call(cell, batch, options=given) for given in (None, options)]
     k = _core.recompute_steps(recompute)
     return max(_core.workspace_size(call, weights, k) for call in calls)
 
@@ -233,12 +234,13 @@ def lstm_forward(
     x = check.matching("x", x, (T, B, I), dtype, "(T, B, I)")
     b = check.matching("b", b, (cell.gates * H,), dtype, f"({cell.gates}H,)")
     W, R, p, G, proj = _checked_weights(cell, W, R, p, G, proj, I, H, P, dtype)
+    given = {"W": W, "R": R, "b": b, "p": p, "G": G, "proj": proj}
     if G is not None:
         R = _core.with_gate_recurrence(R, G)
     rows = None if lengths is None else Lengths(lengths, T, B)
     options = options_of(T, B, P, H, dtype, rows, reset, reset_to, recurrent_mask, zoneout)
     call = Call(cell, batch_of(T, B, rows, bool(batch_invariant)), rows, bool(reverse), options)
-    return _run(call, x, Weights(W, R, b, p, proj), state, tape, recompute, out, workspace, num_threads)
+    return _run(call, x, Weights(W, R, b, p, proj), given, state, tape, recompute, out, workspace, num_threads)
 
 
 def _sizes(R: Array, proj: Array | None, gates: int) -> tuple[int, int, Array | None]:
@@ -273,6 +275,7 @@ def _run(
     call: Call,
     x: Array,
     weights: Weights,
+    inputs: dict[str, Array | None],
     state: PartialState | None,
     tape: bool | LSTMTape,
     recompute: int | None,
@@ -280,11 +283,10 @@ def _run(
     workspace: Array | None,
     num_threads: int | None,
 ) -> tuple[Array, State, LSTMTape | None]:
-    """`lstm_forward` once x and the weights are known to be right, as a layer's are."""
+    """`lstm_forward` once x and the weights are known to be right; `inputs` are the weights as they were given."""
     (T, B, _), dtype, lengths = x.shape, x.dtype, call.lengths
-    W, R, b, p, proj, _ = weights
-    H = len(W) // call.cell.gates
-    P = H if proj is None else len(proj)
+    H = len(weights.W) // call.cell.gates
+    P = H if weights.proj is None else len(weights.proj)
     cell, gates = call.cell, call.cell.full_recurrence
     assert isinstance(cell, LSTMCell)
     first = _of_shapes("state", state_parts("state", state, cell), check.optional, B, P, H, dtype)
@@ -295,9 +297,7 @@ def _run(
         y, given = check.pair("out", out, "(y, (h, c, g))" if gates else "(y, (h, c))")
         y = check.output("out y", y, (T, B, P), dtype, "(T, B, H)")
         last = _of_shapes("out", state_parts("out state", given, cell, whole=True), check.output, B, P, H, dtype, gates)
-    k = _core.recompute_steps(recompute)
-    if k is not None and tape is False:
-        raise ValueError("recompute needs a tape: it is about what that keeps")
+    k = _tapes.recompute_steps(recompute, tape, LSTMTape)
     kept: LSTMTape | None = None
     if tape is not False:
         kept = LSTMTape.of_call(call, weights, x, tape if isinstance(tape, LSTMTape) else None, k)
@@ -306,8 +306,8 @@ def _run(
     if out is not None or workspace is not None or isinstance(tape, LSTMTape):
         outputs = {"out y": y, **_named("out", last), "workspace": space}
         if kept is not None:
-            outputs |= kept.outputs()
-        check.disjoint(outputs, {"x": x, "W": W, "R": R, "b": b, "p": p, "proj": proj, **_named("state", first)})
+            outputs |= kept.named()
+        check.disjoint(outputs, {"x": x, **inputs, **_named("state", first), **call.named()})
 
     threads = checked_num_threads(num_threads)
     y_rows, last_rows = y, last
@@ -456,7 +456,7 @@ def lstm_backward(
     W, R, p, G, proj = _checked_weights(cell, W, R, p, G, proj, I, H, P, dtype)
     shapes: dict[str, tuple[int, ...]]
     shapes = {"x": (T, B, I), "W": W.shape, "R": R.shape, "b": (n * H,), "h0": (B, P), "c0": (B, H)}
-    optional = {"p": p, "G": G, "proj": proj}
+    optional, own_R = {"p": p, "G": G, "proj": proj}, R
     shapes |= {name: array.shape for name, array in optional.items() if array is not None}
     if cell.full_recurrence:
         shapes["g0"] = B, 3 * H
@@ -483,16 +483,8 @@ def lstm_backward(
     one = _core.backward_pass(call, weights, True, deltas, kept.checkpoints)
     space = check.workspace(workspace, one.workspace(), dtype)
     if out is not None or workspace is not None:
-        inputs = {
-            "tape.x": x,
-            **kept.outputs(),
-            "W": W,
-            "R": R,
-            "p": p,
-            "dy": dy,
-            **_named("dstate", dlast),
-            "dc": dc,
-        }
+        above = {"dy": dy, "dc": dc, **_named("dstate", dlast)}
+        inputs = {"tape.x": x, **kept.read(), "W": W, "R": own_R, **optional, **above, **call.named()}
         check.disjoint({f"out {name}": array for name, array in arrays.items()} | {"workspace": space}, inputs)
 
     dx = arrays["x"] if call.lengths is None else empty(call.shape(I), dtype)

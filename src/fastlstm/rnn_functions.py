@@ -54,8 +54,9 @@ class RNNGradients(NamedTuple):
 
 
 def rnn_workspace(
-    T: int, B: int, I: int, H: int, dtype: DTypeLike = np.float32, *, recompute: int | None = None
-) -> int:
+    T: int, B: int, I: int, H: int, dtype: DTypeLike = np.float32, *, recompute: int | None = None,
+    batch_invariant: bool = False,
+) -> int:  # fmt: skip
     """Values of workspace with which `rnn_forward` and `rnn_backward` need allocate none.
 
     Parameters
@@ -63,14 +64,15 @@ def rnn_workspace(
     T, B, I, H : int
         Time steps, batch rows, inputs, hidden units.
     dtype : float32 or float64
-    recompute
+    recompute, batch_invariant
         As for `rnn_forward`.
     """
     dtype = check.float_dtype(dtype)
     weights = Weights(np.empty((H, I), dtype), np.empty((H, H), dtype), np.empty(H, dtype))
     mask, zone = np.empty((B, H), dtype), np.empty((T, B, H), dtype)
     options = options_of(T, B, H, H, dtype, None, None, "zero", mask, (zone, None))
-    calls = [Call(rnn_cell(), Batch(T, B, T * B), options=given) for given in (None, options)]
+    batch = batch_of(T, B, None, bool(batch_invariant))
+    calls = [Call(rnn_cell(), batch, options=given) for given in (None, options)]
     k = _core.recompute_steps(recompute)
     return max(_core.workspace_size(call, weights, k) for call in calls)
 
@@ -187,9 +189,7 @@ def _run(
         y, h = check.pair("out", out, "(y, h)")
         y = check.output("out y", y, (T, B, H), dtype, "(T, B, H)")
         h = check.output("out h", h, (B, H), dtype, "(B, H)")
-    k = _core.recompute_steps(recompute)
-    if k is not None and tape is False:
-        raise ValueError("recompute needs a tape: it is about what that keeps")
+    k = _tapes.recompute_steps(recompute, tape, RNNTape)
     kept: RNNTape | None = None
     if tape is not False:
         kept = RNNTape.of_call(call, weights, x, tape if isinstance(tape, RNNTape) else None, k)
@@ -198,9 +198,9 @@ def _run(
     if out is not None or workspace is not None or isinstance(tape, RNNTape):
         outputs = {"out y": y, "out h": h, "workspace": space}
         if kept is not None:
-            outputs |= kept.outputs()
+            outputs |= kept.named()
         W, R, b, *_ = weights
-        check.disjoint(outputs, {"x": x, "W": W, "R": R, "b": b, "state": h0})
+        check.disjoint(outputs, {"x": x, "W": W, "R": R, "b": b, "state": h0, **call.named()})
 
     threads = checked_num_threads(num_threads)
     if lengths is None:
@@ -299,7 +299,7 @@ def rnn_backward(
     space = check.workspace(workspace, one.workspace(), dtype)
     if out is not None or workspace is not None:
         outputs = {f"out {name}": array for name, array in arrays.items()} | {"workspace": space}
-        inputs = {"tape.x": x, **kept.outputs(), "W": W, "R": R, "dy": dy, "dstate": dh_last}
+        inputs = {"tape.x": x, **kept.read(), "W": W, "R": R, "dy": dy, "dstate": dh_last, **call.named()}
         check.disjoint(outputs, inputs)
 
     dx, dh0 = result.x, result.state

@@ -57,7 +57,7 @@ class Stream:
     """
 
     def __init__(self, network: LSTM | RNN | Frozen, B: int = 1, *, num_threads: int | None = None) -> None:
-        layers = network.layers if isinstance(network, Frozen) else network
+        layers = network._layers if isinstance(network, Frozen) else network
         if not isinstance(layers, (LSTM, RNN)):
             raise TypeError(f"network must be an LSTM, an RNN or Frozen, not {type(network).__name__}")
         self.network, self.num_threads = network, num_threads
@@ -105,10 +105,17 @@ class Stream:
         """
         at = slice(None) if rows is None else np.asarray(rows, dtype=None if np.size(rows) else np.intp)
         arrays = self.state if isinstance(self.state, tuple) else (self.state,)
-        given = (None,) * len(arrays) if state is None else state if isinstance(state, tuple) else (state,)
+        given = (None,) * len(arrays) if state is None else state if isinstance(state, (tuple, list)) else (state,)
         if len(given) == 2 and len(arrays) == 3:
             given = *given, None  # FGR's gates
         if len(given) != len(arrays):
             raise ValueError(f"state must have {len(arrays)} parts, as the stream's has, not {len(given)}")
-        for array, first in zip(arrays, given, strict=True):
-            array[:, at] = 0 if first is None else first
+        parts = []
+        for name, array, first in zip("hcg", arrays, given, strict=False):
+            shape = array[:, at].shape
+            part = np.zeros(shape, array.dtype) if first is None else np.asarray(first)
+            if part.shape != shape:
+                raise ValueError(f"state {name} must have shape (layers, rows, units) = {shape}, not {part.shape}")
+            parts.append(part)
+        for array, part in zip(arrays, parts, strict=True):
+            array[:, at] = part

@@ -33,10 +33,11 @@ class Chunk:
     """
 
     def __init__(
-        self, network: LSTM | RNN, start: int, end: int, y: Array, state: Any, pieces: list[tuple[int, int, Any]]
-    ) -> None:
+        self, network: LSTM | RNN, start: int, end: int, y: Array, state: Any, pieces: list[tuple[int, int, Any]],
+        num_threads: int | None,
+    ) -> None:  # fmt: skip
         self.start, self.end, self.y, self.state = start, end, y, state
-        self._network, self._pieces = network, pieces
+        self._network, self._pieces, self._num_threads = network, pieces, num_threads
 
     def backward(self, dy: Array | None, *, out: Gradients | None = None, accumulate: bool = False) -> Gradients:
         """Back-propagate from this chunk's outputs through the last k2 steps.
@@ -62,7 +63,9 @@ class Chunk:
             part = None
             if dy is not None and start >= self.start:
                 part = np.take(dy, range(start - self.start, end - self.start), axis)
-            grads = network.backward(tape, part, dstate, out=grads, accumulate=accumulate)
+            grads = network.backward(
+                tape, part, dstate, out=grads, accumulate=accumulate, num_threads=self._num_threads
+            )
             dstate, accumulate = grads.state, True
             dxs.append(grads.x)
             grads.x = np.empty(0, network.dtype)  # so that the next piece writes to memory of its own
@@ -139,5 +142,5 @@ def truncated_bptt(
         kept.append((t, end, tape))
         outputs.append(y)
         if end - start == k1 or end == T:
-            yield Chunk(network, start, end, np.concatenate(outputs, axis), state, list(kept))
+            yield Chunk(network, start, end, np.concatenate(outputs, axis), state, list(kept), num_threads)
             start, outputs = end, []
