@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import threading
 from dataclasses import dataclass, field
@@ -68,6 +69,11 @@ def _rate(name: str, value: float) -> float:
     return float(value)
 
 
+@functools.cache
+def _suffixes(num_layers: int, directions: int) -> list[str]:
+    return [f"_l{k}{end}" for k in range(num_layers) for end in ("", "_reverse")[:directions]]
+
+
 def of_cell(states: States, k: int) -> States:
     """Those of one layer and direction."""
     h, c, g = states
@@ -127,7 +133,7 @@ class Layer(Parametric):
 
     def _names(self) -> list[str]:
         """The suffixes of the parameters of each layer and direction."""
-        return [f"_l{k}{end}" for k in range(self.num_layers) for end in ("", "_reverse")[: self.directions]]
+        return _suffixes(self.num_layers, self.directions)
 
     def _shapes_of_cell(self, inputs: int) -> dict[str, tuple[int, ...]]:
         """Names and shapes of the parameters of one layer in one direction."""

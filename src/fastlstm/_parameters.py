@@ -30,11 +30,12 @@ class Gradients:
         Where they were asked for: one for each layer and direction, in the order of the parameters.
     """
 
-    __slots__ = ("deltas", "flat", "params", "state", "x")
+    __slots__ = ("deltas", "flat", "params", "state", "views_of", "x")
 
-    def __init__(self, flat: Array, params: Mapping[str, Array]) -> None:
+    def __init__(self, flat: Array, params: Mapping[str, Array], owner: Parametric) -> None:
         self.flat = flat
         self.params = params
+        self.views_of = flat, owner  # in `params`
         self.x: Any
         self.state: Any
         self.deltas: list[Any] | None = None
@@ -78,12 +79,13 @@ class Parametric:
             if accumulate:
                 raise ValueError("accumulate needs out, the gradients to add to")
             flat = empty(self.flat.shape, self.dtype)
-            return Gradients(flat, self._views(flat))
+            return Gradients(flat, self._views(flat), self)
         if not isinstance(out, Gradients):
             raise TypeError(f"out must be Gradients, not {type(out).__name__}")
         check.output("out.flat", out.flat, self.flat.shape, self.dtype, "the layer's flat")
         check.disjoint({"out.flat": out.flat}, {"the layer's flat": self.flat})
-        out.params = self._views(out.flat)
+        if out.views_of[0] is not out.flat or out.views_of[1] is not self:
+            out.params, out.views_of = self._views(out.flat), (out.flat, self)
         return out
 
     def __getstate__(self) -> dict[str, Any]:

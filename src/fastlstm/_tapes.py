@@ -110,6 +110,8 @@ class LSTMTape:
             arrays["c_prev"] = check.matching("tape.c_prev", self.c_prev, call.shape(H), dtype, "(T, B, H)")
         if weights.proj is not None:
             arrays["m"] = check.matching("tape.m", self.m, call.shape(H), dtype, "(T, B, H)")
+        if all(array is getattr(self, name) for name, array in arrays.items()):
+            return self
         return replace(self, **arrays)
 
     def cells(self) -> Array:
@@ -219,7 +221,7 @@ class RNNTape:
             return replace(self, checkpoints=self.checkpoints.checked(call, weights))
         shape, dtype = call.shape(weights.R.shape[1]), self.x.dtype
         h, h_prev = (check.matching(f"tape.{k}", getattr(self, k), shape, dtype, "(T, B, H)") for k in ("h", "h_prev"))
-        return replace(self, h=h, h_prev=h_prev)
+        return self if h is self.h and h_prev is self.h_prev else replace(self, h=h, h_prev=h_prev)
 
 
 # ---- passes that fill a tape ----
