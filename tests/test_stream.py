@@ -108,3 +108,30 @@ def test_reset_to_a_state_of_other_parts():
         stream.reset([1, 2], h)
     with pytest.raises(ValueError, match=r"^state must have 2 parts, as the stream's has, not 3"):
         Stream(LSTM(3, 5), 4).reset([1, 2], (h, c, g))
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("layer", [LSTM, RNN])
+def test_a_call_of_one_step_is_that_step(layer, batch_first):
+    """Bitwise, whether few rows or many, and as the first step of a longer call."""
+    network = layer(3, 21, batch_first=batch_first, seed=0)
+    for B in (1, 3, 15, 16, 40):
+        x = np.random.default_rng(B).standard_normal((B, 3)).astype(np.float32)
+        sequence = x[:, np.newaxis] if batch_first else x[np.newaxis]
+        y, state = network(sequence)
+        y_t, state_t = network.step(x)
+        tolerance = 0 if B < 16 else 1e-6
+        assert_close({"y": y.reshape(B, 21)} | arrays(state), {"y": y_t} | arrays(state_t), tolerance)
+        assert y.shape == ((B, 1, 21) if batch_first else (1, B, 21))
+        again, _ = network(sequence, state)
+        assert_close({"y": again.reshape(B, 21)}, {"y": network.step(x, state)[0]}, tolerance)
+
+
+@pytest.mark.parametrize("make", NETWORKS)
+def test_a_stream_of_many_rows(make):
+    network, x = make(seed=0), np.random.default_rng(0).standard_normal((200, 3)).astype(np.float32)
+    stream, state = Stream(network, 200), None
+    for _ in range(3):
+        y_t, state = network.step(x, state)
+        assert_close({"y": stream.step(x)}, {"y": y_t}, 2e-6)
+    assert_close(arrays(stream.state), arrays(state), 2e-6)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from fastlstm import _backward, _core, _forward, _tapes
+from fastlstm import _backward, _core, _forward, _loops, _tapes
 from fastlstm import _checks as check
 from fastlstm._batches import Lengths, PackedSequence, batch_of, options_of
 from fastlstm._checks import Array, empty
@@ -21,6 +21,7 @@ from fastlstm._parameters import Gradients, Parametric
 from fastlstm._tapes import LSTMTape, RNNTape
 
 WORTH_KEEPING = 1 << 18
+ROWS_TO_PACK = _loops.rows_to_pack()
 
 
 @dataclass
@@ -466,6 +467,23 @@ class Layer(Parametric):
         return empty(shape, self.dtype)
 
     # ---- single steps ----
+
+    def _is_step(self, x: object, lengths: object, reset: object, reset_to: object) -> bool:
+        """Is a call one that `step` does sooner, and bitwise the same? With more rows a call packs its weights."""
+        if not self._steps_directly or lengths is not None or reset is not None or reset_to != "initial":
+            return False
+        if type(x) is not np.ndarray or x.ndim != 3 or x.dtype != self.dtype or x.shape[2] != self.input_size:
+            return False
+        T, B = x.shape[1::-1] if self.batch_first else x.shape[:2]
+        return bool(T == 1 and 0 < B < ROWS_TO_PACK)
+
+    def _as_step(self, x: Any) -> tuple[Array, Array]:
+        """The one step of x, and a state of zeros for it."""
+        x_t = x[:, 0] if self.batch_first else x[0]
+        return x_t, np.zeros((1, len(x_t), self.hidden_size), self.dtype)
+
+    def _as_sequence(self, y_t: Array) -> Any:
+        return y_t[:, np.newaxis] if self.batch_first else y_t[np.newaxis]
 
     def check_steps(self) -> None:
         """Raise ValueError unless the layers can run one step at a time."""

@@ -398,6 +398,11 @@ cdef void end_products(Products *p, int parts) noexcept nogil:
         parallel(end_products_part, p, parts)
 
 
+def rows_to_pack():
+    """Batch rows times steps from which packing the weights pays."""
+    return ROWS_TO_PACK
+
+
 def unit_block(int size):
     """Hidden units that a vector holds."""
     return kernels(size).unit_block

@@ -32,7 +32,7 @@ class Gradients:
 
     __slots__ = ("deltas", "flat", "params", "state", "views_of", "x")
 
-    def __init__(self, flat: Array, params: Mapping[str, Array], owner: Parametric) -> None:
+    def __init__(self, flat: Array, params: Mapping[str, Array], owner: Parametric | None = None) -> None:
         self.flat = flat
         self.params = params
         self.views_of = flat, owner  # in `params`

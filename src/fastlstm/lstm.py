@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -212,6 +212,12 @@ class LSTM(Layer):
         state : (h, c), for FGR (h, c, g)
             The state after the last step, each (layers D, B, H), g (layers D, B, 3H).
         """
+        if self._is_step(x, lengths, reset, reset_to):
+            x_t, zeros = self._as_step(x)
+            y_t, last_state = self.step(
+                x_t, (zeros, zeros) if state is None else cast(State, state), num_threads=num_threads
+            )
+            return self._as_sequence(y_t), last_state
         x = as_packed("x", x)
         states = self._states("state", state, self._sizes(x)[1])
         masks = self._inference_masks(x)

@@ -138,6 +138,10 @@ class RNN(Layer):
         state : (layers D, B, H) array
             The state after the last step.
         """
+        if self._is_step(x, lengths, reset, reset_to):
+            x_t, zeros = self._as_step(x)
+            y_t, last = self.step(x_t, zeros if state is None else state, num_threads=num_threads)
+            return self._as_sequence(y_t), last
         x = as_packed("x", x)
         states = self._states("state", state, self._sizes(x)[1])
         masks = self._inference_masks(x)

@@ -17,6 +17,8 @@ from fastlstm.rnn import RNN
 
 __all__ = ["Stream"]
 
+MANY_ROWS = 128
+
 
 class Stream:
     """The state of B independent sequences in a network, which advance one step at a time.
@@ -66,7 +68,9 @@ class Stream:
         state = layers.zero_state(B)
         self.state: Any = state if isinstance(layers, LSTM) else state[0]
         self.y = np.zeros((B, layers.output_size), layers.dtype)
-        self._fixed = None if layers.steps_one_by_one else FixedStep(layers, B)
+        # Of many rows, packing the weights anew pays; those of a Frozen network are packed.
+        direct = layers.steps_one_by_one and (B < MANY_ROWS or isinstance(network, Frozen))
+        self._fixed = None if direct else FixedStep(layers, B)
 
     def step(self, x_t: Array) -> Array:
         """Advance all sequences by one step.
