@@ -16,10 +16,19 @@ from ._runtime cimport Buffers, kernels, parallel
 
 from ._checks import empty
 
+cdef fl_size side_by_side(const Forward *f) noexcept nogil:
+    """The gates that panels of W hold side by side: all for a step; for W x before the steps one, whose results lie side
+    by side too. Weights that are given as panels serve both."""
+    return 1 if f.way.hoist and not f.packed else f.gates
+
+
 cdef void lay_out(Forward *f, char **at) noexcept nogil:
     cdef fl_size H = f.constant.hidden, I = f.constant.input, K = f.constant.outputs, B = f.rows.B, rows
     if not f.packed:
-        f.W_panels = take(at, column_panels(f.k, f.gates, H, I) * f.size) if f.way.pack or f.way.hoist else NULL
+        rows = f.gates * H // side_by_side(f)
+        f.W_panels = NULL
+        if f.way.pack or f.way.hoist:
+            f.W_panels = take(at, column_panels(f.k, side_by_side(f), rows, I) * f.size)
         f.R_panels = take(at, column_panels(f.k, f.gates, H, K) * f.size) if f.way.pack else NULL
     if f.way.hoist:
         f.wx_space = take(at, block_rows(&f.rows, ROWS_PER_BLOCK) * f.gates * H * f.size) if not f.taped else NULL
@@ -246,7 +255,7 @@ cdef void run_span(Forward *f, Span left) noexcept nogil:
         if f.way.hoist:
             f.wx_row = first_row(&f.rows, block.t0)
             f.wx = f.tape.gates + (f.wx_row - f.tape.row) * values * f.size if f.taped else f.wx_space
-            multiply(f.k, first_row(&f.rows, block.t1) - f.wx_row, f.gates, f.constant.hidden, I,
+            multiply(f.k, first_row(&f.rows, block.t1) - f.wx_row, side_by_side(f), values // side_by_side(f), I,
                      f.x + f.wx_row * I * f.size, f.W_panels, f.constant.format, <void *>f.wx, f.division.parts)
         run_steps(f, T - block.t1 if f.reverse else block.t0, T - block.t0 if f.reverse else block.t1)
 
@@ -257,7 +266,7 @@ cdef void prepare(Forward *f, int num_threads) noexcept nogil:
     divide(&f.division, &f.rows, H, f.block, f.gates * H * (K + (0 if f.way.hoist else I)), f.size, num_threads)
     parts = f.division.parts
     if not f.packed and f.W_panels != NULL:
-        pack_columns(f.k, f.W_panels, f.gates, H, f.constant.W, I, parts)
+        pack_columns(f.k, f.W_panels, side_by_side(f), f.gates * H // side_by_side(f), f.constant.W, I, parts)
     if not f.packed and f.R_panels != NULL:
         pack_columns(f.k, f.R_panels, f.gates, H, f.constant.R, K, parts)
     if f.proj_panels != NULL:
