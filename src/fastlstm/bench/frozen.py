@@ -6,7 +6,6 @@ Each way to store the weights against the plain layer, with the error it makes; 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ import fastlstm
 from fastlstm.bench import machine
 from fastlstm.bench.measure import interleave, ratio
 from fastlstm.bench.peers import Contestant, Peers
+from fastlstm.bench.results import save
 from fastlstm.frozen import Format
 
 __all__ = ["main"]
@@ -145,8 +145,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     report["parts"].append({"kind": kind, "threads": threads, "H": H, "rows": rows})
     print(_markdown(report))
     if options.json is not None:
-        rounded = json.loads(json.dumps(report), parse_float=lambda number: float(f"{float(number):.5g}"))
-        options.json.write_text(json.dumps(rounded, indent=1) + "\n", encoding="utf-8")
+        save(report, options.json)
     return 0
 
 

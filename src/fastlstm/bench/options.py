@@ -6,7 +6,6 @@ PyTorch is beside it for what it has.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tracemalloc
 import warnings
@@ -22,6 +21,7 @@ import fastlstm
 from fastlstm.bench import machine
 from fastlstm.bench.measure import DisagreementError, difference, interleave, ratio
 from fastlstm.bench.peers import Contestant, Peers
+from fastlstm.bench.results import save
 from fastlstm.bench.shapes import Shape
 
 __all__ = ["main"]
@@ -246,8 +246,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     report["parts"].append({"kind": kind, "threads": threads, "shape": list(shape), "rows": rows})
     print(_markdown(report))
     if options.json is not None:
-        rounded = json.loads(json.dumps(report), parse_float=lambda number: float(f"{float(number):.5g}"))
-        options.json.write_text(json.dumps(rounded, indent=1) + "\n", encoding="utf-8")
+        save(report, options.json)
     return 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import TypedDict, cast
+from typing import Any, TypedDict, cast
 
 __all__ = ["Loss", "Machine", "Part", "Report", "Row", "Spread", "conclude", "load", "save"]
 
@@ -103,7 +103,7 @@ def conclude(kind: str, threads: int, rows: list[Row], peephole_peer: str) -> Pa
     }
 
 
-def save(report: Report, path: Path) -> None:
+def save(report: Report | dict[str, Any], path: Path) -> None:
     """Write a run to a JSON file, with five significant digits: more would pretend to be exact."""
     rounded = json.loads(json.dumps(report), parse_float=lambda number: float(f"{float(number):.5g}"))
     path.write_text(json.dumps(rounded, indent=1) + "\n", encoding="utf-8")
