@@ -7,7 +7,7 @@ import pytest
 from helpers import assert_same
 
 import fastlstm
-from fastlstm import LSTM, RNN, Frozen, PackedSequence, Stream, rounding_error, truncated_bptt
+from fastlstm import LSTM, RNN, Frozen, PackedSequence, Stream, nn, rounding_error, truncated_bptt
 
 T, B, I, H = 4, 2, 3, 8
 
@@ -179,3 +179,34 @@ def test_truncated_bptt_keeps_to_its_threads(monkeypatch):
     for chunk in truncated_bptt(network, numbers(T, B, I), 2, num_threads=1):
         chunk.backward(np.ones_like(chunk.y))
     assert given == [1, 1]
+
+
+@pytest.mark.parametrize("layer", [LSTM, RNN, nn.Dense])
+def test_what_a_layer_is_made_of_stays_as_it_is(layer):
+    """The kernels trust the sizes; and parameters that are replaced would not be those in use."""
+    network = layer(I, H, seed=0)
+    for name, value in vars(network).copy().items():
+        if not name.startswith("_"):
+            other = value * 2 if name == "flat" else (value or 0) + 1 if isinstance(value, int) else object()
+            with pytest.raises(AttributeError, match=f"^{name} cannot be set"):
+                setattr(network, name, other)
+    network.flat *= 0
+    assert not network.flat.any()
+    again = copy.deepcopy(network)
+    again.flat[:] = 1
+    assert not network.flat.any()
+    assert all(np.all(array == 1) for array in again.params.values())
+
+
+def test_arguments_are_refused_at_once():
+    network, x = LSTM(I, H, bidirectional=True), numbers(T, B, I)
+    with pytest.raises(ValueError, match=r"^network must have one direction"):
+        truncated_bptt(network, x, 2)
+    with pytest.raises(TypeError, match=r"^network must be an LSTM or an RNN, not Frozen"):
+        truncated_bptt(Frozen(LSTM(I, H)), x, 2)
+    with pytest.raises(TypeError, match=r"^rng must be a numpy.random.Generator, not int"):
+        network.draw_masks(T, B, 4)
+    with pytest.raises(ValueError, match=r"^activations must be a tuple of three names"):
+        LSTM(I, H, activations=["logistic", "tanh", "tanh"])
+    with pytest.raises(ValueError, match=r"^x_t must have shape \(B, I\) = \(2, 3\), not \(1, 3\)"):
+        Stream(LSTM(I, H), 2).step(numbers(1, I))

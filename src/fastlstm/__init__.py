@@ -7,6 +7,7 @@ functions below them, arrays in and arrays out. `fastlstm.reference` has the sam
 
 __version__ = "0.1.0"
 
+from fastlstm import nn, reference
 from fastlstm._batches import PackedSequence
 from fastlstm._config import get_include, get_num_threads, set_num_threads, show_config
 from fastlstm._layer import Masks, Tape
@@ -42,6 +43,8 @@ __all__ = [
     "lstm_backward",
     "lstm_forward",
     "lstm_workspace",
+    "nn",
+    "reference",
     "rnn_backward",
     "rnn_forward",
     "rnn_workspace",

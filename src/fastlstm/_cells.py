@@ -23,6 +23,7 @@ BLOCKS = {
     "FGR": "ifzo",
 }
 """The variants of "LSTM: A Search Space Odyssey", and which gate blocks each has."""
+_NAMES = {name.lower(): name for name in BLOCKS}
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,6 @@ def _bound(name: str, value: float | None) -> float:
     return float(value)
 
 
-@functools.cache
 def lstm_cell(
     variant: str = "vanilla",
     activations: tuple[str, str, str] | None = None,
@@ -79,10 +79,9 @@ def lstm_cell(
     cell_clip: float | None = None,
 ) -> LSTMCell:
     """The cell that these arguments describe, once they are checked."""
-    names = {name.lower(): name for name in BLOCKS}
-    if not isinstance(variant, str) or variant.lower() not in names:
+    if not isinstance(variant, str) or variant.lower() not in _NAMES:
         raise ValueError(f"variant must be one of {', '.join(BLOCKS)}, not {variant!r}")
-    variant = names[variant.lower()]
+    variant = _NAMES[variant.lower()]
     if activations is None:
         usual = ("logistic", "identity" if variant == "NIAF" else "tanh", "identity" if variant == "NOAF" else "tanh")
     else:
@@ -92,7 +91,12 @@ def lstm_cell(
             if name not in allowed:
                 raise ValueError(f"activations must be of {', '.join(allowed)}, not {name!r}")
         usual = activations
-    return LSTMCell(variant, usual, _bound("clip", clip), _bound("cell_clip", cell_clip))
+    return _cell(variant, usual, _bound("clip", clip), _bound("cell_clip", cell_clip))
+
+
+@functools.cache
+def _cell(variant: str, activations: tuple[str, str, str], clip: float, cell_clip: float) -> LSTMCell:
+    return LSTMCell(variant, activations, clip, cell_clip)
 
 
 @dataclass(frozen=True)

@@ -175,8 +175,8 @@ class Layer(Parametric):
         self._between = threading.local()
         # A step may read the weights as they are, unless something lies between two steps.
         between = any(self.zoneout) or self.proj_size or self._kind.full_recurrence
-        self.steps_one_by_one = not between and (not self.batch_invariant or weights[0].packed is not None)
-        self._steps_directly = self.steps_one_by_one and not self.bidirectional and self.num_layers == 1
+        self._one_by_one = not between and (not self.batch_invariant or weights[0].packed is not None)
+        self._steps_directly = self._one_by_one and not self.bidirectional and self.num_layers == 1
         self._steps = [_forward.Step(self._kind.kernel, one) for one in weights]
 
     def _start_weights(self, seed: int | np.random.Generator | None, scale: float | None) -> None:
@@ -236,6 +236,8 @@ class Layer(Parametric):
         rng : numpy.random.Generator
             Where it comes from.
         """
+        if not isinstance(rng, np.random.Generator):
+            raise TypeError(f"rng must be a numpy.random.Generator, not {type(rng).__name__}")
         P, H, D, dtype = self.output_size, self.hidden_size, self.directions, self.dtype
 
         def keep(rate: float, *shape: int) -> Array:
@@ -467,6 +469,11 @@ class Layer(Parametric):
         return empty(shape, self.dtype)
 
     # ---- single steps ----
+
+    @property
+    def steps_one_by_one(self) -> bool:
+        """Whether nothing lies between two steps, so that each layer's runs alone."""
+        return self._one_by_one
 
     def _is_step(self, x: object, lengths: object, reset: object, reset_to: object) -> bool:
         """Is a call one that `step` does sooner, and bitwise the same? With more rows a call packs its weights."""

@@ -88,10 +88,18 @@ class Parametric:
             out.params, out.views_of = self._views(out.flat), (out.flat, self)
         return out
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        # The kernels trust the sizes, and hold the parameters where they are.
+        if not name.startswith("_") and value is not vars(self).get(name, value):
+            hint = "write to it in place, flat[:] = ..." if name == "flat" else "make a new layer"
+            raise AttributeError(f"{name} cannot be set: {hint}")
+        super().__setattr__(name, value)
+
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "params" and not name.startswith("_")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
+        flat = state["flat"]
+        vars(self).update({name: value for name, value in state.items() if name != "flat"})
         self._allocate()
-        self.flat[:] = state["flat"]
+        self.flat[:] = flat

@@ -68,6 +68,7 @@ class Stream:
         state = layers.zero_state(B)
         self.state: Any = state if isinstance(layers, LSTM) else state[0]
         self.y = np.zeros((B, layers.output_size), layers.dtype)
+        self._shape = B, layers.input_size
         # Of many rows, packing the weights anew pays; those of a Frozen network are packed.
         direct = layers.steps_one_by_one and (B < MANY_ROWS or isinstance(network, Frozen))
         self._fixed = None if direct else FixedStep(layers, B)
@@ -84,6 +85,8 @@ class Stream:
         y : (B, H) array
             `y`, which the next step overwrites.
         """
+        if np.shape(x_t) != self._shape:
+            check.matching("x_t", x_t, self._shape, self.y.dtype, "(B, I)")
         if self._fixed is None:
             self.network.step(x_t, self.state, (self.y, self.state), num_threads=self.num_threads)
         else:

@@ -124,10 +124,21 @@ def truncated_bptt(
     k2 = k1 if k2 is None else check.positive_int("k2", k2)
     if k2 < k1:
         raise ValueError(f"k2 must be at least k1 = {k1}, not {k2}")
+    if not isinstance(network, (LSTM, RNN)):
+        raise TypeError(f"network must be an LSTM or an RNN, not {type(network).__name__}")
     if network.bidirectional:
         raise ValueError("network must have one direction: the other would have to begin at the last step")
     axis = 1 if network.batch_first else 0
     T = check.sized("x", x, 3, "(B, T, I)" if network.batch_first else "(T, B, I)").shape[axis]
+    return _chunks(network, x, T, k1, k2, state, lengths, reset, rng, num_threads)
+
+
+def _chunks(
+    network: LSTM | RNN, x: Array, T: int, k1: int, k2: int, state: Any, lengths: ArrayLike | None,
+    reset: ArrayLike | None, rng: np.random.Generator | None, num_threads: int | None,
+) -> Iterator[Chunk]:  # fmt: skip
+    """`truncated_bptt` once its arguments are checked: they are refused at once, not at the first chunk."""
+    axis = 1 if network.batch_first else 0
     piece = math.gcd(k1, k2)
     kept: deque[tuple[int, int, Any]] = deque(maxlen=k2 // piece)
     ends = None if lengths is None else np.asarray(lengths)
