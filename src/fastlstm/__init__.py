@@ -10,7 +10,8 @@ __version__ = "0.1.0"
 from fastlstm import nn, reference
 from fastlstm._batches import PackedSequence
 from fastlstm._config import get_include, get_num_threads, set_num_threads, show_config
-from fastlstm._layer import Masks, Tape
+from fastlstm._layer import Tape
+from fastlstm._masks import Masks
 from fastlstm._parameters import Gradients
 from fastlstm._tapes import LSTMTape, RNNTape
 from fastlstm.frozen import Frozen, RoundingError, rounding_error

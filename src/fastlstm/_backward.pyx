@@ -12,7 +12,7 @@ from ._forward cimport Forward, ForwardPass, lay_out as lay_out_forward, prepare
 from ._kernels cimport FL_FULL, fl_backward, fl_backward_step, fl_kernels, fl_product, fl_size, fl_y_gradient
 from ._loops cimport (ROWS_PER_BLOCK, Cell, Division, Products, Rows, Share, Span, Tape, add_products, begin_products,
                       block_rows, border, c_on, c_prev_on, divide, divide_rows, end_products, first_row,
-                      lay_out_products, next_block, pack_rows, panel_columns, row_panels, rows_at, share, take)
+                      lay_out_products, next_block, of, pack_rows, panel_columns, row_panels, rows_at, share, take)
 from ._runtime cimport Buffers, kernels, parallel
 
 cdef struct Backward:
@@ -94,10 +94,6 @@ cdef void lay_out(Backward *f, char **at) noexcept nogil:
 
 cdef inline fl_size time(const Backward *f, fl_size s) noexcept nogil:
     return f.rows.T - 1 - s if f.reverse else s
-
-
-cdef inline char *of(const char *array, fl_size values, int size) noexcept nogil:
-    return NULL if array == NULL else <char *>array + values * size
 
 
 cdef const char *c_of(const Backward *f, fl_size t) noexcept nogil:
@@ -411,7 +407,8 @@ cdef class BackwardPass:
         f.R, f.proj, f.K = <const char *>get.read(R), <const char *>get.read(proj), R.shape[1]
         f.outputs = H if proj is None else proj.shape[0]
         f.between.K = f.gates * H
-        f.packed = batch.invariant or f.rows.T > 1 or f.rows.offsets != NULL or options is not None or proj is not None or f.K > f.outputs
+        f.packed = (batch.invariant or f.rows.T > 1 or f.rows.offsets != NULL or options is not None
+                    or proj is not None or f.K > f.outputs)
         if options is not None:
             f.reset = <const char *>get.read(options.reset)
             f.reset_to_zero = options.reset_to_zero

@@ -10,7 +10,7 @@ from ._blas cimport matmul
 from ._kernels cimport (FL_BFLOAT16, FL_FULL, FL_INT8, fl_carry, fl_format, fl_forward, fl_kernels, fl_product,
                         fl_size)
 from ._loops cimport (ROWS_PER_BLOCK, Cell, Rows, Share, Span, block_rows, border, c_on, c_prev_on, column_panels, divide,
-                      divide_rows, first_row, many_rows, multiply, next_block, pack_columns, plan, rows_at, segment_rows,
+                      divide_rows, first_row, many_rows, multiply, next_block, of, pack_columns, plan, rows_at, segment_rows,
                       share, take)
 from ._runtime cimport Buffers, kernels, parallel
 
@@ -52,10 +52,6 @@ cdef void lay_out(Forward *f, char **at) noexcept nogil:
 
 cdef inline fl_size time(const Forward *f, fl_size s) noexcept nogil:
     return f.rows.T - 1 - s if f.reverse else s
-
-
-cdef inline char *of(const char *array, fl_size values, int size) noexcept nogil:
-    return NULL if array == NULL else <char *>array + values * size
 
 
 cdef char *c_of(const Forward *f, fl_size s) noexcept nogil:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -17,33 +17,12 @@ from fastlstm._batches import Lengths, PackedSequence, batch_of, options_of
 from fastlstm._checks import Array, empty
 from fastlstm._config import checked_num_threads
 from fastlstm._core import Call, Cell, States, Weights
+from fastlstm._masks import Masking, Masks, rate
 from fastlstm._parameters import Gradients, Parametric
 from fastlstm._tapes import LSTMTape, RNNTape
 
 WORTH_KEEPING = 1 << 18
 ROWS_TO_PACK = _loops.rows_to_pack()
-
-
-@dataclass
-class Masks:
-    """The random choices of one forward pass, which `LSTM.forward` takes and its tape holds.
-
-    Attributes
-    ----------
-    between : list of (T, B, D H) arrays
-        For each layer but the last: factors of its outputs on their way up, 0 or 1 / (1 - rate).
-    recurrent : list of (B, H) arrays
-        For each layer and direction: factors of y^{t-1}, the same at every step.
-    zoneout : list of (share of y, share of c)
-        For each layer and direction: (T, B, H) arrays or None, 1 where the state before stays.
-    weights : list of arrays
-        For each layer and direction: factors of R, 0 or 1 / (1 - rate).
-    """
-
-    between: list[Array] = field(default_factory=list)
-    recurrent: list[Array] = field(default_factory=list)
-    zoneout: list[tuple[Array | None, Array | None]] = field(default_factory=list)
-    weights: list[Array] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -64,12 +43,6 @@ class Tape:
     masks: Masks | None = None
 
 
-def _rate(name: str, value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
-        raise ValueError(f"{name} must be a number from 0 to less than 1, not {value!r}")
-    return float(value)
-
-
 @functools.cache
 def _suffixes(num_layers: int, directions: int) -> list[str]:
     return [f"_l{k}{end}" for k in range(num_layers) for end in ("", "_reverse")[:directions]]
@@ -81,7 +54,7 @@ def of_cell(states: States, k: int) -> States:
     return None if h is None else h[k], None if c is None else c[k], None if g is None else g[k]
 
 
-class Layer(Parametric):
+class Layer(Masking, Parametric):
     """Recurrent layers, one above the other, in one direction or two; `LSTM` and `RNN` add the cell."""
 
     _kind: Cell
@@ -108,11 +81,11 @@ class Layer(Parametric):
         self.num_layers = check.positive_int("num_layers", num_layers)
         self.bidirectional = bool(bidirectional)
         self.batch_first = bool(batch_first)
-        self.dropout = _rate("dropout", dropout)
-        self.recurrent_dropout = _rate("recurrent_dropout", recurrent_dropout)
-        self.drop_connect = _rate("drop_connect", drop_connect)
+        self.dropout = rate("dropout", dropout)
+        self.recurrent_dropout = rate("recurrent_dropout", recurrent_dropout)
+        self.drop_connect = rate("drop_connect", drop_connect)
         shares = check.pair("zoneout", zoneout, "(rate of y, rate of c)")
-        self.zoneout = _rate("zoneout of y", shares[0]), _rate("zoneout of c", shares[1])
+        self.zoneout = rate("zoneout of y", shares[0]), rate("zoneout of c", shares[1])
         if proj_size and check.positive_int("proj_size", proj_size) >= self.hidden_size:
             raise ValueError(f"proj_size must be less than hidden_size = {hidden_size}, not {proj_size}")
         self.proj_size = int(proj_size)
@@ -220,69 +193,6 @@ class Layer(Parametric):
         taken[use] = space
         return space[:size].reshape(shape)
 
-    # ---- random masks ----
-
-    def _has_masks(self) -> bool:
-        rates = self.recurrent_dropout, self.drop_connect, *self.zoneout
-        return any(rates) or bool(self.dropout and self.num_layers > 1)
-
-    def draw_masks(self, T: int, B: int, rng: np.random.Generator) -> Masks:
-        """Draw what `forward` needs for its dropout, DropConnect and zoneout.
-
-        Parameters
-        ----------
-        T, B : int
-            Time steps and batch rows.
-        rng : numpy.random.Generator
-            Where it comes from.
-        """
-        if not isinstance(rng, np.random.Generator):
-            raise TypeError(f"rng must be a numpy.random.Generator, not {type(rng).__name__}")
-        P, H, D, dtype = self.output_size, self.hidden_size, self.directions, self.dtype
-
-        def keep(rate: float, *shape: int) -> Array:
-            kept: Array = (rng.random(shape, np.float32) >= rate).astype(dtype)
-            kept /= 1 - rate
-            return kept
-
-        def stay(rate: float, *shape: int) -> Array | None:
-            return (rng.random(shape, np.float32) < rate).astype(dtype) if rate else None
-
-        masks, cells, (rate_y, rate_c) = Masks(), self.num_layers * D, self.zoneout
-        if self.dropout:
-            masks.between = [keep(self.dropout, T, B, D * P) for _ in range(self.num_layers - 1)]
-        if self.recurrent_dropout:
-            masks.recurrent = [keep(self.recurrent_dropout, B, P) for _ in range(cells)]
-        if rate_y or rate_c:
-            masks.zoneout = [(stay(rate_y, T, B, P), stay(rate_c, T, B, H)) for _ in range(cells)]
-        if self.drop_connect:
-            masks.weights = [keep(self.drop_connect, *weights.R.shape) for weights in self._weights]
-        return masks
-
-    def _expected_masks(self, T: int, B: int) -> Masks:
-        """For inference: nothing is dropped, and zoneout keeps the share that it keeps on average."""
-        (rate_y, rate_c), dtype, P, H = self.zoneout, self.dtype, self.output_size, self.hidden_size
-        shares = (
-            np.full((T, B, P), rate_y, dtype) if rate_y else None,
-            np.full((T, B, H), rate_c, dtype) if rate_c else None,
-        )
-        return Masks(zoneout=[shares] * (self.num_layers * self.directions))
-
-    def _check_masks(self, masks: object, T: int, B: int) -> Masks:
-        if not isinstance(masks, Masks):
-            raise TypeError(f"masks must be Masks, not {type(masks).__name__}")
-        cells, shape = self.num_layers * self.directions, (T, B, self.directions * self.output_size)
-        counts = {"between": self.num_layers - 1, "recurrent": cells, "zoneout": cells, "weights": cells}
-        for name, count in counts.items():
-            found = getattr(masks, name)
-            if found and len(found) != count:
-                raise ValueError(f"masks.{name} must have {count} items, not {len(found)}")
-        for k, mask in enumerate(masks.between):
-            check.matching(f"masks.between[{k}]", mask, shape, self.dtype, "(T, B, D H)")
-        for k, mask in enumerate(masks.weights):
-            check.matching(f"masks.weights[{k}]", mask, self._weights[k].R.shape, self.dtype, "as R")
-        return masks
-
     # ---- passes ----
 
     def _forward_pass(
@@ -339,21 +249,6 @@ class Layer(Parametric):
         if taken is not None:
             self._rows.update({use: space for use, space in taken.items() if space.nbytes >= WORTH_KEEPING})
         return result, last_states, Tape(layers, call, masks) if tape else None
-
-    def _training_masks(
-        self, masks: Masks | None, rng: np.random.Generator | None, x: Array | PackedSequence
-    ) -> Masks | None:
-        if masks is not None or not self._has_masks():
-            return masks
-        if not isinstance(rng, np.random.Generator):
-            raise TypeError(
-                "rng must be a numpy.random.Generator, or masks given, since the layer drops something or has zoneout; "
-                f"not {type(rng).__name__}"
-            )
-        return self.draw_masks(*self._sizes(x), rng)
-
-    def _inference_masks(self, x: Array | PackedSequence) -> Masks | None:
-        return self._expected_masks(*self._sizes(x)) if any(self.zoneout) else None
 
     def _backward_pass(
         self, tape: Tape, dy: Array | PackedSequence | None, dstates: States, out: Gradients | None, accumulate: bool,

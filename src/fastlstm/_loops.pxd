@@ -62,6 +62,11 @@ cdef class Cell:
 # The next `bytes` of a workspace, aligned; `at` moves on.
 cdef char *take(char **at, fl_size bytes) noexcept nogil
 
+# Where `values` of an array begin; NULL stays NULL.
+cdef inline char *of(const char *array, fl_size values, int size) noexcept nogil:
+    return NULL if array == NULL else <char *>array + values * size
+
+
 # ---- threads -----------------------------------------------------------------------------------------------------------
 
 # How the work of a call is divided: by batch rows, each part running its rows through all time steps, or by hidden

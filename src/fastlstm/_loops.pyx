@@ -294,7 +294,8 @@ cdef void multiply(const fl_kernels *k, fl_size rows, fl_size gates, fl_size H, 
 
 cdef void lay_out_products(Products *p, const Rows *r, bint with_dx, char **at) noexcept nogil:
     """The workspace of what follows."""
-    cdef fl_size columns = p.gates * p.hidden, rows = block_rows(r, ROWS_PER_BLOCK), padded = padded_columns(p.k, p.gates, p.hidden)
+    cdef fl_size columns = p.gates * p.hidden, rows = block_rows(r, ROWS_PER_BLOCK)
+    cdef fl_size padded = padded_columns(p.k, p.gates, p.hidden)
     cdef int vectors = <int>(p.k.column_block // p.k.unit_block)
     p.delta_panels = NULL
     if many_rows(r):

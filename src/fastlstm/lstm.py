@@ -14,7 +14,8 @@ from fastlstm._cells import LSTMCell, lstm_cell
 from fastlstm._checks import Array
 from fastlstm._config import checked_num_threads
 from fastlstm._core import Call, States
-from fastlstm._layer import Layer, Masks, Tape
+from fastlstm._layer import Layer, Tape
+from fastlstm._masks import Masks
 from fastlstm._parameters import Gradients
 from fastlstm._tapes import LSTMTape
 from fastlstm.lstm_functions import (

@@ -13,7 +13,8 @@ from fastlstm._cells import RNNCell, rnn_cell
 from fastlstm._checks import Array
 from fastlstm._config import checked_num_threads
 from fastlstm._core import Call, States
-from fastlstm._layer import Layer, Masks, Tape
+from fastlstm._layer import Layer, Tape
+from fastlstm._masks import Masks
 from fastlstm._parameters import Gradients
 from fastlstm._tapes import RNNTape
 from fastlstm.rnn_functions import Nonlinearity, RNNDeltas, deltas_of

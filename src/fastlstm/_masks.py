@@ -1,0 +1,144 @@
+"""What is random in a layer: dropout, DropConnect, zoneout."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from fastlstm import _checks as check
+from fastlstm._batches import PackedSequence
+from fastlstm._checks import Array
+from fastlstm._core import Weights
+
+
+@dataclass
+class Masks:
+    """The random choices of one forward pass, which `LSTM.forward` takes and its tape holds.
+
+    Attributes
+    ----------
+    between : list of (T, B, D H) arrays
+        For each layer but the last: factors of its outputs on their way up, 0 or 1 / (1 - rate).
+    recurrent : list of (B, H) arrays
+        For each layer and direction: factors of y^{t-1}, the same at every step.
+    zoneout : list of (share of y, share of c)
+        For each layer and direction: (T, B, H) arrays or None, 1 where the state before stays.
+    weights : list of arrays
+        For each layer and direction: factors of R, 0 or 1 / (1 - rate).
+    """
+
+    between: list[Array] = field(default_factory=list)
+    recurrent: list[Array] = field(default_factory=list)
+    zoneout: list[tuple[Array | None, Array | None]] = field(default_factory=list)
+    weights: list[Array] = field(default_factory=list)
+
+
+def rate(name: str, value: float) -> float:
+    """`value` if it is one at which something may be dropped."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
+        raise ValueError(f"{name} must be a number from 0 to less than 1, not {value!r}")
+    return float(value)
+
+
+class Masking:
+    """The part of a layer that draws and checks masks."""
+
+    dropout: float
+    recurrent_dropout: float
+    drop_connect: float
+    zoneout: tuple[float, float]
+    num_layers: int
+    hidden_size: int
+    dtype: np.dtype[Any]
+    _weights: list[Weights]
+
+    @property
+    def directions(self) -> int:
+        """D: 2 if bidirectional, else 1."""
+        raise NotImplementedError
+
+    @property
+    def output_size(self) -> int:
+        """P: values that each direction gives, the hidden size or `proj_size`."""
+        raise NotImplementedError
+
+    def _sizes(self, x: Array | PackedSequence) -> tuple[int, int]:
+        raise NotImplementedError
+
+    def _has_masks(self) -> bool:
+        rates = self.recurrent_dropout, self.drop_connect, *self.zoneout
+        return any(rates) or bool(self.dropout and self.num_layers > 1)
+
+    def draw_masks(self, T: int, B: int, rng: np.random.Generator) -> Masks:
+        """Draw what `forward` needs for its dropout, DropConnect and zoneout.
+
+        Parameters
+        ----------
+        T, B : int
+            Time steps and batch rows.
+        rng : numpy.random.Generator
+            Where it comes from.
+        """
+        if not isinstance(rng, np.random.Generator):
+            raise TypeError(f"rng must be a numpy.random.Generator, not {type(rng).__name__}")
+        P, H, D, dtype = self.output_size, self.hidden_size, self.directions, self.dtype
+
+        def keep(rate: float, *shape: int) -> Array:
+            kept: Array = (rng.random(shape, np.float32) >= rate).astype(dtype)
+            kept /= 1 - rate
+            return kept
+
+        def stay(rate: float, *shape: int) -> Array | None:
+            return (rng.random(shape, np.float32) < rate).astype(dtype) if rate else None
+
+        masks, cells, (rate_y, rate_c) = Masks(), self.num_layers * D, self.zoneout
+        if self.dropout:
+            masks.between = [keep(self.dropout, T, B, D * P) for _ in range(self.num_layers - 1)]
+        if self.recurrent_dropout:
+            masks.recurrent = [keep(self.recurrent_dropout, B, P) for _ in range(cells)]
+        if rate_y or rate_c:
+            masks.zoneout = [(stay(rate_y, T, B, P), stay(rate_c, T, B, H)) for _ in range(cells)]
+        if self.drop_connect:
+            masks.weights = [keep(self.drop_connect, *weights.R.shape) for weights in self._weights]
+        return masks
+
+    def _expected_masks(self, T: int, B: int) -> Masks:
+        """For inference: nothing is dropped, and zoneout keeps the share that it keeps on average."""
+        (rate_y, rate_c), dtype, P, H = self.zoneout, self.dtype, self.output_size, self.hidden_size
+        shares = (
+            np.full((T, B, P), rate_y, dtype) if rate_y else None,
+            np.full((T, B, H), rate_c, dtype) if rate_c else None,
+        )
+        return Masks(zoneout=[shares] * (self.num_layers * self.directions))
+
+    def _check_masks(self, masks: object, T: int, B: int) -> Masks:
+        if not isinstance(masks, Masks):
+            raise TypeError(f"masks must be Masks, not {type(masks).__name__}")
+        cells, shape = self.num_layers * self.directions, (T, B, self.directions * self.output_size)
+        counts = {"between": self.num_layers - 1, "recurrent": cells, "zoneout": cells, "weights": cells}
+        for name, count in counts.items():
+            found = getattr(masks, name)
+            if found and len(found) != count:
+                raise ValueError(f"masks.{name} must have {count} items, not {len(found)}")
+        for k, mask in enumerate(masks.between):
+            check.matching(f"masks.between[{k}]", mask, shape, self.dtype, "(T, B, D H)")
+        for k, mask in enumerate(masks.weights):
+            check.matching(f"masks.weights[{k}]", mask, self._weights[k].R.shape, self.dtype, "as R")
+        return masks
+
+    def _training_masks(
+        self, masks: Masks | None, rng: np.random.Generator | None, x: Array | PackedSequence
+    ) -> Masks | None:
+        if masks is not None or not self._has_masks():
+            return masks
+        if not isinstance(rng, np.random.Generator):
+            raise TypeError(
+                "rng must be a numpy.random.Generator, or masks given, since the layer drops something or has zoneout; "
+                f"not {type(rng).__name__}"
+            )
+        return self.draw_masks(*self._sizes(x), rng)
+
+    def _inference_masks(self, x: Array | PackedSequence) -> Masks | None:
+        return self._expected_masks(*self._sizes(x)) if any(self.zoneout) else None
