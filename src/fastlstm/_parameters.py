@@ -30,12 +30,13 @@ class Gradients:
         Where they were asked for: one for each layer and direction, in the order of the parameters.
     """
 
-    __slots__ = ("deltas", "flat", "params", "state", "views_of", "x")
+    __slots__ = ("deltas", "flat", "params", "parts", "state", "views_of", "x")
 
     def __init__(self, flat: Array, params: Mapping[str, Array], owner: Parametric | None = None) -> None:
         self.flat = flat
         self.params = params
         self.views_of = flat, owner  # in `params`
+        self.parts: dict[str, Gradients] = {}  # those of a network's layers: views into `flat` too
         self.x: Any
         self.state: Any
         self.deltas: list[Any] | None = None
@@ -47,6 +48,9 @@ class Parametric:
     params: Mapping[str, Array]
     flat: Array
     dtype: np.dtype[Any]
+    needs: tuple[str, ...] = ()
+    """What else than x a layer's `forward` is to be told by the network around it: "lengths", "rng"."""
+    _moved = False  # into the buffer of a network
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         """Names and shapes of the parameters, in the order of the buffer."""
@@ -85,8 +89,14 @@ class Parametric:
         check.output("out.flat", out.flat, self.flat.shape, self.dtype, "the layer's flat")
         check.disjoint({"out.flat": out.flat}, {"the layer's flat": self.flat})
         if out.views_of[0] is not out.flat or out.views_of[1] is not self:
-            out.params, out.views_of = self._views(out.flat), (out.flat, self)
+            out.params, out.views_of, out.parts = self._views(out.flat), (out.flat, self), {}
         return out
+
+    def _move(self, flat: Array) -> None:
+        """Keep the parameters in `flat`, a part of a network's buffer, from now on."""
+        flat[:] = self.flat
+        vars(self).update(flat=flat, params=self._views(flat), _moved=True)
+        self._bind()
 
     def __setattr__(self, name: str, value: Any) -> None:
         # The kernels trust the sizes, and hold the parameters where they are.

@@ -4,9 +4,29 @@ Layers keep their parameters in one buffer, ``layer.flat``, and give their gradi
 optimisers and clipping are then one call on one array.
 """
 
+from fastlstm.nn.batches import Batch, Batches, BatchSource, Chunks, pad
 from fastlstm.nn.clipping import clip_norm, clip_value
 from fastlstm.nn.dense import Dense, DenseTape
 from fastlstm.nn.losses import mae, mse
 from fastlstm.nn.optimisers import Adam
+from fastlstm.nn.pooling import Last, Mean
+from fastlstm.nn.sequential import Sequential, SequentialTape
 
-__all__ = ["Adam", "Dense", "DenseTape", "clip_norm", "clip_value", "mae", "mse"]
+__all__ = [
+    "Adam",
+    "Batch",
+    "BatchSource",
+    "Batches",
+    "Chunks",
+    "Dense",
+    "DenseTape",
+    "Last",
+    "Mean",
+    "Sequential",
+    "SequentialTape",
+    "clip_norm",
+    "clip_value",
+    "mae",
+    "mse",
+    "pad",
+]

@@ -1,0 +1,67 @@
+"""Networks: parts with parameters, all of them in one buffer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from fastlstm._checks import Array
+from fastlstm._parameters import Gradients, Parametric
+
+
+class Composite(Parametric):
+    """A network of parts, whose parameters lie in its buffer one after the other; each part sees its own there."""
+
+    def _parts(self) -> Mapping[str, Parametric]:
+        """The parts by name, in the order of the buffer."""
+        raise NotImplementedError
+
+    def _bind(self) -> None:
+        """Nothing: each part takes hold of its own."""
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        return {
+            f"{part}.{name}": view.shape for part, own in self._parts().items() for name, view in own.params.items()
+        }
+
+    def _allocate(self) -> None:
+        parts = self._parts()
+        for name, part in parts.items():
+            if not isinstance(part, Parametric):
+                raise TypeError(f"{name} must be a layer, not {type(part).__name__}")
+            if part._moved:
+                raise ValueError(f"{name} is part of a network already: {part!r}")
+        if len({id(part) for part in parts.values()}) < len(parts):
+            raise ValueError("each layer may be in a network once: make another, or a deep copy")
+        dtypes = {part.flat.dtype for part in parts.values() if part.flat.size}
+        if len(dtypes) > 1:
+            raise TypeError(f"all layers must have the same dtype, not {' and '.join(sorted(map(str, dtypes)))}")
+        self.dtype = dtypes.pop() if dtypes else np.dtype(np.float32)
+        super()._allocate()
+        self._share(self.flat)
+
+    def _move(self, flat: Array) -> None:
+        super()._move(flat)
+        self._share(flat)
+
+    def _share(self, flat: Array) -> None:
+        """Give each part its part of the buffer."""
+        for part, own in zip(self._parts().values(), self._split(flat), strict=True):
+            part._move(own)
+
+    def _split(self, flat: Array) -> Iterator[Array]:
+        """The part of the buffer of each part."""
+        start = 0
+        for part in self._parts().values():
+            end = start + part.flat.size
+            yield flat[start:end].astype(part.dtype, copy=False)  # a copy of nothing, where a part has no parameters
+            start = end
+
+    def _gradients(self, out: Gradients | None, accumulate: bool) -> Gradients:
+        """Where to write gradients, with `parts` for those of each part."""
+        grads = super()._gradients(out, accumulate)
+        if not grads.parts:
+            for (name, part), flat in zip(self._parts().items(), self._split(grads.flat), strict=True):
+                grads.parts[name] = Gradients(flat, part._views(flat), part)
+        return grads

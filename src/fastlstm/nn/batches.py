@@ -1,0 +1,267 @@
+"""Sequences in batches: of similar length, or as parallel streams cut into chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastlstm import _checks as check
+from fastlstm._checks import Array
+
+__all__ = ["Batch", "BatchSource", "Batches", "Chunks", "pad"]
+
+POOL = 32  # batches whose sequences are sorted by length together: enough to waste little, few enough to stay random
+
+
+class Batch(NamedTuple):
+    """What goes through a network at once.
+
+    Attributes
+    ----------
+    inputs : dict
+        The arguments of the network's `forward`: ``x`` (T, B, ...), and ``lengths`` where they differ.
+    targets : dict
+        The arguments of the loss after the prediction: ``target``, and ``mask`` where lengths differ.
+    size : int
+        How many elements the loss is a mean over: so much the batch counts in the mean of an epoch.
+    rows : (B,) array of int
+        Which sequences of the data these are.
+    """
+
+    inputs: dict[str, Any]
+    targets: dict[str, Any]
+    size: int
+    rows: NDArray[np.intp] | range = range(0)
+
+
+class BatchSource(Protocol):
+    """What `fit` learns from: anything that has these two.
+
+    Where each batch goes on where the one before it ended, an attribute `carries_state` is True: then `fit` hands the
+    state on from batch to batch.
+    """
+
+    def __len__(self) -> int:
+        """How many batches an epoch has."""
+
+    def epoch(self, rng: np.random.Generator | None = None) -> Iterator[Batch]:
+        """Give the batches of an epoch: in random order, or without `rng` always the same."""
+
+
+def pad(sequences: Sequence[Array]) -> tuple[Array, NDArray[np.int64]]:
+    """Put sequences of different lengths side by side, zeros past each end.
+
+    Parameters
+    ----------
+    sequences : list of (T_n, ...) arrays
+        At least one, all of one dtype and of one shape but for the length.
+
+    Returns
+    -------
+    padded : (T, B, ...) array
+        T is the largest length, B how many there are.
+    lengths : (B,) array of int
+
+    Raises
+    ------
+    TypeError
+        If something is not an array, or dtypes differ.
+    ValueError
+        If there are none, or shapes differ in more than the length.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastlstm.nn import pad
+    >>> padded, lengths = pad([np.array([1, 2, 3]), np.array([4])])
+    >>> padded.tolist(), lengths.tolist()
+    ([[1, 4], [2, 0], [3, 0]], [3, 1])
+    """
+    _check_items("sequences", sequences)
+    if not len(sequences):
+        raise ValueError("sequences must be at least one")
+    first = sequences[0]
+    lengths = np.array([len(one) for one in sequences], np.int64)
+    padded = np.zeros((lengths.max(), len(sequences), *first.shape[1:]), first.dtype)
+    for b, one in enumerate(sequences):
+        padded[: len(one), b] = one
+    return padded, lengths
+
+
+class Batches:
+    """Sequences, each with what is to be learnt of it, in batches of similar length.
+
+    In random order the sequences are shuffled, sorted by length among some batches' worth of them, cut into batches,
+    and the batches shuffled: little padding, and other batches in each epoch. Batches are as equal in size as can be.
+
+    Parameters
+    ----------
+    inputs : list of (T_n, ...) arrays, or (N, T, ...) array
+        N sequences of floats, or of ids for an `Embedding`.
+    targets : list of (T_n, ...) arrays, or (N, ...) array, or None
+        A list has targets for every step of each sequence; an array has one target for each sequence.
+    batch_size : int
+        At most so many sequences in a batch.
+
+    Raises
+    ------
+    TypeError
+        If something is not an array, or dtypes differ.
+    ValueError
+        If the numbers of inputs and targets differ, or shapes or lengths do not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastlstm.nn import Batches
+    >>> x = [np.ones((T, 3), np.float32) for T in (5, 9, 4, 8)]
+    >>> batches = Batches(x, np.array([0, 1, 0, 1]), batch_size=2)
+    >>> for batch in batches.epoch():
+    ...     print(batch.inputs["x"].shape, batch.inputs["lengths"], batch.targets["target"])
+    (5, 2, 3) [4 5] [0 0]
+    (9, 2, 3) [8 9] [1 1]
+    """
+
+    def __init__(
+        self, inputs: Sequence[Array] | Array, targets: Sequence[Array] | Array | None, batch_size: int
+    ) -> None:
+        self.batch_size = check.positive_int("batch_size", batch_size)
+        _check_items("inputs", inputs)
+        self.inputs, self.targets = inputs, targets
+        self.lengths = np.array([len(one) for one in inputs], np.int64)
+        if targets is not None:
+            if len(targets) != len(inputs):
+                raise ValueError(f"targets must be as many as the inputs, {len(inputs)}, not {len(targets)}")
+            if not isinstance(targets, np.ndarray):
+                _check_items("targets", targets)
+                for k, (one, length) in enumerate(zip(targets, self.lengths, strict=True)):
+                    if len(one) != length:
+                        raise ValueError(f"targets[{k}] must have a row for each of {length} steps, not {len(one)}")
+
+    def __len__(self) -> int:
+        return -(-len(self.inputs) // self.batch_size)
+
+    def epoch(self, rng: np.random.Generator | None = None) -> Iterator[Batch]:
+        """Give the batches of an epoch: in random order, or without `rng` from short to long."""
+        for rows in self._rows(rng):
+            yield self._batch(rows)
+
+    def _rows(self, rng: np.random.Generator | None) -> list[NDArray[np.intp]]:
+        """Which sequences go into each batch."""
+        if not len(self):
+            return []
+        if rng is None:
+            return np.array_split(np.argsort(self.lengths, kind="stable"), len(self))
+        order, pool = rng.permutation(len(self.inputs)), POOL * self.batch_size
+        for k in range(0, len(order), pool):
+            some = order[k : k + pool]
+            order[k : k + pool] = some[np.argsort(self.lengths[some], kind="stable")]
+        batches = np.array_split(order, len(self))
+        return [batches[k] for k in rng.permutation(len(batches))]
+
+    def _batch(self, rows: NDArray[np.intp]) -> Batch:
+        x, lengths = pad([self.inputs[k] for k in rows])
+        T, B = len(x), len(rows)
+        whole = bool(np.all(lengths == T))
+        inputs = {"x": x} if whole else {"x": x, "lengths": lengths}
+        if self.targets is None:
+            return Batch(inputs, {}, B, rows)
+        if isinstance(self.targets, np.ndarray):
+            return Batch(inputs, {"target": self.targets[rows]}, B, rows)
+        targets: dict[str, Any] = {"target": pad([self.targets[k] for k in rows])[0]}
+        if not whole:
+            targets["mask"] = np.arange(T)[:, np.newaxis] < lengths
+        return Batch(inputs, targets, int(lengths.sum()), rows)
+
+
+class Chunks:
+    """One long sequence as parallel streams, cut into chunks: truncated back-propagation with `fit`.
+
+    The sequence is divided into `batch_size` stretches of the same length, a row each. A batch is the next `steps`
+    steps of all rows, and goes on where the one before it ended: `fit` hands the state on, while gradients stay in the
+    chunk. With `rng` the first chunk of an epoch is shorter, as far as that leaves their number as it is: so chunks
+    have other borders.
+
+    Parameters
+    ----------
+    sequence : (T, ...) array
+        Floats, or ids for an `Embedding`.
+    targets : (T, ...) array
+        What is to be learnt at each step: to continue a text, the text one step later.
+    batch_size : int
+        B, the number of rows.
+    steps : int
+        Of a chunk; the last may have fewer.
+
+    Raises
+    ------
+    TypeError
+        If something is not an array.
+    ValueError
+        If the lengths differ, or there are fewer than two steps for each row.
+
+    References
+    ----------
+    Williams, Peng: "An efficient gradient-based algorithm for on-line training of recurrent network trajectories",
+    1990.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastlstm.nn import Chunks
+    >>> text = np.frombuffer(b"to be or not to be", np.uint8)
+    >>> chunks = Chunks(text[:-1], text[1:], batch_size=2, steps=4)
+    >>> for batch in chunks.epoch():
+    ...     print([bytes(row) for row in batch.inputs["x"].T], [bytes(row) for row in batch.targets["target"].T])
+    [b'to b', b' not'] [b'o be', b'not ']
+    [b'e or', b' to '] [b' or ', b'to b']
+    """
+
+    carries_state = True
+
+    def __init__(self, sequence: Array, targets: Array, batch_size: int, steps: int) -> None:
+        self.batch_size, self.steps = check.positive_int("batch_size", batch_size), check.positive_int("steps", steps)
+        for name, array in (("sequence", sequence), ("targets", targets)):
+            if not isinstance(array, np.ndarray) or array.ndim == 0:
+                raise TypeError(f"{name} must be an array with an axis for the steps, not {type(array).__name__}")
+        if len(targets) != len(sequence):
+            raise ValueError(f"targets must be as many as the steps, {len(sequence)}, not {len(targets)}")
+        self.stretch = len(sequence) // batch_size
+        if self.stretch < 2:
+            raise ValueError(f"sequence must have two steps for each of {batch_size} rows, not {len(sequence)} in all")
+        self.sequence, self.targets = sequence, targets
+
+    def __len__(self) -> int:
+        return -(-self.stretch // self.steps)
+
+    def epoch(self, rng: np.random.Generator | None = None) -> Iterator[Batch]:
+        """Give the chunks, in order, with other borders where there is `rng`."""
+        x, target = (
+            array[: self.batch_size * self.stretch].reshape(self.batch_size, self.stretch, *array.shape[1:])
+            for array in (self.sequence, self.targets)
+        )
+        # A first chunk of this many steps, so that the number of chunks stays.
+        first = self.steps if rng is None else int(rng.integers((self.stretch - 1) % self.steps, self.steps)) + 1
+        start = 0
+        for end in range(first, self.stretch + self.steps, self.steps):
+            end = min(end, self.stretch)
+            part = (np.ascontiguousarray(array[:, start:end].swapaxes(0, 1)) for array in (x, target))
+            yield Batch({"x": next(part)}, {"target": next(part)}, (end - start) * self.batch_size)
+            start = end
+
+
+def _check_items(name: str, items: object) -> None:
+    """Raise unless `items` are arrays of one dtype, of one shape but for the first axis."""
+    if not isinstance(items, (list, tuple, np.ndarray)):
+        raise TypeError(f"{name} must be a list of arrays, or an array, not {type(items).__name__}")
+    for k, one in enumerate(items):
+        if not isinstance(one, np.ndarray) or one.ndim == 0:
+            raise TypeError(f"{name}[{k}] must be an array with an axis for the steps, not {type(one).__name__}")
+        if one.dtype != items[0].dtype:
+            raise TypeError(f"{name}[{k}] must have the dtype of the first, {items[0].dtype}, not {one.dtype}")
+        if one.shape[1:] != items[0].shape[1:]:
+            expected = "(T, " + ", ".join(map(str, items[0].shape[1:])) + ")" if one.ndim > 1 else "(T,)"
+            raise ValueError(f"{name}[{k}] must have the first one's shape but for T, {expected}, not {one.shape}")

@@ -1,0 +1,203 @@
+"""From the outputs at every step to one vector for each sequence: the last ones, or their mean."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastlstm import _checks as check
+from fastlstm._checks import Array
+from fastlstm._parameters import Gradients, Parametric
+
+__all__ = ["Last", "Mean", "PoolingTape"]
+
+
+class PoolingTape(NamedTuple):
+    """What the forward pass keeps for the backward pass: the shape of y, how many steps each row has, directions."""
+
+    shape: tuple[int, int, int]
+    lengths: NDArray[np.int64]
+    directions: int
+
+
+class _Pooling(Parametric):
+    """A layer without parameters from (T, B, P) to (B, P)."""
+
+    def __init__(self) -> None:
+        self.dtype = np.dtype(np.float32)  # of the parameters that there are not: y may have any
+        self._allocate()
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        return {}
+
+    def _bind(self) -> None:
+        """Nothing to take hold of."""
+
+    def _checked(self, y: Array, lengths: ArrayLike | None, directions: int) -> tuple[Array, PoolingTape]:
+        y = check.sized("y", y, 3, "(T, B, P)")
+        T, B, P = y.shape
+        if lengths is None:
+            ends = np.full(B, T)
+        else:
+            ends = np.asarray(lengths)
+            if ends.dtype.kind not in "iu" and ends.size:
+                raise TypeError(f"lengths must be integers, not {ends.dtype}")
+            if ends.shape != (B,):
+                raise ValueError(f"lengths must have shape (B,) = ({B},), not {ends.shape}")
+            if B and not 0 <= ends.min() <= ends.max() <= T:
+                raise ValueError(f"lengths must be from 0 to T = {T}, not {ends.min()} to {ends.max()}")
+        if directions not in (1, 2) or P % directions:
+            raise ValueError(f"directions must be 1 or 2 and divide P = {P}, not {directions}")
+        return y, PoolingTape((T, B, P), ends.astype(np.int64), directions)
+
+    def _arriving(
+        self, tape: PoolingTape, dy: Array, out: Gradients | None, accumulate: bool
+    ) -> tuple[Array, Array, Gradients]:
+        """dJ/d(output), zeros for dJ/dy, and the gradients to put that into."""
+        if not isinstance(tape, PoolingTape):
+            raise TypeError(f"tape must be a PoolingTape from forward, not {type(tape).__name__}")
+        grads = self._gradients(out, accumulate)
+        dy = check.is_array("dy", dy)
+        dy = check.matching("dy", dy, tape.shape[1:], dy.dtype, "(B, P)")
+        grads.x, grads.state = np.zeros(tape.shape, dy.dtype), None
+        return dy, grads.x, grads
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+
+class Last(_Pooling):
+    r"""The outputs at the end of each sequence: what a network has to say once it has seen all of it.
+
+    .. math::
+
+        o = y^{T_b} \quad \text{and, of the other direction,} \quad y^1
+
+    for a row with :math:`T_b` steps. A sequence without steps gives zeros.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not an array of the right dtype.
+    ValueError
+        If a shape is wrong, or a length is not from 0 to T.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastlstm.nn import Last
+    >>> y = np.arange(6.0).reshape(3, 2, 1)  # time, batch, outputs
+    >>> Last()(y, lengths=[3, 2]).tolist()
+    [[4.0], [3.0]]
+    """
+
+    needs = ("lengths", "directions")
+
+    def __call__(self, y: Array, lengths: ArrayLike | None = None, *, directions: int = 1) -> Array:
+        """Give each row's last outputs, keeping nothing for the backward pass.
+
+        Parameters
+        ----------
+        y : (T, B, P) array
+            Outputs of a recurrent layer.
+        lengths : (B,) array of int, optional
+            How many steps each row has. Default: all T.
+        directions : int
+            2 where the layer was bidirectional: the second half of P ends at the first step. A `Sequential` knows.
+
+        Returns
+        -------
+        (B, P) array
+        """
+        return self.forward(y, lengths, directions=directions)[0]
+
+    def forward(self, y: Array, lengths: ArrayLike | None = None, *, directions: int = 1) -> tuple[Array, PoolingTape]:
+        """Run the layer as by a call, and keep what `backward` needs: gives the outputs and a tape."""
+        y, tape = self._checked(y, lengths, directions)
+        T, B, P = tape.shape
+        last = np.zeros((B, P), y.dtype)
+        some, ends, half = self._ends(tape)
+        last[some, :half] = y[ends, some, :half]
+        last[some, half:] = y[0, some, half:] if T else 0
+        return last, tape
+
+    def backward(
+        self, tape: PoolingTape, dy: Array, *, out: Gradients | None = None, accumulate: bool = False
+    ) -> Gradients:
+        """Back-propagate: `x` of the result is dJ/dy of all steps, (T, B, P), from dJ/d(last outputs) (B, P)."""
+        dy, dx, grads = self._arriving(tape, dy, out, accumulate)
+        some, ends, half = self._ends(tape)
+        dx[ends, some, :half] = dy[some, :half]
+        if len(dx):
+            dx[0, some, half:] = dy[some, half:]
+        return grads
+
+    @staticmethod
+    def _ends(tape: PoolingTape) -> tuple[NDArray[np.intp], NDArray[np.int64], int]:
+        """The rows that have steps, the last step of each, and where the second direction begins."""
+        some = np.flatnonzero(tape.lengths)
+        return some, tape.lengths[some] - 1, tape.shape[2] // tape.directions
+
+
+class Mean(_Pooling):
+    r"""The mean of the outputs over the steps of each sequence.
+
+    .. math::
+
+        o = \frac{1}{T_b} \sum_{t \le T_b} y^t
+
+    for a row with :math:`T_b` steps. A sequence without steps gives zeros; what lies past an end is not looked at.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not an array of the right dtype.
+    ValueError
+        If a shape is wrong, or a length is not from 0 to T.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastlstm.nn import Mean
+    >>> y = np.arange(6.0).reshape(3, 2, 1)  # time, batch, outputs
+    >>> Mean()(y, lengths=[3, 2]).tolist()
+    [[2.0], [2.0]]
+    """
+
+    needs = ("lengths",)
+
+    def __call__(self, y: Array, lengths: ArrayLike | None = None) -> Array:
+        """Give each row's mean outputs, keeping nothing for the backward pass.
+
+        Parameters
+        ----------
+        y : (T, B, P) array
+            Outputs of a layer.
+        lengths : (B,) array of int, optional
+            How many steps each row has. Default: all T.
+
+        Returns
+        -------
+        (B, P) array
+        """
+        return self.forward(y, lengths)[0]
+
+    def forward(self, y: Array, lengths: ArrayLike | None = None) -> tuple[Array, PoolingTape]:
+        """Run the layer as by a call, and keep what `backward` needs: gives the means and a tape."""
+        y, tape = self._checked(y, lengths, 1)
+        within = np.arange(tape.shape[0])[:, np.newaxis] < tape.lengths
+        total = np.sum(y, axis=0, where=within[..., np.newaxis])
+        total /= np.maximum(tape.lengths, 1)[:, np.newaxis].astype(y.dtype)
+        return total, tape
+
+    def backward(
+        self, tape: PoolingTape, dy: Array, *, out: Gradients | None = None, accumulate: bool = False
+    ) -> Gradients:
+        """Back-propagate: `x` of the result is dJ/dy of all steps, (T, B, P), from dJ/d(means) (B, P)."""
+        dy, dx, grads = self._arriving(tape, dy, out, accumulate)
+        within = np.arange(tape.shape[0])[:, np.newaxis] < tape.lengths
+        share = dy / np.maximum(tape.lengths, 1)[:, np.newaxis].astype(dy.dtype)
+        np.copyto(dx, share, where=within[..., np.newaxis])
+        return grads

@@ -1,0 +1,258 @@
+"""A network of layers, one above the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastlstm import _checks as check
+from fastlstm._checks import Array
+from fastlstm._parameters import Gradients, Parametric
+from fastlstm.lstm import LSTM
+from fastlstm.nn._composite import Composite
+from fastlstm.nn.batches import Batches
+from fastlstm.rnn import RNN
+
+__all__ = ["Sequential", "SequentialTape"]
+
+
+@dataclass(slots=True)
+class SequentialTape:
+    """What a network's `forward` keeps for `backward`. A tape may be used many times.
+
+    Attributes
+    ----------
+    layers : list
+        The tape of each layer.
+    """
+
+    layers: list[Any]
+
+
+class Sequential(Composite):
+    """Layers one above the other, recurrent and others, with all their parameters in one buffer.
+
+    Sequences are (time, batch, features), or ids (time, batch) where the first layer is an `Embedding`. `lengths` and
+    the generator for dropout go to the layers that want them. The layers keep their names and methods, and see their
+    parameters in the network's buffer: make optimisers for ``network.flat``, once the network is there.
+
+    Parameters
+    ----------
+    *layers : LSTM, RNN, Dense, Embedding, Dropout, Last, Mean, Sequential
+        From the input up, all of one dtype, with `batch_first` off. A layer can be in one network only, once.
+
+    Attributes
+    ----------
+    layers : tuple
+        The layers.
+    params : mapping of str to array
+        The layers' parameters, named by the layer's number: ``"0.W_l0"``.
+    flat : (n,) array
+        All parameters in one buffer, of which `params` are views.
+
+    Raises
+    ------
+    TypeError
+        If something is not a layer, or layers differ in dtype.
+    ValueError
+        If there is no layer, a layer is in a network already, or sizes do not fit.
+
+    Examples
+    --------
+    >>> import numpy as np, fastlstm
+    >>> from fastlstm import nn
+    >>> network = nn.Sequential(fastlstm.LSTM(3, 8, bidirectional=True, seed=0), nn.Last(), nn.Dense(16, 2, seed=1))
+    >>> x = np.random.default_rng(0).normal(size=(20, 4, 3)).astype(np.float32)
+    >>> y, state, tape = network.forward(x, lengths=[20, 7, 13, 1])
+    >>> y.shape
+    (4, 2)
+    >>> grads = network.backward(tape, np.ones_like(y))
+    >>> grads.flat.shape == network.flat.shape, grads.x.shape
+    (True, (20, 4, 3))
+    """
+
+    def __init__(self, *layers: Parametric) -> None:
+        if not layers:
+            raise ValueError("layers must be at least one")
+        self.layers = layers
+        self._allocate()
+
+    def _parts(self) -> Mapping[str, Parametric]:
+        for k, layer in enumerate(self.layers):
+            if getattr(layer, "batch_first", False):
+                raise ValueError(f"layers[{k}] must not have batch_first: in a network sequences are (T, B, features)")
+        return {str(k): layer for k, layer in enumerate(self.layers)}
+
+    @property
+    def directions(self) -> int:
+        """2 if the last recurrent layer is bidirectional, else 1."""
+        for layer in reversed(self.layers):
+            if isinstance(layer, (LSTM, RNN, Sequential)):
+                return layer.directions
+        return 1
+
+    @property
+    def recurrent(self) -> list[Any]:
+        """The layers that have a state: `state` has an item for each of them, in this order."""
+        return [layer for layer in self.layers if isinstance(layer, (LSTM, RNN, Sequential))]
+
+    def __call__(self, x: Array, state: Any = None, lengths: ArrayLike | None = None) -> tuple[Array, tuple[Any, ...]]:
+        """Run the network over sequences, keeping nothing for the backward pass and dropping nothing.
+
+        Parameters
+        ----------
+        x : (T, B, ...) array
+            What the first layer takes.
+        state : tuple, optional
+            The initial state of each recurrent layer, or None for zeros.
+        lengths : (B,) array of int, optional
+            How many steps each row has. Default: all T.
+
+        Returns
+        -------
+        y : array
+            What the last layer gives: (T, B, features), or (B, features) above a `Last` or `Mean`.
+        state : tuple
+            The state of each recurrent layer after the last step.
+        """
+        return self._run(x, state, lengths, None, None)
+
+    def forward(
+        self,
+        x: Array,
+        state: Any = None,
+        lengths: ArrayLike | None = None,
+        *,
+        rng: np.random.Generator | None = None,
+    ) -> tuple[Array, tuple[Any, ...], SequentialTape]:
+        """Run the network as by a call, but with dropout, and keep what `backward` needs.
+
+        Parameters
+        ----------
+        x, state, lengths
+            As for a call.
+        rng : numpy.random.Generator, optional
+            Where the masks of dropout come from.
+
+        Returns
+        -------
+        y, state
+            As from a call.
+        tape : SequentialTape
+            For `backward`.
+        """
+        tape = SequentialTape([])
+        y, last = self._run(x, state, lengths, rng, tape.layers)
+        return y, last, tape
+
+    def _run(
+        self, x: Array, state: Any, lengths: ArrayLike | None, rng: np.random.Generator | None, tapes: list[Any] | None
+    ) -> tuple[Array, tuple[Any, ...]]:
+        """Y and the state; the tapes are added to `tapes`, None for a call."""
+        count = len(self.recurrent)
+        states = iter((None,) * count if state is None else check.items("state", state, _per_recurrent(count), count))
+        given: dict[str, Any] = {"lengths": lengths, "rng": rng, "directions": 1}
+        y: Any = x
+        last = []
+        for layer in self.layers:
+            if isinstance(layer, (LSTM, RNN, Sequential)):
+                if tapes is None:
+                    y, after = layer(y, next(states), lengths)
+                else:
+                    y, after, tape = layer.forward(y, next(states), lengths, rng=rng)
+                    tapes.append(tape)
+                last.append(after)
+                given["directions"] = layer.directions
+                continue
+            run: Any = layer
+            if tapes is None:
+                y = run(y, **{name: given[name] for name in layer.needs if name != "rng"})
+            else:
+                y, tape = run.forward(y, **{name: given[name] for name in layer.needs})
+                tapes.append(tape)
+        return y, tuple(last)
+
+    def backward(
+        self,
+        tape: SequentialTape,
+        dy: Array | None,
+        dstate: Any = None,
+        *,
+        out: Gradients | None = None,
+        accumulate: bool = False,
+    ) -> Gradients:
+        """Back-propagate through all layers, and through time.
+
+        Parameters
+        ----------
+        tape : SequentialTape
+            From `forward`; left as it was.
+        dy : array or None
+            dJ/dy, shaped as y. None stands for zero, where the last layer is recurrent.
+        dstate : tuple, optional
+            Gradients arriving at the final state of each recurrent layer, or None.
+        out : Gradients, optional
+            An earlier result to write to again.
+        accumulate : bool
+            Add the parameters' gradients to those in `out`, instead of overwriting them.
+
+        Returns
+        -------
+        Gradients
+            ``.params`` (the keys of `params`), ``.flat``, ``.x`` (None where the first layer is an `Embedding`),
+            ``.state`` (a tuple with an item for each recurrent layer), ``.parts`` (the layers' own, by number).
+        """
+        if not isinstance(tape, SequentialTape):
+            raise TypeError(f"tape must be a SequentialTape from forward, not {type(tape).__name__}")
+        if len(tape.layers) != len(self.layers):
+            raise ValueError(f"tape must be from a network of {len(self.layers)} layers, not {len(tape.layers)}")
+        count = len(self.recurrent)
+        arriving = (
+            [None] * count if dstate is None else list(check.items("dstate", dstate, _per_recurrent(count), count))
+        )
+        grads = self._gradients(out, accumulate)
+        states: list[Any] = []
+        for k in reversed(range(len(self.layers))):
+            layer: Any = self.layers[k]
+            own, kept = grads.parts[str(k)], tape.layers[k]
+            if isinstance(layer, (LSTM, RNN, Sequential)):
+                layer.backward(kept, dy, arriving.pop(), out=own, accumulate=accumulate)
+                states.append(own.state)
+            else:
+                layer.backward(kept, dy, out=own, accumulate=accumulate)
+            dy = own.x
+        grads.x, grads.state = dy, tuple(reversed(states))
+        return grads
+
+    def predict(self, inputs: Array | Sequence[Array], batch_size: int = 256) -> Any:
+        """Run the network over many sequences, in batches of similar length.
+
+        Parameters
+        ----------
+        inputs : list of (T_n, ...) arrays, or (N, T, ...) array
+            N sequences, of different lengths or of one.
+        batch_size : int
+            At most so many at once.
+
+        Returns
+        -------
+        list of (T_n, features) arrays, or (N, features) array
+            In the order of the inputs: for every step, or where there is a `Last` or `Mean` for each sequence.
+        """
+        found: list[Any] = [None] * len(inputs)
+        for batch in Batches(inputs, None, batch_size).epoch():
+            y, _ = self(**batch.inputs)
+            for k, row in enumerate(batch.rows):
+                found[row] = y[: len(inputs[row]), k].copy() if y.ndim == 3 else y[k]
+        return found if not found or found[0].ndim == 2 else np.stack(found)
+
+    def __repr__(self) -> str:
+        return f"Sequential({', '.join(map(repr, self.layers))})"
+
+
+def _per_recurrent(count: int) -> str:
+    return f"a tuple with an item for each of the {count} recurrent layers"
