@@ -19,6 +19,7 @@ from fastlstm.lstm import LSTM
 from fastlstm.lstm_functions import LSTMDeltas, LSTMGradients, lstm_backward, lstm_forward, lstm_workspace
 from fastlstm.rnn import RNN
 from fastlstm.rnn_functions import RNNDeltas, RNNGradients, rnn_backward, rnn_forward, rnn_workspace
+from fastlstm.saving import FileError, load, load_extra, save
 from fastlstm.stream import Stream
 from fastlstm.tbptt import Chunk, truncated_bptt
 
@@ -26,6 +27,7 @@ __all__ = [
     "LSTM",
     "RNN",
     "Chunk",
+    "FileError",
     "Frozen",
     "Gradients",
     "LSTMDeltas",
@@ -41,6 +43,8 @@ __all__ = [
     "Tape",
     "get_include",
     "get_num_threads",
+    "load",
+    "load_extra",
     "lstm_backward",
     "lstm_forward",
     "lstm_workspace",
@@ -50,6 +54,7 @@ __all__ = [
     "rnn_forward",
     "rnn_workspace",
     "rounding_error",
+    "save",
     "set_num_threads",
     "show_config",
     "truncated_bptt",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Any
 
@@ -11,6 +14,20 @@ import numpy as np
 
 from fastlstm import _checks as check
 from fastlstm._checks import Array, empty
+
+ONLY_AT_FIRST = ("seed", "init_scale", "forget_bias")  # arguments that say what parameters begin with
+
+_to_allocate: ContextVar[float] = ContextVar("to_allocate", default=math.inf)
+
+
+@contextmanager
+def at_most(size: int) -> Iterator[None]:
+    """Raise ValueError where layers made within have more parameters than this, before there is memory for them."""
+    token = _to_allocate.set(size)
+    try:
+        yield
+    finally:
+        _to_allocate.reset(token)
 
 
 class Gradients:
@@ -61,9 +78,23 @@ class Parametric:
         raise NotImplementedError
 
     def _allocate(self) -> None:
-        self.flat = empty((sum(math.prod(shape) for shape in self._shapes().values()),), self.dtype)
+        size = sum(math.prod(shape) for shape in self._shapes().values())
+        self._take(size)
+        self.flat = empty((size,), self.dtype)
         self.params = self._views(self.flat)
         self._bind()
+
+    def arguments(self) -> dict[str, Any]:
+        """What the layer was made with, but for what its parameters began with: another of these is like this one."""
+        names = [name for name in inspect.signature(type(self)).parameters if name not in ONLY_AT_FIRST]
+        return {name: getattr(self, name) for name in names}
+
+    def _take(self, size: int) -> None:
+        """Count the parameters, where there is a bound to them."""
+        left = _to_allocate.get() - size
+        if left < 0:
+            raise ValueError(f"{type(self).__name__} would have {size} parameters, too many")
+        _to_allocate.set(left)
 
     def _views(self, flat: Array) -> Mapping[str, Array]:
         """Names of the parameters to consecutive parts of `flat`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -101,6 +101,10 @@ class RNN(Layer):
 
     def _deltas_of(self, call: Call, arrays: tuple[Array, ...]) -> RNNDeltas:
         return deltas_of(call, arrays)
+
+    def arguments(self) -> dict[str, Any]:
+        """What the layer was made with; of zoneout one rate."""
+        return super().arguments() | {"zoneout": self.zoneout[0]}
 
     def _options(self) -> str:
         return f"nonlinearity={self.nonlinearity!r}"

@@ -7,10 +7,12 @@ optimisers and clipping are then one call on one array.
 from fastlstm.nn.batches import Batch, Batches, BatchSource, Chunks, pad
 from fastlstm.nn.clipping import clip_norm, clip_value
 from fastlstm.nn.dense import Dense, DenseTape
+from fastlstm.nn.history import Epoch, History
 from fastlstm.nn.losses import mae, mse
 from fastlstm.nn.optimisers import Adam
 from fastlstm.nn.pooling import Last, Mean
 from fastlstm.nn.sequential import Sequential, SequentialTape
+from fastlstm.nn.training import evaluate, fit
 
 __all__ = [
     "Adam",
@@ -20,12 +22,16 @@ __all__ = [
     "Chunks",
     "Dense",
     "DenseTape",
+    "Epoch",
+    "History",
     "Last",
     "Mean",
     "Sequential",
     "SequentialTape",
     "clip_norm",
     "clip_value",
+    "evaluate",
+    "fit",
     "mae",
     "mse",
     "pad",

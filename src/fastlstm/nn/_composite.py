@@ -41,6 +41,9 @@ class Composite(Parametric):
         super()._allocate()
         self._share(self.flat)
 
+    def _take(self, size: int) -> None:
+        """Nothing: its parts have counted themselves."""
+
     def _move(self, flat: Array) -> None:
         super()._move(flat)
         self._share(flat)

@@ -1,0 +1,87 @@
+"""Files in the safetensors format: arrays and one JSON text, whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastlstm._checks import Array
+
+VERSION = 1
+KEY = "fastlstm"  # in the metadata
+
+
+class FileError(ValueError):
+    """A file that is damaged, or not one of fastlstm's, or of another version; nothing of it is used."""
+
+
+def write(path: str | os.PathLike[str], kind: str, arrays: Mapping[str, Array], content: Mapping[str, Any]) -> None:
+    """Write arrays of floats, and what JSON can hold, so that the file is there whole or as it was before."""
+    header: dict[str, Any] = {"version": VERSION, "kind": kind, "content": content}
+    header["sha256"] = _digest(header, arrays)
+    metadata = {KEY: _text(header)}  # one entry: the order of several would be left to chance
+    data = _safetensors().numpy.save({name: np.ascontiguousarray(a) for name, a in arrays.items()}, metadata)
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")  # beside it, so that it can be renamed
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Give the arrays and the content of a file of this kind, once all of it is known to be as it was written."""
+    safetensors = _safetensors()
+    with open(path, "rb"):  # a file that is not there, or may not be read: Python's own error
+        pass
+    try:
+        with safetensors.safe_open(path, framework="np") as file:
+            text = (file.metadata() or {}).get(KEY)
+            if text is None:
+                raise FileError(f"{path} is a file of another program")
+            header = json.loads(text)
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it has no iterator
+        if header["version"] != VERSION:
+            raise FileError(f"{path} has version {header['version']} of the format: this fastlstm reads {VERSION}")
+        if header.pop("sha256") != _digest(header, arrays):
+            raise FileError(f"{path} is damaged: it is not what was written")
+        content = header["content"]
+    except FileError:
+        raise
+    # What json and NumPy raise is among these: a dtype that NumPy has not, JSON that is too deep or not an object.
+    except (safetensors.SafetensorError, OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise FileError(f"{path} is damaged, or not a file in the safetensors format: {error}") from error
+    if header["kind"] != kind:
+        raise FileError(f"{path} is a {header['kind']}, not a {kind}")
+    return arrays, content
+
+
+def _text(header: Any) -> str:
+    return json.dumps(header, separators=(",", ":"))
+
+
+def _digest(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> str:
+    digest = hashlib.sha256(_text(header).encode())
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(_text([name, str(array.dtype), array.shape]).encode())
+        digest.update(array.data if array.size else b"")
+    return digest.hexdigest()
+
+
+def _safetensors() -> Any:
+    try:
+        import safetensors.numpy
+    except ImportError as error:
+        raise ImportError("saving and loading need the package safetensors: pip install 'fastlstm[train]'") from error
+    return safetensors

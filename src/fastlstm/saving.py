@@ -1,0 +1,158 @@
+"""Layers and networks in files: parameters as safetensors, which PyTorch reads too, the architecture beside them."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Mapping
+from typing import Any, cast
+
+import numpy as np
+
+from fastlstm import _files, nn
+from fastlstm._checks import Array
+from fastlstm._files import FileError
+from fastlstm._parameters import ONLY_AT_FIRST, Parametric, at_most
+from fastlstm.lstm import LSTM
+from fastlstm.rnn import RNN
+
+__all__ = ["FileError", "architecture", "build", "load", "load_extra", "save"]
+
+KIND = "network"
+PUBLIC = [LSTM, RNN, *(getattr(nn, name) for name in nn.__all__)]
+KINDS = {kind.__name__: kind for kind in PUBLIC if isinstance(kind, type) and issubclass(kind, Parametric)}
+
+
+def save(network: Any, path: str | os.PathLike[str], extra: Any = None) -> None:
+    """Write a layer or a network to a file.
+
+    The file has the safetensors format: the parameters under their names, and in the metadata, as JSON, what the
+    network is made of. It is written whole, or what was there before stays.
+
+    Parameters
+    ----------
+    network : LSTM, RNN, Dense, Sequential, ...
+        Any layer or network of fastlstm's.
+    path : str or path
+        Usually ending in ``.safetensors``.
+    extra : optional
+        Anything that JSON can hold and that goes with the network: a vocabulary, the scaling of its inputs.
+
+    Raises
+    ------
+    TypeError
+        If the network is not one of fastlstm's, or `extra` is not for JSON.
+    ImportError
+        If the package safetensors is missing: ``pip install 'fastlstm[train]'``.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np, fastlstm
+    >>> lstm = fastlstm.LSTM(3, 8, num_layers=2, seed=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "lstm.safetensors")
+    ...     fastlstm.save(lstm, path, extra={"unit": "degrees C"})
+    ...     again, extra = fastlstm.load(path), fastlstm.load_extra(path)
+    >>> bool(np.all(again.flat == lstm.flat)), extra
+    (True, {'unit': 'degrees C'})
+    """
+    content = {"architecture": architecture(network), "extra": extra}
+    _files.write(path, KIND, network.params, content)
+
+
+def load(path: str | os.PathLike[str]) -> Any:
+    """Give the layer or network that `save` wrote.
+
+    Nothing in a file is run: it can only choose among fastlstm's own layers and their sizes, and no more memory is
+    taken than the file itself has.
+
+    Parameters
+    ----------
+    path : str or path
+
+    Returns
+    -------
+    LSTM, RNN, Dense, Sequential, ...
+        A new one, bitwise as it was.
+
+    Raises
+    ------
+    FileError
+        A ValueError: if the file is damaged, of another version or another program. Nothing is loaded then.
+    OSError
+        If it cannot be read.
+    ImportError
+        If the package safetensors is missing.
+    """
+    arrays, content = _files.read(path, KIND)
+    return build(path, content.get("architecture"), arrays)
+
+
+def load_extra(path: str | os.PathLike[str]) -> Any:
+    """Give the `extra` that `save` was given; raises as `load`."""
+    return _files.read(path, KIND)[1].get("extra")
+
+
+def architecture(network: Any) -> dict[str, Any]:
+    """Give what a layer or network is made of, for JSON: its type, and the arguments that it was made with."""
+    kind = type(network).__name__
+    if not isinstance(network, Parametric) or KINDS.get(kind) is not type(network):
+        raise TypeError(f"network must be one of fastlstm's own layers or networks, not {type(network).__name__}")
+    return {"type": kind} | {name: _to_json(value) for name, value in network.arguments().items()}
+
+
+def build(path: object, described: Any, arrays: Mapping[str, Array]) -> Any:
+    """Make the network that is described, with these parameters; `path` is for messages."""
+    size = sum(array.size for array in arrays.values())
+    try:
+        with at_most(size):
+            network = _from_json(described, size)
+    except (TypeError, ValueError, KeyError, RecursionError) as error:
+        raise FileError(f"{path} does not describe a network of fastlstm's: {error}") from error
+    if not isinstance(network, Parametric):
+        raise FileError(f"{path} does not describe a network of fastlstm's")
+    for name in sorted(network.params.keys() | arrays.keys()):
+        expected, found = network.params.get(name), arrays.get(name)
+        if expected is None or found is None:
+            raise FileError(f"{path}: parameter {name} is {'missing' if found is None else 'not one of the network'}")
+        if found.shape != expected.shape or found.dtype != expected.dtype:
+            raise FileError(
+                f"{path}: parameter {name} must be {expected.shape} of {expected.dtype}, "
+                f"not {found.shape} of {found.dtype}"
+            )
+    for name, view in network.params.items():
+        view[...] = arrays[name]
+    return network
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, Parametric):
+        return architecture(value)
+    if isinstance(value, (tuple, list)):
+        return [_to_json(item) for item in value]
+    return str(value) if isinstance(value, np.dtype) else value
+
+
+def _from_json(value: Any, size: int) -> Any:
+    if isinstance(value, list):
+        return tuple(_from_json(item, size) for item in value)
+    if isinstance(value, int) and value > max(size, 1):
+        raise ValueError(f"no size can be {value} where there are {size} parameters")  # before a loop over it
+    if not isinstance(value, dict):
+        return value
+    kind = KINDS[cast(str, value["type"])]
+    known = inspect.signature(kind).parameters
+    positional: tuple[Any, ...] = ()
+    named = {}
+    for name, item in value.items():
+        if name == "type":
+            continue
+        if name in ONLY_AT_FIRST or name not in known:
+            raise ValueError(f"{kind.__name__} has no {name}")
+        made = _from_json(item, size)
+        if known[name].kind is inspect.Parameter.VAR_POSITIONAL:
+            positional = made
+        else:
+            named[name] = made
+    return kind(*positional, **named)

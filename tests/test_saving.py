@@ -1,0 +1,296 @@
+"""Files: what is saved comes back bitwise and PyTorch reads it; damaged, hostile and foreign files load nothing."""
+
+import itertools
+import json
+import os
+import pickle
+import stat
+import zipfile
+
+import numpy as np
+import pytest
+
+import fastlstm
+from fastlstm import LSTM, RNN, FileError, _files, nn
+
+safetensors = pytest.importorskip("safetensors.numpy")
+
+NETWORKS = {
+    "LSTM": lambda: LSTM(3, 5, num_layers=2, bidirectional=True, dropout=0.25, zoneout=(0.1, 0.2), seed=0),
+    "CIFG": lambda: LSTM(3, 5, variant="cifg", peephole=False, proj_size=2, clip=3.5, dtype=np.float64, seed=0),
+    "activations": lambda: LSTM(3, 5, activations=("hard_logistic", "relu", "identity"), batch_first=True, seed=0),
+    "FGR": lambda: LSTM(3, 5, variant="FGR", drop_connect=0.5, recurrent_dropout=0.5, cell_clip=2, seed=0),
+    "RNN": lambda: RNN(3, 5, nonlinearity="relu", seed=0),
+    "Dense": lambda: nn.Dense(3, 2, seed=0),
+    "Sequential": lambda: nn.Sequential(
+        nn.Sequential(LSTM(3, 4, bidirectional=True, seed=0)), nn.Last(), nn.Dense(8, 2, seed=1)
+    ),
+    "nothing to learn": lambda: nn.Sequential(nn.Mean()),
+}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "network.safetensors"
+
+
+@pytest.fixture
+def saved(path):
+    """A file, and the network in it."""
+    network = NETWORKS["Sequential"]()
+    fastlstm.save(network, path, extra={"words": ["a", "é"], "scale": 0.1})
+    return path, network
+
+
+def test_every_kind_is_tried():
+    tried = " ".join(repr(network()) for network in NETWORKS.values())
+    assert [kind for kind in fastlstm.saving.KINDS if f"{kind}(" not in tried] == []
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_what_is_saved_comes_back(name, path):
+    network = NETWORKS[name]()
+    network.flat[:3] = [np.nan, -0.0, np.inf][: network.flat.size]
+    fastlstm.save(network, path)
+    again = fastlstm.load(path)
+    assert type(again) is type(network)
+    assert repr(again) == repr(network)
+    assert again.flat.dtype == network.flat.dtype
+    assert again.flat.tobytes() == network.flat.tobytes()
+    assert fastlstm.load_extra(path) is None
+    other = path.with_name("again")
+    fastlstm.save(again, other)
+    assert other.read_bytes() == path.read_bytes()
+
+
+def test_extra(saved):
+    assert fastlstm.load_extra(saved[0]) == {"words": ["a", "é"], "scale": 0.1}
+
+
+def test_pytorch_reads_it(saved):
+    torch = pytest.importorskip("safetensors.torch")
+    path, network = saved
+    tensors = torch.load_file(path)
+    assert tensors.keys() == network.params.keys()
+    for name, tensor in tensors.items():
+        np.testing.assert_array_equal(tensor.numpy(), network.params[name])
+
+
+def test_written_whole_or_not_at_all(saved, monkeypatch):
+    path, network = saved
+    before = path.read_bytes()
+
+    def no_more_disk(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(os, "fsync", no_more_disk)
+    network.flat[:] = 0
+    with pytest.raises(OSError, match="no space left"):
+        fastlstm.save(network, path)
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_permissions_are_the_usual_ones(saved):
+    path, _ = saved
+    usual = path.with_name("usual")
+    usual.write_bytes(b"")
+    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(usual.stat().st_mode)
+
+
+# ---- files that are not what was written ----
+
+
+def refused(path, match="damaged|another program|describe"):
+    with pytest.raises(FileError, match=match) as caught:
+        fastlstm.load(path)
+    assert str(path) in str(caught.value)
+    with pytest.raises(FileError):
+        _files.read(path, "network")
+
+
+def test_every_cut_is_noticed(saved):
+    path, _ = saved
+    whole = path.read_bytes()
+    for end in [*range(40), *range(40, len(whole), 37), len(whole) - 1]:
+        path.write_bytes(whole[:end])
+        refused(path)
+    path.write_bytes(whole + b"\0")
+    refused(path)
+
+
+def test_every_changed_byte_is_noticed(saved):
+    path, network = saved
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for place in [*range(16), *rng.integers(0, len(whole), 400)]:
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(damaged)
+        try:
+            again = fastlstm.load(path)
+        except FileError:
+            continue
+        # White space, or the escape of a letter: another spelling of the same.
+        assert again.flat.tobytes() == network.flat.tobytes()
+        assert repr(again) == repr(network)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"not a file of tensors at all, but a text that is long enough for a header",
+        b"\xff" * 64,
+        b"\0" * 64,
+        (10**9).to_bytes(8, "little") + b"{}",
+        (2**63).to_bytes(8, "little") + b"{}",
+        pickle.dumps({"a": 1}),
+        b"\x93NUMPY" + b"\0" * 100,
+    ],
+)
+def test_files_of_other_kinds(path, content):
+    path.write_bytes(content)
+    refused(path)
+
+
+def test_archives_and_other_programs(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("data.pkl", pickle.dumps(1))
+    refused(path)
+    safetensors.save_file({"weight": np.ones(3)}, path)
+    refused(path, "a file of another program")
+    path.write_bytes(safetensors.save({"weight": np.ones(3)}, {"fastlstm": '{"version": 2}'}))
+    refused(path, "version 2 of the format: this fastlstm reads 1")
+
+
+def test_nothing_is_unpickled(path):
+    class Trap:
+        def __reduce__(self):
+            return pytest.fail, ("a file was unpickled",)
+
+    path.write_bytes(pickle.dumps(Trap()))
+    refused(path)
+
+
+def test_missing_files_and_folders(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        fastlstm.load(tmp_path / "nothing")
+    with pytest.raises(OSError):  # noqa: PT011  # its kind depends on the system
+        fastlstm.load(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        fastlstm.save(LSTM(1, 1), tmp_path / "nothing" / "file")
+
+
+# ---- files that were made to do harm: whole, but not what `save` writes ----
+
+lstm = {"type": "LSTM", "input_size": 3, "hidden_size": 5}
+
+
+def nested(depth):
+    inner: dict = {"type": "Mean"}
+    for _ in range(depth):
+        inner = {"type": "Sequential", "layers": [inner]}
+    return inner
+
+
+@pytest.mark.parametrize(
+    "described",
+    [
+        None,
+        3,
+        "LSTM",
+        [],
+        [lstm],
+        {},
+        {"type": "os.system"},
+        {"type": ["LSTM"]},
+        {"type": "Composite"},
+        {"type": "Parametric"},
+        {"type": "LSTM"},
+        lstm | {"seed": 3},
+        lstm | {"unknown": 3},
+        lstm | {"hidden_size": 10**6},
+        lstm | {"hidden_size": 10**18},
+        lstm | {"input_size": 10**12},
+        lstm | {"num_layers": 10**12},
+        lstm | {"hidden_size": 100, "input_size": 100, "num_layers": 100},
+        lstm | {"hidden_size": -1},
+        lstm | {"hidden_size": 5.0},
+        lstm | {"hidden_size": "5"},
+        lstm | {"dtype": "float16"},
+        lstm | {"dtype": "O"},
+        lstm | {"dropout": float("nan")},
+        lstm | {"variant": "GRU"},
+        lstm | {"hidden_size": {"type": "LSTM"}},
+        {"type": "Sequential", "layers": []},
+        {"type": "Sequential", "layers": [3]},
+        {"type": "Sequential", "layers": 3},
+        {"type": "Sequential", "layers": [lstm] * 1000},
+        {"type": "Sequential", "layers": [{"type": "Sequential", "layers": [lstm] * 100}] * 100},
+        {"type": "Dense", "input_size": 3, "output_size": [3]},
+        nested(3),
+        nested(400),
+    ],
+)
+def test_hostile_architectures(path, described):
+    _files.write(path, "network", dict(LSTM(3, 5).params), {"architecture": described})
+    with pytest.raises(FileError, match=r"describe|parameter"):
+        fastlstm.load(path)
+
+
+def test_deep_json(path):
+    path.write_bytes(safetensors.save({}, {"fastlstm": "[" * 10**5}))
+    with pytest.raises(FileError, match="damaged"):
+        fastlstm.load(path)
+
+
+def test_parameters_must_be_those_of_the_network(path):
+    network = LSTM(3, 5, seed=0)
+    params = dict(network.params)
+    described = {"architecture": fastlstm.saving.architecture(network)}
+    for name, wrong in itertools.product(
+        params, (None, lambda a: a.astype(np.float64), lambda a: a[:1], lambda a: a[np.newaxis], lambda a: a.view("i4"))
+    ):
+        changed = {key: value for key, value in params.items() if key != name}
+        if wrong is not None:
+            changed[name] = wrong(params[name])
+        if wrong is not None and changed[name].shape == params[name].shape and changed[name].dtype == np.float32:
+            continue
+        # Enough values, so that it is the parameter itself that is refused.
+        _files.write(path, "network", changed | {"more": np.zeros(params[name].size)}, described)
+        with pytest.raises(FileError, match=f"parameter {name} (must be|is missing)|more is not one"):
+            fastlstm.load(path)
+
+
+def test_a_checkpoint_is_not_a_network(path):
+    _files.write(path, "checkpoint", {}, {})
+    with pytest.raises(FileError, match="is a checkpoint, not a network"):
+        fastlstm.load(path)
+
+
+# ---- misuse ----
+
+
+def test_errors(path):
+    class Mine(LSTM):
+        pass
+
+    for network in (Mine(3, 5), 3, None, LSTM):
+        with pytest.raises(TypeError, match="network must be one of fastlstm's own"):
+            fastlstm.save(network, path)
+    with pytest.raises(TypeError, match="JSON"):
+        fastlstm.save(LSTM(3, 5), path, extra={1, 2})
+    assert not path.exists()
+
+
+def test_without_safetensors(path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "safetensors.numpy", None)
+    for call in (lambda: fastlstm.save(LSTM(1, 1), path), lambda: fastlstm.load(path)):
+        with pytest.raises(ImportError, match=r"pip install 'fastlstm\[train\]'"):
+            call()
+
+
+def test_architecture_is_plain_json():
+    text = json.dumps(fastlstm.saving.architecture(NETWORKS["Sequential"]()))
+    assert json.loads(text)["layers"][1] == {"type": "Last"}
