@@ -352,7 +352,7 @@ def test_what_is_not_finite_stops_the_training():
 
     model = network()
     before = model.flat.copy()
-    with pytest.warns(RuntimeWarning, match="epoch 1"):
+    with pytest.warns(RuntimeWarning, match="epoch 1"), np.errstate(all="ignore"):
         fit(model, gradient, data(), epochs=5, progress=False)
     assert model.flat.tobytes() == before.tobytes()
 
