@@ -48,7 +48,7 @@ else:
         "-fPIC",
         *(["-O0", "-g", "-UNDEBUG"] if DEBUG else ["-O1" if SANITIZE else "-O3", "-DNDEBUG", "-g0"]),
     ]
-    LINK_FLAGS = [] if sys.platform == "win32" else ["-pthread"]
+    LINK_FLAGS = [] if sys.platform == "win32" else ["-pthread", "-lm"]
     if SANITIZE:
         FLAGS += [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer", "-g"]
         LINK_FLAGS += [f"-fsanitize={SANITIZE}"]
@@ -91,6 +91,8 @@ EXTENSIONS = [
     extension("_loops"),
     extension("_forward"),
     extension("_backward"),
+    extension("_losses"),
+    extension("_gradients"),
 ]
 
 setup(

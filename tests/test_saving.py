@@ -25,6 +25,7 @@ NETWORKS = {
     "Sequential": lambda: nn.Sequential(
         nn.Sequential(LSTM(3, 4, bidirectional=True, seed=0)), nn.Last(), nn.Dense(8, 2, seed=1)
     ),
+    "ids": lambda: nn.Sequential(nn.Embedding(7, 3, seed=0), nn.Dropout(0.25), RNN(3, 5, zoneout=0.5, seed=0)),
     "nothing to learn": lambda: nn.Sequential(nn.Mean()),
 }
 

@@ -14,24 +14,9 @@ from fastlstm.nn import Batch, Batches, Chunks, Epoch, History, evaluate, fit, m
 pytest.importorskip("safetensors")
 
 
-class Momentum:
-    """The smallest optimiser with something to remember."""
-
-    def __init__(self, flat, learning_rate=0.01):
-        self.flat, self.learning_rate, self.v, self.t = flat, learning_rate, np.zeros_like(flat), 0
-
-    def step(self, gradient):
-        rate = self.learning_rate(self.t) if callable(self.learning_rate) else self.learning_rate
-        self.v *= 0.9
-        self.v += gradient
-        self.flat -= rate * self.v
-        self.t += 1
-
-    def state(self):
-        return {"v": self.v}
-
-    def __repr__(self):
-        return f"Momentum({self.learning_rate})"
+def Momentum(flat, learning_rate=0.01):
+    """An optimiser with something to remember."""
+    return nn.SGD(flat, learning_rate, momentum=0.9)
 
 
 def network(seed=0, dropout=0.0):
@@ -72,6 +57,23 @@ def test_the_optimiser_is_adam_unless_given():
         fit(model, mse, data(), optimiser=optimiser(model.flat), epochs=2, progress=False)
         found.append(model.flat.tobytes())
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("optimiser", [nn.SGD, nn.Adam, nn.AdamW])
+def test_every_optimiser_can_be_resumed(tmp_path, optimiser):
+    def trained(epochs):
+        model = network()
+        schedule = nn.CosineDecay(0.01, steps=20)
+        fit(
+            model, mse, data(), optimiser=optimiser(model.flat, schedule), epochs=epochs, progress=False,
+            checkpoint=tmp_path / "run", resume=True,
+        )  # fmt: skip
+        return model.flat.tobytes()
+
+    trained(2)
+    broken = trained(5)
+    (tmp_path / "run").unlink()
+    assert trained(5) == broken
 
 
 def test_the_same_arguments_give_the_same_network():
@@ -134,7 +136,7 @@ def test_average():
     """The mean over all steps at first, then what the decay leaves of it."""
     seen = []
 
-    class Watched(Momentum):
+    class Watched(nn.SGD):
         def step(self, gradient):
             super().step(gradient)
             seen.append(self.flat.copy())
@@ -142,7 +144,7 @@ def test_average():
     for decay in (0.99, 0.5):
         seen.clear()
         model = network()
-        fit(model, mse, data(), optimiser=Watched(model.flat), epochs=3, average=decay, progress=False)
+        fit(model, mse, data(), optimiser=Watched(model.flat, 0.01), epochs=3, average=decay, progress=False)
         mean = np.zeros(model.flat.size)
         for t, flat in enumerate(seen, 1):
             mean += max(1 - decay, 1 / t) * (flat - mean)

@@ -1,5 +1,7 @@
 # The C side: kernels.h, dispatch.h and pool.h say what each name means.
 
+from libc.stdint cimport int64_t
+
 cdef extern from "kernels.h":
     ctypedef Py_ssize_t fl_size
 
@@ -139,6 +141,54 @@ cdef extern from "kernels.h":
     ctypedef void (*fl_backward_step)(const fl_backward *, fl_size row0, fl_size row1, fl_size unit0,
                                       fl_size unit1) noexcept nogil
 
+    ctypedef enum fl_loss_kind:
+        FL_SQUARED
+        FL_ABSOLUTE
+        FL_HUBER
+        FL_LOGISTIC_LOSS
+
+    ctypedef struct fl_loss:
+        fl_loss_kind kind
+        fl_size columns
+        const void *prediction
+        const void *target
+        const unsigned char *mask
+        double scale
+        double delta
+        void *gradient
+
+    ctypedef struct fl_softmax:
+        fl_size classes
+        const void *logits
+        const int64_t *target
+        const unsigned char *mask
+        const void *weights
+        double sum_of_weights
+        double smoothing
+        double scale
+        void *gradient
+
+    ctypedef struct fl_sgd:
+        void *theta
+        const void *gradient
+        void *velocity
+        double rate
+        double momentum
+        double decay
+        bint nesterov
+
+    ctypedef struct fl_adam:
+        void *theta
+        const void *gradient
+        void *m
+        void *v
+        double beta1
+        double beta2
+        double epsilon
+        double rate
+        double root
+        double keep
+
     ctypedef struct fl_kernels:
         fl_size unit_block
         fl_size row_block
@@ -165,6 +215,15 @@ cdef extern from "kernels.h":
         void (*add_peephole_gradient)(void *dp, const fl_cell *cell, const void *delta, const void *c_prev, const void *c,
                                       fl_size rows, fl_size hidden, fl_size unit0, fl_size unit1) noexcept nogil
         void (*activate)(fl_activation, const void *x, void *y, fl_size n) noexcept nogil
+        void (*differentiate)(fl_activation, const void *y, const void *dy, void *dx, fl_size n) noexcept nogil
+        double (*elementwise_loss)(const fl_loss *, fl_size row0, fl_size row1) noexcept nogil
+        double (*softmax)(const fl_softmax *, fl_size row0, fl_size row1) noexcept nogil
+        void (*sgd)(const fl_sgd *, fl_size first, fl_size last) noexcept nogil
+        void (*adam)(const fl_adam *, fl_size first, fl_size last) noexcept nogil
+        double (*sum_of_squares)(const void *x, fl_size n) noexcept nogil
+        void (*scale)(void *x, double factor, fl_size n) noexcept nogil
+        void (*add_rows)(void *sums, const int64_t *ids, const void *rows, fl_size count, fl_size columns, fl_size column0,
+                         fl_size column1) noexcept nogil
 
 cdef extern from "dispatch.h":
     enum: FL_ISA_COUNT

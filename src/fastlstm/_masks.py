@@ -42,6 +42,13 @@ def rate(name: str, value: float) -> float:
     return float(value)
 
 
+def kept(dropped: float, shape: tuple[int, ...], dtype: np.dtype[Any], rng: np.random.Generator) -> Array:
+    """Random factors: 0 at the rate `dropped`, else 1 / (1 - dropped)."""
+    factors: Array = (rng.random(shape, np.float32) >= dropped).astype(dtype)
+    factors /= 1 - dropped
+    return factors
+
+
 class Masking:
     """The part of a layer that draws and checks masks."""
 
@@ -86,9 +93,7 @@ class Masking:
         P, H, D, dtype = self.output_size, self.hidden_size, self.directions, self.dtype
 
         def keep(rate: float, *shape: int) -> Array:
-            kept: Array = (rng.random(shape, np.float32) >= rate).astype(dtype)
-            kept /= 1 - rate
-            return kept
+            return kept(rate, shape, dtype, rng)
 
         def stay(rate: float, *shape: int) -> Array | None:
             return (rng.random(shape, np.float32) < rate).astype(dtype) if rate else None

@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
 from ._kernels cimport fl_size
-from ._runtime cimport Buffers, parallel
+from ._runtime cimport Buffers, parallel, parts_for
 
 cdef enum:
     # Bytes below which another thread costs more than it brings.
@@ -82,10 +82,6 @@ cdef Py_ssize_t lay_out(Move *m, Buffers get, batch, order, padded, fl_size row,
     return 0
 
 
-cdef int parts_for(fl_size bytes, int num_threads) noexcept nogil:
-    return <int>max(<fl_size>1, min(<fl_size>num_threads, bytes // BYTES_PER_PART))
-
-
 def gather(batch, order, padded, rows, int num_threads):
     """The rows of `padded` (T, B, ...), which has any strides of T and B, to `rows` (count, ...)."""
     cdef Buffers get = Buffers(4)
@@ -93,7 +89,7 @@ def gather(batch, order, padded, rows, int num_threads):
     lay_out(&m, get, batch, order, padded, rows.nbytes // max(batch.count, 1), False)
     m.rows = <char *>get.write(rows)
     with nogil:
-        parallel(gather_part, &m, parts_for(m.offsets[m.T] * m.row, num_threads))
+        parallel(gather_part, &m, parts_for(m.offsets[m.T] * m.row, BYTES_PER_PART, num_threads))
 
 
 def scatter(batch, order, rows, padded, int num_threads):
@@ -103,4 +99,4 @@ def scatter(batch, order, rows, padded, int num_threads):
     lay_out(&m, get, batch, order, padded, padded.nbytes // max(batch.T * batch.B, 1), True)
     m.rows = <char *>get.read(rows)
     with nogil:
-        parallel(scatter_part, &m, parts_for(m.T * m.B * m.row, num_threads))
+        parallel(scatter_part, &m, parts_for(m.T * m.B * m.row, BYTES_PER_PART, num_threads))

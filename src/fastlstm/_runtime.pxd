@@ -4,6 +4,16 @@ cdef const fl_kernels *kernels(int itemsize) noexcept nogil
 cdef void parallel(fl_task task, void *argument, int parts) noexcept nogil
 
 
+cdef inline int parts_for(fl_size work, fl_size least, int num_threads) noexcept nogil:
+    """Among how many threads to divide work of which `least` is worth another thread."""
+    return <int>max(<fl_size>1, min(<fl_size>num_threads, work // least))
+
+
+cdef inline fl_size part_start(fl_size n, int part, int parts, fl_size block) noexcept nogil:
+    """Where a part of n begins: at a multiple of `block`, so that no two write to one cache line."""
+    return n if part == parts else n * part // parts // block * block
+
+
 cdef class Buffers:
     cdef Py_buffer *views
     cdef int count

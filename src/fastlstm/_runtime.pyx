@@ -141,3 +141,28 @@ def activate(str name, x, y):
     a.x, a.y = buffers.read(x), buffers.write(y)
     with nogil:
         parallel(activate_part, &a, 1)
+
+
+cdef struct Derivative:
+    fl_activation g
+    int itemsize
+    const void *y
+    const void *dy
+    void *dx
+    Py_ssize_t count
+
+
+cdef void differentiate_part(void *argument, int part, int parts) noexcept nogil:
+    cdef Derivative *d = <Derivative *>argument
+    kernels(d.itemsize).differentiate(d.g, d.y, d.dy, d.dx, d.count)
+
+
+def differentiate(str name, y, dy, dx):
+    """dx = dy g'(x), from y = g(x), for contiguous arrays of one dtype and size."""
+    cdef Buffers buffers = Buffers()
+    cdef Derivative d
+    d.g = ACTIVATIONS[name]
+    d.itemsize, d.count = y.itemsize, y.size
+    d.y, d.dy, d.dx = buffers.read(y), buffers.read(dy), buffers.write(dx)
+    with nogil:
+        parallel(differentiate_part, &d, 1)

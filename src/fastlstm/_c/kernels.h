@@ -11,6 +11,7 @@
 #define FL_KERNELS_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 typedef ptrdiff_t fl_size;
 
@@ -140,6 +141,49 @@ typedef struct {
     int add;
 } fl_product;
 
+/* A loss that is a sum over elements (rows, columns), and its gradient. */
+typedef enum { FL_SQUARED, FL_ABSOLUTE, FL_HUBER, FL_LOGISTIC_LOSS } fl_loss_kind;
+typedef struct {
+    fl_loss_kind kind;
+    fl_size columns;
+    const void *prediction, *target;
+    const unsigned char *mask;   /* (rows,) those that count; or NULL for all */
+    double scale;                /* of the gradient */
+    double delta;                /* FL_HUBER: where the square ends */
+    void *gradient;              /* (rows, columns) out */
+} fl_loss;
+
+/* The cross-entropy of a softmax with given classes, and its gradient. */
+typedef struct {
+    fl_size classes;
+    const void *logits;          /* (rows, classes) */
+    const int64_t *target;       /* (rows,) classes; or NULL, for the softmax alone */
+    const unsigned char *mask;   /* (rows,) those that count; or NULL for all */
+    const void *weights;         /* (classes,); or NULL for ones */
+    double sum_of_weights;
+    double smoothing;
+    double scale;                /* of the gradient */
+    void *gradient;              /* (rows, classes) out: the gradient, or the softmax */
+} fl_softmax;
+
+/* A step of stochastic gradient descent. */
+typedef struct {
+    void *theta;                 /* (n,) in and out: the parameters */
+    const void *gradient;
+    void *velocity;              /* (n,) in and out; or NULL, without momentum */
+    double rate, momentum, decay;
+    int nesterov;
+} fl_sgd;
+
+/* A step of Adam: theta = keep theta - rate m / (root sqrt(v) + epsilon). */
+typedef struct {
+    void *theta;                 /* (n,) in and out: the parameters */
+    const void *gradient;
+    void *m, *v;                 /* (n,) in and out: the running means */
+    double beta1, beta2, epsilon;
+    double rate, root, keep;
+} fl_adam;
+
 typedef struct {
     fl_size unit_block;     /* hidden units per LSTM panel: the vector length */
     fl_size row_block;      /* batch rows per register tile */
@@ -182,6 +226,21 @@ typedef struct {
                                   fl_size hidden, fl_size unit0, fl_size unit1);
 
     void (*activate)(fl_activation, const void *x, void *y, fl_size n); /* y = g(x), n values */
+    /* dx = dy g'(x), from y = g(x), n values; dx may be dy */
+    void (*differentiate)(fl_activation, const void *y, const void *dy, void *dx, fl_size n);
+
+    /* The sum of the losses of these rows, and their gradients. */
+    double (*elementwise_loss)(const fl_loss *, fl_size row0, fl_size row1);
+    double (*softmax)(const fl_softmax *, fl_size row0, fl_size row1);
+
+    /* Elements [first, last). */
+    void (*sgd)(const fl_sgd *, fl_size first, fl_size last);
+    void (*adam)(const fl_adam *, fl_size first, fl_size last);
+    double (*sum_of_squares)(const void *x, fl_size n); /* in double precision, as this: */
+    void (*scale)(void *x, double factor, fl_size n);
+    /* For each of `count` rows, in order: row ids[row] of sums += it, in columns [column0, column1). */
+    void (*add_rows)(void *sums, const int64_t *ids, const void *rows, fl_size count, fl_size columns, fl_size column0,
+                     fl_size column1);
 } fl_kernels;
 
 #endif

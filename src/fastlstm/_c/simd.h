@@ -141,6 +141,7 @@ FL_INLINE vec v_add(vec a, vec b) { return MM(add)(a, b); }
 FL_INLINE vec v_sub(vec a, vec b) { return MM(sub)(a, b); }
 FL_INLINE vec v_mul(vec a, vec b) { return MM(mul)(a, b); }
 FL_INLINE vec v_div(vec a, vec b) { return MM(div)(a, b); }
+FL_INLINE vec v_sqrt(vec a) { return MM(sqrt)(a); }
 FL_INLINE vec v_max(vec bound, vec x) { return MM(max)(bound, x); }
 FL_INLINE vec v_min(vec bound, vec x) { return MM(min)(bound, x); }
 #if FL_FMA
@@ -278,6 +279,7 @@ FL_INLINE vec v_add(vec a, vec b) { return NEON(add)(a, b); }
 FL_INLINE vec v_sub(vec a, vec b) { return NEON(sub)(a, b); }
 FL_INLINE vec v_mul(vec a, vec b) { return NEON(mul)(a, b); }
 FL_INLINE vec v_div(vec a, vec b) { return NEON(div)(a, b); }
+FL_INLINE vec v_sqrt(vec a) { return NEON(sqrt)(a); }
 FL_INLINE vec v_max(vec bound, vec x) { return NEON(max)(bound, x); }
 FL_INLINE vec v_min(vec bound, vec x) { return NEON(min)(bound, x); }
 FL_INLINE vec v_fma(vec a, vec b, vec c) { return NEON(fma)(c, a, b); }
@@ -307,6 +309,7 @@ FL_INLINE void v_sum4(real *sums, const vec *x) {
 
 /* ---- anything else: plain C11 loops that a compiler may vectorise ------------------------------------------------ */
 #elif defined(FL_TARGET_PORTABLE)
+#include <math.h>
 #define FL_BYTES 16
 #define FL_FMA 0
 #define VL (FL_BYTES * 8 / FL_BITS)
@@ -325,6 +328,7 @@ FL_INLINE vec v_add(vec a, vec b) { LANES(a.lane[l] + b.lane[l]); }
 FL_INLINE vec v_sub(vec a, vec b) { LANES(a.lane[l] - b.lane[l]); }
 FL_INLINE vec v_mul(vec a, vec b) { LANES(a.lane[l] * b.lane[l]); }
 FL_INLINE vec v_div(vec a, vec b) { LANES(a.lane[l] / b.lane[l]); }
+FL_INLINE vec v_sqrt(vec a) { LANES((real)sqrt(a.lane[l])); } /* of a float, in double, and rounded once more: exact */
 FL_INLINE vec v_max(vec bound, vec x) { LANES(bound.lane[l] > x.lane[l] ? bound.lane[l] : x.lane[l]); }
 FL_INLINE vec v_min(vec bound, vec x) { LANES(bound.lane[l] < x.lane[l] ? bound.lane[l] : x.lane[l]); }
 FL_INLINE vec v_fma(vec a, vec b, vec c) { LANES(a.lane[l] * b.lane[l] + c.lane[l]); }

@@ -1,38 +1,56 @@
-"""What it takes to train: an output layer, losses, an optimiser, gradient clipping.
+"""What it takes to train: layers, networks of them, losses, optimisers, gradient clipping.
 
 Layers keep their parameters in one buffer, ``layer.flat``, and give their gradients in another, ``grads.flat``:
 optimisers and clipping are then one call on one array.
 """
 
+from fastlstm.nn.adam import Adam, AdamW
 from fastlstm.nn.batches import Batch, Batches, BatchSource, Chunks, pad
+from fastlstm.nn.classification_losses import logistic_loss, softmax, softmax_cross_entropy
 from fastlstm.nn.clipping import clip_norm, clip_value
 from fastlstm.nn.dense import Dense, DenseTape
+from fastlstm.nn.dropout import Dropout, DropoutTape
+from fastlstm.nn.embedding import Embedding, EmbeddingTape
 from fastlstm.nn.history import Epoch, History
-from fastlstm.nn.losses import mae, mse
-from fastlstm.nn.optimisers import Adam
 from fastlstm.nn.pooling import Last, Mean
+from fastlstm.nn.regression_losses import huber, mae, mse
+from fastlstm.nn.schedules import CosineDecay, ExponentialDecay, StepDecay
 from fastlstm.nn.sequential import Sequential, SequentialTape
+from fastlstm.nn.sgd import SGD
 from fastlstm.nn.training import evaluate, fit
 
 __all__ = [
+    "SGD",
     "Adam",
+    "AdamW",
     "Batch",
     "BatchSource",
     "Batches",
     "Chunks",
+    "CosineDecay",
     "Dense",
     "DenseTape",
+    "Dropout",
+    "DropoutTape",
+    "Embedding",
+    "EmbeddingTape",
     "Epoch",
+    "ExponentialDecay",
     "History",
     "Last",
     "Mean",
     "Sequential",
     "SequentialTape",
+    "StepDecay",
     "clip_norm",
     "clip_value",
     "evaluate",
     "fit",
+    "huber",
+    "logistic_loss",
     "mae",
     "mse",
     "pad",
+    "softmax",
+    "softmax_cross_entropy",
 ]

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from fastlstm import _checks as check
+from fastlstm import _config, _gradients
 from fastlstm._checks import Array
-from fastlstm.nn._real import real
+from fastlstm.nn._numbers import above_zero
 
 __all__ = ["clip_norm", "clip_value"]
 
@@ -56,13 +57,11 @@ def clip_norm(gradients: Array | Sequence[Array], threshold: float) -> float:
     [0.6, 0.8]
     """
     arrays = _arrays(gradients)
-    threshold = _above_zero("threshold", threshold)
-    with np.errstate(over="ignore", invalid="ignore"):
-        norm = math.sqrt(sum(_sum_of_squares(array) for array in arrays))
+    threshold, threads = above_zero("threshold", threshold), _config.get_num_threads()
+    norm = math.sqrt(sum(_gradients.sum_of_squares(array, threads) for array in arrays))
     if math.isfinite(norm) and norm > threshold:
         for array in arrays:
-            # In float64: the factor may be too small for a float32.
-            np.multiply(array, threshold / norm, out=array, dtype=np.float64, casting="same_kind")
+            _gradients.scale(array, threshold / norm, threads)
     return norm
 
 
@@ -103,7 +102,7 @@ def clip_value(gradients: Array | Sequence[Array], limit: float) -> None:
     [1.0, -0.5, -1.0]
     """
     arrays = _arrays(gradients)
-    limit = _above_zero("limit", limit)
+    limit = above_zero("limit", limit)
     with np.errstate(over="ignore"):  # a limit beyond float32 limits nothing
         for array in arrays:
             np.clip(array, -limit, limit, out=array)
@@ -122,15 +121,3 @@ def _arrays(gradients: Array | Sequence[Array]) -> list[Array]:
         check.output(name, array, array.shape, array.dtype, "its own")
     check.disjoint(named, {})
     return list(named.values())
-
-
-def _sum_of_squares(array: Array) -> float:
-    flat = array.reshape(-1)
-    return float(np.einsum("i,i->", flat, flat, dtype=np.float64))
-
-
-def _above_zero(name: str, value: float) -> float:
-    number = real(name, value)
-    if not number > 0:
-        raise ValueError(f"{name} must be above 0, not {number}")
-    return number

@@ -3,38 +3,44 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from fastlstm import _checks as check
+from fastlstm import _runtime
 from fastlstm._checks import Array, empty
 from fastlstm._parameters import Gradients, Parametric
 
 __all__ = ["Dense", "DenseTape"]
 
+Activation = Literal["identity", "tanh", "logistic", "relu"]
+
 
 class DenseTape(NamedTuple):
     """What the forward pass keeps for the backward pass. A tape may be used many times.
 
-    It refers to h without copying it: h, like the weights, must not change before `Dense.backward`.
+    It refers to h and y without copying them: like the weights, they must not change before `Dense.backward`.
 
     Attributes
     ----------
     h : (..., I) array
         The input.
+    y : (..., O) array
+        The output.
     """
 
     h: Array
+    y: Array
 
 
 class Dense(Parametric):
-    r"""A densely connected layer without activation, on the last axis.
+    r"""A densely connected layer on the last axis.
 
     .. math::
 
-        o &= c + V h \\
+        y &= g(o) \qquad o = c + V h \qquad \frac{dJ}{do} = g'(o) \frac{dJ}{dy} \\
         \frac{dJ}{dV} &= \sum \frac{dJ}{do} h^T \qquad
         \frac{dJ}{dc} = \sum \frac{dJ}{do} \qquad
         \frac{dJ}{dh} = V^T \frac{dJ}{do}
@@ -45,6 +51,8 @@ class Dense(Parametric):
     ----------
     input_size, output_size : int
         I inputs and O outputs.
+    activation : {"identity", "tanh", "logistic", "relu"}
+        g.
     dtype : float32 or float64
         Of the parameters and all arrays.
     seed : int or numpy.random.Generator, optional
@@ -66,7 +74,7 @@ class Dense(Parametric):
 
     References
     ----------
-    Goodfellow, Bengio, Courville: "Deep Learning", 2016, equation 10.10.
+    Goodfellow, Bengio, Courville: "Deep Learning", 2016, equation 10.10; with g, section 6.3.
 
     Examples
     --------
@@ -87,11 +95,15 @@ class Dense(Parametric):
         input_size: int,
         output_size: int,
         *,
+        activation: Activation = "identity",
         dtype: DTypeLike = np.float32,
         seed: int | np.random.Generator | None = None,
     ) -> None:
         self.input_size = check.positive_int("input_size", input_size)
         self.output_size = check.positive_int("output_size", output_size)
+        if activation not in get_args(Activation):
+            raise ValueError(f"activation must be one of {', '.join(get_args(Activation))}, not {activation!r}")
+        self.activation = activation
         self.dtype = check.float_dtype(dtype)
         self._allocate()
         self._initialise(seed, 1 / math.sqrt(self.input_size))
@@ -103,7 +115,7 @@ class Dense(Parametric):
         self._V, self._c = self.params["V"], self.params["c"]
 
     def __call__(self, h: Array) -> Array:
-        """Give o = c + V h, keeping nothing for the backward pass.
+        """Give y = g(c + V h), keeping nothing for the backward pass.
 
         Parameters
         ----------
@@ -123,7 +135,9 @@ class Dense(Parametric):
         rows = y.reshape(-1, self.output_size)  # one large product, not one for each leading index
         np.matmul(h.reshape(-1, self.input_size), self._V.T, out=rows)
         rows += self._c
-        return y, DenseTape(h)
+        if self.activation != "identity":
+            _runtime.activate(self.activation, y, y)
+        return y, DenseTape(h, y)
 
     def backward(
         self, tape: DenseTape, dy: Array, *, out: Gradients | None = None, accumulate: bool = False
@@ -153,9 +167,13 @@ class Dense(Parametric):
         shape = (*tape.h.shape[:-1], self.output_size)
         dy = check.matching("dy", dy, shape, self.dtype, "(..., output_size)")
         check.disjoint({"out.flat": flat}, {"tape.h": tape.h, "dy": dy, "the layer's flat": self.flat})
+        if self.activation != "identity":
+            y = check.matching("tape.y", tape.y, shape, self.dtype, "(..., output_size)")
+            given, dy = dy, empty(shape, self.dtype)
+            _runtime.differentiate(self.activation, y, given, dy)
+        do, h = dy.reshape(-1, self.output_size), tape.h.reshape(-1, self.input_size)
         if not accumulate:
             flat[:] = 0
-        do, h = dy.reshape(-1, self.output_size), tape.h.reshape(-1, self.input_size)
         parts["V"][:] += do.T @ h
         parts["c"][:] += do.sum(axis=0)
         dh = empty(tape.h.shape, self.dtype)
@@ -164,4 +182,5 @@ class Dense(Parametric):
         return grads
 
     def __repr__(self) -> str:
-        return f"Dense({self.input_size}, {self.output_size}, dtype={self.dtype})"
+        activation = "" if self.activation == "identity" else f"activation={self.activation!r}, "
+        return f"Dense({self.input_size}, {self.output_size}, {activation}dtype={self.dtype})"

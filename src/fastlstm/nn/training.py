@@ -17,11 +17,11 @@ from fastlstm import _files
 from fastlstm._checks import Array
 from fastlstm._files import FileError
 from fastlstm._parameters import Gradients
-from fastlstm.nn._real import real
+from fastlstm.nn._numbers import real
+from fastlstm.nn.adam import Adam
 from fastlstm.nn.batches import BatchSource
 from fastlstm.nn.clipping import clip_norm
 from fastlstm.nn.history import Epoch, History
-from fastlstm.nn.optimisers import Adam
 
 __all__ = ["evaluate", "fit"]
 

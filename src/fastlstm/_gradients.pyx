@@ -1,0 +1,129 @@
+"""What is done with gradients, on checked arrays: an optimiser's step, the norm, rows added up."""
+from libc.stdint cimport int64_t
+
+from ._kernels cimport FL_MAX_THREADS, fl_adam, fl_sgd, fl_size
+from ._runtime cimport Buffers, kernels, parallel, part_start, parts_for
+
+cdef enum:
+    # Values below which another thread costs more than it brings, and those that share a cache line.
+    PER_PART = 1 << 15
+    BLOCK = 16
+
+cdef struct SGD:
+    fl_sgd step
+    int itemsize
+    fl_size n
+
+cdef struct Adam:
+    fl_adam step
+    int itemsize
+    fl_size n
+
+cdef struct Vector:
+    void *x
+    int itemsize
+    fl_size n
+    double factor
+    double sums[FL_MAX_THREADS]
+
+cdef struct Rows:
+    void *sums
+    const int64_t *ids
+    const void *rows
+    int itemsize
+    fl_size count
+    fl_size columns
+
+
+cdef void sgd_part(void *argument, int part, int parts) noexcept nogil:
+    cdef SGD *s = <SGD *>argument
+    kernels(s.itemsize).sgd(&s.step, part_start(s.n, part, parts, BLOCK), part_start(s.n, part + 1, parts, BLOCK))
+
+
+def sgd(t, theta, gradient, velocity, double rate, double momentum, bint nesterov, double decay, int num_threads):
+    """A step, and t += 1, with no Python between them that an interrupt could stop."""
+    cdef Buffers get = Buffers(4)
+    cdef SGD s
+    cdef int64_t *steps = <int64_t *>get.write(t)
+    s.itemsize, s.n = theta.itemsize, theta.size
+    s.step.theta, s.step.gradient, s.step.velocity = get.write(theta), get.read(gradient), get.write(velocity)
+    s.step.rate, s.step.momentum, s.step.nesterov, s.step.decay = rate, momentum, nesterov, decay
+    with nogil:
+        parallel(sgd_part, &s, parts_for(s.n, PER_PART, num_threads))
+        steps[0] += 1
+
+
+cdef void adam_part(void *argument, int part, int parts) noexcept nogil:
+    cdef Adam *s = <Adam *>argument
+    kernels(s.itemsize).adam(&s.step, part_start(s.n, part, parts, BLOCK), part_start(s.n, part + 1, parts, BLOCK))
+
+
+def adam(t, theta, gradient, m, v, double beta1, double beta2, double epsilon, double rate, double root, double keep,
+         int num_threads):
+    """A step, and t += 1, with no Python between them that an interrupt could stop."""
+    cdef Buffers get = Buffers(5)
+    cdef Adam s
+    cdef int64_t *steps = <int64_t *>get.write(t)
+    s.itemsize, s.n = theta.itemsize, theta.size
+    s.step.theta, s.step.gradient, s.step.m, s.step.v = get.write(theta), get.read(gradient), get.write(m), get.write(v)
+    s.step.beta1, s.step.beta2, s.step.epsilon = beta1, beta2, epsilon
+    s.step.rate, s.step.root, s.step.keep = rate, root, keep
+    with nogil:
+        parallel(adam_part, &s, parts_for(s.n, PER_PART, num_threads))
+        steps[0] += 1
+
+
+cdef void sum_of_squares_part(void *argument, int part, int parts) noexcept nogil:
+    cdef Vector *a = <Vector *>argument
+    cdef fl_size first = part_start(a.n, part, parts, BLOCK), last = part_start(a.n, part + 1, parts, BLOCK)
+    a.sums[part] = kernels(a.itemsize).sum_of_squares(<char *>a.x + first * a.itemsize, last - first)
+
+
+def sum_of_squares(x, int num_threads):
+    """The sum of the squares of all values, in double precision."""
+    cdef Buffers get = Buffers(1)
+    cdef Vector a
+    cdef double total = 0
+    cdef int part, parts = parts_for(x.size, PER_PART, num_threads)
+    a.x, a.itemsize, a.n = <void *>get.read(x), x.itemsize, x.size
+    with nogil:
+        parallel(sum_of_squares_part, &a, parts)
+    for part in range(parts):
+        total += a.sums[part]
+    return total
+
+
+cdef void scale_part(void *argument, int part, int parts) noexcept nogil:
+    cdef Vector *a = <Vector *>argument
+    cdef fl_size first = part_start(a.n, part, parts, BLOCK), last = part_start(a.n, part + 1, parts, BLOCK)
+    kernels(a.itemsize).scale(<char *>a.x + first * a.itemsize, a.factor, last - first)
+
+
+def scale(x, double factor, int num_threads):
+    """x *= factor, each product in double precision."""
+    cdef Buffers get = Buffers(1)
+    cdef Vector a
+    a.x, a.itemsize, a.n, a.factor = get.write(x), x.itemsize, x.size, factor
+    with nogil:
+        parallel(scale_part, &a, parts_for(a.n, PER_PART, num_threads))
+
+
+cdef void add_rows_part(void *argument, int part, int parts) noexcept nogil:
+    cdef Rows *r = <Rows *>argument
+    kernels(r.itemsize).add_rows(r.sums, r.ids, r.rows, r.count, r.columns, part_start(r.columns, part, parts, BLOCK),
+                                 part_start(r.columns, part + 1, parts, BLOCK))
+
+
+def add_rows(sums, ids, rows, int num_threads):
+    """sums[ids[k]] += rows[k] for each k, in order, whatever the number of threads: each has its own columns."""
+    cdef Buffers get = Buffers(3)
+    cdef Rows r
+    cdef fl_size k, limit = sums.shape[0]
+    r.itemsize, r.columns, r.count = sums.itemsize, sums.shape[1], ids.size
+    r.sums, r.ids, r.rows = get.write(sums), <const int64_t *>get.read(ids), get.read(rows)
+    cdef int parts = parts_for(r.count * r.columns, PER_PART, min(<fl_size>num_threads, max(1, r.columns // BLOCK)))
+    for k in range(r.count):
+        if r.ids[k] < 0 or r.ids[k] >= limit:
+            raise IndexError(f"row {r.ids[k]} of {limit}")
+    with nogil:
+        parallel(add_rows_part, &r, parts)

@@ -1,0 +1,47 @@
+"""What the losses share: the mask, and the sum over elements."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastlstm import _checks as check
+from fastlstm import _config, _losses
+from fastlstm._checks import Array, empty
+
+
+def counted(mask: object, shape: tuple[int, ...]) -> tuple[NDArray[np.bool] | None, int]:
+    """`mask` if it is one for a target of this `shape`, and how many elements count; there is at least one element."""
+    if mask is None:
+        return None, math.prod(shape)
+    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool:
+        found = f"an array of {mask.dtype}" if isinstance(mask, np.ndarray) else type(mask).__name__
+        raise TypeError(f"mask must be a NumPy array of bool, not {found}")
+    if mask.shape != shape[: mask.ndim]:
+        raise ValueError(f"mask must have the target's shape {shape}, or that of its leading axes, not {mask.shape}")
+    count = int(np.count_nonzero(mask)) * math.prod(shape[mask.ndim :])
+    if count == 0:
+        raise ValueError("mask must let at least one element count")
+    return np.require(mask, requirements=["C"]), count
+
+
+def elementwise(
+    kind: str, name: str, prediction: Array, target: Array, mask: Array | None, delta: float = 0.0
+) -> tuple[float, Array]:
+    """The mean of a loss over the elements that count, and its gradient."""
+    prediction = check.is_array(name, prediction)
+    if prediction.size == 0:
+        raise ValueError(f"{name} must have at least one element, not shape {prediction.shape}")
+    shape, dtype = prediction.shape, prediction.dtype
+    prediction = check.matching(name, prediction, shape, dtype, "its own")
+    target = check.matching("target", target, shape, dtype, f"the {name}'s")
+    mask, count = counted(mask, shape)
+    if kind == "logistic":
+        seen = target if mask is None else target[mask]
+        if not (seen.min() >= 0 and seen.max() <= 1):
+            raise ValueError(f"target must be from 0 to 1, not {seen.min()} to {seen.max()}")
+    gradient = empty(shape, dtype)
+    threads = _config.get_num_threads()
+    return _losses.elementwise(kind, prediction, target, mask, 1 / count, delta, gradient, threads) / count, gradient

@@ -1,0 +1,40 @@
+"""Checks of numbers and of ids."""
+
+from __future__ import annotations
+
+from numbers import Real
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def real(name: str, value: object) -> float:
+    """`value` as a float if it is a real number."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, not {type(value).__name__}")
+    return float(value)
+
+
+def within(name: str, value: object, end: float) -> float:
+    """`value` as a float if it is at least 0 and below `end`."""
+    number = real(name, value)
+    if not 0 <= number < end:
+        raise ValueError(f"{name} must be at least 0 and below {end}, not {number}")
+    return number
+
+
+def above_zero(name: str, value: object) -> float:
+    """`value` as a float if it is above 0."""
+    number = real(name, value)
+    if not number > 0:
+        raise ValueError(f"{name} must be above 0, not {number}")
+    return number
+
+
+def ids(name: str, value: object) -> NDArray[np.int64]:
+    """A copy of `value` if it is an array of integers: what is checked must not change."""
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"{name} must be a NumPy array, not {type(value).__name__}")
+    if value.dtype.kind not in "iu":
+        raise TypeError(f"{name} must have an integer dtype, not {value.dtype}")
+    return np.array(value, np.int64, order="C")

@@ -1,0 +1,86 @@
+"""What optimisers share."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from fastlstm import _checks as check
+from fastlstm import _config
+from fastlstm._checks import Array
+from fastlstm.nn._numbers import within
+
+Rate = float | Callable[[int], float]
+
+
+class Optimiser:
+    """Changes a buffer of parameters in place, step by step, given gradients.
+
+    A step is one call into compiled code: an interrupt, such as Ctrl-C, comes before it or after it, and never leaves
+    parameters, buffers and `t` that do not belong together.
+    """
+
+    def __init__(self, flat: Array, learning_rate: Rate) -> None:
+        array = check.sized("flat", flat, 1, "(n,)")
+        self._flat = check.output("flat", array, array.shape, array.dtype, "(n,)")
+        self._t = np.zeros(1, np.int64)
+        self.learning_rate = learning_rate
+
+    @property
+    def flat(self) -> Array:
+        """The parameters."""
+        return self._flat
+
+    @property
+    def t(self) -> int:
+        """Steps made."""
+        return int(self._t[0])
+
+    @t.setter
+    def t(self, steps: int) -> None:
+        if isinstance(steps, bool) or not hasattr(steps, "__index__"):
+            raise TypeError(f"t must be an int, not {type(steps).__name__}")
+        if steps.__index__() < 0:
+            raise ValueError(f"t must be at least 0, not {steps}")
+        self._t[0] = steps
+
+    @property
+    def learning_rate(self) -> Rate:
+        """A number, or a schedule: a function from the number of steps made to one."""
+        return self._learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, rate: Rate) -> None:
+        self._learning_rate = rate if callable(rate) else within("learning_rate", rate, math.inf)
+
+    def state(self) -> dict[str, Array]:
+        """Give the buffers by name: with `t`, all that a saved run needs to go on. They are not copies.
+
+        To restore, write to them in place: ``optimiser.state()[name][:] = saved``.
+        """
+        raise NotImplementedError
+
+    def step(self, gradient: Array) -> None:
+        """Make one step; nothing is allocated.
+
+        Parameters
+        ----------
+        gradient : (n,) array
+            dJ/d(flat), such as ``grads.flat``; left as it was.
+        """
+        g = check.matching("gradient", gradient, self._flat.shape, self._flat.dtype, "the shape of flat")
+        check.disjoint({"flat": self._flat}, {"gradient": g})
+        rate = self._learning_rate
+        if callable(rate):
+            rate = within("the schedule's learning rate", rate(self.t), math.inf)
+        self._step(g, rate, _config.get_num_threads())
+
+    def __repr__(self) -> str:
+        names = [name for name in inspect.signature(type(self)).parameters if name != "flat"]
+        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
+
+    def _step(self, g: Array, rate: float, num_threads: int) -> None:
+        raise NotImplementedError

@@ -1,0 +1,196 @@
+"""Losses for classes: each gives its value and its gradient with respect to the logits."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastlstm import _checks as check
+from fastlstm import _config, _losses
+from fastlstm._checks import Array, empty
+from fastlstm.nn._elementwise import counted, elementwise
+from fastlstm.nn._numbers import ids, within
+
+__all__ = ["logistic_loss", "softmax", "softmax_cross_entropy"]
+
+
+def logistic_loss(logits: Array, target: Array, mask: Array | None = None) -> tuple[float, Array]:
+    r"""Give the mean logistic loss, or binary cross-entropy, over the n elements that count.
+
+    .. math::
+
+        J &= \frac{1}{n} \sum -y \log p - (1 - y) \log(1 - p)
+           = \frac{1}{n} \sum \max(a, 0) - a y + \log(1 + e^{-|a|}) \qquad p = \frac{1}{1 + e^{-a}} \\
+        \frac{dJ}{da} &= \frac{1}{n} (p - y)
+
+    for logits a. The second form neither overflows nor loses digits, however large a is.
+
+    Parameters
+    ----------
+    logits, target : array of float32 or float64
+        Of one shape and dtype; with at least one element. Targets are from 0 to 1.
+    mask : array of bool, optional
+        Shaped as the target, or as its leading axes: (T, B) for (T, B, O). What is False does not count, whatever it
+        holds, and has gradient 0. Default: all count.
+
+    Returns
+    -------
+    loss : float
+        Summed in float64.
+    gradient : array
+        dJ/d(logits), shaped as the logits.
+
+    Raises
+    ------
+    TypeError
+        If the dtypes are not the same, or not of floats, or that of the mask is not bool.
+    ValueError
+        If the shapes do not fit, or no element counts, or a target that counts is not from 0 to 1.
+
+    References
+    ----------
+    Goodfellow, Bengio, Courville: "Deep Learning", 2016, section 6.2.2.2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastlstm.nn import logistic_loss
+    >>> loss, gradient = logistic_loss(np.array([0.0, 1000.0]), np.array([1.0, 1.0]))
+    >>> round(loss, 6), gradient.tolist()
+    (0.346574, [-0.25, 0.0])
+    """
+    return elementwise("logistic", "logits", logits, target, mask)
+
+
+def softmax_cross_entropy(
+    logits: Array,
+    target: NDArray[np.integer],
+    mask: Array | None = None,
+    *,
+    class_weights: Array | None = None,
+    label_smoothing: float = 0.0,
+) -> tuple[float, Array]:
+    r"""Give the mean cross-entropy of the softmax over the K classes of the last axis.
+
+    .. math::
+
+        p_k &= \frac{e^{a_k}}{\sum_j e^{a_j}} \qquad
+        q_k = (1 - \epsilon) [k = y] + \frac{\epsilon}{K} \qquad Z = \sum w_y \\
+        J &= \frac{1}{Z} \sum \sum_k -w_k q_k \log p_k \qquad
+        \frac{dJ}{da_k} = \frac{1}{Z} \left(p_k \sum_j w_j q_j - w_k q_k\right)
+
+    for logits a and class y, with the outer sums over the targets that count. Without weights, Z is their number. The
+    values are those of PyTorch's ``cross_entropy``.
+
+    Parameters
+    ----------
+    logits : (..., K) array of float32 or float64
+        With at least one target. -inf stands for a class that is impossible.
+    target : (...) array of int
+        Classes, from 0 to K - 1.
+    mask : array of bool, optional
+        Shaped as the target, or as its leading axes. What is False does not count, whatever it holds, and has gradient
+        0. Default: all count.
+    class_weights : (K,) array, optional
+        :math:`w_k`, at least 0, of the logits' dtype. Default: 1.
+    label_smoothing : float
+        :math:`\epsilon`, at least 0 and below 1.
+
+    Returns
+    -------
+    loss : float
+        Summed in float64.
+    gradient : array
+        dJ/d(logits), shaped as the logits.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not an array of the right dtype, or `label_smoothing` is not a number.
+    ValueError
+        If the shapes do not fit, a class that counts or a number is out of its range, or nothing counts.
+
+    References
+    ----------
+    Goodfellow, Bengio, Courville: "Deep Learning", 2016, section 6.2.2.3; Szegedy, Vanhoucke, Ioffe, Shlens, Wojna:
+    "Rethinking the Inception Architecture for Computer Vision", 2016, section 7 (label smoothing).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastlstm.nn import softmax_cross_entropy
+    >>> logits = np.log(np.array([[0.25, 0.75], [0.5, 0.5]]))
+    >>> loss, gradient = softmax_cross_entropy(logits, np.array([1, 0]))
+    >>> round(loss, 6), gradient.round(6).tolist()
+    (0.490415, [[0.125, -0.125], [-0.25, 0.25]])
+    """
+    logits = _logits(logits)
+    if logits.size == 0:
+        raise ValueError(f"logits must have at least one target, not shape {logits.shape}")
+    smoothing, shape = within("label_smoothing", label_smoothing, 1), logits.shape[:-1]
+    classes = ids("target", target)
+    if classes.shape != shape:
+        raise ValueError(f"target must have the shape of the logits' leading axes, {shape}, not {classes.shape}")
+    weights = check.optional("class_weights", class_weights, logits.shape[-1:], logits.dtype, "(K,)")
+    if weights is not None and not (np.all(weights >= 0) and np.all(np.isfinite(weights))):
+        raise ValueError("class_weights must be at least 0 and finite")
+    seen, _ = counted(mask, shape)
+    if seen is not None and seen.ndim < len(shape):
+        aligned = seen.reshape(seen.shape + (1,) * (len(shape) - seen.ndim))
+        seen = np.require(np.broadcast_to(aligned, shape), requirements=["C"])
+    gradient = empty(logits.shape, logits.dtype)
+    loss, total = _losses.softmax_cross_entropy(
+        logits, classes, seen, weights, smoothing, gradient, _config.get_num_threads()
+    )
+    if total == 0:
+        raise ValueError("class_weights must not be 0 for all targets that count")
+    return loss, gradient
+
+
+def softmax(logits: Array) -> Array:
+    r"""Give the probabilities of the K classes of the last axis.
+
+    .. math::
+
+        p_k = \frac{e^{a_k}}{\sum_j e^{a_j}}
+
+    Parameters
+    ----------
+    logits : (..., K) array of float32 or float64
+        -inf stands for a class that is impossible.
+
+    Returns
+    -------
+    (..., K) array
+        From 0 to 1, with a sum of 1 along the last axis.
+
+    Raises
+    ------
+    TypeError
+        If `logits` is not an array of floats.
+    ValueError
+        If there is no class.
+
+    References
+    ----------
+    Goodfellow, Bengio, Courville: "Deep Learning", 2016, equation 6.29.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastlstm.nn import softmax
+    >>> softmax(np.array([0.0, 0.0, -np.inf])).tolist()
+    [0.5, 0.5, 0.0]
+    """
+    logits = _logits(logits)
+    probabilities = empty(logits.shape, logits.dtype)
+    _losses.softmax(logits, probabilities, _config.get_num_threads())
+    return probabilities
+
+
+def _logits(value: Array) -> Array:
+    """`value` if it is a contiguous array with at least one class."""
+    array = check.is_array("logits", value)
+    if array.ndim == 0 or array.shape[-1] == 0:
+        raise ValueError(f"logits must have shape (..., K) with at least one class, not {array.shape}")
+    return check.matching("logits", array, array.shape, array.dtype, "(..., K)")

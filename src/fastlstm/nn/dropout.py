@@ -1,0 +1,140 @@
+"""Dropout between layers. That inside an LSTM is an option of the LSTM."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fastlstm import _checks as check
+from fastlstm import _masks
+from fastlstm._checks import Array, empty
+from fastlstm._parameters import Gradients, Parametric
+
+__all__ = ["Dropout", "DropoutTape"]
+
+
+class DropoutTape(NamedTuple):
+    """What the forward pass keeps for the backward pass. A tape may be used many times.
+
+    Attributes
+    ----------
+    mask : array
+        The factors of x: 0 or 1 / (1 - rate).
+    """
+
+    mask: Array
+
+
+class Dropout(Parametric):
+    r"""Drops values at random while training, so that no unit relies on another. Without parameters.
+
+    .. math::
+
+        y = \frac{b}{1 - r} x \qquad \frac{dJ}{dx} = \frac{b}{1 - r} \frac{dJ}{dy}
+
+    with b 0 at the rate r and else 1, drawn for each value of x. What is kept is scaled up (inverted dropout), so that
+    the mean stays and inference is the identity.
+
+    Parameters
+    ----------
+    rate : float
+        r, from 0 to below 1.
+
+    Attributes
+    ----------
+    params : mapping
+        Empty.
+    flat : (0,) array
+
+    Raises
+    ------
+    TypeError
+        If an argument is not an array of floats, or `rng` is not a generator.
+    ValueError
+        If the rate is out of its range, or a shape is wrong.
+
+    References
+    ----------
+    Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov: "Dropout: A Simple Way to Prevent Neural Networks from
+    Overfitting", 2014.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastlstm.nn import Dropout
+    >>> dropout = Dropout(0.5)
+    >>> x = np.ones((2, 4))
+    >>> y, tape = dropout.forward(x, rng=np.random.default_rng(0))
+    >>> y.tolist()
+    [[2.0, 2.0, 2.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
+    >>> dropout(x) is x
+    True
+    """
+
+    needs = ("rng",)
+
+    def __init__(self, rate: float) -> None:
+        self.rate = _masks.rate("rate", rate)
+        self.dtype = np.dtype(np.float32)  # of the parameters that there are not: x may have any
+        self._allocate()
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        return {}
+
+    def _bind(self) -> None:
+        """Nothing to take hold of."""
+
+    def __call__(self, x: Array) -> Array:
+        """Give x itself: nothing is dropped.
+
+        Parameters
+        ----------
+        x : array of float32 or float64
+        """
+        return check.is_array("x", x)
+
+    def forward(self, x: Array, *, rng: np.random.Generator) -> tuple[Array, DropoutTape]:
+        """Drop values, and keep what `backward` needs: gives y, tape.
+
+        Parameters
+        ----------
+        x : array of float32 or float64
+            Of any shape.
+        rng : numpy.random.Generator
+            Where the mask comes from.
+        """
+        x = check.is_array("x", x)
+        if not isinstance(rng, np.random.Generator):
+            raise TypeError(f"rng must be a numpy.random.Generator, not {type(rng).__name__}")
+        mask = _masks.kept(self.rate, x.shape, x.dtype, rng)
+        return np.multiply(x, mask, out=empty(x.shape, x.dtype)), DropoutTape(mask)
+
+    def backward(
+        self, tape: DropoutTape, dy: Array, *, out: Gradients | None = None, accumulate: bool = False
+    ) -> Gradients:
+        """Back-propagate.
+
+        Parameters
+        ----------
+        tape : DropoutTape
+            From `forward`; left as it was.
+        dy : array
+            dJ/dy, shaped as y.
+        out, accumulate
+            As for other layers; there are no parameters' gradients to write or add.
+
+        Returns
+        -------
+        Gradients
+            ``.x``, which is dJ/dx; ``.params`` and ``.flat`` are empty, ``.state`` is None.
+        """
+        grads = self._gradients(out, accumulate)
+        if not isinstance(tape, DropoutTape):
+            raise TypeError(f"tape must be a DropoutTape from forward, not {type(tape).__name__}")
+        dy = check.matching("dy", dy, tape.mask.shape, tape.mask.dtype, "as x")
+        grads.x, grads.state = np.multiply(dy, tape.mask, out=empty(dy.shape, dy.dtype)), None
+        return grads
+
+    def __repr__(self) -> str:
+        return f"Dropout({self.rate})"

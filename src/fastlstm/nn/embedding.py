@@ -1,0 +1,159 @@
+"""The embedding: a vector for each word, letter or other thing that has a number."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from fastlstm import _checks as check
+from fastlstm import _config, _gradients
+from fastlstm._checks import Array, empty
+from fastlstm._parameters import Gradients, Parametric
+from fastlstm.nn._numbers import ids as checked_ids
+
+__all__ = ["Embedding", "EmbeddingTape"]
+
+
+class EmbeddingTape(NamedTuple):
+    """What the forward pass keeps for the backward pass. A tape may be used many times.
+
+    Attributes
+    ----------
+    ids : (...) array of int64
+        A copy of the input.
+    """
+
+    ids: NDArray[np.int64]
+
+
+class Embedding(Parametric):
+    r"""A table with a row for each of V things, such as words: what to feed a network whose input is not numbers.
+
+    .. math::
+
+        x = E_k \qquad \frac{dJ}{dE_k} = \sum_{\text{where } k \text{ is}} \frac{dJ}{dx}
+
+    Parameters
+    ----------
+    vocabulary_size, output_size : int
+        V rows of n values.
+    dtype : float32 or float64
+        Of the parameters and all outputs.
+    seed : int or numpy.random.Generator, optional
+        Where the initial rows come from: uniform in :math:`\pm 1 / \sqrt{n}`. A row's norm is then about 0.6,
+        whatever its size: what it adds in a gate is as small as what the output y of an LSTM adds, none is saturated
+        at the start, and the small steps of an optimiser soon change it.
+
+    Attributes
+    ----------
+    params : mapping of str to array
+        ``E`` (V, n). Write to it in place.
+    flat : (V n,) array
+        The same, in one dimension.
+
+    Raises
+    ------
+    TypeError
+        If ids are not integers, or another argument is not an array of the right dtype.
+    ValueError
+        If an id is not from 0 to V - 1, or a shape is wrong.
+
+    References
+    ----------
+    Bengio, Ducharme, Vincent, Jauvin: "A Neural Probabilistic Language Model", 2003: the matrix C.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastlstm.nn import Embedding
+    >>> embedding = Embedding(27, 8, seed=0)
+    >>> letters = np.array([[0, 5], [5, 26], [1, 1]])  # time, batch
+    >>> embedding(letters).shape
+    (3, 2, 8)
+    >>> x, tape = embedding.forward(letters)
+    >>> grads = embedding.backward(tape, np.ones_like(x))
+    >>> grads.params["E"].sum(axis=1)[:6].tolist()
+    [8.0, 16.0, 0.0, 0.0, 0.0, 16.0]
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        output_size: int,
+        *,
+        dtype: DTypeLike = np.float32,
+        seed: int | np.random.Generator | None = None,
+    ) -> None:
+        self.vocabulary_size = check.positive_int("vocabulary_size", vocabulary_size)
+        self.output_size = check.positive_int("output_size", output_size)
+        self.dtype = check.float_dtype(dtype)
+        self._allocate()
+        self._initialise(seed, 1 / math.sqrt(self.output_size))
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        return {"E": (self.vocabulary_size, self.output_size)}
+
+    def _bind(self) -> None:
+        self._E = self.params["E"]
+
+    def __call__(self, ids: NDArray[np.integer]) -> Array:
+        """Give the rows, keeping nothing for the backward pass.
+
+        Parameters
+        ----------
+        ids : (...) array of int
+            From 0 to V - 1.
+
+        Returns
+        -------
+        (..., n) array
+        """
+        return self.forward(ids)[0]
+
+    def forward(self, ids: NDArray[np.integer]) -> tuple[Array, EmbeddingTape]:
+        """Run the layer as by a call, and keep what `backward` needs: gives x, tape."""
+        own = checked_ids("ids", ids)
+        if own.size and not (own.min() >= 0 and own.max() < self.vocabulary_size):
+            raise ValueError(f"ids must be from 0 to {self.vocabulary_size - 1}, not {own.min()} to {own.max()}")
+        x = empty((*own.shape, self.output_size), self.dtype)
+        np.take(self._E, own, axis=0, out=x, mode="clip")  # which needs no buffer; nothing is clipped
+        return x, EmbeddingTape(own)
+
+    def backward(
+        self, tape: EmbeddingTape, dx: Array, *, out: Gradients | None = None, accumulate: bool = False
+    ) -> Gradients:
+        """Back-propagate.
+
+        Parameters
+        ----------
+        tape : EmbeddingTape
+            From `forward`; left as it was.
+        dx : (..., n) array
+            dJ/dx, shaped as x.
+        out : Gradients, optional
+            An earlier result to write to again.
+        accumulate : bool
+            Add the parameters' gradients to those in `out`, instead of overwriting them.
+
+        Returns
+        -------
+        Gradients
+            ``.params`` (the keys of `params`) and ``.flat``; ``.x`` and ``.state`` are None.
+        """
+        grads = self._gradients(out, accumulate)
+        if not isinstance(tape, EmbeddingTape):
+            raise TypeError(f"tape must be an EmbeddingTape from forward, not {type(tape).__name__}")
+        own = checked_ids("tape.ids", tape.ids)
+        dx = check.matching("dx", dx, (*own.shape, self.output_size), self.dtype, "(..., output_size)")
+        check.disjoint({"out.flat": grads.flat}, {"dx": dx})
+        if not accumulate:
+            grads.flat[:] = 0
+        _gradients.add_rows(grads.params["E"], own, dx, _config.get_num_threads())
+        grads.x = grads.state = None
+        return grads
+
+    def __repr__(self) -> str:
+        return f"Embedding({self.vocabulary_size}, {self.output_size}, dtype={self.dtype})"

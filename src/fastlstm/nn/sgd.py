@@ -1,0 +1,104 @@
+"""Stochastic gradient descent."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from fastlstm import _gradients
+from fastlstm._checks import Array
+from fastlstm.nn._numbers import within
+from fastlstm.nn._optimiser import Optimiser, Rate
+
+__all__ = ["SGD"]
+
+
+class SGD(Optimiser):
+    r"""Stochastic gradient descent, with momentum and Nesterov's.
+
+    With gradient :math:`\nabla J` at step t:
+
+    .. math::
+
+        g_t &= \nabla J + \lambda \theta_{t-1} \\
+        u_t &= \mu u_{t-1} + g_t \\
+        \theta_t &= \theta_{t-1} - \alpha u_t \quad \text{or, with Nesterov's,} \quad
+        \theta_{t-1} - \alpha (g_t + \mu u_t)
+
+    as PyTorch has it.
+
+    Parameters
+    ----------
+    flat : (n,) array of float32 or float64
+        The parameters, such as ``lstm.flat``; changed in place by each step.
+    learning_rate : float, or function of int to float
+        :math:`\alpha`, at least 0; or a schedule, which gives it from the number of steps made.
+    momentum : float
+        :math:`\mu`, from 0 to below 1.
+    nesterov : bool
+        Look ahead along the momentum.
+    weight_decay : float
+        :math:`\lambda`, at least 0.
+
+    Attributes
+    ----------
+    learning_rate : float or function
+        May be set between steps.
+    velocity : (n,) array or None
+        u, the running sum of the gradients; None without momentum.
+    t : int
+        Steps made. May be set, to go on from a saved state.
+
+    Raises
+    ------
+    TypeError
+        If `flat` is not an array of floats, or a number is not one.
+    ValueError
+        If `flat` is not one-dimensional, contiguous and writable, or a number is out of its range.
+
+    References
+    ----------
+    Sutskever, Martens, Dahl, Hinton: "On the importance of initialization and momentum in deep learning", 2013.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastlstm.nn import SGD
+    >>> flat = np.array([3.0, -2.0])
+    >>> sgd = SGD(flat, learning_rate=0.1, momentum=0.5)
+    >>> for _ in range(50):
+    ...     sgd.step(2 * flat)  # the gradient of the sum of squares
+    >>> bool(np.all(np.abs(flat) < 1e-6))
+    True
+    """
+
+    def __init__(
+        self,
+        flat: Array,
+        learning_rate: Rate,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(flat, learning_rate)
+        self.momentum = within("momentum", momentum, 1)
+        if nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0")
+        self.nesterov = bool(nesterov)
+        self.weight_decay = within("weight_decay", weight_decay, math.inf)
+        self._velocity = np.zeros_like(self.flat) if self.momentum else None
+
+    @property
+    def velocity(self) -> Array | None:
+        """The running sum of the gradients."""
+        return self._velocity
+
+    def state(self) -> dict[str, Array]:
+        """Give ``velocity`` by name, if there is momentum, not a copy."""
+        return {} if self._velocity is None else {"velocity": self._velocity}
+
+    def _step(self, g: Array, rate: float, num_threads: int) -> None:
+        _gradients.sgd(
+            self._t, self._flat, g, self._velocity, rate, self.momentum, self.nesterov, self.weight_decay, num_threads
+        )
