@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import matplotlib
 import numpy as np
-from _data import DataUnavailable, Source, default_cache, fetch
+from _data import DataUnavailable, Wheel, default_cache, fetch
 from matplotlib.figure import Figure
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
@@ -37,12 +37,11 @@ Array = NDArray[np.floating]
 Times = NDArray[np.datetime64]
 Indices = NDArray[np.intp]
 
-MAST_DATA = Source(
+MAST_DATA = Wheel(
     package="brightwind",
     version="2.7.0",
-    wheel_sha256="7f346914d3ee45f5ee511f05afb1b160815065fd99753a620e1ca9a4414b9cd6",
-    member="brightwind/demo_datasets/demo_data.csv",
-    member_sha256="d6e578c23e0244600aa3151eda8d55fd132135f3f69e0467abbba057c4779529",
+    sha256="7f346914d3ee45f5ee511f05afb1b160815065fd99753a620e1ca9a4414b9cd6",
+    pattern="brightwind/demo_datasets/demo_data.csv",
 )
 PLAUSIBLE = {  # channel: what a working sensor may read
     "T2m": (-40, 50),  # temperature, degrees C
@@ -81,10 +80,9 @@ class Mast(NamedTuple):
         return np.isfinite(self[1:]).all(axis=0)
 
 
-def read_mast(path: Path) -> Mast:
+def read_mast(data: bytes) -> Mast:
     """Read a file, with NaN where a reading is missing or cannot be."""
-    with path.open(encoding="utf-8-sig", newline="") as file:  # -sig: the file begins with a byte order mark
-        rows = list(csv.DictReader(file))
+    rows = list(csv.DictReader(data.decode("utf-8-sig").splitlines()))  # -sig: it begins with a byte order mark
     times = np.array([row["Timestamp"].replace(" ", "T") for row in rows], "datetime64[m]")
     readings = np.array([[float(row[channel] or "nan") for channel in PLAUSIBLE] for row in rows])
     lowest, highest = np.array(list(PLAUSIBLE.values())).T
@@ -399,7 +397,7 @@ def report(mast: Mast, starts: Indices, forecast: Array, seconds: float) -> str:
     )
 
 
-def run(data: Path, out: Path, options: Options) -> str:
+def run(data: bytes, out: Path, options: Options) -> str:
     """Do everything from the file to the report; the networks and the picture go to `out`."""
     began = time.perf_counter()
     mast = clean(read_mast(data))
@@ -430,7 +428,7 @@ def main() -> None:
     given = parser.parse_args()
     hidden_size, networks, epochs, stride = (16, 1, 10, 18) if given.quick else (32, 3, 60, 18)
     try:
-        data = fetch(MAST_DATA, given.cache)
+        (data,) = fetch(MAST_DATA, given.cache).values()
     except DataUnavailable as error:
         sys.exit(str(error))
     print(run(data, given.out, Options(hidden_size, networks, given.epochs or epochs, stride, given.seed)))

@@ -29,7 +29,7 @@ def weather():
 
 
 @pytest.fixture(scope="module")
-def csv_file(tmp_path_factory):
+def csv_file():
     """Twenty weeks: a byte order mark, one bad pressure, a gap of 3 readings, one of 7, and an empty temperature."""
     rng = np.random.default_rng(0)
     times = np.datetime64("2016-01-09T15:30") + np.timedelta64(10, "m") * np.arange(N)
@@ -42,9 +42,7 @@ def csv_file(tmp_path_factory):
         stamp = f"{when}".replace("T", " ") + ":00"
         pressure = 592.2 if k == 50 else 935 + k % 2
         lines.append(f"{stamp},{8 + k % 3},90,{'' if k == 300 else f'{celsius:.3f}'},{90 + k % 7},{pressure}")
-    path = tmp_path_factory.mktemp("mast") / "mast.csv"
-    path.write_text("\n".join(lines), encoding="utf-8-sig")
-    return path
+    return "\n".join(lines).encode("utf-8-sig")
 
 
 @pytest.fixture(scope="module")
@@ -156,20 +154,3 @@ def test_without_data_one_sentence(tmp_path):
     assert "brightwind 2.7.0" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert not (tmp_path / "out").exists()
-
-
-def test_cache_is_checked(weather, tmp_path, monkeypatch):
-    import _data
-
-    content = b"Timestamp,T2m\n"
-    source = _data.Source("package", "1.0", "0", "folder/file.csv", _data.sha256(content))
-    monkeypatch.setattr(_data, "download", lambda source: content)
-    path = _data.fetch(source, tmp_path)
-    path.write_bytes(b"half")
-    assert _data.fetch(source, tmp_path).read_bytes() == content
-    assert list(path.parent.iterdir()) == [path]
-    monkeypatch.setattr(_data, "download", lambda source: b"other")
-    assert _data.fetch(source, tmp_path) == path  # from the cache
-    path.unlink()
-    with pytest.raises(_data.DataUnavailable, match=r"is not the file expected\.$"):
-        _data.fetch(source, tmp_path)

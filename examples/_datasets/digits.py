@@ -1,0 +1,34 @@
+"""Handwritten digits: 1,797 images of 8 x 8 pixels."""
+
+from __future__ import annotations
+
+import gzip
+from typing import NamedTuple
+
+import numpy as np
+from _data import Wheel
+from numpy.typing import NDArray
+
+from . import Parts, split
+
+SOURCE = Wheel(
+    package="scikit-learn",
+    version="1.5.2",
+    sha256="f8b0ccd4a902836493e026c03256e8b206656f91fbcc4fde28c57a5b752561f1",
+    pattern="sklearn/datasets/data/digits.csv.gz",
+)
+
+
+class Digits(NamedTuple):
+    """Images (n, 64), from 0 to 1, and which digits they are (n,)."""
+
+    images: NDArray[np.float32]
+    labels: NDArray[np.int64]
+
+
+def read(files: dict[str, bytes]) -> Parts[Digits]:
+    """Read the images; sixty in a row stay together, since those of one writer do in the file."""
+    (file,) = files.values()
+    rows = np.loadtxt(gzip.decompress(file).decode().split(), np.int64, delimiter=",")
+    parts = split(range(len(rows)), lambda row: row // 60)
+    return Parts(*(Digits((rows[part, :-1] / 16).astype(np.float32), rows[part, -1]) for part in parts))
