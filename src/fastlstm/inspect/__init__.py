@@ -9,22 +9,40 @@ chosen by `layer` and `direction`, 1 for the one that runs from the last step to
 """
 
 from fastlstm.inspect.backward import GradientNorms, deltas, gradient_norms
+from fastlstm.inspect.block import BlockValues, block_values, draw_block
 from fastlstm.inspect.clipping import Descent, descend, loss_surface
 from fastlstm.inspect.forward import LSTMFlows, RNNFlows, flows
 from fastlstm.inspect.jacobians import CellJacobians, HiddenJacobians, cell_jacobians, hidden_jacobians
+from fastlstm.inspect.plots import (
+    plot_clipping,
+    plot_deltas,
+    plot_descents,
+    plot_flows,
+    plot_gradient_norms,
+    plot_jacobian_norms,
+)
 
 __all__ = [
+    "BlockValues",
     "CellJacobians",
     "Descent",
     "GradientNorms",
     "HiddenJacobians",
     "LSTMFlows",
     "RNNFlows",
+    "block_values",
     "cell_jacobians",
     "deltas",
     "descend",
+    "draw_block",
     "flows",
     "gradient_norms",
     "hidden_jacobians",
     "loss_surface",
+    "plot_clipping",
+    "plot_deltas",
+    "plot_descents",
+    "plot_flows",
+    "plot_gradient_norms",
+    "plot_jacobian_norms",
 ]
