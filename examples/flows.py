@@ -1,11 +1,11 @@
 """See the flows of a simple RNN and an LSTM: gates, deltas, vanishing gradients, Jacobians, clipping, one LSTM block.
 
-Both networks learn to remember whether the first value of a sequence was +1 or -1, through noise. The LSTM does; the
-simple RNN does not, since hardly any gradient gets back to the first step. Everything in the pictures is computed:
+Both networks are to remember the first value of a sequence through noise, for 100 steps. The LSTM learns it; the simple
+RNN does not, since hardly any gradient gets back to the first step. Everything in the pictures is computed:
 
     pip install '.[plot]' && python examples/flows.py
 
-takes half a minute and needs no data.
+takes a quarter of a minute and needs no data.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ from fastlstm.nn import Adam, Dense, clip_norm, mse
 
 Array = NDArray[np.float32]
 
-T, B, H = 60, 32, 16
+T, B, H = 100, 32, 16
 NOISE, THRESHOLD = 0.3, 1.0
 
 
 def sequences(rng: np.random.Generator) -> tuple[Array, Array]:
-    """Make a batch: noise, with +1 or -1 at the first step; that is the target, (B, 1)."""
+    """Make a batch: noise after a value from -1 to 1, which is the target, (B, 1)."""
     x = NOISE * rng.standard_normal((T, B, 1), dtype=np.float32)
-    x[0] = rng.choice(np.array([-1, 1], np.float32), (B, 1))
+    x[0] = rng.uniform(-1, 1, (B, 1))
     return x, x[0].copy()
 
 
@@ -59,12 +59,15 @@ class Trained(NamedTuple):
     norms: NDArray[np.float64]
     losses: NDArray[np.float64]
 
-    def dy(self, x: Array, target: Array) -> Array:
-        """Give dJ/dy: the loss looks at the last step alone."""
-        y, *_ = self.network.forward(x)
-        prediction, tape = self.dense.forward(y[-1])
-        dy = np.zeros_like(y)
-        dy[-1] = self.dense.backward(tape, mse(prediction, target)[1]).x
+    @property
+    def loss(self) -> float:
+        """The last steps' mean."""
+        return float(self.losses[-50:].mean())
+
+    def dy(self, x: Array) -> Array:
+        """Give dJ/dy for J the prediction itself, which looks at the last step alone."""
+        dy = np.zeros((T, x.shape[1], H), np.float32)
+        dy[-1] = self.dense.params["V"]
         return dy
 
 
@@ -88,7 +91,10 @@ def train(network: LSTM | RNN, steps: int, seed: int) -> Trained:
 
 
 class Cliff:
-    """The loss of a simple RNN with one unit: h^t = sigma(R h^{t-1} + b) is to be 0.7 after 50 steps (Pascanu et al.)."""
+    """The loss of a simple RNN with one unit: h^t = sigma(R h^{t-1} + b) is to be 0.7 after 50 steps.
+
+    It is that of figure 6 in Pascanu, Mikolov, Bengio: "On the difficulty of training recurrent neural networks", 2013.
+    """
 
     def __init__(self) -> None:
         self.rnn = RNN(1, 1, nonlinearity="logistic", dtype=np.float64)
@@ -106,34 +112,35 @@ class Cliff:
 
 def pictures(steps: int, seed: int) -> tuple[Mapping[str, object], str]:
     """Train, look, and give all pictures by name and a report."""
-    lstm = train(LSTM(1, H, seed=seed), steps, seed)
+    # A gate of sigma(3) = 0.95 lets enough through to begin with; with the usual 0.73 nothing of it is left, either.
+    lstm = train(LSTM(1, H, forget_bias=3, seed=seed), steps, seed)
     rnn = train(RNN(1, H, seed=seed), steps, seed)
-    x, target = sequences(np.random.default_rng(seed + 1))
-    both = {"simple RNN": rnn, "LSTM": lstm}
-    norms = {name: gradient_norms(one.network, x, one.dy(x, target)) for name, one in both.items()}
+    x, _ = sequences(np.random.default_rng(seed + 1))
+    both = {f"{name}, loss {one.loss:.2g}": one for name, one in (("simple RNN", rnn), ("LSTM", lstm))}
+    norms = {name: gradient_norms(one.network, x, one.dy(x)) for name, one in both.items()}
     jacobians = {"simple RNN": hidden_jacobians(rnn.network, x), "LSTM": cell_jacobians(lstm.network, x)}
     unit = int(np.abs(flows(lstm.network, x).c[-1, 0]).argmax())
 
-    cliff, start = Cliff(), np.array([6.6, -2.4])
-    R, b = np.linspace(4.5, 7, 101), np.linspace(-3.6, -1.6, 101)
+    cliff, start = Cliff(), np.array([5.5, -2.5])
+    R, b = np.linspace(3.8, 5.8, 241), np.linspace(-3, -1.4, 241)
     descents = {
-        "without clipping": descend(cliff, start, learning_rate=0.3, steps=40),
-        "clipped at norm 0.5": descend(cliff, start, learning_rate=0.3, steps=40, threshold=0.5),
+        "without clipping": descend(cliff, start, learning_rate=1, steps=60),
+        "clipped at norm 0.1": descend(cliff, start, learning_rate=1, steps=60, threshold=0.1),
     }
     drawn = {
         "gates": plot_flows(flows(lstm.network, x)),
         "hidden": plot_flows(flows(rnn.network, x)),
-        "deltas": plot_deltas(deltas(lstm.network, x, lstm.dy(x, target))),
+        "deltas": plot_deltas(deltas(lstm.network, x, lstm.dy(x))),
         "vanishing": plot_gradient_norms(norms),
         "jacobians": plot_jacobian_norms(jacobians),
         "clipping": plot_clipping(lstm.norms, THRESHOLD, lstm.losses),
         "cliff": plot_descents(R, b, loss_surface(cliff, R, b), descents, ("recurrent weight R", "bias b")),
         "block": draw_block(lstm.network, x, t=1, unit=unit),
     }
-    lines = [f"{'':12}{'loss':>8}   |dJ/dy| at the first step, over that at the last"]
-    for name, one in both.items():
-        share = np.median(norms[name].y[0] / norms[name].y[-1])
-        lines.append(f"{name:12}{one.losses[-50:].mean():8.4f}   {share:.1e}")
+    lines = [
+        f"{name:25} |dJ/dy| at the first step is {np.median(found.y[0] / found.y[-1]):.1e} of that at the last"
+        for name, found in norms.items()
+    ]
     return drawn, "\n".join(lines)
 
 

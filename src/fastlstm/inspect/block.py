@@ -176,6 +176,8 @@ class _Block:
         self.peepholes = [name for name in "ifo" if network.peephole and name in self.blocks]
         gates, g, h = (_SYMBOLS.get(name, name) for name in network._kind.activations)
         self.activations = {"i": gates, "f": gates, "o": gates, "z": g, "h": h}
+        for name in set("ifo") - set(self.blocks):
+            self.activations[name] = "$1 - i^t$" if network.variant == "CIFG" else "1"
 
     def text(self, symbol: str, name: str) -> str:
         """An equation such as f^t = 0.93."""
@@ -262,7 +264,7 @@ PEEPHOLE: dict[str, Any] = {"colour": COLOURS["c"], "linestyle": (0, (3, 1.6)), 
 def _circuit(canvas: _Canvas, block: _Block) -> None:
     """Time from left to right; the cell is the line at the top."""
     text, there = block.text, block.blocks
-    road, gates, join, x_bus, y_bus = 9.4, 4.1, 6.9, 1.3, 2.1
+    road, gates, join, x_bus, y_bus = 9.7, 4.2, 7.1, 1.35, 2.15
     canvas.frame(2.1, 0.75, 14.3, 10.6)
     columns = {"f": 4.4, "i": 6.8, "z": 9.1, "o": 11.5}
     middle, squash = (columns["i"] + columns["z"]) / 2, 13.9
@@ -297,11 +299,11 @@ def _circuit(canvas: _Canvas, block: _Block) -> None:
     canvas.text(middle + 0.2, (join + road) / 2, text("$i^t z^t$", "new"), va="center")
     out = 6.0
     canvas.wire((columns["o"], gates + 0.58), (columns["o"], out), (squash - 0.3, out), colour=COLOURS["o"])
-    canvas.wire((squash, road), (squash, 8.3), colour=COLOURS["c"])
+    canvas.wire((squash, road), (squash, 8.55), colour=COLOURS["c"])
     canvas.dot(squash, road, COLOURS["c"])
-    canvas.wire((squash, 7.5), (squash, out + 0.3))
-    canvas.circle(squash, 7.9, block.activations["h"], radius=0.45)
-    canvas.text(squash + 0.2, 6.95, text("$h(c^t)$", "h"), va="center")
+    canvas.wire((squash, 7.65), (squash, out + 0.3))
+    canvas.circle(squash, 8.1, block.activations["h"], radius=0.45)
+    canvas.text(squash + 0.2, 7.1, text("$h(c^t)$", "h"), va="center")
     canvas.wire((squash + 0.3, out), (18.2, out))
     canvas.operation(squash, out, "x")
     canvas.text(16.55, out + 0.25, text("$y^t$", "y"))
@@ -359,7 +361,7 @@ def _odyssey(canvas: _Canvas, block: _Block) -> None:
     canvas.curve((loop, cell - 0.3), (middle + 0.62, cell - 0.6), -0.45, COLOURS["c"])
     canvas.operation(loop, cell, "x")
     canvas.text(loop + 0.1, cell + 1.08, text("$c^{t-1}$", "c_prev"), COLOURS["c"], ha="center", va="center")
-    canvas.text(loop - 0.1, cell - 1.2, text("$f^t c^{t-1}$", "kept"), COLOURS["c"], ha="center", va="center")
+    canvas.text(loop - 0.4, cell - 1.2, text("$f^t c^{t-1}$", "kept"), COLOURS["c"], ha="center", va="center")
 
     # The gates' own ways.
     for name, end in (("i", (middle - 0.3, join)), ("o", (middle - 0.3, product)), ("f", (loop + 0.3, cell))):

@@ -63,7 +63,10 @@ def plot_flows(flows: LSTMFlows | RNNFlows, *, row: int = 0) -> Any:
         if name in "ifo":
             colours, norm = _style.ramp(name), colors.Normalize(0, 1)
         else:
-            colours, norm = _style.diverging(), colors.CenteredNorm(0, np.abs(values).max(initial=0) or 1)
+            largest = np.abs(values).max(initial=0) or 1
+            # The cell knows no bounds, and 1 is where tanh begins to saturate.
+            norm = colors.AsinhNorm(1, -largest, largest) if name == "c" else colors.Normalize(-largest, largest)
+            colours = _style.diverging()
         image = _style.heat_map(axis, values, colours, norm)
         figure.colorbar(image, ax=axis, pad=0.015, aspect=14).ax.tick_params(labelsize=8)
         _style.title(axis, rf"{NAMES[name]} $\mathbf{{{name}}}^t$", COLOURS[name])
@@ -126,7 +129,7 @@ def plot_deltas(deltas: LSTMDeltas | RNNDeltas, *, row: int = 0) -> Any:
     axis.margins(x=0.01)
     _style.title(axis, "their norms")
     axis.set(xlabel="time step t", ylabel=r"$\|\delta\star^t\|$")
-    axis.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
+    axis.legend(frameon=False, fontsize=10, ncols=len(found), loc="lower right", bbox_to_anchor=(1, 0.98))
     return figure
 
 
@@ -261,7 +264,7 @@ def plot_descents(
     first, second : (n,) and (m,) arrays
         The two weights, as for `loss_surface`.
     surface : (m, n) array
-        From `loss_surface`; above 0.
+        From `loss_surface`.
     descents : mapping of str to Descent
         A panel for each, with this heading; from `descend`, over the same two weights.
     labels : (str, str)
@@ -289,13 +292,11 @@ def plot_descents(
     colors = _style.matplotlib("colors")
     figure = _style.figure(1 + 4.6 * len(descents), 7)
     grid = figure.subplots(2, len(descents), squeeze=False, height_ratios=[3, 1.4], sharey="row")
-    drawn = np.maximum(surface, surface[surface > 0].min(initial=np.inf))
-    norm = colors.LogNorm(max(drawn.min(), drawn.max() * 1e-6), drawn.max())
-    levels = np.geomspace(norm.vmin, norm.vmax, 25)
+    norm = colors.PowerNorm(0.5, surface.min(), surface.max())  # finer where the loss is small
     for (axis, below), (name, path) in zip(grid.T, descents.items(), strict=True):
-        image = axis.contourf(first, second, np.clip(drawn, norm.vmin, None), levels, norm=norm, cmap="YlGnBu_r")
-        axis.plot(*path.weights.T, "-", color="white", linewidth=2.4, alpha=0.9)
-        axis.plot(*path.weights.T, "-o", color=COLOURS["f"], linewidth=1.2, markersize=3.2)
+        image = axis.pcolormesh(first, second, surface, norm=norm, cmap="YlGnBu_r", shading="nearest", rasterized=True)
+        axis.plot(*path.weights.T, "-", color="white", linewidth=2.6, alpha=0.8)
+        axis.plot(*path.weights.T, "-o", color=COLOURS["f"], linewidth=1.1, markersize=3)
         axis.plot(*path.weights[0], "o", color="white", markeredgecolor=INK, markersize=8)
         axis.set(xlim=first[[0, -1]], ylim=second[[0, -1]], xlabel=labels[0])
         _style.title(axis, name)
@@ -316,7 +317,7 @@ def plot_descents(
 
 def _delta_label(name: str) -> str:
     over = rf"\bar{{{name}}}" if name in "ifzo" else name
-    return rf"$\delta\,{over}^t$"
+    return rf"$\delta {over}^{{\,t}}$"
 
 
 def _drawable(values: Array) -> Array:
