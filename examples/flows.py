@@ -122,7 +122,7 @@ def pictures(steps: int, seed: int) -> tuple[Mapping[str, object], str]:
     unit = int(np.abs(flows(lstm.network, x).c[-1, 0]).argmax())
 
     cliff, start = Cliff(), np.array([5.5, -2.5])
-    R, b = np.linspace(3.8, 5.8, 241), np.linspace(-3, -1.4, 241)
+    R, b = np.linspace(3.8, 5.8, 161), np.linspace(-3, -1.4, 161)
     descents = {
         "without clipping": descend(cliff, start, learning_rate=1, steps=60),
         "clipped at norm 0.1": descend(cliff, start, learning_rate=1, steps=60, threshold=0.1),

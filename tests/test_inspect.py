@@ -1,6 +1,8 @@
 """fastlstm.inspect: what it gives against the equations, step by step, and against finite differences."""
 
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -367,3 +369,206 @@ def test_loss_surface_has_first_weights_in_columns():
 def test_misuse(call, kind, message):
     with pytest.raises(kind, match=f"^{re.escape(message)}"):
         call(make(LSTM), random(T, B, I))
+
+
+# ---- pictures ----
+
+
+@pytest.fixture
+def matplotlib():
+    return pytest.importorskip("matplotlib")
+
+
+def trained(kind):
+    return make(kind), random(T, B, I)
+
+
+def descents():
+    def loss(w):
+        return float(w @ w), 2 * w
+
+    grid = np.linspace(-1, 1, 5)
+    paths = {
+        name: inspect.descend(loss, np.ones(2), learning_rate=0.1, steps=3, threshold=threshold)
+        for name, threshold in (("free", 9.0), ("clipped", 0.5))
+    }
+    return grid, grid, inspect.loss_surface(loss, grid, grid), paths, ("R", "b")
+
+
+def jacobians():
+    return {"RNN": inspect.hidden_jacobians(*trained(RNN)), "LSTM": inspect.cell_jacobians(*trained(LSTM))}
+
+
+PICTURES = {
+    "flows": lambda: inspect.plot_flows(inspect.flows(*trained(LSTM)), row=1),
+    "flows of the RNN": lambda: inspect.plot_flows(inspect.flows(*trained(RNN))),
+    "deltas": lambda: inspect.plot_deltas(inspect.deltas(*trained(LSTM)), row=1),
+    "deltas of CIFG": lambda: inspect.plot_deltas(inspect.deltas(make(LSTM, variant="CIFG"), random(T, B, I))),
+    "deltas of the RNN": lambda: inspect.plot_deltas(inspect.deltas(*trained(RNN))),
+    "gradient norms": lambda: inspect.plot_gradient_norms(
+        {kind.__name__: inspect.gradient_norms(*trained(kind)) for kind in (RNN, LSTM)}
+    ),
+    "jacobian norms": lambda: inspect.plot_jacobian_norms(jacobians()),
+    "clipping": lambda: inspect.plot_clipping(np.array([3.0, 0.5, 2.0]), 1.0, np.array([2.0, 1.0, 0.5])),
+    "descents": lambda: inspect.plot_descents(*descents()),
+    "block": lambda: inspect.draw_block(*trained(LSTM), 3),
+}
+
+
+@pytest.mark.usefixtures("matplotlib")
+@pytest.mark.parametrize("name", PICTURES)
+def test_pictures_are_drawn(name, tmp_path):
+    """A PNG file with ink on it, and none at its edges: nothing is cut off."""
+    from matplotlib.image import imread
+
+    file = tmp_path / "picture.png"
+    PICTURES[name]().savefig(file)
+    assert file.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    pixels = imread(file)[..., :3]
+    assert min(pixels.shape[:2]) > 250
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 50
+    edges = (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1])
+    assert all((edge == 1).all() for edge in edges)
+
+
+@pytest.mark.usefixtures("matplotlib")
+def test_pictures_show_the_values():
+    network, x = trained(LSTM)
+    found = inspect.flows(network, x)
+    images = [axis.images[0] for axis in inspect.plot_flows(found, row=2).axes if axis.images]
+    for image, name in zip(images, ("i", "z", "f", "c", "o", "y"), strict=True):
+        np.testing.assert_array_equal(image.get_array(), getattr(found, name)[:, 2].T)
+    norms = inspect.gradient_norms(network, x)
+    (axis,) = inspect.plot_gradient_norms({"LSTM": norms}).axes
+    for line, values in zip(axis.lines, (norms.y, norms.c), strict=True):
+        np.testing.assert_array_equal(line.get_ydata(), np.median(values, axis=1))
+    above, below = inspect.plot_clipping(np.array([3.0, 0.5, 2.0]), 1.0, np.array([2.0, 1.0, 0.5])).axes
+    assert [line.get_ydata()[:3].tolist() for line in above.lines[:2]] == [[3.0, 0.5, 2.0], [1.0, 0.5, 1.0]]
+    assert "2 of 3" in above.get_title(loc="left")
+    assert below.lines[0].get_ydata().tolist() == [2.0, 1.0, 0.5]
+    rnn, lstm = inspect.plot_jacobian_norms(jacobians()).axes
+    expected = jacobians()
+    for axis, others in ((rnn, expected["RNN"].bounds), (lstm, expected["LSTM"].carousel_norms)):
+        np.testing.assert_array_equal(axis.lines[0].get_ydata(), others)
+    for axis, one in zip((rnn, lstm), expected.values(), strict=True):
+        np.testing.assert_array_equal(axis.lines[1].get_ydata(), one.norms)
+
+
+OPTIONS = [
+    {},
+    {"batch_first": True},
+    {"peephole": False},
+    {"activations": ("hard_logistic", "logistic", "relu")},
+    STACK,
+    *({"variant": name} for name in VARIANTS if name != "FGR"),
+]
+
+
+@pytest.mark.usefixtures("matplotlib")
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_the_block_has_the_values_of_the_flows(options):
+    network = make(LSTM, **options)
+    x, state = random(*((B, T, I) if network.batch_first else (T, B, I))), states(network)
+    where = {"layer": -1, "direction": -1}
+    figure = inspect.draw_block(network, x, -3, 2, state, row=1, **where)
+    found = {name: array[T - 3, 1, 2] for name, array in inspect.flows(network, x, state, **where)._asdict().items()}
+    i, f, z, o, c, c_prev, y = (found[name] for name in ("i", "f", "z", "o", "c", "c_prev", "y"))
+    h = {"tanh": np.tanh, "relu": lambda a: max(a, 0), "identity": lambda a: a}[network._kind.activations[2]](c)
+    assert y == pytest.approx(o * h)
+    expected = {
+        "$i^t$": i, "$f^t$": f, "$z^t$": z, "$o^t$": o, "$c^{t-1}$": c_prev, "$c^t$": c, "$f^t c^{t-1}$": f * c_prev,
+        "$i^t z^t$": i * z, "$h(c^t)$": h, "$y^t$": y,
+    }  # fmt: skip
+    written = {f"{symbol} = " + f"{value:z.2f}".replace("-", "\N{MINUS SIGN}") for symbol, value in expected.items()}
+    for axis in figure.axes:
+        assert {text.get_text() for text in axis.texts if " = " in text.get_text()} == written
+    assert "unit 2 at time step t = 4" in figure.get_suptitle()
+
+
+@pytest.mark.usefixtures("matplotlib")
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_no_words_of_the_block_overlap(options):
+    network = make(LSTM, **options)
+    network.flat[:] = -np.abs(network.flat)  # minus signs, the longest of the usual values
+    x = random(*((B, T, I) if network.batch_first else (T, B, I)))
+    figure = inspect.draw_block(network, x, 3)
+    figure.draw_without_rendering()
+    for axis in figure.axes:
+        boxes = [(text.get_text(), text.get_window_extent()) for text in axis.texts if text.get_text()]
+        for k, (word, box) in enumerate(boxes):
+            for other, another in boxes[:k]:
+                assert not box.overlaps(another), f"{word} overlaps {other}"
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_missing_matplotlib_is_said(name, monkeypatch):
+    for module in ("matplotlib", "matplotlib.figure", "matplotlib.colors"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImportError, match=r"^pictures need matplotlib: pip install 'fastlstm\[plot\]'$"):
+        PICTURES[name]()
+
+
+def test_import_needs_no_matplotlib_and_the_library_does_not_import_it():
+    code = """
+import sys
+sys.modules["matplotlib"] = None
+import fastlstm
+assert "fastlstm.inspect" not in sys.modules
+import fastlstm.inspect
+fastlstm.inspect.flows
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "message"),
+    [
+        (lambda n, x: inspect.plot_flows(x), TypeError, "flows must be LSTMFlows or RNNFlows, not ndarray"),
+        (lambda n, x: inspect.plot_flows(inspect.flows(n, x), row=3), ValueError, "row must be an int from -3 to 2"),
+        (lambda n, x: inspect.plot_deltas(x), TypeError, "deltas must be LSTMDeltas or RNNDeltas, not ndarray"),
+        (lambda n, x: inspect.plot_gradient_norms([x]), TypeError, "norms must be a mapping of headings, not list"),
+        (lambda n, x: inspect.plot_gradient_norms({}), ValueError, "norms must have at least one item"),
+        (
+            lambda n, x: inspect.plot_gradient_norms({"LSTM": x}),
+            TypeError,
+            "norms['LSTM'] must be GradientNorms, not ndarray",
+        ),
+        (
+            lambda n, x: inspect.plot_jacobian_norms({"LSTM": x}),
+            TypeError,
+            "jacobians['LSTM'] must be CellJacobians or HiddenJacobians, not ndarray",
+        ),
+        (lambda n, x: inspect.plot_clipping(x, 1, x), ValueError, "norms must have shape (n,), not (7, 3, 2)"),
+        (
+            lambda n, x: inspect.plot_clipping(x[:, 0, 0], 1, x[1:, 0, 0]),
+            ValueError,
+            "losses must have shape (n,) = (7,), not (6,)",
+        ),
+        (
+            lambda n, x: inspect.plot_descents(x[:, 0, 0], x[:, 0, 0], x[0], {}, ("R", "b")),
+            ValueError,
+            "surface must have shape (m, n) = (7, 7), not (3, 2)",
+        ),
+        (lambda n, x: inspect.draw_block(make(RNN), x, 0), TypeError, "network must be an LSTM, not RNN"),
+        (lambda n, x: inspect.draw_block(n, x, T), ValueError, "t must be an int from -7 to 6, not 7"),
+        (lambda n, x: inspect.draw_block(n, x, 0, H), ValueError, "unit must be an int from -4 to 3, not 4"),
+        (
+            lambda n, x: inspect.draw_block(make(LSTM, variant="FGR"), x, 0),
+            ValueError,
+            "network must not be of variant FGR: the drawing of a block has no gate recurrence",
+        ),
+        (
+            lambda n, x: inspect.draw_block(make(LSTM, proj_size=2), x, 0),
+            ValueError,
+            "network must have no projection for the drawing of a block, not proj_size=2",
+        ),
+        (
+            lambda n, x: inspect.draw_block(make(LSTM, zoneout=(0.0, 0.1)), x, 0),
+            ValueError,
+            "network must have no zoneout for the drawing of a block, not zoneout=(0.0, 0.1)",
+        ),
+    ],
+)
+def test_misuse_of_pictures(call, kind, message):
+    with pytest.raises(kind, match=f"^{re.escape(message)}"):
+        call(*trained(LSTM))

@@ -90,7 +90,9 @@ def block_values(
     if network.variant == "FGR":
         raise ValueError("network must not be of variant FGR: the drawing of a block has no gate recurrence")
     if network.proj_size:
-        raise ValueError(f"network must have no projection for the drawing of a block, not {network.proj_size}")
+        raise ValueError(
+            f"network must have no projection for the drawing of a block, not proj_size={network.proj_size}"
+        )
     found = flows(network, x, state, layer=layer, direction=direction)
     T, B, H = found.c.shape
     at = _runs.index("t", t, T), _runs.index("row", row, B), _runs.index("unit", unit, H)
@@ -156,9 +158,9 @@ def draw_block(
     T = x.shape[1 if network.batch_first else 0]
     which = f"unit {_runs.index('unit', unit, network.hidden_size)} at time step t = {_runs.index('t', t, T)}"
     figure.suptitle(f"One LSTM block: {which}", fontsize=14, color=INK)
-    if block.peepholes:
-        note = "dashed: peepholes, to the output gate from $c^t$, to the others from $c^{t-1}$"
-        figure.supxlabel(f"{note}    dotted: with a delay of one step", fontsize=9.5, color=GREY)
+    note = "dashed: peepholes, to the output gate from $c^t$, to the others from $c^{t-1}$        "
+    delay = "dotted arrow: with a delay of one step"
+    figure.supxlabel((note if block.peepholes else "") + delay, fontsize=9.5, color=GREY)
     _style.title(left, "as an electronic circuit")
     _style.title(right, "as in “LSTM: A Search Space Odyssey”")
     return figure
@@ -181,7 +183,7 @@ class _Block:
 
     def text(self, symbol: str, name: str) -> str:
         """An equation such as f^t = 0.93."""
-        return f"{symbol} = {getattr(self.values, name):.2f}".replace("-", "\N{MINUS SIGN}")
+        return f"{symbol} = " + f"{getattr(self.values, name):z.2f}".replace("-", "\N{MINUS SIGN}")
 
 
 class _Canvas:
@@ -228,7 +230,8 @@ class _Canvas:
         """A node: an operation, or a gate."""
         given = {"facecolor": "white", "edgecolor": colour, "linewidth": 1.6} | style
         self.axis.add_patch(self.patches.Circle((x, y), radius, zorder=4, **given))
-        self.text(x, y, text, colour, size=9.5, ha="center", va="center")
+        if text:
+            self.text(x, y, text, colour, size=9.5, ha="center", va="center")
 
     def operation(self, x: float, y: float, sign: str) -> None:
         """A product or a sum: drawn, so that it sits in the middle."""
