@@ -326,7 +326,7 @@ def _circuit_peepholes(
     if "i" in block.peepholes:
         entry = columns["i"] - 0.6
         canvas.wire((start, road), (start, turn), (entry, turn), (entry, gates + 0.58), **PEEPHOLE)
-    if block.peepholes and {"i", "f"} & set(block.peepholes):
+    if {"i", "f"} & set(block.peepholes):
         canvas.dot(start, road, COLOURS["c"])
     if "o" in block.peepholes:
         leave = squash - 0.7
