@@ -21,7 +21,7 @@ def flows(monkeypatch):
 
 @pytest.mark.usefixtures("default_threads")
 def test_runs_and_shows_what_vanishes(flows, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["flows.py", "--steps", "600", "--out", str(tmp_path)])
+    monkeypatch.setattr(sys, "argv", ["flows.py", "--quick", "--out", str(tmp_path)])
     flows.main()
     names = {file.name for file in tmp_path.glob("flows-*.png")}
     assert names == {file.name for file in EXAMPLES.glob("flows-*.png")}
