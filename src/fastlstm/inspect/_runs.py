@@ -1,0 +1,109 @@
+"""One run of a network as for inference, with a tape: what all of `fastlstm.inspect` looks at."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastlstm import _checks as check
+from fastlstm._checks import Array
+from fastlstm._layer import Layer, Tape
+from fastlstm._masks import Masks
+from fastlstm.lstm import LSTM
+from fastlstm.rnn import RNN
+
+
+class Run(NamedTuple):
+    """A network's run, and which of its layers and directions is looked at."""
+
+    network: Any
+    y: Array  # in the network's own layout
+    tape: Tape
+    k: int
+    layer: int
+    direction: int
+
+    @property
+    def kept(self) -> Any:
+        """The tape of the layer and direction."""
+        return self.tape.layers[self.k]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """T and B."""
+        batch = self.tape.call.batch
+        return batch.T, batch.B
+
+    def weights(self) -> dict[str, Any]:
+        """W, R, p, G and proj of the layer and direction; None for those it lacks."""
+        suffix = f"_l{self.layer}" + ("_reverse" if self.direction else "")
+        return {name: self.network.params.get(name + suffix) for name in ("W", "R", "p", "G", "proj")}
+
+    def gates(self) -> dict[str, Array]:
+        """i, f, z, o of an LSTM: (T, B, H); what its variant lacks as it stands in the equations."""
+        blocks, c = self.network._kind.blocks, self.kept.cells()
+        found = {name: self.kept.gate(name) if name in blocks else np.ones_like(c) for name in "ifzo"}
+        if self.network.variant == "CIFG":
+            found["f"] = 1 - found["i"]
+        return found
+
+    def outputs(self) -> Array:
+        """What the layer and direction gives at every step: (T, B, P)."""
+        network, above = self.network, self.k - self.direction + self.network.directions
+        y = self.tape.layers[above].x if above < len(self.tape.layers) else self.y
+        if above == len(self.tape.layers) and network.batch_first:
+            y = y.swapaxes(0, 1)
+        P = network.output_size
+        return y[..., self.direction * P :][..., :P]
+
+
+def run(network: Any, x: Array, state: Any, layer: int, direction: int) -> Run:
+    """Run a network over sequences."""
+    is_network(network, LSTM, RNN)
+    layer, direction = index("layer", layer, network.num_layers), index("direction", direction, network.directions)
+    x = check.sized("x", x, 3, "(B, T, I)" if network.batch_first else "(T, B, I)")
+    y, _, tape = network.forward(x, state, masks=network._inference_masks(x) or Masks())
+    return Run(network, y, tape, layer * network.directions + direction, layer, direction)
+
+
+def is_network(network: object, *kinds: type[Layer]) -> None:
+    """Raise TypeError unless it is a layer of one of these kinds."""
+    if not isinstance(network, kinds):
+        expected = " or ".join(kind.__name__ for kind in kinds)
+        raise TypeError(f"network must be an {expected}, not {type(network).__name__}")
+
+
+def no_zoneout(network: Any, what: str) -> None:
+    """Raise ValueError where the equations are mixed with the state before."""
+    if any(network.zoneout):
+        raise ValueError(f"network must have no zoneout for {what}, not zoneout={network.zoneout}")
+
+
+def index(name: str, value: int, count: int) -> int:
+    """`value` as an index from 0; those below 0 count from the end, as Python's do."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+    if not -count <= value.__index__() < count:
+        raise ValueError(f"{name} must be an int from {-count} to {count - 1}, not {value}")
+    return value.__index__() % count
+
+
+def one_row(network: Any, x: Array, state: Any, row: int, times: int) -> tuple[Array, Any]:
+    """One row of a batch and of its state, so many times."""
+    axis = 0 if network.batch_first else 1
+    x = check.sized("x", x, 3, "(B, T, I)" if network.batch_first else "(T, B, I)")
+    B = x.shape[axis]
+    if not x.size:
+        raise ValueError(f"x must have at least one row and one step, not shape {x.shape}")
+    row = index("row", row, B)
+    rows = [row] * times
+    if state is not None:
+        parts = [None if part is None else part[:, rows] for part in network._states("state", state, B)]
+        state = parts[0] if isinstance(network, RNN) else tuple(parts[: len(state)])
+    return np.take(x, rows, axis), state
+
+
+def after(t: int, T: int, direction: int) -> Array:
+    """The steps from t back to the first one of this direction: the way a gradient goes."""
+    return np.arange(t, T) if direction else np.arange(t, -1, -1)

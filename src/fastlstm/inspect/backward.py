@@ -1,0 +1,152 @@
+"""Backward: the delta of every variable at every step, and how large it is."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, cast, overload
+
+import numpy as np
+
+from fastlstm._checks import Array
+from fastlstm.inspect import _runs
+from fastlstm.lstm import LSTM
+from fastlstm.lstm_functions import LSTMDeltas
+from fastlstm.rnn import RNN
+from fastlstm.rnn_functions import RNNDeltas
+
+__all__ = ["GradientNorms", "deltas", "gradient_norms"]
+
+
+class GradientNorms(NamedTuple):
+    """How large the gradient is at every step, for each row of the batch.
+
+    Attributes
+    ----------
+    y : (T, B) array
+        ||dJ/dy^t||, for a simple RNN ||dJ/dh^t||.
+    c : (T, B) array or None
+        ||dJ/dc^t||; None for a simple RNN.
+    """
+
+    y: Array
+    c: Array | None
+
+
+@overload
+def deltas(
+    network: LSTM, x: Array, dy: Array | None = None, state: Any = None, *, layer: int = 0, direction: int = 0
+) -> LSTMDeltas: ...
+
+
+@overload
+def deltas(
+    network: RNN, x: Array, dy: Array | None = None, state: Any = None, *, layer: int = 0, direction: int = 0
+) -> RNNDeltas: ...
+
+
+def deltas(
+    network: LSTM | RNN,
+    x: Array,
+    dy: Array | None = None,
+    state: Any = None,
+    *,
+    layer: int = 0,
+    direction: int = 0,
+) -> LSTMDeltas | RNNDeltas:
+    r"""Give the deltas :math:`\delta \star^t = dJ / d \star^t` of every variable at every step.
+
+    These are total derivatives: all ways from the variable to J count. The equations are those of `lstm_backward` and
+    `rnn_backward`.
+
+    Parameters
+    ----------
+    network : LSTM or RNN
+        With any options. It runs as for inference.
+    x, state, layer, direction
+        As for `flows`.
+    dy : array, optional
+        dJ/dy, shaped as the network's output. Default: J is the mean of the outputs of the last step, times such a
+        factor that the gradient arriving there has norm 1. The reverse direction's last step is step 0.
+
+    Returns
+    -------
+    LSTMDeltas or RNNDeltas
+        (T, B, H) arrays: i, f, z, o (a for a simple RNN) before their activation; c; y (h for a simple RNN).
+
+    Raises
+    ------
+    TypeError
+        If `network` is neither, or an argument is not an array of the right dtype.
+    ValueError
+        If a shape is wrong, or there is no such layer or direction.
+
+    References
+    ----------
+    Greff, Srivastava, Koutnik, Steunebrink, Schmidhuber: "LSTM: A Search Space Odyssey", 2017, appendix A.
+
+    Examples
+    --------
+    >>> import numpy as np, fastlstm
+    >>> from fastlstm.inspect import deltas
+    >>> lstm = fastlstm.LSTM(3, 8, seed=0)
+    >>> found = deltas(lstm, np.ones((20, 4, 3), np.float32))
+    >>> found.f.shape, [round(float(np.linalg.norm(found.y[t, 0])), 3) for t in (19, 0)]
+    ((20, 4, 8), [1.0, 0.004])
+    """
+    run = _runs.run(network, x, state, layer, direction)
+    if dy is None:
+        dy, P = np.zeros_like(run.y), network.output_size
+        last = dy.swapaxes(0, 1) if network.batch_first else dy  # a view
+        if len(last):
+            last[0 if run.direction else -1, :, run.direction * P :][:, :P] = P**-0.5
+    found = cast(list[Any], network.backward(run.tape, dy, deltas=True).deltas)[run.k]
+    return cast(LSTMDeltas | RNNDeltas, found)
+
+
+def gradient_norms(
+    network: LSTM | RNN,
+    x: Array,
+    dy: Array | None = None,
+    state: Any = None,
+    *,
+    layer: int = 0,
+    direction: int = 0,
+) -> GradientNorms:
+    r"""Give the norms :math:`\|dJ/dy^t\|` and :math:`\|dJ/dc^t\|` at every step, which show whether it vanishes.
+
+    Parameters
+    ----------
+    network, x, dy, state, layer, direction
+        As for `deltas`.
+
+    Returns
+    -------
+    GradientNorms
+        (T, B) arrays, in float64.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As by `deltas`.
+
+    References
+    ----------
+    Bengio, Simard, Frasconi: "Learning long-term dependencies with gradient descent is difficult", 1994.
+
+    Examples
+    --------
+    >>> import numpy as np, fastlstm
+    >>> from fastlstm.inspect import gradient_norms
+    >>> rnn = fastlstm.RNN(3, 8, seed=0)
+    >>> norms = gradient_norms(rnn, np.ones((100, 1, 3), np.float32)).y[:, 0]
+    >>> bool(norms[0] < 1e-6 * norms[-1])
+    True
+    """
+    found = deltas(network, x, dy, state, layer=layer, direction=direction)
+    if isinstance(found, RNNDeltas):
+        return GradientNorms(_norms(found.h), None)
+    return GradientNorms(_norms(found.y), _norms(found.c))
+
+
+def _norms(array: Array) -> Array:
+    """In float64, since the smallest of vanishing float32 values would vanish in their squares."""
+    return np.asarray(np.linalg.norm(array.astype(np.float64), axis=-1))

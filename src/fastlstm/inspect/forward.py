@@ -1,0 +1,120 @@
+"""Forward: the gates, the cell and the output of every step."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, overload
+
+from fastlstm._checks import Array
+from fastlstm.inspect import _runs
+from fastlstm.lstm import LSTM
+from fastlstm.rnn import RNN
+
+__all__ = ["LSTMFlows", "RNNFlows", "flows"]
+
+
+class LSTMFlows(NamedTuple):
+    """All values of an LSTM's equations, for every step.
+
+    Attributes
+    ----------
+    i, f, z, o : (T, B, H) arrays
+        The gates and the block input, activated. What a variant lacks is what stands in its equations instead: 1, for
+        CIFG f = 1 - i.
+    c : (T, B, H) array
+        The cells c^t.
+    y : (T, B, P) array
+        The outputs y^t.
+    c_prev, y_prev : (T, B, H) and (T, B, P) arrays
+        c^{t-1} and y^{t-1} as each step saw them, the initial state included.
+    """
+
+    i: Array
+    f: Array
+    z: Array
+    o: Array
+    c: Array
+    y: Array
+    c_prev: Array
+    y_prev: Array
+
+
+class RNNFlows(NamedTuple):
+    """All values of a simple RNN's equation, for every step.
+
+    Attributes
+    ----------
+    h : (T, B, H) array
+        h^t.
+    h_prev : (T, B, H) array
+        h^{t-1} as each step saw it, the initial state included.
+    """
+
+    h: Array
+    h_prev: Array
+
+
+@overload
+def flows(network: LSTM, x: Array, state: Any = None, *, layer: int = 0, direction: int = 0) -> LSTMFlows: ...
+
+
+@overload
+def flows(network: RNN, x: Array, state: Any = None, *, layer: int = 0, direction: int = 0) -> RNNFlows: ...
+
+
+def flows(
+    network: LSTM | RNN, x: Array, state: Any = None, *, layer: int = 0, direction: int = 0
+) -> LSTMFlows | RNNFlows:
+    r"""Give the gates, the cell and the output of every step; of a simple RNN the hidden units.
+
+    .. math::
+
+        c^t &= z^t \odot i^t + c^{t-1} \odot f^t \qquad y^t = h(c^t) \odot o^t \\
+        h^t &= g(W x^t + R h^{t-1} + b)
+
+    Parameters
+    ----------
+    network : LSTM or RNN
+        Of any variant, with any options. It runs as for inference.
+    x : (T, B, I) array
+        (B, T, I) with `batch_first`.
+    state : optional
+        As for a call of the network.
+    layer, direction : int
+        Which to look at.
+
+    Returns
+    -------
+    LSTMFlows or RNNFlows
+        Time-major arrays of the network's dtype.
+
+    Raises
+    ------
+    TypeError
+        If `network` is neither, or an argument is not an array of the right dtype.
+    ValueError
+        If a shape is wrong, or there is no such layer or direction.
+
+    References
+    ----------
+    Greff, Srivastava, Koutnik, Steunebrink, Schmidhuber: "LSTM: A Search Space Odyssey", 2017.
+
+    Examples
+    --------
+    >>> import numpy as np, fastlstm
+    >>> from fastlstm.inspect import flows
+    >>> lstm = fastlstm.LSTM(3, 8, dtype=np.float64, seed=0)
+    >>> found = flows(lstm, np.random.default_rng(0).normal(size=(20, 4, 3)))
+    >>> found.f.shape
+    (20, 4, 8)
+    >>> bool(np.allclose(found.c, found.z * found.i + found.c_prev * found.f))
+    True
+    """
+    run = _runs.run(network, x, state, layer, direction)
+    kept = run.kept
+    if isinstance(network, RNN):
+        return RNNFlows(run.outputs(), kept.h_prev)
+    c_prev = kept.c_prev
+    if c_prev is None:
+        c_prev = kept.c[1:] if run.direction else kept.c[:-1]
+    y_prev = kept.y_prev[..., : network.output_size]  # what follows there are FGR's gates
+    return LSTMFlows(**run.gates(), c=kept.cells(), y=run.outputs(), c_prev=c_prev, y_prev=y_prev)

@@ -1,0 +1,212 @@
+"""Jacobians over many steps: what of a step's change is left at a later one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from fastlstm._checks import Array
+from fastlstm.inspect import _runs
+from fastlstm.inspect._runs import after, index, no_zoneout, one_row
+from fastlstm.lstm import LSTM
+from fastlstm.lstm_functions import PartialState, lstm_backward
+from fastlstm.rnn import RNN
+from fastlstm.rnn_functions import rnn_backward
+
+__all__ = ["CellJacobians", "HiddenJacobians", "cell_jacobians", "hidden_jacobians"]
+
+
+class CellJacobians(NamedTuple):
+    """How c^t depends on the cell of every step k.
+
+    Attributes
+    ----------
+    jacobians : (T, H, H) array
+        dc^t/dc^k, total derivatives: row j, column m has dc^t_j / dc^k_m. Zero for steps that come after t.
+    norms : (T,) array
+        Their spectral norms, in float64.
+    carousel : (T, H) array
+        The constant error carousel alone: the diagonal of the product of diag(f^s), k < s <= t.
+    carousel_norms : (T,) array
+        Its spectral norms: the largest of each.
+    """
+
+    jacobians: Array
+    norms: Array
+    carousel: Array
+    carousel_norms: Array
+
+
+class HiddenJacobians(NamedTuple):
+    """How h^t depends on the hidden units of every step k.
+
+    Attributes
+    ----------
+    jacobians : (T, H, H) array
+        dh^t/dh^k: row j, column m has dh^t_j / dh^k_m. Zero for steps that come after t.
+    norms : (T,) array
+        Their spectral norms, in float64.
+    bounds : (T,) array
+        What they are at most: ||R||^(t-k) times the product of ||diag(g'(a^s))||, k < s <= t.
+    """
+
+    jacobians: Array
+    norms: Array
+    bounds: Array
+
+
+def cell_jacobians(
+    network: LSTM,
+    x: Array,
+    t: int = -1,
+    state: PartialState | None = None,
+    *,
+    row: int = 0,
+    layer: int = 0,
+    direction: int = 0,
+) -> CellJacobians:
+    r"""Give the exact Jacobians :math:`dc^t / dc^k` for all k, and the forget gates' part of them alone.
+
+    .. math::
+
+        \frac{dc^t}{dc^{t-1}} = \operatorname{diag}(f^t) + \text{(ways through the gates, the output and the peepholes)}
+
+    Row j is what the backward pass makes of a one-hot gradient that arrives at :math:`c^t_j`; the sequence runs H times
+    side by side, once for each j.
+
+    Parameters
+    ----------
+    network : LSTM
+        Of any variant, but without zoneout. It runs as for inference.
+    x, state, layer, direction
+        As for `flows`.
+    t : int
+        The step whose cell it is about; below 0 from the end.
+    row : int
+        Which row of the batch.
+
+    Returns
+    -------
+    CellJacobians
+
+    Raises
+    ------
+    TypeError
+        If `network` is no `LSTM`, or an argument is not an array of the right dtype.
+    ValueError
+        If a shape is wrong, there is no such step, row, layer or direction, or the network has zoneout.
+
+    References
+    ----------
+    Hochreiter, Schmidhuber: "Long Short-Term Memory", 1997. Gers, Schmidhuber, Cummins: "Learning to Forget", 2000.
+
+    Examples
+    --------
+    >>> import numpy as np, fastlstm
+    >>> from fastlstm.inspect import cell_jacobians
+    >>> lstm = fastlstm.LSTM(3, 8, seed=0)
+    >>> found = cell_jacobians(lstm, np.ones((20, 4, 3), np.float32))
+    >>> found.jacobians.shape, bool(np.all(found.jacobians[-1] == np.eye(8)))
+    ((20, 8, 8), True)
+    """
+    _runs.is_network(network, LSTM)
+    no_zoneout(network, "Jacobians")
+    H = network.hidden_size
+    run = _runs.run(network, *one_row(network, x, state, row, H), layer, direction)
+    t = index("t", t, run.shape[0])
+    dc = np.zeros((run.shape[0], H, H), network.dtype)
+    dc[t] = np.eye(H)
+    W, R, p, G, proj = run.weights().values()
+    found = lstm_backward(run.kept, W, R, p, None, G=G, proj=proj, dc=dc, deltas=True).deltas
+    assert found is not None
+    forget = run.gates()["f"][:, 0]
+    steps = after(t, run.shape[0], run.direction)
+    carousel = np.zeros_like(forget)
+    carousel[steps] = _products(forget[steps])
+    largest = np.abs(carousel).max(axis=1).astype(np.float64)
+    return CellJacobians(found.c, _spectral(found.c), carousel, largest)
+
+
+def hidden_jacobians(
+    network: RNN,
+    x: Array,
+    t: int = -1,
+    state: Array | None = None,
+    *,
+    row: int = 0,
+    layer: int = 0,
+    direction: int = 0,
+) -> HiddenJacobians:
+    r"""Give the exact Jacobians :math:`dh^t / dh^k` of a simple RNN for all k, and the bound of their norms.
+
+    .. math::
+
+        \frac{dh^t}{dh^k} &= \prod_{k < s \le t} \operatorname{diag}(g'(a^s)) R \\
+        \left\| \frac{dh^t}{dh^k} \right\| &\le \|R\|^{t-k} \prod_{k < s \le t} \|\operatorname{diag}(g'(a^s))\|
+
+    Parameters
+    ----------
+    network : RNN
+        Without zoneout. It runs as for inference.
+    x, state, t, row, layer, direction
+        As for `cell_jacobians`.
+
+    Returns
+    -------
+    HiddenJacobians
+
+    Raises
+    ------
+    TypeError
+        If `network` is no `RNN`, or an argument is not an array of the right dtype.
+    ValueError
+        If a shape is wrong, there is no such step, row, layer or direction, or the network has zoneout.
+
+    References
+    ----------
+    Pascanu, Mikolov, Bengio: "On the difficulty of training recurrent neural networks", 2013, section 2.
+
+    Examples
+    --------
+    >>> import numpy as np, fastlstm
+    >>> from fastlstm.inspect import hidden_jacobians
+    >>> rnn = fastlstm.RNN(3, 8, seed=0)
+    >>> found = hidden_jacobians(rnn, np.ones((20, 4, 3), np.float32))
+    >>> found.jacobians.shape, bool(np.all(found.norms <= found.bounds * 1.0001))
+    ((20, 8, 8), True)
+    """
+    _runs.is_network(network, RNN)
+    no_zoneout(network, "Jacobians")
+    H = network.hidden_size
+    run = _runs.run(network, *one_row(network, x, state, row, H), layer, direction)
+    t = index("t", t, run.shape[0])
+    dh = np.zeros((run.shape[0], H, H), network.dtype)
+    dh[t] = np.eye(H)
+    W, R, *_ = run.weights().values()
+    found = rnn_backward(run.kept, W, R, dh, None, deltas=True).deltas
+    assert found is not None
+    steps = after(t, run.shape[0], run.direction)
+    slopes = _SLOPES[network.nonlinearity](run.kept.h[steps, 0].astype(np.float64)).max(axis=1)
+    bounds = np.zeros(run.shape[0])
+    bounds[steps] = _products(slopes * np.linalg.norm(R.astype(np.float64), 2))
+    return HiddenJacobians(found.h, _spectral(found.h), bounds)
+
+
+# g' in terms of h = g(a)
+_SLOPES: dict[str, Callable[[Array], Array]] = {
+    "tanh": lambda h: 1 - h**2,
+    "logistic": lambda h: h * (1 - h),
+    "relu": lambda h: (h > 0).astype(h.dtype),
+    "identity": np.ones_like,
+}
+
+
+def _products(factors: Array) -> Array:
+    """For each step from t back, the product of the factors of the steps after it."""
+    return np.asarray(np.cumprod(np.concatenate([np.ones_like(factors[:1]), factors[:-1]]), axis=0))
+
+
+def _spectral(jacobians: Array) -> Array:
+    return np.asarray(np.linalg.norm(jacobians.astype(np.float64), 2, axis=(1, 2)))
