@@ -5,6 +5,7 @@ optimisers and clipping are then one call on one array.
 """
 
 from fastlstm.nn.adam import Adam, AdamW
+from fastlstm.nn.attention import Attention, AttentionTape, Memory
 from fastlstm.nn.batches import Batch, Batches, BatchSource, Chunks, pad
 from fastlstm.nn.classification_losses import logistic_loss, softmax, softmax_cross_entropy
 from fastlstm.nn.clipping import clip_norm, clip_value
@@ -23,6 +24,8 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "Attention",
+    "AttentionTape",
     "Batch",
     "BatchSource",
     "Batches",
@@ -39,6 +42,7 @@ __all__ = [
     "History",
     "Last",
     "Mean",
+    "Memory",
     "Sequential",
     "SequentialTape",
     "StepDecay",
