@@ -36,7 +36,7 @@ class Memory(NamedTuple):
     keys: Array
     within: NDArray[np.bool_]
 
-    def rows(self, some: NDArray[np.bool_]) -> Memory:
+    def rows(self, some: NDArray[np.intp]) -> Memory:
         """Give some of the rows alone."""
         return Memory(self.steps[some], self.keys[some], self.within[some])
 
