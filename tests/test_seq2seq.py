@@ -1,4 +1,4 @@
-"""Sequence to sequence: gradients, lengths, PyTorch-free checks of search against all sequences, learning, misuse."""
+"""Sequence to sequence: gradients, lengths, search against all sequences there are, learning, misuse."""
 
 import copy
 import itertools
@@ -8,13 +8,20 @@ import numpy as np
 import pytest
 from test_nn import central_difference
 
+import fastlstm
 from fastlstm import LSTM
 from fastlstm.nn import (
+    Adam,
+    CosineDecay,
     Decoder,
     Dense,
     Embedding,
+    Pairs,
     Seq2Seq,
     Sequential,
+    fit,
+    pad,
+    softmax_cross_entropy,
 )
 
 F = np.float64
@@ -169,6 +176,22 @@ def test_copies_have_their_own_buffer(copied, kind):
     assert net.flat.all()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_saved_and_loaded(kind, tmp_path):
+    pytest.importorskip("safetensors")
+    net, x = model(kind, num_layers=2, variant="CIFG", dropout=0.2, peephole=False), inputs(kind)
+    fastlstm.save(net, tmp_path / "net.safetensors")
+    again = fastlstm.load(tmp_path / "net.safetensors")
+    assert repr(again) == repr(net)
+    np.testing.assert_array_equal(again(x, ids())[0], net(x, ids())[0])
+
+
+def test_the_same_seed_gives_the_same_decoder():
+    first, second, third = (Decoder(V, 2, 3, encoded_size=4, attention_size=3, seed=seed).flat for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, second)
+    assert not np.array_equal(first, third)
+
+
 # ---- search ----
 
 
@@ -278,3 +301,112 @@ def test_search_of_nothing_and_of_sequences_without_steps():
 def test_a_beam_wider_than_the_tree_has_no_more_than_there_are():
     found = model().beam_search(inputs(B=1), begin=BEGIN, end=END, max_steps=1, beam_width=50)[0]
     assert sorted(h.ids.tolist() for h in found) == [[], [0], [2], [3]]
+
+
+# ---- learning ----
+
+
+@pytest.fixture(scope="module")
+def reversing():
+    """A network that has learnt to write short sequences backwards."""
+    rng = np.random.default_rng(0)
+    sequences = [rng.integers(2, 8, n) for n in rng.integers(1, 7, 2000)]
+    encoder = Sequential(Embedding(8, 16, seed=rng), LSTM(16, 32, bidirectional=True, seed=rng))
+    net = Seq2Seq(encoder, Decoder(8, 16, 32, encoded_size=64, attention_size=32, seed=rng))
+    pairs = Pairs(sequences, [one[::-1] for one in sequences], 64, begin=BEGIN, end=END)
+    optimiser = Adam(net.flat, learning_rate=CosineDecay(0.01, 8 * len(pairs)))
+    history = fit(net, softmax_cross_entropy, pairs, optimiser=optimiser, epochs=8, clip=1.0, progress=False)
+    return net, history
+
+
+def test_it_learns_to_reverse(reversing):
+    net, history = reversing
+    assert history.epochs[-1].loss < 0.1
+    rng = np.random.default_rng(1)
+    x, lengths = pad([rng.integers(2, 8, n) for n in rng.integers(1, 7, 200)])
+    backwards = [x[:length, b][::-1].tolist() for b, length in enumerate(lengths)]
+    written = net.greedy(x, lengths, begin=BEGIN, end=END, max_steps=10)
+    assert np.mean([ids.tolist() == wanted for ids, wanted in zip(written, backwards, strict=True)]) > 0.95
+    found = net.beam_search(x, lengths, begin=BEGIN, end=END, max_steps=10, beam_width=4)
+    assert np.mean([best[0].ids.tolist() == wanted for best, wanted in zip(found, backwards, strict=True)]) > 0.95
+
+
+def test_attention_looks_where_the_next_symbol_comes_from(reversing):
+    net, _ = reversing
+    x = np.array([[2, 5, 3, 7, 4]]).T
+    _, _, tape = net.forward(x, np.concatenate(([[BEGIN]], x[::-1])))
+    weights = tape.decoder.attention.weights[:5, 0]
+    assert weights.argmax(axis=1).tolist() == [4, 3, 2, 1, 0]
+
+
+# ---- misuse ----
+
+SEARCH = {"begin": BEGIN, "end": END, "max_steps": 3, "beam_width": 2}
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda net, x, k: Decoder(0, 2, 3, encoded_size=4), ValueError, "vocabulary_size must be at least 1"),
+        (lambda net, x, k: Decoder(4, 2.0, 3, encoded_size=4), TypeError, "embedding_size must be an int"),
+        (lambda net, x, k: Decoder(4, 2, 3, 0, encoded_size=4), ValueError, "num_layers must be at least 1"),
+        (lambda net, x, k: Decoder(4, 2, 3, encoded_size=0), ValueError, "encoded_size must be at least 1"),
+        (
+            lambda net, x, k: Decoder(4, 2, 3, encoded_size=4, attention_size=0),
+            ValueError,
+            "attention_size must be at least 1",
+        ),
+        (lambda net, x, k: Decoder(4, 2, 3, encoded_size=4, dropout=1), ValueError, "dropout must be a number from 0"),
+        (lambda net, x, k: Decoder(4, 2, 3, encoded_size=4, variant="GRU"), ValueError, "variant"),
+        (lambda net, x, k: Decoder(4, 2, 3, encoded_size=4, dtype=int), TypeError, "float32 or float64"),
+        (lambda net, x, k: Seq2Seq(LSTM(2, 4), LSTM(4, 4)), TypeError, "decoder must be a Decoder, not LSTM"),
+        (lambda net, x, k: Seq2Seq(3, Decoder(4, 2, 3, encoded_size=4)), TypeError, "must be a layer, not int"),
+        (lambda net, x, k: Seq2Seq(None, net.decoder), ValueError, "decoder is part of a network already"),
+        (
+            lambda net, x, k: Seq2Seq(LSTM(2, 4), Decoder(4, 2, 3, encoded_size=4, dtype=F)),
+            TypeError,
+            "same dtype, not float32 and float64",
+        ),
+        (lambda net, x, k: net(x, k + 4), ValueError, "target_in must be from 0 to 3, not 4 to 4"),
+        (lambda net, x, k: net(x, k.astype(F)), TypeError, "target_in must have an integer dtype"),
+        (lambda net, x, k: net(x, k[0]), ValueError, r"target_in must have shape \(T, B\) = \(T, 3\), not \(3,\)"),
+        (lambda net, x, k: net(x, k[:, :2]), ValueError, r"target_in must have shape .* \(T, 3\), not \(4, 2\)"),
+        (lambda net, x, k: net(x, k, [9, 1, 1]), ValueError, "lengths must be from 0 to T = 5"),
+        (
+            lambda net, x, k: net.decoder(k, x),
+            ValueError,
+            r"encoded must have shape \(S, B, encoded_size\), encoded_size = 4, not \(5, 3, 2\)",
+        ),
+        (lambda net, x, k: net.decoder(k, np.ones((3, 4))), ValueError, r"encoded must have shape .*, not \(3, 4\)"),
+        (lambda net, x, k: model("vector").decoder(k, x[0]), ValueError, r"\(S, B, encoded_size\) or \(B, encoded"),
+        (lambda net, x, k: net.decoder(k, np.ones((5, 3, 4), np.float32)), TypeError, "must have dtype float64"),
+        (lambda net, x, k: net.decoder.step(k[0], None), ValueError, r"symbols must have shape \(K, B\), not \(3,\)"),
+        (
+            lambda net, x, k: net.decoder.step(k, net.decoder.lstm.zero_state(T * B)),
+            TypeError,
+            "memory must be a Memory from start, since the decoder has attention",
+        ),
+        (lambda net, x, k: net.backward(3, x), TypeError, "tape must be a Seq2SeqTape"),
+        (lambda net, x, k: net.decoder.backward(3, x), TypeError, "tape must be a DecoderTape"),
+        (lambda net, x, k: net.backward(net.forward(x, k)[2], x), ValueError, "dy must have shape"),
+        (
+            lambda net, x, k: net.decoder.backward(model("vector").decoder.forward(k, np.ones((3, 4)))[2], x),
+            ValueError,
+            "tape must be from a decoder like this one, Decoder",
+        ),
+        (
+            lambda net, x, k: net.backward(model("no encoder").forward(np.ones((3, 2)), k)[2], x),
+            ValueError,
+            "tape must be from a network like this one, Seq2Seq",
+        ),
+        (lambda net, x, k: net.beam_search(x, **SEARCH | {"begin": 4}), ValueError, "begin must be from 0 to 3, not 4"),
+        (lambda net, x, k: net.beam_search(x, **SEARCH | {"end": "."}), TypeError, "end must be an int, not str"),
+        (lambda net, x, k: net.beam_search(x, **SEARCH | {"max_steps": 0}), ValueError, "max_steps must be at least 1"),
+        (lambda net, x, k: net.beam_search(x, **SEARCH | {"beam_width": 0}), ValueError, "beam_width must be at least"),
+        (lambda net, x, k: net.beam_search(x, **SEARCH, length_penalty=-1), ValueError, "length_penalty must be at le"),
+        (lambda net, x, k: net.beam_search(x * np.nan, **SEARCH), ValueError, "no symbol has a probability"),
+    ],
+)
+def test_errors(call, error, message):
+    with pytest.raises(error, match=message):
+        call(model(), inputs(), np.zeros((T, B), int))

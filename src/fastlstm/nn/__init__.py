@@ -15,6 +15,7 @@ from fastlstm.nn.dense import Dense, DenseTape
 from fastlstm.nn.dropout import Dropout, DropoutTape
 from fastlstm.nn.embedding import Embedding, EmbeddingTape
 from fastlstm.nn.history import Epoch, History
+from fastlstm.nn.pairs import Pairs
 from fastlstm.nn.pooling import Last, Mean
 from fastlstm.nn.regression_losses import huber, mae, mse
 from fastlstm.nn.schedules import CosineDecay, ExponentialDecay, StepDecay
@@ -49,6 +50,7 @@ __all__ = [
     "Last",
     "Mean",
     "Memory",
+    "Pairs",
     "Seq2Seq",
     "Seq2SeqTape",
     "Sequential",

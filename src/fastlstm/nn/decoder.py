@@ -16,6 +16,7 @@ from fastlstm._masks import rate
 from fastlstm._parameters import Gradients, Parametric
 from fastlstm.lstm import LSTM
 from fastlstm.nn._composite import Composite
+from fastlstm.nn._numbers import ids
 from fastlstm.nn.attention import Attention, AttentionTape, Memory
 from fastlstm.nn.dense import Dense, DenseTape
 from fastlstm.nn.dropout import Dropout
@@ -121,8 +122,8 @@ class Decoder(Composite):
     >>> from fastlstm.nn import Decoder
     >>> decoder = Decoder(10, 8, 16, encoded_size=6, attention_size=12, seed=0)
     >>> encoded = np.ones((7, 2, 6), np.float32)  # steps, batch, features
-    >>> ids = np.zeros((5, 2), int)
-    >>> logits, state, tape = decoder.forward(ids, encoded, lengths=[7, 3])
+    >>> target_in = np.zeros((5, 2), int)
+    >>> logits, state, tape = decoder.forward(target_in, encoded, lengths=[7, 3])
     >>> logits.shape, tape.attention.weights.shape
     ((5, 2, 10), (5, 2, 7))
     >>> decoder.backward(tape, np.ones_like(logits)).x.shape
@@ -169,13 +170,13 @@ class Decoder(Composite):
         return {name: part for name in names if (part := getattr(self, name)) is not None}
 
     def __call__(
-        self, ids: NDArray[np.integer], encoded: Array, lengths: ArrayLike | None = None, *, directions: int = 1
+        self, target_in: NDArray[np.integer], encoded: Array, lengths: ArrayLike | None = None, *, directions: int = 1
     ) -> tuple[Array, State]:
         """Run the decoder over known sequences, keeping nothing for the backward pass and dropping nothing.
 
         Parameters
         ----------
-        ids : (T, B) array of int
+        target_in : (T, B) array of int
             The symbols before those that are to be predicted, from 0 to V - 1.
         encoded : (S, B, E) or (B, E) array
             What the encoder gives; a sequence where there is attention.
@@ -192,12 +193,12 @@ class Decoder(Composite):
             Of the LSTM after the last symbol.
         """
         state, memory, _, _ = self._start(encoded, lengths, directions)
-        h, state = self.lstm(self.embedding(ids), state)
+        h, state = self.lstm(self.embedding(self._symbols(target_in, state)), state)
         return self.output(self._look(h, memory)[0]), state
 
     def forward(
         self,
-        ids: NDArray[np.integer],
+        target_in: NDArray[np.integer],
         encoded: Array,
         lengths: ArrayLike | None = None,
         *,
@@ -208,7 +209,7 @@ class Decoder(Composite):
 
         Parameters
         ----------
-        ids, encoded, lengths, directions
+        target_in, encoded, lengths, directions
             As for a call.
         rng : numpy.random.Generator, optional
             Where the masks of dropout come from.
@@ -221,7 +222,7 @@ class Decoder(Composite):
             For `backward`.
         """
         state, memory, initial, last = self._start(encoded, lengths, directions)
-        x, embedding = self.embedding.forward(ids)
+        x, embedding = self.embedding.forward(self._symbols(target_in, state))
         x, dropped_in = self._drop(x, rng)
         h, state, lstm = self.lstm.forward(x, state, rng=rng)
         h, attention, combine = self._look(h, memory)
@@ -299,12 +300,12 @@ class Decoder(Composite):
         """
         return self._start(encoded, lengths, directions)[:2]
 
-    def step(self, ids: NDArray[np.integer], state: State, memory: Memory | None = None) -> tuple[Array, State]:
+    def step(self, symbols: NDArray[np.integer], state: State, memory: Memory | None = None) -> tuple[Array, State]:
         """Run a single step, with several sequences for each row of the encoder's where K is more than 1.
 
         Parameters
         ----------
-        ids : (K, B) array of int
+        symbols : (K, B) array of int
             The symbol before, of K sequences for each of B rows.
         state : (h, c), for FGR (h, c, g)
             Each (layers, K B, H), g (layers, K B, 3H).
@@ -317,10 +318,12 @@ class Decoder(Composite):
         state
             As given, after the step.
         """
-        x = self.embedding(ids)
-        K, B, n = check.sized("embedded ids", x, 3, "(K, B, embedding_size)").shape
-        h, state = self.lstm.step(x.reshape(K * B, n), state)
-        return self.output(self._look(h.reshape(K, B, -1), memory)[0]), state
+        found = ids("symbols", symbols, self.vocabulary_size)
+        if found.ndim != 2:
+            raise ValueError(f"symbols must have shape (K, B), not {found.shape}")
+        K, B = found.shape
+        h, state = self.lstm.step(self.embedding(found.reshape(-1)), state)
+        return self.output(self._look(h.reshape(K, B, self.hidden_size), memory)[0]), state
 
     def _start(
         self, encoded: Array, lengths: ArrayLike | None, directions: int
@@ -338,6 +341,13 @@ class Decoder(Composite):
         h, c = states.reshape(shape).transpose(1, 2, 0, 3)
         memory = None if self.attention is None else self.attention.prepare(encoded, lengths)
         return (np.ascontiguousarray(h), np.ascontiguousarray(c)), memory, initial, last
+
+    def _symbols(self, target_in: object, state: State) -> NDArray[np.int64]:
+        """`target_in`, if it goes with the rows of the state."""
+        found, B = ids("target_in", target_in, self.vocabulary_size), state[0].shape[1]
+        if found.ndim != 2 or found.shape[1] != B:
+            raise ValueError(f"target_in must have shape (T, B) = (T, {B}), not {found.shape}")
+        return found
 
     def _look(self, h: Array, memory: Memory | None) -> tuple[Array, AttentionTape | None, DenseTape | None]:
         """What goes to the output, from h, and the tapes."""

@@ -13,7 +13,7 @@ from fastlstm._checks import Array
 from fastlstm._parameters import Gradients, Parametric
 from fastlstm.nn._beams import Beams, Hypothesis
 from fastlstm.nn._composite import Composite
-from fastlstm.nn._numbers import real
+from fastlstm.nn._numbers import real, symbol
 from fastlstm.nn.decoder import Decoder, DecoderTape, State
 from fastlstm.nn.sequential import Sequential, SequentialTape
 
@@ -178,10 +178,11 @@ class Seq2Seq(Composite):
         """
         if not isinstance(tape, Seq2SeqTape):
             raise TypeError(f"tape must be a Seq2SeqTape from forward, not {type(tape).__name__}")
+        if (tape.encoder is None) != (self.encoder is None):
+            raise ValueError(f"tape must be from a network like this one, {self!r}")
         grads = self._gradients(out, accumulate)
         dx = self.decoder.backward(tape.decoder, dlogits, out=grads.parts["decoder"], accumulate=accumulate).x
-        if self.encoder is not None:
-            assert tape.encoder is not None
+        if self.encoder is not None and tape.encoder is not None:
             dx = self.encoder.backward(tape.encoder, dx, out=grads.parts["encoder"], accumulate=accumulate).x
         grads.x, grads.state = dx, None
         return grads
@@ -255,8 +256,8 @@ class Seq2Seq(Composite):
         Sutskever, Vinyals, Le: "Sequence to Sequence Learning with Neural Networks", 2014, section 3.2; for the length,
         Koehn, Knowles: "Six Challenges for Neural Machine Translation", 2017, section 3.6.
         """
-        decoder = self.decoder
-        begin, end = (self._symbol(name, value) for name, value in (("begin", begin), ("end", end)))
+        decoder, V = self.decoder, self.decoder.vocabulary_size
+        begin, end = symbol("begin", begin, V), symbol("end", end, V)
         check.positive_int("max_steps", max_steps)
         check.positive_int("beam_width", beam_width)
         if not real("length_penalty", length_penalty) >= 0:
@@ -284,14 +285,6 @@ class Seq2Seq(Composite):
         if self.encoder is None:
             return x
         return self.encoder(x, None, lengths)[0]
-
-    def _symbol(self, name: str, value: int) -> int:
-        if isinstance(value, bool) or not hasattr(value, "__index__"):
-            raise TypeError(f"{name} must be an int, not {type(value).__name__}")
-        V = self.decoder.vocabulary_size
-        if not 0 <= value.__index__() < V:
-            raise ValueError(f"{name} must be from 0 to {V - 1}, not {value}")
-        return value.__index__()
 
     def __repr__(self) -> str:
         return f"Seq2Seq({self.encoder!r}, {self.decoder!r})"
