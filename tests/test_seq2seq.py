@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from test_nn import central_difference
 
-import fastlstm
 from fastlstm import LSTM
 from fastlstm.nn import (
     Adam,
@@ -174,16 +173,6 @@ def test_copies_have_their_own_buffer(copied, kind):
     twin.flat[:] = 0
     assert not twin.decoder.lstm.params["W_l0"].any()
     assert net.flat.all()
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_saved_and_loaded(kind, tmp_path):
-    pytest.importorskip("safetensors")
-    net, x = model(kind, num_layers=2, variant="CIFG", dropout=0.2, peephole=False), inputs(kind)
-    fastlstm.save(net, tmp_path / "net.safetensors")
-    again = fastlstm.load(tmp_path / "net.safetensors")
-    assert repr(again) == repr(net)
-    np.testing.assert_array_equal(again(x, ids())[0], net(x, ids())[0])
 
 
 def test_the_same_seed_gives_the_same_decoder():
