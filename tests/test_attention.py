@@ -165,7 +165,7 @@ def test_initial_weights():
         (lambda a, q, m: a(q, m, [6, 1, 1]), ValueError, "lengths must be from 0 to S = 5, not 1 to 6"),
         (lambda a, q, m: a(q, m, [1.0, 1.0, 1.0]), TypeError, "lengths must be integers"),
         (lambda a, q, m: a(q, m, [1]), ValueError, r"lengths must have shape \(B,\) = \(3,\)"),
-        (lambda a, q, m: a.attend(q, m), TypeError, "memory must be a Memory from prepare, not ndarray"),
+        (lambda a, q, m: a.attend(q, m), TypeError, "memory must be an AttentionMemory from prepare, not ndarray"),
         (
             lambda a, q, m: a.attend(q, Attention(2, 3, 5, dtype=F).prepare(m)),
             ValueError,

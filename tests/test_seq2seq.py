@@ -373,7 +373,7 @@ SEARCH = {"begin": BEGIN, "end": END, "max_steps": 3, "beam_width": 2}
         (
             lambda net, x, k: net.decoder.step(k, net.decoder.lstm.zero_state(T * B)),
             TypeError,
-            "memory must be a Memory from start, since the decoder has attention",
+            "memory must be an AttentionMemory from start, since the decoder has attention",
         ),
         (lambda net, x, k: net.backward(3, x), TypeError, "tape must be a Seq2SeqTape"),
         (lambda net, x, k: net.decoder.backward(3, x), TypeError, "tape must be a DecoderTape"),

@@ -6,7 +6,7 @@ optimisers and clipping are then one call on one array.
 
 from fastlstm.nn._beams import Hypothesis
 from fastlstm.nn.adam import Adam, AdamW
-from fastlstm.nn.attention import Attention, AttentionTape, Memory
+from fastlstm.nn.attention import Attention, AttentionMemory, AttentionTape
 from fastlstm.nn.batches import Batch, Batches, BatchSource, Chunks, pad
 from fastlstm.nn.classification_losses import logistic_loss, softmax, softmax_cross_entropy
 from fastlstm.nn.clipping import clip_norm, clip_value
@@ -29,6 +29,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Attention",
+    "AttentionMemory",
     "AttentionTape",
     "Batch",
     "BatchSource",
@@ -49,7 +50,6 @@ __all__ = [
     "Hypothesis",
     "Last",
     "Mean",
-    "Memory",
     "Pairs",
     "Seq2Seq",
     "Seq2SeqTape",

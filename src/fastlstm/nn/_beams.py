@@ -92,8 +92,8 @@ def _log_softmax(logits: Array) -> NDArray[np.float64]:
 
 
 def _largest(values: Array, count: int) -> NDArray[np.int64]:
-    """Where in each row the largest values are, the largest first."""
-    some = np.sort(np.argpartition(-values, count - 1, axis=1)[:, :count], axis=1)
+    """Where in each row the largest values are, the largest first, of equals the first."""
+    some = np.sort(np.argpartition(values, -count, axis=1)[:, -count:], axis=1)
     order = np.argsort(-np.take_along_axis(values, some, axis=1), axis=1, kind="stable")
     largest: NDArray[np.int64] = np.take_along_axis(some, order, axis=1)
     return largest

@@ -14,12 +14,12 @@ from fastlstm import _runtime
 from fastlstm._checks import Array, empty
 from fastlstm._parameters import Gradients, Parametric
 
-__all__ = ["Attention", "AttentionTape", "Memory"]
+__all__ = ["Attention", "AttentionMemory", "AttentionTape"]
 
 BLOCK = 1 << 17  # values between queries and memory at once: they stay in the processor's cache
 
 
-class Memory(NamedTuple):
+class AttentionMemory(NamedTuple):
     """What is looked at, made ready for many queries by `Attention.prepare`: row by row, zero past each end.
 
     Attributes
@@ -36,9 +36,9 @@ class Memory(NamedTuple):
     keys: Array
     within: NDArray[np.bool_]
 
-    def rows(self, some: NDArray[np.intp]) -> Memory:
+    def rows(self, some: NDArray[np.intp]) -> AttentionMemory:
         """Give some of the rows alone."""
-        return Memory(self.steps[some], self.keys[some], self.within[some])
+        return AttentionMemory(self.steps[some], self.keys[some], self.within[some])
 
 
 class AttentionTape(NamedTuple):
@@ -50,14 +50,14 @@ class AttentionTape(NamedTuple):
     ----------
     query : (T, B, Q) array
         What asked.
-    memory : Memory
+    memory : AttentionMemory
         What was looked at.
     weights : (T, B, S) array
         How much each step of the memory counted.
     """
 
     query: Array
-    memory: Memory
+    memory: AttentionMemory
     weights: Array
 
 
@@ -166,7 +166,7 @@ class Attention(Parametric):
         """Run the layer as by a call, and keep what `backward` needs: gives the context and a tape."""
         return self.attend(query, self.prepare(memory, lengths))
 
-    def prepare(self, memory: Array, lengths: ArrayLike | None = None) -> Memory:
+    def prepare(self, memory: Array, lengths: ArrayLike | None = None) -> AttentionMemory:
         """Make a memory ready for `attend`, once for many queries.
 
         Parameters
@@ -181,19 +181,19 @@ class Attention(Parametric):
         np.copyto(steps, memory.swapaxes(0, 1), where=within[..., np.newaxis])
         keys = empty((B, S, self.hidden_size), self.dtype)
         np.matmul(steps.reshape(-1, E), self._U.T, out=keys.reshape(-1, self.hidden_size))
-        return Memory(steps, keys, within)
+        return AttentionMemory(steps, keys, within)
 
-    def attend(self, query: Array, memory: Memory) -> tuple[Array, AttentionTape]:
+    def attend(self, query: Array, memory: AttentionMemory) -> tuple[Array, AttentionTape]:
         """Run the layer on a prepared memory: gives the context and a tape, as `forward`.
 
         Parameters
         ----------
         query : (T, B, Q) array
-        memory : Memory
+        memory : AttentionMemory
             From `prepare`, with the same B rows.
         """
-        if not isinstance(memory, Memory):
-            raise TypeError(f"memory must be a Memory from prepare, not {type(memory).__name__}")
+        if not isinstance(memory, AttentionMemory):
+            raise TypeError(f"memory must be an AttentionMemory from prepare, not {type(memory).__name__}")
         T = check.sized("query", query, 3, "(T, B, Q)").shape[0]
         query = self._check_fit(query, T, memory)
         B, S, E = memory.steps.shape
@@ -259,14 +259,14 @@ class Attention(Parametric):
         grads.state = None
         return grads
 
-    def _check_fit(self, query: Array, T: int, memory: Memory) -> Array:
+    def _check_fit(self, query: Array, T: int, memory: AttentionMemory) -> Array:
         """The query, if it and a prepared memory fit this layer and each other."""
         B, S, _ = memory.keys.shape
         check.matching("memory.steps", memory.steps, (B, S, self.memory_size), self.dtype, "(B, S, memory_size)")
         check.matching("memory.keys", memory.keys, (B, S, self.hidden_size), self.dtype, "(B, S, hidden_size)")
         return check.matching("query", query, (T, B, self.query_size), self.dtype, "(T, B, query_size)")
 
-    def _blocks(self, query: Array, memory: Memory) -> Iterator[tuple[tuple[slice, slice], Array]]:
+    def _blocks(self, query: Array, memory: AttentionMemory) -> Iterator[tuple[tuple[slice, slice], Array]]:
         """The tanh between some queries of some rows and their memories, (t, b, S, A), and which steps and rows.
 
         Its memory is used again for the next block.

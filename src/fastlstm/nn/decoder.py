@@ -17,7 +17,7 @@ from fastlstm._parameters import Gradients, Parametric
 from fastlstm.lstm import LSTM
 from fastlstm.nn._composite import Composite
 from fastlstm.nn._numbers import ids
-from fastlstm.nn.attention import Attention, AttentionTape, Memory
+from fastlstm.nn.attention import Attention, AttentionMemory, AttentionTape
 from fastlstm.nn.dense import Dense, DenseTape
 from fastlstm.nn.dropout import Dropout
 from fastlstm.nn.embedding import Embedding
@@ -283,7 +283,7 @@ class Decoder(Composite):
 
     def start(
         self, encoded: Array, lengths: ArrayLike | None = None, *, directions: int = 1
-    ) -> tuple[State, Memory | None]:
+    ) -> tuple[State, AttentionMemory | None]:
         """Give the state before the first symbol, and what attention looks at, for `step`.
 
         Parameters
@@ -295,12 +295,14 @@ class Decoder(Composite):
         -------
         state : (h, c)
             Each (layers, B, H).
-        memory : Memory or None
+        memory : AttentionMemory or None
             None without attention.
         """
         return self._start(encoded, lengths, directions)[:2]
 
-    def step(self, symbols: NDArray[np.integer], state: State, memory: Memory | None = None) -> tuple[Array, State]:
+    def step(
+        self, symbols: NDArray[np.integer], state: State, memory: AttentionMemory | None = None
+    ) -> tuple[Array, State]:
         """Run a single step, with several sequences for each row of the encoder's where K is more than 1.
 
         Parameters
@@ -309,7 +311,7 @@ class Decoder(Composite):
             The symbol before, of K sequences for each of B rows.
         state : (h, c), for FGR (h, c, g)
             Each (layers, K B, H), g (layers, K B, 3H).
-        memory : Memory or None
+        memory : AttentionMemory or None
             From `start`.
 
         Returns
@@ -327,7 +329,7 @@ class Decoder(Composite):
 
     def _start(
         self, encoded: Array, lengths: ArrayLike | None, directions: int
-    ) -> tuple[State, Memory | None, DenseTape, PoolingTape | None]:
+    ) -> tuple[State, AttentionMemory | None, DenseTape, PoolingTape | None]:
         """The initial state, the prepared memory, the tapes of the affine map and of the last outputs."""
         E, given = self.encoded_size, check.is_array("encoded", encoded).shape
         if len(given) not in ((2, 3) if self.attention is None else (3,)) or given[-1] != E:
@@ -349,12 +351,12 @@ class Decoder(Composite):
             raise ValueError(f"target_in must have shape (T, B) = (T, {B}), not {found.shape}")
         return found
 
-    def _look(self, h: Array, memory: Memory | None) -> tuple[Array, AttentionTape | None, DenseTape | None]:
+    def _look(self, h: Array, memory: AttentionMemory | None) -> tuple[Array, AttentionTape | None, DenseTape | None]:
         """What goes to the output, from h, and the tapes."""
         if self.attention is None or self.combine is None:
             return h, None, None
         if memory is None:
-            raise TypeError("memory must be a Memory from start, since the decoder has attention, not None")
+            raise TypeError("memory must be an AttentionMemory from start, since the decoder has attention, not None")
         context, attention = self.attention.attend(h, memory)
         found, combine = self.combine.forward(np.concatenate((h, context), axis=2))
         return found, attention, combine
