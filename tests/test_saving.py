@@ -26,6 +26,12 @@ NETWORKS = {
         nn.Sequential(LSTM(3, 4, bidirectional=True, seed=0)), nn.Last(), nn.Dense(8, 2, seed=1)
     ),
     "ids": lambda: nn.Sequential(nn.Embedding(7, 3, seed=0), nn.Dropout(0.25), RNN(3, 5, zoneout=0.5, seed=0)),
+    "Attention": lambda: nn.Attention(3, 4, 5, dtype=np.float64, seed=0),
+    "Decoder": lambda: nn.Decoder(
+        7, 3, 5, 2, encoded_size=4, dropout=0.25, peephole=False, variant="cifg", dtype=np.float64, seed=0
+    ),
+    "Seq2Seq": lambda: nn.Seq2Seq(LSTM(3, 4, seed=0), nn.Decoder(7, 3, 5, encoded_size=4, attention_size=2, seed=1)),
+    "no encoder": lambda: nn.Seq2Seq(None, nn.Decoder(7, 3, 5, encoded_size=4, seed=0)),
     "nothing to learn": lambda: nn.Sequential(nn.Mean()),
 }
 

@@ -4,17 +4,22 @@ Layers keep their parameters in one buffer, ``layer.flat``, and give their gradi
 optimisers and clipping are then one call on one array.
 """
 
+from fastlstm.nn._beams import Hypothesis
 from fastlstm.nn.adam import Adam, AdamW
+from fastlstm.nn.attention import Attention, AttentionMemory, AttentionTape
 from fastlstm.nn.batches import Batch, Batches, BatchSource, Chunks, pad
 from fastlstm.nn.classification_losses import logistic_loss, softmax, softmax_cross_entropy
 from fastlstm.nn.clipping import clip_norm, clip_value
+from fastlstm.nn.decoder import Decoder, DecoderTape
 from fastlstm.nn.dense import Dense, DenseTape
 from fastlstm.nn.dropout import Dropout, DropoutTape
 from fastlstm.nn.embedding import Embedding, EmbeddingTape
 from fastlstm.nn.history import Epoch, History
+from fastlstm.nn.pairs import Pairs
 from fastlstm.nn.pooling import Last, Mean
 from fastlstm.nn.regression_losses import huber, mae, mse
 from fastlstm.nn.schedules import CosineDecay, ExponentialDecay, StepDecay
+from fastlstm.nn.seq2seq import Seq2Seq, Seq2SeqTape
 from fastlstm.nn.sequential import Sequential, SequentialTape
 from fastlstm.nn.sgd import SGD
 from fastlstm.nn.training import evaluate, fit
@@ -23,11 +28,16 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "Attention",
+    "AttentionMemory",
+    "AttentionTape",
     "Batch",
     "BatchSource",
     "Batches",
     "Chunks",
     "CosineDecay",
+    "Decoder",
+    "DecoderTape",
     "Dense",
     "DenseTape",
     "Dropout",
@@ -37,8 +47,12 @@ __all__ = [
     "Epoch",
     "ExponentialDecay",
     "History",
+    "Hypothesis",
     "Last",
     "Mean",
+    "Pairs",
+    "Seq2Seq",
+    "Seq2SeqTape",
     "Sequential",
     "SequentialTape",
     "StepDecay",

@@ -31,10 +31,24 @@ def above_zero(name: str, value: object) -> float:
     return number
 
 
-def ids(name: str, value: object) -> NDArray[np.int64]:
-    """A copy of `value` if it is an array of integers: what is checked must not change."""
+def ids(name: str, value: object, vocabulary_size: int | None = None) -> NDArray[np.int64]:
+    """A copy of `value` if it is an array of integers, of a vocabulary: what is checked must not change."""
     if not isinstance(value, np.ndarray):
         raise TypeError(f"{name} must be a NumPy array, not {type(value).__name__}")
     if value.dtype.kind not in "iu":
         raise TypeError(f"{name} must have an integer dtype, not {value.dtype}")
-    return np.array(value, np.int64, order="C")
+    found = np.array(value, np.int64, order="C")
+    if vocabulary_size is not None and found.size and not (found.min() >= 0 and found.max() < vocabulary_size):
+        raise ValueError(f"{name} must be from 0 to {vocabulary_size - 1}, not {found.min()} to {found.max()}")
+    return found
+
+
+def symbol(name: str, value: int, vocabulary_size: int | None = None) -> int:
+    """`value` as an int if it is the id of a symbol, one of so many where that is known."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+    found = value.__index__()
+    if found < 0 or (vocabulary_size is not None and found >= vocabulary_size):
+        end = "on" if vocabulary_size is None else f"to {vocabulary_size - 1}"
+        raise ValueError(f"{name} must be from 0 {end}, not {found}")
+    return found

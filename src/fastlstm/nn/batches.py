@@ -80,7 +80,7 @@ def pad(sequences: Sequence[Array]) -> tuple[Array, NDArray[np.int64]]:
     >>> padded.tolist(), lengths.tolist()
     ([[1, 4], [2, 0], [3, 0]], [3, 1])
     """
-    _check_items("sequences", sequences)
+    check_items("sequences", sequences)
     if not len(sequences):
         raise ValueError("sequences must be at least one")
     first = sequences[0]
@@ -89,6 +89,23 @@ def pad(sequences: Sequence[Array]) -> tuple[Array, NDArray[np.int64]]:
     for b, one in enumerate(sequences):
         padded[: len(one), b] = one
     return padded, lengths
+
+
+def similar_rows(
+    lengths: NDArray[np.int64], batch_size: int, rng: np.random.Generator | None
+) -> list[NDArray[np.intp]]:
+    """Which sequences go into each batch: of similar length, at random or without `rng` from short to long."""
+    count = -(-len(lengths) // batch_size)
+    if not count:
+        return []
+    if rng is None:
+        return np.array_split(np.argsort(lengths, kind="stable"), count)
+    order, pool = rng.permutation(len(lengths)), POOL * batch_size
+    for k in range(0, len(order), pool):
+        some = order[k : k + pool]
+        order[k : k + pool] = some[np.argsort(lengths[some], kind="stable")]
+    batches = np.array_split(order, count)
+    return [batches[k] for k in rng.permutation(count)]
 
 
 class Batches:
@@ -129,14 +146,14 @@ class Batches:
         self, inputs: Sequence[Array] | Array, targets: Sequence[Array] | Array | None, batch_size: int
     ) -> None:
         self.batch_size = check.positive_int("batch_size", batch_size)
-        _check_items("inputs", inputs)
+        check_items("inputs", inputs)
         self.inputs, self.targets = inputs, targets
         self.lengths = np.array([len(one) for one in inputs], np.int64)
         if targets is not None:
             if len(targets) != len(inputs):
                 raise ValueError(f"targets must be as many as the inputs, {len(inputs)}, not {len(targets)}")
             if not isinstance(targets, np.ndarray):
-                _check_items("targets", targets)
+                check_items("targets", targets)
                 for k, (one, length) in enumerate(zip(targets, self.lengths, strict=True)):
                     if len(one) != length:
                         raise ValueError(f"targets[{k}] must have a row for each of {length} steps, not {len(one)}")
@@ -146,21 +163,8 @@ class Batches:
 
     def epoch(self, rng: np.random.Generator | None = None) -> Iterator[Batch]:
         """Give the batches of an epoch: in random order, or without `rng` from short to long."""
-        for rows in self._rows(rng):
+        for rows in similar_rows(self.lengths, self.batch_size, rng):
             yield self._batch(rows)
-
-    def _rows(self, rng: np.random.Generator | None) -> list[NDArray[np.intp]]:
-        """Which sequences go into each batch."""
-        if not len(self):
-            return []
-        if rng is None:
-            return np.array_split(np.argsort(self.lengths, kind="stable"), len(self))
-        order, pool = rng.permutation(len(self.inputs)), POOL * self.batch_size
-        for k in range(0, len(order), pool):
-            some = order[k : k + pool]
-            order[k : k + pool] = some[np.argsort(self.lengths[some], kind="stable")]
-        batches = np.array_split(order, len(self))
-        return [batches[k] for k in rng.permutation(len(batches))]
 
     def _batch(self, rows: NDArray[np.intp]) -> Batch:
         x, lengths = pad([self.inputs[k] for k in rows])
@@ -253,7 +257,7 @@ class Chunks:
             start = end
 
 
-def _check_items(name: str, items: object) -> None:
+def check_items(name: str, items: object) -> None:
     """Raise unless `items` are arrays of one dtype, of one shape but for the first axis."""
     if not isinstance(items, (list, tuple, np.ndarray)):
         raise TypeError(f"{name} must be a list of arrays, or an array, not {type(items).__name__}")

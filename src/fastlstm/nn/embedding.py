@@ -115,9 +115,7 @@ class Embedding(Parametric):
 
     def forward(self, ids: NDArray[np.integer]) -> tuple[Array, EmbeddingTape]:
         """Run the layer as by a call, and keep what `backward` needs: gives x, tape."""
-        own = checked_ids("ids", ids)
-        if own.size and not (own.min() >= 0 and own.max() < self.vocabulary_size):
-            raise ValueError(f"ids must be from 0 to {self.vocabulary_size - 1}, not {own.min()} to {own.max()}")
+        own = checked_ids("ids", ids, self.vocabulary_size)
         x = empty((*own.shape, self.output_size), self.dtype)
         np.take(self._E, own, axis=0, out=x, mode="clip")  # which needs no buffer; nothing is clipped
         return x, EmbeddingTape(own)

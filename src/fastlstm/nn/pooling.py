@@ -38,19 +38,10 @@ class _Pooling(Parametric):
     def _checked(self, y: Array, lengths: ArrayLike | None, directions: int) -> tuple[Array, PoolingTape]:
         y = check.sized("y", y, 3, "(T, B, P)")
         T, B, P = y.shape
-        if lengths is None:
-            ends = np.full(B, T)
-        else:
-            ends = np.asarray(lengths)
-            if ends.dtype.kind not in "iu" and ends.size:
-                raise TypeError(f"lengths must be integers, not {ends.dtype}")
-            if ends.shape != (B,):
-                raise ValueError(f"lengths must have shape (B,) = ({B},), not {ends.shape}")
-            if B and not 0 <= ends.min() <= ends.max() <= T:
-                raise ValueError(f"lengths must be from 0 to T = {T}, not {ends.min()} to {ends.max()}")
+        ends = check.lengths(lengths, T, B)
         if directions not in (1, 2) or P % directions:
             raise ValueError(f"directions must be 1 or 2 and divide P = {P}, not {directions}")
-        return y, PoolingTape((T, B, P), ends.astype(np.int64), directions)
+        return y, PoolingTape((T, B, P), ends, directions)
 
     def _arriving(
         self, tape: PoolingTape, dy: Array, out: Gradients | None, accumulate: bool

@@ -1,0 +1,99 @@
+"""Beams: the hypotheses of a search for the most probable sequences."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastlstm._checks import Array
+
+
+class Hypothesis(NamedTuple):
+    """A sequence that a search has found.
+
+    Attributes
+    ----------
+    ids : (n,) array of int
+        Its symbols, without those that begin and end it.
+    log_probability : float
+        Of these symbols and then the end, given the input.
+    """
+
+    ids: NDArray[np.int64]
+    log_probability: float
+
+
+class Beams(NamedTuple):
+    """K hypotheses for each of B rows, the best first.
+
+    Attributes
+    ----------
+    ids : (n + 1, K, B) array of int
+        The symbols so far, `begin` included; of hypotheses that have ended `end` again and again.
+    lengths : (K, B) array of int
+        How many symbols, without `begin`, with `end`.
+    log_p : (K, B) array
+        Their log probability; minus infinity where there are not as many hypotheses.
+    ended : (K, B) array of bool
+        Whether nothing can follow.
+    """
+
+    ids: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    log_p: NDArray[np.float64]
+    ended: NDArray[np.bool_]
+
+    @classmethod
+    def at_begin(cls, B: int, begin: int) -> Beams:
+        """One hypothesis for each row."""
+        return cls(np.full((1, 1, B), begin), np.zeros((1, B), np.int64), np.zeros((1, B)), np.zeros((1, B), np.bool_))
+
+    def grown(
+        self, logits: Array, n: int, end: int, is_last: bool, beam_width: int, length_penalty: float
+    ) -> tuple[Beams, NDArray[np.int64]]:
+        """The best continuations with the n-th symbol, and which of the K B hypotheses each continues, (K, B)."""
+        log_p = _log_softmax(logits)
+        if np.isnan(log_p).any():
+            raise ValueError("no symbol has a probability: x or the parameters must have values that are not finite")
+        to_end = np.where(self.ended, 0, log_p[..., end])
+        log_p[self.ended | is_last] = -np.inf
+        log_p[..., end] = to_end
+        log_p += self.log_p[..., np.newaxis]
+        lengths = np.where(self.ended, self.lengths, n)
+        K, B, V = log_p.shape
+        measure = log_p / lengths[..., np.newaxis] ** length_penalty if length_penalty else log_p
+        best = _largest(measure.transpose(1, 0, 2).reshape(B, K * V), min(beam_width, K * V)).T
+        k, ids = np.divmod(best, V)
+        b = np.arange(B)
+        log_p = log_p[k, b, ids]
+        ended = self.ended[k, b] | (ids == end) | (log_p == -np.inf)
+        return Beams(np.concatenate((self.ids[:, k, b], ids[np.newaxis])), lengths[k, b], log_p, ended), k * B + b
+
+    def rows(self, some: NDArray[np.intp]) -> Beams:
+        """Some of the rows alone."""
+        return Beams(self.ids[..., some], self.lengths[:, some], self.log_p[:, some], self.ended[:, some])
+
+    def hypotheses(self, b: int | np.intp) -> list[Hypothesis]:
+        """Those of one row, once all have ended."""
+        return [
+            Hypothesis(self.ids[1 : self.lengths[k, b], k, b].copy(), float(self.log_p[k, b]))
+            for k in np.flatnonzero(self.log_p[:, b] > -np.inf)
+        ]
+
+
+def _log_softmax(logits: Array) -> NDArray[np.float64]:
+    """Over the last axis, in float64."""
+    log_p: NDArray[np.float64] = logits.astype(np.float64)
+    log_p -= log_p.max(axis=-1, keepdims=True)
+    log_p -= np.log(np.exp(log_p).sum(axis=-1, keepdims=True))
+    return log_p
+
+
+def _largest(values: Array, count: int) -> NDArray[np.int64]:
+    """Where in each row the largest values are, the largest first, of equals the first."""
+    some = np.sort(np.argpartition(values, -count, axis=1)[:, -count:], axis=1)
+    order = np.argsort(-np.take_along_axis(values, some, axis=1), axis=1, kind="stable")
+    largest: NDArray[np.int64] = np.take_along_axis(some, order, axis=1)
+    return largest

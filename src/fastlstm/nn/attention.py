@@ -1,0 +1,300 @@
+"""Additive attention: each step of one sequence looks at all steps of another."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from fastlstm import _checks as check
+from fastlstm import _runtime
+from fastlstm._checks import Array, empty
+from fastlstm._parameters import Gradients, Parametric
+
+__all__ = ["Attention", "AttentionMemory", "AttentionTape"]
+
+BLOCK = 1 << 17  # values between queries and memory at once: they stay in the processor's cache
+
+
+class AttentionMemory(NamedTuple):
+    """What is looked at, made ready for many queries by `Attention.prepare`: row by row, zero past each end.
+
+    Attributes
+    ----------
+    steps : (B, S, E) array
+        The memory.
+    keys : (B, S, A) array
+        U e of each step.
+    within : (B, S) array of bool
+        Which steps there are.
+    """
+
+    steps: Array
+    keys: Array
+    within: NDArray[np.bool_]
+
+    def rows(self, some: NDArray[np.intp]) -> AttentionMemory:
+        """Give some of the rows alone."""
+        return AttentionMemory(self.steps[some], self.keys[some], self.within[some])
+
+
+class AttentionTape(NamedTuple):
+    """What the forward pass keeps for the backward pass. A tape may be used many times.
+
+    It refers to the query without copying it: like the weights, it must not change before `Attention.backward`.
+
+    Attributes
+    ----------
+    query : (T, B, Q) array
+        What asked.
+    memory : AttentionMemory
+        What was looked at.
+    weights : (T, B, S) array
+        How much each step of the memory counted.
+    """
+
+    query: Array
+    memory: AttentionMemory
+    weights: Array
+
+
+class Attention(Parametric):
+    r"""Additive attention: a mean over a memory, in which the query decides how much each step counts.
+
+    With a query q and the S steps e of the memory:
+
+    .. math::
+
+        a_s &= v \cdot \tanh(W q + U e_s) \\
+        w_s &= \frac{\exp a_s}{\sum_r \exp a_r} \\
+        k &= \sum_s w_s e_s
+
+    Steps past the end of a row weigh exactly 0, whatever lies there; the context k of a row without steps is 0.
+
+    Parameters
+    ----------
+    query_size, memory_size : int
+        Q features of a query and E of the memory.
+    hidden_size : int
+        A units between them.
+    dtype : float32 or float64
+        Of the parameters and all arrays.
+    seed : int or numpy.random.Generator, optional
+        Where the initial weights come from: uniform in :math:`\pm 1 / \sqrt{n}`, n the columns of each.
+
+    Attributes
+    ----------
+    params : mapping of str to array
+        ``W`` (A, Q), ``U`` (A, E) and ``v`` (A,).
+    flat : (n,) array
+        All parameters in one buffer, of which `params` are views.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not an array of the right dtype.
+    ValueError
+        If a shape is wrong, or a length is not from 0 to S.
+
+    References
+    ----------
+    Bahdanau, Cho, Bengio: "Neural Machine Translation by Jointly Learning to Align and Translate", 2015, section 3.1
+    and appendix A.1.2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastlstm.nn import Attention
+    >>> attention = Attention(3, 4, 8, seed=0)
+    >>> query, memory = np.ones((5, 2, 3), np.float32), np.ones((7, 2, 4), np.float32)
+    >>> context, tape = attention.forward(query, memory, lengths=[7, 2])
+    >>> context.shape, tape.weights[0, 1].tolist()
+    ((5, 2, 4), [0.5, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0])
+    >>> dquery, dmemory = attention.backward(tape, np.ones_like(context)).x
+    >>> dquery.shape, dmemory.shape
+    ((5, 2, 3), (7, 2, 4))
+    """
+
+    def __init__(
+        self,
+        query_size: int,
+        memory_size: int,
+        hidden_size: int,
+        *,
+        dtype: DTypeLike = np.float32,
+        seed: int | np.random.Generator | None = None,
+    ) -> None:
+        self.query_size = check.positive_int("query_size", query_size)
+        self.memory_size = check.positive_int("memory_size", memory_size)
+        self.hidden_size = check.positive_int("hidden_size", hidden_size)
+        self.dtype = check.float_dtype(dtype)
+        self._allocate()
+        rng = np.random.default_rng(seed)
+        for weights in self.params.values():
+            scale = 1 / math.sqrt(weights.shape[-1])
+            weights[:] = rng.uniform(-scale, scale, weights.shape)
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        A = self.hidden_size
+        return {"W": (A, self.query_size), "U": (A, self.memory_size), "v": (A,)}
+
+    def _bind(self) -> None:
+        self._W, self._U, self._v = (self.params[name] for name in "WUv")
+
+    def __call__(self, query: Array, memory: Array, lengths: ArrayLike | None = None) -> Array:
+        """Give the context of each query, keeping nothing for the backward pass.
+
+        Parameters
+        ----------
+        query : (T, B, Q) array
+            T queries for each row.
+        memory : (S, B, E) array
+            What they look at.
+        lengths : (B,) array of int, optional
+            How many steps the memory of each row has. Default: all S.
+
+        Returns
+        -------
+        context : (T, B, E) array
+        """
+        return self.forward(query, memory, lengths)[0]
+
+    def forward(self, query: Array, memory: Array, lengths: ArrayLike | None = None) -> tuple[Array, AttentionTape]:
+        """Run the layer as by a call, and keep what `backward` needs: gives the context and a tape."""
+        return self.attend(query, self.prepare(memory, lengths))
+
+    def prepare(self, memory: Array, lengths: ArrayLike | None = None) -> AttentionMemory:
+        """Make a memory ready for `attend`, once for many queries.
+
+        Parameters
+        ----------
+        memory, lengths
+            As for a call.
+        """
+        S, B, E = check.sized("memory", memory, 3, "(S, B, E)").shape
+        memory = check.matching("memory", memory, (S, B, self.memory_size), self.dtype, "(S, B, memory_size)")
+        within = np.arange(S) < check.lengths(lengths, S, B, "S")[:, np.newaxis]
+        steps = np.zeros((B, S, E), self.dtype)
+        np.copyto(steps, memory.swapaxes(0, 1), where=within[..., np.newaxis])
+        keys = empty((B, S, self.hidden_size), self.dtype)
+        np.matmul(steps.reshape(-1, E), self._U.T, out=keys.reshape(-1, self.hidden_size))
+        return AttentionMemory(steps, keys, within)
+
+    def attend(self, query: Array, memory: AttentionMemory) -> tuple[Array, AttentionTape]:
+        """Run the layer on a prepared memory: gives the context and a tape, as `forward`.
+
+        Parameters
+        ----------
+        query : (T, B, Q) array
+        memory : AttentionMemory
+            From `prepare`, with the same B rows.
+        """
+        if not isinstance(memory, AttentionMemory):
+            raise TypeError(f"memory must be an AttentionMemory from prepare, not {type(memory).__name__}")
+        T = check.sized("query", query, 3, "(T, B, Q)").shape[0]
+        query = self._check_fit(query, T, memory)
+        B, S, E = memory.steps.shape
+        scores = empty((T, B, S), self.dtype)
+        for block, g in self._blocks(query, memory):
+            scores[block] = (g.reshape(-1, self.hidden_size) @ self._v).reshape(g.shape[:-1])
+        weights = _softmax(scores, memory.within)
+        context = empty((T, B, E), self.dtype)
+        np.matmul(weights.swapaxes(0, 1), memory.steps, out=context.swapaxes(0, 1))
+        return context, AttentionTape(query, memory, weights)
+
+    def backward(
+        self, tape: AttentionTape, dcontext: Array, *, out: Gradients | None = None, accumulate: bool = False
+    ) -> Gradients:
+        """Back-propagate.
+
+        Parameters
+        ----------
+        tape : AttentionTape
+            From `forward` or `attend`; left as it was.
+        dcontext : (T, B, E) array
+            dJ/d(context).
+        out : Gradients, optional
+            An earlier result to write to again.
+        accumulate : bool
+            Add the parameters' gradients to those in `out`, instead of overwriting them.
+
+        Returns
+        -------
+        Gradients
+            ``.params`` (the keys of `params`), ``.flat`` and ``.x``, a pair: dJ/d(query) (T, B, Q) and dJ/d(memory)
+            (S, B, E), zero past each end; ``.state`` is None.
+        """
+        grads = self._gradients(out, accumulate)
+        if not isinstance(tape, AttentionTape):
+            raise TypeError(f"tape must be an AttentionTape from forward, not {type(tape).__name__}")
+        query, (steps, keys, _), w = tape
+        T, B, _ = w.shape
+        self._check_fit(query, T, tape.memory)
+        dcontext = check.matching("dcontext", dcontext, (T, B, self.memory_size), self.dtype, "(T, B, memory_size)")
+        check.disjoint({"out.flat": grads.flat}, {"query": query, "memory": steps, "dcontext": dcontext})
+        if not accumulate:
+            grads.flat[:] = 0
+        dcontext_rows = dcontext.swapaxes(0, 1)
+        dw = (dcontext_rows @ steps.swapaxes(1, 2)).swapaxes(0, 1)
+        da = w * (dw - np.sum(w * dw, axis=-1, keepdims=True))
+        dq, dkeys = empty((T, B, self.hidden_size), self.dtype), np.zeros_like(keys)
+        for block, g in self._blocks(query, tape.memory):
+            grads.params["v"][:] += da[block].reshape(-1) @ g.reshape(-1, self.hidden_size)
+            np.multiply(g, g, out=g)  # dJ/d(W q + U e) is da v (1 - g^2); v is the same for all, and comes last
+            np.subtract(1, g, out=g)
+            g *= da[block][..., np.newaxis]
+            dq[block] = g.sum(axis=2)
+            dkeys[block[1]] += g.sum(axis=0)
+        dq *= self._v
+        dkeys *= self._v
+        dq_flat, dkeys_flat = (array.reshape(-1, self.hidden_size) for array in (dq, dkeys))
+        grads.params["W"][:] += dq_flat.T @ query.reshape(-1, self.query_size)
+        grads.params["U"][:] += dkeys_flat.T @ steps.reshape(-1, self.memory_size)
+        dsteps = w.transpose(1, 2, 0) @ dcontext_rows
+        dsteps += dkeys @ self._U
+        grads.x = (dq_flat @ self._W).reshape(query.shape), np.ascontiguousarray(dsteps.swapaxes(0, 1))
+        grads.state = None
+        return grads
+
+    def _check_fit(self, query: Array, T: int, memory: AttentionMemory) -> Array:
+        """The query, if it and a prepared memory fit this layer and each other."""
+        B, S, _ = memory.keys.shape
+        check.matching("memory.steps", memory.steps, (B, S, self.memory_size), self.dtype, "(B, S, memory_size)")
+        check.matching("memory.keys", memory.keys, (B, S, self.hidden_size), self.dtype, "(B, S, hidden_size)")
+        return check.matching("query", query, (T, B, self.query_size), self.dtype, "(T, B, query_size)")
+
+    def _blocks(self, query: Array, memory: AttentionMemory) -> Iterator[tuple[tuple[slice, slice], Array]]:
+        """The tanh between some queries of some rows and their memories, (t, b, S, A), and which steps and rows.
+
+        Its memory is used again for the next block.
+        """
+        (T, B, _), (_, S, A) = query.shape, memory.keys.shape
+        q = (query.reshape(-1, self.query_size) @ self._W.T).reshape(T, B, 1, A)
+        rows = min(max(BLOCK // max(S * A, 1), 1), max(B, 1))
+        steps = min(max(BLOCK // max(rows * S * A, 1), 1), max(T, 1))
+        space = empty((rows * steps * S * A,), self.dtype)
+        for b in range(0, B, rows):
+            for t in range(0, T, steps):
+                block = slice(t, min(t + steps, T)), slice(b, min(b + rows, B))
+                sums = q[block]
+                shape = (*sums.shape[:2], S, A)
+                g = space[: math.prod(shape)].reshape(shape)
+                np.add(sums, memory.keys[block[1]], out=g)
+                _runtime.activate("tanh", g, g)
+                yield block, g
+
+    def __repr__(self) -> str:
+        return f"Attention({self.query_size}, {self.memory_size}, {self.hidden_size}, dtype={self.dtype})"
+
+
+def _softmax(scores: Array, within: NDArray[np.bool_]) -> Array:
+    """The softmax over the last axis, in place, with exactly 0 for steps that are not there."""
+    np.copyto(scores, -np.inf, where=~within)
+    scores -= scores.max(axis=-1, keepdims=True, initial=np.finfo(scores.dtype).min)
+    np.exp(scores, out=scores)
+    total = scores.sum(axis=-1, keepdims=True)
+    scores /= np.maximum(total, 1, out=total)  # the largest adds exp(0) = 1, unless there are no steps
+    return scores

@@ -1,0 +1,109 @@
+"""Pairs of sequences in batches: what an encoder reads, and what the decoder is to write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastlstm import _checks as check
+from fastlstm._checks import Array
+from fastlstm.nn._numbers import symbol
+from fastlstm.nn.batches import Batch, check_items, pad, similar_rows
+
+__all__ = ["Pairs"]
+
+
+class Pairs:
+    """Pairs of sequences for a `Seq2Seq`, in batches of similar lengths: of the sources, then of the targets.
+
+    Order and size of the batches are as for `Batches`. A batch has the inputs ``x``, ``lengths`` where they differ, and
+    ``target_in``, the targets behind `begin`; and ``target``, the targets with `end` behind them, and ``mask`` where
+    their lengths differ.
+
+    Parameters
+    ----------
+    sources : list of (S_n, ...) arrays, or (N, I) array
+        N sequences of floats, or of ids for an `Embedding`; an array has a vector for each target.
+    targets : list of (T_n,) arrays of int
+        The symbols to be written, without those that begin and end a sequence.
+    batch_size : int
+        At most so many pairs in a batch.
+    begin, end : int
+        The symbols that begin and end a sequence; they may be the same.
+
+    Raises
+    ------
+    TypeError
+        If something is not an array, dtypes differ, or symbols are not integers.
+    ValueError
+        If the numbers of sources and targets differ, shapes do not fit, or `end` is within a target.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastlstm.nn import Pairs
+    >>> pairs = Pairs([np.ones((4, 2)), np.ones((3, 2))], [np.array([7]), np.array([5, 6])], 2, begin=0, end=1)
+    >>> batch = next(pairs.epoch())
+    >>> batch.inputs["x"].shape, batch.inputs["lengths"]
+    ((4, 2, 2), array([3, 4]))
+    >>> batch.inputs["target_in"].T.tolist(), batch.targets["target"].T.tolist()
+    ([[0, 5, 6], [0, 7, 0]], [[5, 6, 1], [7, 1, 0]])
+    >>> batch.targets["mask"].T.tolist(), batch.size
+    ([[True, True, True], [True, True, False]], 5)
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Array] | Array,
+        targets: Sequence[NDArray[np.integer]],
+        batch_size: int,
+        *,
+        begin: int,
+        end: int,
+    ) -> None:
+        self.batch_size = check.positive_int("batch_size", batch_size)
+        self.begin, self.end = symbol("begin", begin), symbol("end", end)
+        check_items("sources", sources)
+        check_items("targets", targets)
+        if len(targets) != len(sources):
+            raise ValueError(f"targets must be as many as the sources, {len(sources)}, not {len(targets)}")
+        for k, one in enumerate(targets):
+            if one.dtype.kind not in "iu":
+                raise TypeError(f"targets[{k}] must have an integer dtype, not {one.dtype}")
+            if one.ndim != 1:
+                raise ValueError(f"targets[{k}] must have shape (T,), not {one.shape}")
+            if np.any(one == self.end):
+                raise ValueError(f"targets[{k}] must not contain end = {self.end}, which is put behind it")
+        self.sources, self.targets = sources, targets
+        self.lengths = np.array([len(one) for one in targets], np.int64)
+        """Of the targets, without `begin` and `end`."""
+
+    def __len__(self) -> int:
+        return -(-len(self.targets) // self.batch_size)
+
+    def epoch(self, rng: np.random.Generator | None = None) -> Iterator[Batch]:
+        """Give the batches of an epoch: in random order, or without `rng` from short to long."""
+        keys = self.lengths
+        if not isinstance(self.sources, np.ndarray):
+            keys = keys + (keys.max(initial=0) + 1) * np.array([len(one) for one in self.sources], np.int64)
+        for rows in similar_rows(keys, self.batch_size, rng):
+            yield self._batch(rows)
+
+    def _batch(self, rows: NDArray[np.intp]) -> Batch:
+        inputs: dict[str, Any] = {}
+        if isinstance(self.sources, np.ndarray):
+            inputs["x"] = self.sources[rows]
+        else:
+            inputs["x"], lengths = pad([self.sources[k] for k in rows])
+            if np.any(lengths < len(inputs["x"])):
+                inputs["lengths"] = lengths
+        written = [np.concatenate(([self.begin], self.targets[k].astype(np.int64), [self.end])) for k in rows]
+        inputs["target_in"], ends = pad([one[:-1] for one in written])
+        targets: dict[str, Any] = {"target": pad([one[1:] for one in written])[0]}
+        T = len(targets["target"])
+        if np.any(ends < T):
+            targets["mask"] = np.arange(T)[:, np.newaxis] < ends
+        return Batch(inputs, targets, int(ends.sum()), rows)

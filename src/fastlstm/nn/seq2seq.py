@@ -1,0 +1,290 @@
+"""Sequence to sequence: an encoder, a decoder, and how they write by themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastlstm import _checks as check
+from fastlstm._checks import Array
+from fastlstm._parameters import Gradients, Parametric
+from fastlstm.nn._beams import Beams, Hypothesis
+from fastlstm.nn._composite import Composite
+from fastlstm.nn._numbers import real, symbol
+from fastlstm.nn.decoder import Decoder, DecoderTape, State
+from fastlstm.nn.sequential import Sequential, SequentialTape
+
+__all__ = ["Seq2Seq", "Seq2SeqTape"]
+
+
+@dataclass(slots=True)
+class Seq2SeqTape:
+    """What `Seq2Seq.forward` keeps for `Seq2Seq.backward`. A tape may be used many times.
+
+    Attributes
+    ----------
+    encoder : SequentialTape or None
+        Of the encoder, where there is one.
+    decoder : DecoderTape
+        ``tape.decoder.attention.weights`` (T, B, S) is how much each step of the input counted for each symbol.
+    """
+
+    encoder: SequentialTape | None
+    decoder: DecoderTape
+
+
+class Seq2Seq(Composite):
+    """An encoder that reads and a decoder that writes, with all their parameters in one buffer.
+
+    To train it, `forward` is given the true symbol before each (teacher forcing), and a loss such as
+    `softmax_cross_entropy` compares the logits with the symbols themselves: `Pairs` makes both. `greedy` and
+    `beam_search` write by themselves.
+
+    Parameters
+    ----------
+    encoder : Sequential or a layer, or None
+        Gives a sequence (S, B, E), bidirectional or not, or for each row a vector (B, E). None where the inputs are
+        to be decoded as they are, such as vectors of images.
+    decoder : Decoder
+        With ``encoded_size`` E.
+
+    Attributes
+    ----------
+    encoder : Sequential or None
+        A layer has been put into a `Sequential`.
+    decoder : Decoder
+    params : mapping of str to array
+        ``"encoder.0.W_l0"``, ``"decoder.output.V"``.
+    flat : (n,) array
+        All parameters in one buffer, of which `params` are views.
+
+    Raises
+    ------
+    TypeError
+        If something is not a layer, or dtypes differ.
+    ValueError
+        If sizes do not fit, or an argument is out of its range.
+
+    References
+    ----------
+    Sutskever, Vinyals, Le: "Sequence to Sequence Learning with Neural Networks", 2014.
+
+    Examples
+    --------
+    >>> import numpy as np, fastlstm
+    >>> from fastlstm import nn
+    >>> encoder = nn.Sequential(nn.Embedding(10, 8, seed=0), fastlstm.LSTM(8, 16, bidirectional=True, seed=1))
+    >>> model = nn.Seq2Seq(encoder, nn.Decoder(10, 8, 16, encoded_size=32, attention_size=16, seed=2))
+    >>> x, lengths = np.full((7, 2), 3), [7, 4]
+    >>> logits, state, tape = model.forward(x, np.full((5, 2), 3), lengths)
+    >>> logits.shape
+    (5, 2, 10)
+    >>> model.backward(tape, np.ones_like(logits)).flat.shape == model.flat.shape
+    True
+    >>> [len(ids) <= 6 for ids in model.greedy(x, lengths, begin=0, end=1, max_steps=6)]
+    [True, True]
+    """
+
+    def __init__(self, encoder: Parametric | None, decoder: Decoder) -> None:
+        if not isinstance(decoder, Decoder):
+            raise TypeError(f"decoder must be a Decoder, not {type(decoder).__name__}")
+        self.encoder = encoder if encoder is None or isinstance(encoder, Sequential) else Sequential(encoder)
+        self.decoder = decoder
+        self._allocate()
+
+    def _parts(self) -> Mapping[str, Parametric]:
+        return {"decoder": self.decoder} if self.encoder is None else {"encoder": self.encoder, "decoder": self.decoder}
+
+    @property
+    def _directions(self) -> int:
+        return 1 if self.encoder is None else self.encoder.directions
+
+    def __call__(
+        self, x: Array, target_in: NDArray[np.integer], lengths: ArrayLike | None = None
+    ) -> tuple[Array, State]:
+        """Give the logits of each next symbol, keeping nothing for the backward pass and dropping nothing.
+
+        Parameters
+        ----------
+        x : (S, B, ...) or (B, I) array
+            What the encoder takes.
+        target_in : (T, B) array of int
+            The symbols before those that are to be predicted: the one that begins a sequence, and its own but the last.
+        lengths : (B,) array of int, optional
+            How many steps each row of x has. Default: all S.
+
+        Returns
+        -------
+        logits : (T, B, V) array
+        state : tuple
+            The decoder's, after the last symbol.
+        """
+        return self.decoder(target_in, self._encode(x, lengths), lengths, directions=self._directions)
+
+    def forward(
+        self,
+        x: Array,
+        target_in: NDArray[np.integer],
+        lengths: ArrayLike | None = None,
+        *,
+        rng: np.random.Generator | None = None,
+    ) -> tuple[Array, State, Seq2SeqTape]:
+        """Run the network as by a call, but with dropout, and keep what `backward` needs.
+
+        Parameters
+        ----------
+        x, target_in, lengths
+            As for a call.
+        rng : numpy.random.Generator, optional
+            Where the masks of dropout come from.
+
+        Returns
+        -------
+        logits, state
+            As from a call.
+        tape : Seq2SeqTape
+            For `backward`.
+        """
+        encoded, kept = x, None
+        if self.encoder is not None:
+            encoded, _, kept = self.encoder.forward(x, None, lengths, rng=rng)
+        logits, state, tape = self.decoder.forward(target_in, encoded, lengths, directions=self._directions, rng=rng)
+        return logits, state, Seq2SeqTape(kept, tape)
+
+    def backward(
+        self, tape: Seq2SeqTape, dlogits: Array, *, out: Gradients | None = None, accumulate: bool = False
+    ) -> Gradients:
+        """Back-propagate through decoder and encoder.
+
+        Parameters
+        ----------
+        tape : Seq2SeqTape
+            From `forward`; left as it was.
+        dlogits : (T, B, V) array
+            dJ/d(logits), such as a loss gives.
+        out : Gradients, optional
+            An earlier result to write to again.
+        accumulate : bool
+            Add the parameters' gradients to those in `out`, instead of overwriting them.
+
+        Returns
+        -------
+        Gradients
+            ``.params`` (the keys of `params`), ``.flat``, ``.x`` (None where the encoder begins with an `Embedding`),
+            ``.parts`` (the encoder's and the decoder's own); ``.state`` is None.
+        """
+        if not isinstance(tape, Seq2SeqTape):
+            raise TypeError(f"tape must be a Seq2SeqTape from forward, not {type(tape).__name__}")
+        if (tape.encoder is None) != (self.encoder is None):
+            raise ValueError(f"tape must be from a network like this one, {self!r}")
+        grads = self._gradients(out, accumulate)
+        dx = self.decoder.backward(tape.decoder, dlogits, out=grads.parts["decoder"], accumulate=accumulate).x
+        if self.encoder is not None and tape.encoder is not None:
+            dx = self.encoder.backward(tape.encoder, dx, out=grads.parts["encoder"], accumulate=accumulate).x
+        grads.x, grads.state = dx, None
+        return grads
+
+    def greedy(
+        self, x: Array, lengths: ArrayLike | None = None, *, begin: int, end: int, max_steps: int
+    ) -> list[NDArray[np.int64]]:
+        """Write a sequence for each row: always the most probable symbol next.
+
+        Parameters
+        ----------
+        x, lengths
+            As for a call.
+        begin, end : int
+            The symbols that begin and end a sequence.
+        max_steps : int
+            At most so many symbols, without those two.
+
+        Returns
+        -------
+        list of (n,) arrays of int
+            The symbols of each row, without `begin` and `end`.
+        """
+        found = self.beam_search(x, lengths, begin=begin, end=end, max_steps=max_steps, beam_width=1)
+        return [best[0].ids for best in found]
+
+    def beam_search(
+        self,
+        x: Array,
+        lengths: ArrayLike | None = None,
+        *,
+        begin: int,
+        end: int,
+        max_steps: int,
+        beam_width: int,
+        length_penalty: float = 0.0,
+    ) -> list[list[Hypothesis]]:
+        r"""Search for the most probable sequences of each row, some hypotheses at a time.
+
+        All continuations of the hypotheses are compared by
+
+        .. math::
+
+            \frac{\log p}{n^\alpha}
+
+        with n symbols so far, the end included, and the best stay; those that have ended stay as they are. The search
+        is over when all have ended. After `max_steps` symbols only the end can follow, so that each log probability is
+        that of a complete sequence. A beam as wide as there are sequences finds the best of all.
+
+        Parameters
+        ----------
+        x, lengths
+            As for a call.
+        begin, end : int
+            The symbols that begin and end a sequence.
+        max_steps : int
+            At most so many symbols, without those two.
+        beam_width : int
+            How many hypotheses stay; 1 is the greedy search.
+        length_penalty : float
+            :math:`\alpha`, at least 0: 0 compares the probabilities themselves, which favours short sequences; 1 the
+            mean log probability of a symbol.
+
+        Returns
+        -------
+        list of list of Hypothesis
+            For each row at most `beam_width`, the best first.
+
+        References
+        ----------
+        Sutskever, Vinyals, Le: "Sequence to Sequence Learning with Neural Networks", 2014, section 3.2; for the length,
+        Koehn, Knowles: "Six Challenges for Neural Machine Translation", 2017, section 3.6.
+        """
+        decoder, V = self.decoder, self.decoder.vocabulary_size
+        begin, end = symbol("begin", begin, V), symbol("end", end, V)
+        check.positive_int("max_steps", max_steps)
+        check.positive_int("beam_width", beam_width)
+        if not real("length_penalty", length_penalty) >= 0:
+            raise ValueError(f"length_penalty must be at least 0, not {length_penalty}")
+        state, memory = decoder.start(self._encode(x, lengths), lengths, directions=self._directions)
+        rows = np.arange(state[0].shape[1])  # those whose search goes on
+        found: list[list[Hypothesis]] = [[]] * len(rows)
+        beams = Beams.at_begin(len(rows), begin)
+        for n in range(1, max_steps + 2):
+            if not len(rows):
+                break
+            logits, state = decoder.step(beams.ids[-1], state, memory)
+            beams, parents = beams.grown(logits, n, end, n > max_steps, beam_width, length_penalty)
+            over = beams.ended.all(axis=0)
+            if over.any():
+                for b in np.flatnonzero(over):
+                    found[rows[b]] = beams.hypotheses(b)
+                on = np.flatnonzero(~over)
+                rows, beams, parents = rows[on], beams.rows(on), parents[:, on]
+                memory = None if memory is None else memory.rows(on)
+            state = tuple(part[:, parents.reshape(-1)] for part in state)
+        return found
+
+    def _encode(self, x: Array, lengths: ArrayLike | None) -> Array:
+        if self.encoder is None:
+            return x
+        return self.encoder(x, None, lengths)[0]
+
+    def __repr__(self) -> str:
+        return f"Seq2Seq({self.encoder!r}, {self.decoder!r})"
