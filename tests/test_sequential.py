@@ -8,7 +8,7 @@ import pytest
 from test_nn import central_difference
 
 from fastlstm import LSTM, RNN
-from fastlstm.nn import Dense, Last, Mean, Sequential
+from fastlstm.nn import Dense, Dropout, Last, Mean, Sequential
 
 F = np.float64
 LENGTHS = [5, 3, 1, 0]
@@ -147,6 +147,17 @@ def test_last_of_two_directions_is_the_final_state():
     lstm = LSTM(3, 2, bidirectional=True, dtype=F, seed=0)
     y, (h, _) = lstm(np.random.default_rng(0).normal(size=(5, 4, 3)), lengths=LENGTHS)
     np.testing.assert_array_equal(Last()(y, LENGTHS, directions=2), np.concatenate(h, axis=1))
+
+
+def test_a_dense_layer_mixes_the_directions():
+    def layers():
+        return [LSTM(3, 2, bidirectional=True, dtype=F, seed=0), Dropout(0.5)]
+
+    x = np.random.default_rng(0).normal(size=(5, 4, 3))
+    assert (Sequential(*layers()).directions, Sequential(*layers(), Dense(4, 2, dtype=F)).directions) == (2, 1)
+    net = Sequential(*layers(), Dense(4, 2, dtype=F, seed=0))
+    last = Sequential(*layers(), Dense(4, 2, dtype=F, seed=0), Last())
+    np.testing.assert_array_equal(last(x)[0], net(x)[0][-1])
 
 
 x32 = np.ones((5, 2, 3), np.float32)

@@ -15,6 +15,7 @@ from fastlstm._parameters import Gradients, Parametric
 from fastlstm.lstm import LSTM
 from fastlstm.nn._composite import Composite
 from fastlstm.nn.batches import Batches
+from fastlstm.nn.dropout import Dropout
 from fastlstm.rnn import RNN
 
 __all__ = ["Sequential", "SequentialTape"]
@@ -89,11 +90,11 @@ class Sequential(Composite):
 
     @property
     def directions(self) -> int:
-        """2 if the last recurrent layer is bidirectional, else 1."""
-        for layer in reversed(self.layers):
-            if isinstance(layer, (LSTM, RNN, Sequential)):
-                return layer.directions
-        return 1
+        """2 if what comes out are the outputs of a bidirectional layer, else 1."""
+        directions = 1
+        for layer in self.layers:
+            directions = _directions(layer, directions)
+        return directions
 
     @property
     def recurrent(self) -> list[Any]:
@@ -166,14 +167,14 @@ class Sequential(Composite):
                     y, after, tape = layer.forward(y, next(states), lengths, rng=rng)
                     tapes.append(tape)
                 last.append(after)
-                given["directions"] = layer.directions
-                continue
-            run: Any = layer
-            if tapes is None:
-                y = run(y, **{name: given[name] for name in layer.needs if name != "rng"})
             else:
-                y, tape = run.forward(y, **{name: given[name] for name in layer.needs})
-                tapes.append(tape)
+                run: Any = layer
+                if tapes is None:
+                    y = run(y, **{name: given[name] for name in layer.needs if name != "rng"})
+                else:
+                    y, tape = run.forward(y, **{name: given[name] for name in layer.needs})
+                    tapes.append(tape)
+            given["directions"] = _directions(layer, given["directions"])
         return y, tuple(last)
 
     def backward(
@@ -252,6 +253,13 @@ class Sequential(Composite):
 
     def __repr__(self) -> str:
         return f"Sequential({', '.join(map(repr, self.layers))})"
+
+
+def _directions(layer: Parametric, below: int) -> int:
+    """How many directions the outputs of a layer have: those of a recurrent one, which others but dropout mix."""
+    if isinstance(layer, (LSTM, RNN, Sequential)):
+        return layer.directions
+    return below if isinstance(layer, Dropout) else 1
 
 
 def _per_recurrent(count: int) -> str:
