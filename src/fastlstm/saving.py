@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import os
 from collections.abc import Mapping
 from typing import Any, cast
@@ -86,7 +87,7 @@ def load(path: str | os.PathLike[str]) -> Any:
         If the package safetensors is missing.
     """
     arrays, content = _files.read(path, KIND)
-    return build(path, content.get("architecture"), arrays)
+    return _restored(path, content.get("architecture"), arrays)
 
 
 def load_extra(path: str | os.PathLike[str]) -> Any:
@@ -102,8 +103,27 @@ def architecture(network: Any) -> dict[str, Any]:
     return {"type": kind} | {name: _to_json(value) for name, value in network.arguments().items()}
 
 
-def build(path: object, described: Any, arrays: Mapping[str, Array]) -> Any:
-    """Make the network that is described, with these parameters; `path` is for messages."""
+def build(described: Mapping[str, Any]) -> Any:
+    """Make a layer or network as `architecture` describes it, with new parameters.
+
+    Raises
+    ------
+    TypeError, ValueError, KeyError
+        If it describes none.
+
+    Examples
+    --------
+    >>> import fastlstm
+    >>> from fastlstm.saving import architecture, build
+    >>> lstm = fastlstm.LSTM(3, 8, num_layers=2)
+    >>> build(architecture(lstm) | {"peephole": False})
+    LSTM(3, 8, peephole=False, num_layers=2, dtype=float32)
+    """
+    return _from_json(described, math.inf)
+
+
+def _restored(path: object, described: Any, arrays: Mapping[str, Array]) -> Any:
+    """The network that is described, with these parameters; `path` is for messages."""
     size = sum(array.size for array in arrays.values())
     try:
         with at_most(size):
@@ -134,7 +154,7 @@ def _to_json(value: Any) -> Any:
     return str(value) if isinstance(value, np.dtype) else value
 
 
-def _from_json(value: Any, size: int) -> Any:
+def _from_json(value: Any, size: float) -> Any:
     if isinstance(value, list):
         return tuple(_from_json(item, size) for item in value)
     if isinstance(value, int) and value > max(size, 1):
