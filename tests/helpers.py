@@ -185,6 +185,22 @@ def assert_same(found: Arrays, expected: Arrays) -> None:
         assert array.tobytes() == expected[name].tobytes(), name
 
 
+# ---- finite differences ----------------------------------------------------------------------------------------------
+
+
+def central_difference(f, array, step=1e-6):
+    """df/d(array), element by element."""
+    gradient = np.empty_like(array)
+    for index in np.ndindex(array.shape):
+        value = array[index]
+        array[index] = value + step
+        above = f()
+        array[index] = value - step
+        gradient[index] = (above - f()) / (2 * step)
+        array[index] = value
+    return gradient
+
+
 # ---- the variants, in the reference ----------------------------------------------------------------------------------
 
 

@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from test_nn import central_difference
+from helpers import central_difference
 
 from fastlstm.nn import Attention, attention
 

@@ -236,3 +236,20 @@ def test_frozen_networks_are_measured_and_written(tmp_path, capsys, monkeypatch)
         assert rows["full"]["largest_error"] < 1e-6 < rows["bfloat16"]["largest_error"] < 0.01
         assert all(row["us"] > 0 for row in rows.values())
     assert "| bfloat16 |" in capsys.readouterr().out
+
+
+def test_parts_of_training_are_measured_and_written(tmp_path, capsys, monkeypatch):
+    from fastlstm.bench import training_parts
+
+    for name, small in (("CLASSES", ((3, 4),)), ("ELEMENTS", ((3, 4),)), ("PARAMETERS", (10,)), ("GRADIENTS", (9,))):
+        monkeypatch.setattr(training_parts, name, small)
+    monkeypatch.setattr(training_parts, "EMBEDDINGS", ((7, 4, 3),))
+    monkeypatch.setattr(training_parts, "ROUNDS", 1)
+    file = tmp_path / "parts.json"
+    assert training_parts.main(["--seconds", "0.0001", "--json", str(file)]) == 0
+    for part in json.loads(file.read_text())["parts"]:
+        names = [row["name"] for row in part["rows"]]
+        assert len(names) == len(set(names)) == 11
+        assert {"softmax cross-entropy", "Huber", "Adam", "clip_norm, and a copy", "embedding"} <= set(names)
+        assert all(row["us"] > 0 for row in part["rows"])
+    assert "| AdamW | 10 |" in capsys.readouterr().out

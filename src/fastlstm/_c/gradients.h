@@ -42,7 +42,7 @@ static void adam(const fl_adam *s, fl_size first, fl_size last) {
 }
 
 static double sum_of_squares(const void *x, fl_size n) {
-    wide sum = {{0}};
+    wide sum = nothing();
     for (fl_size k = 0; k < n; k += VL) {
         const fl_size part = at_most(n - k, VL);
         const vec g = v_load_part((const real *)x + k, part);

@@ -48,7 +48,7 @@ FL_INLINE value elementwise_value(const fl_loss_kind kind, vec y, vec t, real de
 /* The sum of the values of elements [first, last). */
 FL_INLINE double sum_of_values(const fl_loss_kind kind, const fl_loss *f, fl_size first, fl_size last) {
     const vec scale = v_set1((real)(kind == FL_SQUARED ? 2 * f->scale : f->scale));
-    wide sum = {{0}};
+    wide sum = nothing();
     for (fl_size k = first; k < last; k += VL) {
         const fl_size n = at_most(last - k, VL);
         const value v = elementwise_value(kind, v_load_part((const real *)f->prediction + k, n),

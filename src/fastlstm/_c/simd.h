@@ -3,7 +3,8 @@
  * The including file defines FL_BITS (32 or 64) and one of FL_TARGET_AVX512, FL_TARGET_AVX2, FL_TARGET_BASE (SSE2),
  * FL_TARGET_NEON, FL_TARGET_PORTABLE. Everything else in the kernels is written with the few operations below.
  *
- * v_sum4 gives the sums of four vectors' lanes.
+ * v_sum4 gives the sums of four vectors' lanes. The FL_DOUBLE_PARTS parts of a vec in double precision, d_part(x, k), are
+ * each a vec_double.
  *
  * NaN: v_max(bound, x) and v_min(bound, x) give x when x is NaN; the order of the operands matters on x86.
  */
@@ -212,6 +213,37 @@ FL_INLINE vec v_load_int8(const int8_t *p) {
 #endif
 #endif
 
+/* A vector's parts in double precision. */
+#if FL_BITS == 32
+#define FL_DOUBLE_PARTS 2
+#if FL_BYTES == 64
+typedef __m512d vec_double;
+#define MM_DOUBLE(op) FL_CAT(_mm512_, op, _pd)
+FL_INLINE vec_double d_part(vec x, int k) {
+    return _mm512_cvtps_pd(k ? _mm512_extractf32x8_ps(x, 1) : _mm512_castps512_ps256(x));
+}
+#elif FL_BYTES == 32
+typedef __m256d vec_double;
+#define MM_DOUBLE(op) FL_CAT(_mm256_, op, _pd)
+FL_INLINE vec_double d_part(vec x, int k) {
+    return _mm256_cvtps_pd(k ? _mm256_extractf128_ps(x, 1) : _mm256_castps256_ps128(x));
+}
+#else
+typedef __m128d vec_double;
+#define MM_DOUBLE(op) FL_CAT(_mm_, op, _pd)
+FL_INLINE vec_double d_part(vec x, int k) { return _mm_cvtps_pd(k ? _mm_movehl_ps(x, x) : x); }
+#endif
+#if FL_FMA
+FL_INLINE vec_double d_fma(vec_double a, vec_double b, vec_double c) { return MM_DOUBLE(fmadd)(a, b, c); }
+#else
+FL_INLINE vec_double d_fma(vec_double a, vec_double b, vec_double c) {
+    return MM_DOUBLE(add)(MM_DOUBLE(mul)(a, b), c);
+}
+#endif
+FL_INLINE vec_double d_zero(void) { return MM_DOUBLE(setzero)(); }
+FL_INLINE void d_store(double *p, vec_double x) { MM_DOUBLE(storeu)(p, x); }
+#endif
+
 /* The register's 128-bit parts, added up. */
 #if FL_BITS == 32
 FL_INLINE __m128 fold(vec x) {
@@ -297,6 +329,12 @@ FL_INLINE vec v_load_int8(const int8_t *p) {
     memcpy(&four, p, sizeof four);
     return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_u32(vdup_n_u32(four))))));
 }
+#define FL_DOUBLE_PARTS 2
+typedef float64x2_t vec_double;
+FL_INLINE vec_double d_part(vec x, int k) { return k ? vcvt_high_f64_f32(x) : vcvt_f64_f32(vget_low_f32(x)); }
+FL_INLINE vec_double d_fma(vec_double a, vec_double b, vec_double c) { return vfmaq_f64(c, a, b); }
+FL_INLINE vec_double d_zero(void) { return vdupq_n_f64(0); }
+FL_INLINE void d_store(double *p, vec_double x) { vst1q_f64(p, x); }
 FL_INLINE void v_sum4(real *sums, const vec *x) {
     vst1q_f32(sums, vpaddq_f32(vpaddq_f32(x[0], x[1]), vpaddq_f32(x[2], x[3])));
 }
@@ -343,6 +381,12 @@ FL_INLINE vec v_if_greater(vec a, vec b, vec x, vec y) { LANES(a.lane[l] > b.lan
 #if FL_BITS == 32
 FL_INLINE vec v_load_bfloat16(const uint16_t *p) { LANES(as_real((real_bits)p[l] << 16)); }
 FL_INLINE vec v_load_int8(const int8_t *p) { LANES((real)p[l]); }
+#define FL_DOUBLE_PARTS VL
+typedef double vec_double;
+FL_INLINE vec_double d_part(vec x, int k) { return x.lane[k]; }
+FL_INLINE vec_double d_fma(vec_double a, vec_double b, vec_double c) { return a * b + c; }
+FL_INLINE vec_double d_zero(void) { return 0; }
+FL_INLINE void d_store(double *p, vec_double x) { *p = x; }
 #endif
 FL_INLINE void v_sum4(real *sums, const vec *x) {
     for (int v = 0; v < 4; v++) {
@@ -352,6 +396,15 @@ FL_INLINE void v_sum4(real *sums, const vec *x) {
 }
 #else
 #error "no target is defined"
+#endif
+
+#if FL_BITS == 64
+#define FL_DOUBLE_PARTS 1
+typedef vec vec_double;
+FL_INLINE vec_double d_part(vec x, int k) { return (void)k, x; }
+FL_INLINE vec_double d_fma(vec_double a, vec_double b, vec_double c) { return v_fma(a, b, c); }
+FL_INLINE vec_double d_zero(void) { return v_zero(); }
+FL_INLINE void d_store(double *p, vec_double x) { v_store(p, x); }
 #endif
 
 /* Targets without masked loads and stores copy the last few lanes. */

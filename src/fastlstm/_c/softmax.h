@@ -53,7 +53,7 @@ static real exponentials(real *e, const real *x, real max, fl_size n) {
 
 /* sum_k w_k (x_k - max), w NULL for ones */
 static double weighted_sum(const real *x, const real *w, real max, fl_size n) {
-    wide sum = {{0}};
+    wide sum = nothing();
     for (fl_size k = 0; k < n; k += VL) {
         const fl_size part = at_most(n - k, VL);
         add_products(&sum, v_sub(v_load_part(x + k, part), v_set1(max)), w ? v_load_part(w + k, part) : v_set1(1), part);

@@ -5,23 +5,35 @@
 #include "simd.h"
 
 typedef struct {
-    double lane[VL];
+    vec_double part[FL_DOUBLE_PARTS];
+    double rest;
 } wide;
 
 /* sum += a b in each of the first n lanes. */
 FL_INLINE void add_products(wide *sum, vec a, vec b, ptrdiff_t n) {
-    real x[VL], y[VL];
-    v_store(x, a);
-    v_store(y, b);
-    if (n == VL)
-        for (int l = 0; l < VL; l++) sum->lane[l] += (double)x[l] * (double)y[l];
-    else
-        for (int l = 0; l < n; l++) sum->lane[l] += (double)x[l] * (double)y[l];
+    if (n == VL) {
+        FL_UNROLL
+        for (int k = 0; k < FL_DOUBLE_PARTS; k++)
+            sum->part[k] = d_fma(d_part(a, k), d_part(b, k), sum->part[k]);
+    } else {
+        real x[VL], y[VL];
+        v_store(x, a);
+        v_store(y, b);
+        for (int l = 0; l < n; l++) sum->rest += (double)x[l] * (double)y[l];
+    }
+}
+
+FL_INLINE wide nothing(void) {
+    wide sum;
+    for (int k = 0; k < FL_DOUBLE_PARTS; k++) sum.part[k] = d_zero();
+    sum.rest = 0;
+    return sum;
 }
 
 FL_INLINE double total(const wide *sum) {
-    double all = 0;
-    for (int l = 0; l < VL; l++) all += sum->lane[l];
+    double all = sum->rest, lane[VL];
+    for (int k = 0; k < FL_DOUBLE_PARTS; k++) d_store(lane + k * (VL / FL_DOUBLE_PARTS), sum->part[k]);
+    for (int l = 0; l < VL; l++) all += lane[l];
     return all;
 }
 
