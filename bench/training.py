@@ -1,0 +1,211 @@
+"""Training beside PyTorch: the same networks, weights, batches and hyperparameters, epoch by epoch in turns, in one run.
+
+    pip install '.[dev]'
+    python bench/training.py [--epochs N] [--threads 1,2] [--json FILE] [--plot FILE] [TASK ...]
+
+The tasks are those of examples/, without peepholes, which PyTorch has not, and without dropout, whose masks would not be
+the same: so the two learning curves are the same but for rounding, and this is shown. PyTorch does what its users do:
+sequences of different lengths are packed, and its optimiser is the fused one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy, ctc_loss, l1_loss
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+import fastlstm
+from fastlstm import nn
+from fastlstm.bench import machine
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+sys.path.insert(0, str(EXAMPLES))
+
+
+class Task(NamedTuple):
+    """What is trained: the network, the batches of each epoch, the loss, and how."""
+
+    network: nn.Sequential
+    batches: nn.BatchSource
+    loss: Callable[..., Any]
+    learning_rate: float
+    clip: float
+
+
+# ---- the same in PyTorch ---------------------------------------------------------------------------------------------
+
+
+class Twin(torch.nn.Module):
+    """A network in PyTorch, with the weights of one of fastlstm's."""
+
+    def __init__(self, network: nn.Sequential) -> None:
+        super().__init__()
+        self.kinds = [type(layer).__name__ for layer in network.layers]
+        self.activations = [getattr(layer, "activation", "identity") for layer in network.layers]
+        self.parts = torch.nn.ModuleList(_part(layer) for layer in network.layers)
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor | None = None, state: Any = None) -> tuple[Any, list[Any]]:
+        """Give what the network gives, and the states of the recurrent layers."""
+        states, after, directions = iter(state or ()), [], 1
+        for kind, activation, part in zip(self.kinds, self.activations, self.parts, strict=True):
+            if kind == "LSTM":
+                T, directions = x.shape[0], 2 if part.bidirectional else 1
+                before = next(states, None)
+                if lengths is None:
+                    x, last = part(x, before)
+                else:
+                    packed, last = part(pack_padded_sequence(x, lengths, enforce_sorted=False), before)
+                    x, _ = pad_packed_sequence(packed, total_length=T)
+                after.append(tuple(array.detach() for array in last))
+            elif kind == "Last":
+                rows = torch.arange(x.shape[1])
+                ends = torch.full_like(rows, x.shape[0] - 1) if lengths is None else lengths - 1
+                half = x.shape[2] // directions
+                x = torch.cat([x[ends, rows, :half], x[0, :, half:]], dim=1)
+            elif kind == "Mean":
+                if lengths is None:
+                    x = x.mean(0)
+                else:
+                    within = (torch.arange(x.shape[0])[:, None] < lengths).to(x.dtype)
+                    x = (x * within[..., None]).sum(0) / lengths[:, None]
+            else:
+                x = part(x)
+                if activation != "identity":
+                    x = {"tanh": torch.tanh, "relu": torch.relu, "logistic": torch.sigmoid}[activation](x)
+        return x, after
+
+
+def _part(layer: Any) -> torch.nn.Module:
+    """Make one layer, with the same weights."""
+    tensors = {name: torch.tensor(value) for name, value in layer.params.items()}
+    match layer:
+        case fastlstm.LSTM():
+            part = torch.nn.LSTM(
+                layer.input_size, layer.hidden_size, layer.num_layers, bidirectional=layer.bidirectional
+            )
+            with torch.no_grad():
+                for name, parameter in part.named_parameters():
+                    ours = {"weight_ih": "W", "weight_hh": "R", "bias_ih": "b"}
+                    kind, _, suffix = name.rpartition("_l")
+                    parameter.copy_(tensors[f"{ours[kind]}_l{suffix}"]) if kind in ours else parameter.zero_()
+            for name, parameter in part.named_parameters():
+                # One bias per gate: two would move twice as far.
+                parameter.requires_grad_(not name.startswith("bias_hh"))
+            return part
+        case nn.Dense():
+            part = torch.nn.Linear(layer.input_size, layer.output_size)
+            part.load_state_dict({"weight": tensors["V"], "bias": tensors["c"]})
+            return part
+        case nn.Embedding():
+            return torch.nn.Embedding.from_pretrained(tensors["E"], freeze=False)
+        case nn.Last() | nn.Mean() | nn.Dropout():
+            return torch.nn.Identity()
+    raise TypeError(f"no twin of {layer!r} is known")
+
+
+def _loss(loss: Callable[..., Any], y: torch.Tensor, targets: dict[str, Any]) -> torch.Tensor:
+    """Give the same loss of a prediction in PyTorch."""
+    if loss is nn.mae:
+        return l1_loss(y, torch.from_numpy(targets["target"]))
+    if loss is nn.softmax_cross_entropy:
+        target = torch.from_numpy(targets["target"].astype(np.int64))
+        if targets.get("mask") is not None:
+            target = torch.where(torch.from_numpy(targets["mask"]), target, -100)
+        return cross_entropy(y.reshape(-1, y.shape[-1]), target.reshape(-1))
+    lengths, labels, label_lengths = (torch.as_tensor(targets[name]) for name in ("lengths", "labels", "label_lengths"))
+    return ctc_loss(y.log_softmax(-1), labels, lengths, label_lengths)
+
+
+# ---- an epoch of each ------------------------------------------------------------------------------------------------
+
+
+def fastlstm_epochs(task: Task, seed: int) -> Iterator[tuple[float, float]]:
+    """Train with fastlstm: gives the loss and the seconds of each epoch."""
+    network, optimiser = task.network, nn.Adam(task.network.flat, task.learning_rate)
+    rng, grads, carry = np.random.default_rng(seed), None, getattr(task.batches, "carries_state", False)
+    while True:
+        total, size, state, seconds = 0.0, 0, None, 0.0
+        for batch in task.batches.epoch(rng):
+            began = time.perf_counter()
+            y, state, tape = network.forward(**batch.inputs, **({"state": state} if carry else {}))
+            value, dy = task.loss(y, **batch.targets)
+            grads = network.backward(tape, dy, out=grads)
+            nn.clip_norm(grads.flat, task.clip)
+            optimiser.step(grads.flat)
+            seconds += time.perf_counter() - began
+            total, size = total + value * batch.size, size + batch.size
+        yield total / size, seconds
+
+
+def torch_epochs(task: Task, twin: Twin, seed: int) -> Iterator[tuple[float, float]]:
+    """Train the twin in PyTorch: gives the loss and the seconds of each epoch."""
+    parameters = [parameter for parameter in twin.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.Adam(parameters, task.learning_rate, fused=True)
+    rng, carry = np.random.default_rng(seed), getattr(task.batches, "carries_state", False)
+    while True:
+        total, size, state, seconds = 0.0, 0, None, 0.0
+        for batch in task.batches.epoch(rng):
+            began = time.perf_counter()
+            x = torch.from_numpy(np.ascontiguousarray(batch.inputs["x"]))
+            lengths = batch.inputs.get("lengths")
+            optimiser.zero_grad(set_to_none=True)
+            y, state = twin(
+                x if x.is_floating_point() else x.long(),
+                None if lengths is None else torch.from_numpy(np.asarray(lengths)),
+                state if carry else None,
+            )
+            loss = _loss(task.loss, y, batch.targets)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(parameters, task.clip)
+            optimiser.step()
+            seconds += time.perf_counter() - began
+            total, size = total + loss.item() * batch.size, size + batch.size
+        yield total / size, seconds
+
+
+def compare(make: Callable[[], Task], epochs: int, threads: int) -> dict[str, Any]:
+    """Train both, an epoch of each in turns."""
+    fastlstm.set_num_threads(threads)
+    torch.set_num_threads(threads)
+    task = make()
+    ours, theirs = fastlstm_epochs(task, 0), torch_epochs(task, Twin(task.network), 0)
+    curves: dict[str, list[tuple[float, float]]] = {"fastlstm": [], "PyTorch": []}
+    for epoch in range(epochs):
+        for name, iterator in sorted((("fastlstm", ours), ("PyTorch", theirs)), reverse=epoch % 2 == 1):
+            curves[name].append(next(iterator))
+    losses = {name: [loss for loss, _ in curve] for name, curve in curves.items()}
+    seconds = {name: statistics.median(s for _, s in curve) for name, curve in curves.items()}
+    apart = [abs(a - b) / abs(b) for a, b in zip(*losses.values(), strict=True)]
+    return {
+        "network": repr(task.network),
+        "parameters": task.network.flat.size,
+        "threads": threads,
+        "losses": losses,
+        "seconds_per_epoch": seconds,
+        "times_as_fast": seconds["PyTorch"] / seconds["fastlstm"],
+        "losses_apart": max(apart),
+    }
+
+
+# ---- the tasks -------------------------------------------------------------------------------------------------------
+
+
+def comparable(network: Any) -> nn.Sequential:
+    """Give a network like this, without peepholes and dropout, with new weights."""
+    described = fastlstm.saving.architecture(network)
+    for layer in described["layers"]:
+        if layer["type"] == "LSTM":
+            layer |= {"peephole": False, "dropout": 0.0, "recurrent_dropout": 0.0, "zoneout": [0.0, 0.0]}
+    described["layers"] = [layer for layer in described["layers"] if layer["type"] != "Dropout"]
+    return fastlstm.saving.build(described)
