@@ -24,10 +24,14 @@
 /* y = weight softmax(x), unless y is NULL; gives ln sum e^x. */
 static double ctc_softmax(const void *logits, fl_size K, double weight, void *y) {
     const real *x = logits;
-    real lane[VL], most = x[0], sum = 0;
-    for (fl_size k = 1; k < K; k++) most = x[k] > most ? x[k] : most; /* NaN: found by the sum */
-    const vec shift = v_set1(most);
-    vec sums = v_zero();
+    const fl_size whole = K - K % VL;
+    real lane[VL], most = x[K - 1], sum = 0; /* a NaN that the maximum does not see is in the sum */
+    vec shift = v_set1(most), sums = v_zero();
+    for (fl_size k = 0; k < whole; k += VL) shift = v_max(shift, v_load(x + k));
+    v_store(lane, shift);
+    for (fl_size l = 0; l < VL; l++) most = lane[l] > most ? lane[l] : most;
+    for (fl_size k = whole; k < K; k++) most = x[k] > most ? x[k] : most;
+    shift = v_set1(most);
     for (fl_size k = 0; k < K; k += VL) {
         const fl_size n = at_most(K - k, VL);
         const vec d = v_sub(v_load_part(x + k, n), shift);
@@ -93,13 +97,14 @@ FL_INLINE vec v_log_add(vec a, vec b) {
  * follow label i - 1 at once. */
 static void ctc_step(const double *labels, const double *blanks, const double *skip, const double *y_labels,
                      double y_blank, fl_size size, double *next_labels, double *next_blanks) {
-    const vec yb = v_set1(y_blank);
+    /* Two loops of short chains of operations, of which a processor has many at work at once. */
+    for (fl_size i = 0; i < size; i += VL)
+        v_store(next_blanks + i, v_log_add(v_load(blanks + i), v_load(labels + i - 1)));
     for (fl_size i = 0; i < size; i += VL) {
-        const vec blank = v_load(blanks + i);
-        const vec both = v_log_add(blank, v_load(labels + i - 1));
-        const vec before = v_max(blank, v_add(both, v_load(skip + i)));
-        v_store(next_blanks + i, v_add(both, yb));
+        const vec both = v_load(next_blanks + i);
+        const vec before = v_max(v_load(blanks + i), v_add(both, v_load(skip + i)));
         v_store(next_labels + i, v_add(v_log_add(v_load(labels + i), before), v_load(y_labels + i)));
+        v_store(next_blanks + i, v_add(both, v_set1(y_blank)));
     }
 }
 
