@@ -101,14 +101,14 @@ def _markdown(report: dict[str, Any]) -> str:
     lines = [f"{here['cpu']}, {here['processors']} processors, instruction set {here['isa']}, float32"]
     for threads in sorted({part["threads"] for part in report["parts"]}):
         lines += ["", f"**CTC loss and gradient, {threads} thread{'s' if threads > 1 else ''}**", ""]
-        lines += [f"| T B K L | {OURS} ms | {TORCH} ms | {TORCH} / {OURS} | beam of {BEAM_WIDTH} ms |"]
+        lines += [f"| T B K L | beam of {BEAM_WIDTH} ms | {OURS} ms | {TORCH} ms | {TORCH} / {OURS} |"]
         lines += ["| ---: " * 5 + "|"]
-        for part in report["parts"]:
-            if part["threads"] == threads:
-                columns = [" ".join(map(str, part["shape"])), f"{part['ms'][OURS]:.2f}", "", ""]
-                if part["pytorch_over_ours"]:
-                    columns[2:] = f"{part['ms'][TORCH]:.2f}", f"{part['pytorch_over_ours']['median']:.2f}"
-                lines.append(f"| {' | '.join([*columns, f'{part["ms"][BEAM]:.2f}'])} |")
+        for part in (part for part in report["parts"] if part["threads"] == threads):
+            ms = part["ms"]
+            columns = [" ".join(map(str, part["shape"])), f"{ms[BEAM]:.1f}", f"{ms[OURS]:.2f}", "", ""]
+            if part["pytorch_over_ours"]:
+                columns[3:] = f"{ms[TORCH]:.2f}", f"{part['pytorch_over_ours']['median']:.2f}"
+            lines.append(f"| {' | '.join(columns)} |")
     return "\n".join(lines)
 
 
