@@ -218,7 +218,7 @@ cdef void search_row(const Search *c, fl_size b, char *memory) noexcept nogil:
     a.count, c.bad[b] = 1, -1
     for t in range(T):
         x = c.logits + (t * c.B + b) * c.row
-        norm = c.own.ctc_softmax(x, c.K, 1, NULL)
+        norm = c.own.ctc_softmax(x, c.K, 1, a.y)  # which is at least as long as it
         if not isfinite(norm):
             c.bad[b] = t
             return

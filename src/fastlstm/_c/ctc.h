@@ -20,38 +20,14 @@
 #include "activations.h"
 #include "kernels.h"
 #include "simd.h"
+#include "softmax.h"
 
-/* y = weight softmax(x), unless y is NULL; gives ln sum e^x. */
-static double ctc_softmax(const void *logits, fl_size K, double weight, void *y) {
-    const real *x = logits;
-    const fl_size whole = K - K % VL;
-    real lane[VL], most = x[K - 1], sum = 0; /* a NaN that the maximum does not see is in the sum */
-    vec shift = v_set1(most), sums = v_zero();
-    for (fl_size k = 0; k < whole; k += VL) shift = v_max(shift, v_load(x + k));
-    v_store(lane, shift);
-    for (fl_size l = 0; l < VL; l++) most = lane[l] > most ? lane[l] : most;
-    for (fl_size k = whole; k < K; k++) most = x[k] > most ? x[k] : most;
-    shift = v_set1(most);
-    for (fl_size k = 0; k < K; k += VL) {
-        const fl_size n = at_most(K - k, VL);
-        const vec d = v_sub(v_load_part(x + k, n), shift);
-        /* What exp only bounds from below is zero. */
-        const vec e = v_if_greater(v_set1((real)FL_EXP_MIN), d, v_zero(), v_exp(d));
-        if (y) v_store_part((real *)y + k, e, n);
-        if (n == VL) {
-            sums = v_add(sums, e);
-        } else {
-            v_store(lane, e);
-            for (fl_size l = 0; l < n; l++) sum += lane[l];
-        }
-    }
-    v_store(lane, sums);
-    for (fl_size l = 0; l < VL; l++) sum += lane[l];
-    if (y) {
-        const real scale = (real)(weight / (double)sum);
-        for (fl_size k = 0; k < K; k++) ((real *)y)[k] *= scale;
-    }
-    return (double)most + log((double)sum);
+/* y = weight softmax(x); gives ln sum e^x. */
+static double ctc_softmax(const void *x, fl_size K, double weight, void *y) {
+    const real max = largest(x, K);
+    const double sum = exponentials(y, x, max, K);
+    combine(y, (real)(weight / sum), 0, NULL, K);
+    return max + log(sum);
 }
 
 /* y[i] = ln y of labels[i step] for i in [0, L), with `norm` from ctc_softmax. */
@@ -72,20 +48,6 @@ static void ctc_subtract(void *dx, double weight, const double *share, const int
 }
 
 #if FL_BITS == 64
-
-/* ln(1 + y) for y in [0, 1]: 2 artanh(v), v = y / (2 + y), whose odd polynomial is near-minimax (relative error 5e-17). */
-static const double log1p_terms[] = {0.1773976532385059,  0.09902817874689634, 0.13586314855848264,
-                                     0.15364295463094396, 0.18182814076003243, 0.22222192904545643,
-                                     0.28571429057998793, 0.399999999960497,   0.666666666666777};
-
-FL_INLINE vec v_log1p(vec y) {
-    const vec v = v_div(y, v_add(v_set1(2), y)), v2 = v_mul(v, v);
-    vec q = v_set1(log1p_terms[0]);
-    FL_UNROLL
-    for (int k = 1; k < (int)(sizeof log1p_terms / sizeof log1p_terms[0]); k++)
-        q = v_fma(q, v2, v_set1(log1p_terms[k]));
-    return v_fma(v, v_mul(v2, q), v_add(v, v));
-}
 
 /* ln(e^a + e^b) */
 FL_INLINE vec v_log_add(vec a, vec b) {

@@ -273,13 +273,13 @@ def ctc_beam_search(
 
 
 def _integers(name: str, value: Any, ndim: int, axes: str) -> Ints:
-    """`value` as a C-contiguous array of int64."""
+    """A copy of `value` as a C-contiguous array of int64: what is checked must not change."""
     array = np.asarray(value)
     if array.dtype.kind not in "iu" and array.size:
         raise TypeError(f"{name} must be integers, not {array.dtype}")
     if array.ndim != ndim:
         raise ValueError(f"{name} must have shape {axes}, not {array.shape}")
-    return np.ascontiguousarray(array, np.int64)
+    return np.array(array, np.int64, order="C")
 
 
 def _lengths(name: str, value: Any, B: int, bound: str, longest: int) -> Ints:
