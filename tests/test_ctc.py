@@ -177,6 +177,16 @@ def test_any_integers(dtype):
         np.testing.assert_array_equal(found[1], gradient)
 
 
+def test_without_lengths_all_counts():
+    logits, labels = np.random.default_rng(0).normal(size=(5, 2, 3)), np.array([[1, 2], [2, 1]])
+    value, gradient = ctc_loss(logits, None, labels, None)
+    expected_value, expected = ctc_loss(logits, [5, 5], labels, [2, 2])
+    assert value == expected_value
+    np.testing.assert_array_equal(gradient, expected)
+    for search in (ctc_best_path, ctc_beam_search):
+        assert repr(search(logits)) == repr(search(logits, [5, 5]))
+
+
 def test_what_is_past_the_ends_has_no_effect():
     logits, lengths, labels, label_lengths = problem(9, 6, 5, 4)  # NaN and -99 there
     value, gradient = ctc_loss(logits, lengths, labels, label_lengths)
@@ -378,7 +388,7 @@ LOGITS, LENGTHS, LABELS, LABEL_LENGTHS = np.zeros((4, 2, 3)), [4, 3], [[1, 2], [
         ((LOGITS[0], LENGTHS), {}, ValueError, r"logits must have shape \(T, B, K\), not \(2, 3\)"),
         ((LOGITS, [4.0, 3.0]), {}, TypeError, "lengths must be integers, not float64"),
         ((LOGITS, [True, False]), {}, TypeError, "lengths must be integers, not bool"),
-        ((LOGITS, 4), {}, ValueError, r"lengths must have shape \(B,\), not \(\)"),
+        ((LOGITS, 4), {}, ValueError, r"lengths must have shape \(B,\) = \(2,\), not \(\)"),
         ((LOGITS, [4]), {}, ValueError, r"lengths must have shape \(B,\) = \(2,\), not \(1,\)"),
         ((LOGITS, [5, 1]), {}, ValueError, "lengths must be from 0 to T = 4, not 1 to 5"),
         ((LOGITS, [-1, 4]), {}, ValueError, "lengths must be from 0 to T = 4, not -1 to 4"),
@@ -398,7 +408,7 @@ def test_errors_of_all(call, arguments, options, error, message):
     ("labels", "label_lengths", "error", "message"),
     [
         ([[1.0, 2.0]] * 2, LABEL_LENGTHS, TypeError, "labels must be integers, not float64"),
-        ([1, 2], LABEL_LENGTHS, ValueError, r"labels must have shape \(B, L\), not \(2,\)"),
+        ([1, 2], LABEL_LENGTHS, ValueError, r"labels must have shape \(B, L\) = \(2, L\), not \(2,\)"),
         ([[1, 2]], LABEL_LENGTHS, ValueError, r"labels must have shape \(B, L\) = \(2, L\), not \(1, 2\)"),
         (LABELS, [2.0, 1.0], TypeError, "label_lengths must be integers"),
         (LABELS, [2], ValueError, r"label_lengths must have shape \(B,\) = \(2,\)"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -19,9 +17,9 @@ Ints = NDArray[np.int64]
 
 def ctc_loss(
     logits: Array,
-    lengths: ArrayLike,
+    lengths: ArrayLike | None,
     labels: ArrayLike,
-    label_lengths: ArrayLike,
+    label_lengths: ArrayLike | None,
     *,
     blank: int = 0,
     per_label: bool = True,
@@ -47,12 +45,12 @@ def ctc_loss(
     ----------
     logits : (T, B, K) array of float32 or float64
         Before the softmax, of K classes, the blank among them.
-    lengths : (B,) ints
-        Steps of each row, 0 to T. What is past them is not read.
+    lengths : (B,) ints or None
+        Steps of each row, 0 to T; None for all T. What is past them is not read.
     labels : (B, L) ints
         Each row's labels, classes other than the blank. What is past their number is not read.
-    label_lengths : (B,) ints
-        :math:`L_b`, how many labels each row has, 0 to L.
+    label_lengths : (B,) ints or None
+        :math:`L_b`, how many labels each row has, 0 to L; None for all L.
     blank : int
         The class that stands for no label.
     per_label : bool
@@ -98,11 +96,14 @@ def ctc_loss(
     """
     logits, lengths, blank = _checked(logits, lengths, blank)
     B, K = logits.shape[1:]
-    labels = _integers("labels", labels, 2, "(B, L)")
-    if len(labels) != B:
-        raise ValueError(f"labels must have shape (B, L) = ({B}, L), not {labels.shape}")
+    given = np.asarray(labels)
+    if given.dtype.kind not in "iu" and given.size:
+        raise TypeError(f"labels must be integers, not {given.dtype}")
+    if given.ndim != 2 or len(given) != B:
+        raise ValueError(f"labels must have shape (B, L) = ({B}, L), not {given.shape}")
+    labels = np.array(given, np.int64, order="C")  # a copy: what is checked must not change
     L = labels.shape[1]
-    label_lengths = _lengths("label_lengths", label_lengths, B, "L", L)
+    label_lengths = check.lengths(label_lengths, L, B, "L", "label_lengths")
     used = np.arange(L) < label_lengths[:, np.newaxis]
     wrong = np.argwhere(used & ((labels < 0) | (labels >= K) | (labels == blank)))
     if wrong.size:
@@ -125,7 +126,7 @@ def ctc_loss(
     return float((weights * losses).sum()), gradient
 
 
-def ctc_best_path(logits: Array, lengths: ArrayLike, *, blank: int = 0) -> list[Ints]:
+def ctc_best_path(logits: Array, lengths: ArrayLike | None = None, *, blank: int = 0) -> list[Ints]:
     r"""Give the labels of each row's most probable path: the best class at every step, repeats merged, blanks left out.
 
     .. math::
@@ -138,8 +139,8 @@ def ctc_best_path(logits: Array, lengths: ArrayLike, *, blank: int = 0) -> list[
     ----------
     logits : (T, B, K) array of float32 or float64
         Before or after the softmax.
-    lengths : (B,) ints
-        Steps of each row, 0 to T. What is past them is not read.
+    lengths : (B,) ints or None
+        Steps of each row, 0 to T; None for all T. What is past them is not read.
     blank : int
         The class that stands for no label.
 
@@ -182,7 +183,7 @@ def ctc_best_path(logits: Array, lengths: ArrayLike, *, blank: int = 0) -> list[
 
 def ctc_beam_search(
     logits: Array,
-    lengths: ArrayLike,
+    lengths: ArrayLike | None = None,
     *,
     beam_width: int = 100,
     num_results: int = 1,
@@ -206,8 +207,8 @@ def ctc_beam_search(
     ----------
     logits : (T, B, K) array of float32 or float64
         Before the softmax, of K classes, the blank among them.
-    lengths : (B,) ints
-        Steps of each row, 0 to T. What is past them is not read.
+    lengths : (B,) ints or None
+        Steps of each row, 0 to T; None for all T. What is past them is not read.
     beam_width : int
         How many prefixes are kept. Each takes 40 T + 8 K bytes for a thread.
     num_results : int
@@ -272,26 +273,7 @@ def ctc_beam_search(
     ]
 
 
-def _integers(name: str, value: Any, ndim: int, axes: str) -> Ints:
-    """A copy of `value` as a C-contiguous array of int64: what is checked must not change."""
-    array = np.asarray(value)
-    if array.dtype.kind not in "iu" and array.size:
-        raise TypeError(f"{name} must be integers, not {array.dtype}")
-    if array.ndim != ndim:
-        raise ValueError(f"{name} must have shape {axes}, not {array.shape}")
-    return np.array(array, np.int64, order="C")
-
-
-def _lengths(name: str, value: Any, B: int, bound: str, longest: int) -> Ints:
-    lengths = _integers(name, value, 1, "(B,)")
-    if lengths.size != B:
-        raise ValueError(f"{name} must have shape (B,) = ({B},), not {lengths.shape}")
-    if np.any((lengths < 0) | (lengths > longest)):
-        raise ValueError(f"{name} must be from 0 to {bound} = {longest}, not {lengths.min()} to {lengths.max()}")
-    return lengths
-
-
-def _checked(logits: Array, lengths: Any, blank: int) -> tuple[Array, Ints, int]:
+def _checked(logits: Array, lengths: ArrayLike | None, blank: int) -> tuple[Array, Ints, int]:
     """What the loss and both searches take."""
     logits = check.sized("logits", logits, 3, "(T, B, K)")
     logits = check.matching("logits", logits, logits.shape, logits.dtype, "(T, B, K)")
@@ -300,7 +282,7 @@ def _checked(logits: Array, lengths: Any, blank: int) -> tuple[Array, Ints, int]
         raise TypeError(f"blank must be an int, not {type(blank).__name__}")
     if not 0 <= blank.__index__() < K:
         raise ValueError(f"blank must be one of the K = {K} classes, not {blank}")
-    return logits, _lengths("lengths", lengths, B, "T", T), blank.__index__()
+    return logits, check.lengths(lengths, T, B), blank.__index__()
 
 
 def _impossible(b: int, lengths: Ints, labels: Ints, label_lengths: Ints) -> str:
