@@ -5,9 +5,9 @@ import math
 
 import numpy as np
 import pytest
+from helpers import central_difference
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_nn import central_difference
 from test_properties import laid_out, layouts
 from test_threads import run_together
 
