@@ -93,6 +93,8 @@ EXTENSIONS = [
     extension("_backward"),
     extension("_losses"),
     extension("_gradients"),
+    extension("_ctc"),
+    extension("_ctc_beam"),
 ]
 
 setup(

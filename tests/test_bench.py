@@ -253,3 +253,32 @@ def test_parts_of_training_are_measured_and_written(tmp_path, capsys, monkeypatc
         assert {"softmax cross-entropy", "Huber", "Adam", "clip_norm, and a copy", "embedding"} <= set(names)
         assert all(row["us"] > 0 for row in part["rows"])
     assert "| AdamW | 10 |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("peer", [True, False])
+def test_ctc_is_measured_and_written(tmp_path, capsys, monkeypatch, peer):
+    from fastlstm.bench import ctc
+
+    if peer:
+        pytest.importorskip("torch")
+    else:
+        monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setattr(ctc, "SHAPES", (ctc.Shape(12, 3, 5, 4),))
+    monkeypatch.setattr(ctc, "ROUNDS", 1)
+    file = tmp_path / "ctc.json"
+    assert ctc.main(["--seconds", "0.001", "--json", str(file)]) == 0
+    for part in json.loads(file.read_text())["parts"]:
+        assert part["ms"].keys() == {"fastlstm", "beam search"} | ({"PyTorch"} if peer else set())
+        assert all(ms > 0 for ms in part["ms"].values())
+        assert (part["pytorch_over_ours"] is not None) == peer
+    assert "| 12 3 5 4 |" in capsys.readouterr().out
+
+
+def test_ctc_that_disagrees_is_void(monkeypatch, capsys):
+    pytest.importorskip("torch")
+    from fastlstm.bench import ctc
+
+    monkeypatch.setattr(ctc, "SHAPES", (ctc.Shape(12, 3, 5, 4),))
+    monkeypatch.setattr(ctc, "ctc_loss", lambda *arguments: (0.0, np.zeros((12, 3, 5), np.float32)))
+    assert ctc.main(["--seconds", "0.001"]) == 1
+    assert "void" in capsys.readouterr().err

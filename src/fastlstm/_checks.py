@@ -119,17 +119,17 @@ def optional(name: str, value: object, shape: tuple[int, ...], dtype: np.dtype[A
     return None if value is None else matching(name, value, shape, dtype, axes)
 
 
-def lengths(value: ArrayLike | None, T: int, B: int, axis: str = "T") -> NDArray[np.int64]:
+def lengths(value: ArrayLike | None, T: int, B: int, axis: str = "T", name: str = "lengths") -> NDArray[np.int64]:
     """How many of T steps each of B rows has: all where `value` is None. `axis` is what T is called."""
     if value is None:
         return np.full(B, T, np.int64)
     given = np.asarray(value)
     if given.dtype.kind not in "iu" and given.size:
-        raise TypeError(f"lengths must be integers, not {given.dtype}")
+        raise TypeError(f"{name} must be integers, not {given.dtype}")
     if given.shape != (B,):
-        raise ValueError(f"lengths must have shape (B,) = ({B},), not {given.shape}")
+        raise ValueError(f"{name} must have shape (B,) = ({B},), not {given.shape}")
     if B and not 0 <= given.min() <= given.max() <= T:
-        raise ValueError(f"lengths must be from 0 to {axis} = {T}, not {given.min()} to {given.max()}")
+        raise ValueError(f"{name} must be from 0 to {axis} = {T}, not {given.min()} to {given.max()}")
     return given.astype(np.int64)
 
 

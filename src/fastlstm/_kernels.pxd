@@ -5,6 +5,8 @@ from libc.stdint cimport int64_t
 cdef extern from "kernels.h":
     ctypedef Py_ssize_t fl_size
 
+    double FL_CTC_ZERO
+
     ctypedef enum fl_activation:
         FL_TANH
         FL_RELU
@@ -224,6 +226,16 @@ cdef extern from "kernels.h":
         void (*scale)(void *x, double factor, fl_size n) noexcept nogil
         void (*add_rows)(void *sums, const int64_t *ids, const void *rows, fl_size count, fl_size columns, fl_size column0,
                          fl_size column1) noexcept nogil
+        double (*ctc_softmax)(const void *x, fl_size K, double weight, void *y) noexcept nogil
+        void (*ctc_emissions)(const void *x, double norm, const int64_t *labels, fl_size step, fl_size L,
+                              double *y) noexcept nogil
+        void (*ctc_subtract)(void *dx, double weight, const double *share, const int64_t *labels, fl_size step, fl_size L,
+                             fl_size blank) noexcept nogil
+        void (*ctc_step)(const double *labels, const double *blanks, const double *skip, const double *y_labels,
+                         double y_blank, fl_size size, double *next_labels, double *next_blanks) noexcept nogil
+        void (*ctc_shares)(const double *labels, const double *blanks, const double *labels_back,
+                           const double *blanks_back, const double *y_labels, double y_blank, double total, fl_size L,
+                           double *share) noexcept nogil
 
 cdef extern from "dispatch.h":
     enum: FL_ISA_COUNT

@@ -20,6 +20,8 @@ static const float exp_terms[] = {0.00019891080463998842f, 0.0013933730715792083
                                   0.041666464197405692f,   0.16666666681704216f,   0.50000000135387299f};
 static const float tanh_terms[] = {0.002060621435f, -0.008113507022f, 0.0216894059f,
                                    -0.05394817033f, 0.1333325017f,    -0.3333333277f};
+static const float log1p_terms[] = {0.24289553512603348f, 0.21430741915612808f, 0.286165966414275f, 0.39998888357864393f,
+                                    0.666666755003564f};
 #else
 #define FL_LOG2E 1.4426950408889634074
 #define FL_LN2_HI 6.93145751953125e-1
@@ -36,7 +38,11 @@ static const double tanh_terms[] = {-1.9352653686922351e-6, 1.0938896099319773e-
                                     -1.4558109507053411e-3, 3.5921254479696532e-3,  -8.8632353455773496e-3,
                                     2.1869488528318099e-2,  -5.3968253968080368e-2, 1.3333333333333182e-1,
                                     -3.3333333333333333e-1};
+static const double log1p_terms[] = {1.773976532385059e-1,  9.902817874689634e-2, 1.3586314855848264e-1,
+                                     1.5364295463094396e-1, 1.8182814076003243e-1, 2.2222192904545643e-1,
+                                     2.8571429057998793e-1, 3.99999999960497e-1,   6.66666666666777e-1};
 #endif
+#define FL_LOG1P_TERMS ((int)(sizeof log1p_terms / sizeof log1p_terms[0]))
 #define FL_TANH_TERMS ((int)(sizeof tanh_terms / sizeof tanh_terms[0]))
 #define FL_EXP_TERMS ((int)(sizeof exp_terms / sizeof exp_terms[0]))
 
@@ -52,6 +58,16 @@ FL_INLINE vec v_exp(vec x) {
     vec p = v_fma(v_mul(r, r), q, r); /* e^r - 1 */
     vec two_n = v_exponent(t);
     return v_fma(two_n, p, two_n);
+}
+
+/* log(1 + u) for u from 0 to 1: 2 artanh(s), s = u / (2 + u), whose odd polynomial is near-minimax up to 1/3 (relative
+ * error 1e-10 in single and 5e-17 in double precision). */
+FL_INLINE vec v_log1p(vec u) {
+    const vec s = v_quotient(u, v_add(v_set1(2), u)), s2 = v_mul(s, s);
+    vec q = v_set1(log1p_terms[0]);
+    FL_UNROLL
+    for (int k = 1; k < FL_LOG1P_TERMS; k++) q = v_fma(q, s2, v_set1(log1p_terms[k]));
+    return v_fma(v_mul(s, s2), q, v_add(s, s));
 }
 
 /* 1 / (1 + e^-x). Where that is a denormal number it is zero, with the floating-point mode that kernels run in. */

@@ -127,6 +127,9 @@ typedef struct {
 typedef void (*fl_forward_step)(const fl_forward *, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1);
 typedef void (*fl_backward_step)(const fl_backward *, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1);
 
+/* The logarithm of zero in double precision: far below that of any number, far above the end of the numbers. */
+#define FL_CTC_ZERO (-1e300)
+
 /* C = A B, or C += A B, over many rows. */
 typedef struct {
     fl_size columns, K;          /* C is (rows, columns), B (K, columns); with gates > 1, that many times as many columns */
@@ -241,6 +244,16 @@ typedef struct {
     /* For each of `count` rows, in order: row ids[row] of sums += it, in columns [column0, column1). */
     void (*add_rows)(void *sums, const int64_t *ids, const void *rows, fl_size count, fl_size columns, fl_size column0,
                      fl_size column1);
+
+    /* Connectionist temporal classification: see ctc.h. The last two are in double precision only. */
+    double (*ctc_softmax)(const void *x, fl_size K, double weight, void *y);
+    void (*ctc_emissions)(const void *x, double norm, const int64_t *labels, fl_size step, fl_size L, double *y);
+    void (*ctc_subtract)(void *dx, double weight, const double *share, const int64_t *labels, fl_size step, fl_size L,
+                         fl_size blank);
+    void (*ctc_step)(const double *labels, const double *blanks, const double *skip, const double *y_labels,
+                     double y_blank, fl_size size, double *next_labels, double *next_blanks);
+    void (*ctc_shares)(const double *labels, const double *blanks, const double *labels_back, const double *blanks_back,
+                       const double *y_labels, double y_blank, double total, fl_size L, double *share);
 } fl_kernels;
 
 #endif

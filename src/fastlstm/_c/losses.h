@@ -6,23 +6,6 @@
 #include "transpose.h"
 #include "wide.h"
 
-/* log(1 + u) for u from 0 to 1: twice the inverse hyperbolic tangent of u / (2 + u), whose series is short up to 1/3. */
-#define FL_ODD(n) ((real)1 / (n))
-static const real artanh_terms[] = {
-#if FL_BITS == 64
-    FL_ODD(33), FL_ODD(31), FL_ODD(29), FL_ODD(27), FL_ODD(25), FL_ODD(23), FL_ODD(21), FL_ODD(19), FL_ODD(17),
-#endif
-    FL_ODD(15), FL_ODD(13), FL_ODD(11), FL_ODD(9),  FL_ODD(7),  FL_ODD(5),  FL_ODD(3)};
-#define FL_ARTANH_TERMS ((int)(sizeof artanh_terms / sizeof artanh_terms[0]))
-
-FL_INLINE vec v_log1p(vec u) {
-    const vec s = v_quotient(u, v_add(v_set1(2), u)), s2 = v_mul(s, s), twice = v_add(s, s);
-    vec q = v_set1(artanh_terms[0]);
-    FL_UNROLL
-    for (int k = 1; k < FL_ARTANH_TERMS; k++) q = v_fma(q, s2, v_set1(artanh_terms[k]));
-    return v_fma(v_mul(twice, s2), q, twice);
-}
-
 /* The value is a b, for a sum in double precision; d is its derivative. */
 typedef struct {
     vec a, b, d;

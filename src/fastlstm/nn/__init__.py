@@ -10,6 +10,7 @@ from fastlstm.nn.attention import Attention, AttentionMemory, AttentionTape
 from fastlstm.nn.batches import Batch, Batches, BatchSource, Chunks, pad
 from fastlstm.nn.classification_losses import logistic_loss, softmax, softmax_cross_entropy
 from fastlstm.nn.clipping import clip_norm, clip_value
+from fastlstm.nn.ctc import ctc_beam_search, ctc_best_path, ctc_loss
 from fastlstm.nn.decoder import Decoder, DecoderTape
 from fastlstm.nn.dense import Dense, DenseTape
 from fastlstm.nn.dropout import Dropout, DropoutTape
@@ -58,6 +59,9 @@ __all__ = [
     "StepDecay",
     "clip_norm",
     "clip_value",
+    "ctc_beam_search",
+    "ctc_best_path",
+    "ctc_loss",
     "evaluate",
     "fit",
     "huber",

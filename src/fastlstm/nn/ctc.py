@@ -1,0 +1,298 @@
+"""Connectionist temporal classification (CTC): from a label or a blank at every step to the sequence of labels."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastlstm import _checks as check
+from fastlstm import _ctc, _ctc_beam
+from fastlstm._checks import Array, empty
+from fastlstm._config import checked_num_threads
+
+__all__ = ["ctc_beam_search", "ctc_best_path", "ctc_loss"]
+
+Ints = NDArray[np.int64]
+
+
+def ctc_loss(
+    logits: Array,
+    lengths: ArrayLike | None,
+    labels: ArrayLike,
+    label_lengths: ArrayLike | None,
+    *,
+    blank: int = 0,
+    per_label: bool = True,
+    zero_infinity: bool = False,
+    num_threads: int | None = None,
+) -> tuple[float, Array]:
+    r"""Give the mean negative logarithm of the probability of each row's labels, wherever in the sequence they are.
+
+    A path has a class at every step; it becomes a labelling :math:`l` when repeated classes are merged and blanks then
+    left out: that is :math:`\mathcal{B}`. With :math:`y^t` the softmax of the logits at step t,
+
+    .. math::
+
+        p(l) = \sum_{\pi: \mathcal{B}(\pi) = l} \prod_{t=1}^T y^t_{\pi_t} \qquad
+        J = \frac{1}{B} \sum_b \frac{-\ln p(l_b)}{\max(L_b, 1)} \qquad
+        \frac{\partial (-\ln p(l))}{\partial u^t_k} =
+        y^t_k - \frac{1}{p(l)} \sum_{s: l'_s = k} \frac{\alpha_t(s) \beta_t(s)}{y^t_k}
+
+    where u are the logits, l' the labels with blanks around them, and :math:`\alpha` and :math:`\beta` the
+    probabilities of all ways to a position and from it, computed as logarithms in float64.
+
+    Parameters
+    ----------
+    logits : (T, B, K) array of float32 or float64
+        Before the softmax, of K classes, the blank among them.
+    lengths : (B,) ints or None
+        Steps of each row, 0 to T; None for all T. What is past them is not read.
+    labels : (B, L) ints
+        Each row's labels, classes other than the blank. What is past their number is not read.
+    label_lengths : (B,) ints or None
+        :math:`L_b`, how many labels each row has, 0 to L; None for all L.
+    blank : int
+        The class that stands for no label.
+    per_label : bool
+        Divide each row's loss by its number of labels, as above and as PyTorch's ``reduction="mean"`` does, so that
+        long rows weigh no more than short ones. False: :math:`J = \frac{1}{B} \sum_b -\ln p(l_b)`, which is the
+        paper's objective, per row.
+    zero_infinity : bool
+        A row whose labels have probability zero, as where they need more steps than there are (one for each label, and
+        one for the blank between two that are the same), is an error. True: its loss and gradient are zero instead.
+    num_threads : int, optional
+        Default: `fastlstm.get_num_threads`. The result does not depend on it.
+
+    Returns
+    -------
+    loss : float
+        J, PyTorch's value; 0 for a batch without rows. NaN where the logits up to a length have NaN or infinity (but a
+        class may have the logit :math:`-\infty`).
+    gradient : (T, B, K) array
+        dJ/d(logits), zero past each length.
+
+    Raises
+    ------
+    TypeError
+        If an argument does not have the right dtype.
+    ValueError
+        If a shape or a number is wrong, or a row's labels have probability zero.
+
+    References
+    ----------
+    Graves, Fernández, Gomez, Schmidhuber: "Connectionist temporal classification: labelling unsegmented sequence data
+    with recurrent neural networks", 2006, equations 6 to 16.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastlstm.nn import ctc_loss
+    >>> logits = np.zeros((2, 1, 3))  # every path has probability 1/9: three of them, 11, 01 and 10, become [1]
+    >>> loss, gradient = ctc_loss(logits, [2], [[1]], [1])
+    >>> print(round(np.exp(-loss) * 9, 6))
+    3.0
+    >>> (gradient[0] * 3).round(6) + 0
+    array([[ 0., -1.,  1.]])
+    """
+    logits, lengths, blank = _checked(logits, lengths, blank)
+    B, K = logits.shape[1:]
+    given = np.asarray(labels)
+    if given.dtype.kind not in "iu" and given.size:
+        raise TypeError(f"labels must be integers, not {given.dtype}")
+    if given.ndim != 2 or len(given) != B:
+        raise ValueError(f"labels must have shape (B, L) = ({B}, L), not {given.shape}")
+    labels = np.array(given, np.int64, order="C")  # a copy: what is checked must not change
+    L = labels.shape[1]
+    label_lengths = check.lengths(label_lengths, L, B, "L", "label_lengths")
+    used = np.arange(L) < label_lengths[:, np.newaxis]
+    wrong = np.argwhere(used & ((labels < 0) | (labels >= K) | (labels == blank)))
+    if wrong.size:
+        b, i = wrong[0]
+        expected = f"from 0 to K - 1 = {K - 1} and not blank = {blank}"
+        raise ValueError(f"labels must be {expected}, but labels[{b}, {i}] is {labels[b, i]}")
+    threads = checked_num_threads(num_threads)
+
+    weights = (1 / np.maximum(label_lengths, 1) if per_label else np.ones(B)) / max(B, 1)
+    cost = lengths * (2 * label_lengths + K)
+    parts, doubles = _ctc.plan(int(lengths.max(initial=0)), int(label_lengths.max(initial=0)), int(cost.sum()), threads)
+    losses, gradient = np.empty(B), empty(logits.shape, logits.dtype)
+    memory = empty((parts, doubles), np.dtype(np.float64))
+    order = np.argsort(-cost, kind="stable")
+    _ctc.run(logits, gradient, lengths, labels, label_lengths, order, weights, losses, blank, memory)
+    impossible = np.flatnonzero(np.isinf(losses))
+    if impossible.size and not zero_infinity:
+        raise ValueError(_impossible(int(impossible[0]), lengths, labels, label_lengths))
+    losses[impossible] = 0
+    return float((weights * losses).sum()), gradient
+
+
+def ctc_best_path(logits: Array, lengths: ArrayLike | None = None, *, blank: int = 0) -> list[Ints]:
+    r"""Give the labels of each row's most probable path: the best class at every step, repeats merged, blanks left out.
+
+    .. math::
+
+        \mathcal{B}(\pi^*), \qquad \pi^*_t = \arg\max_k y^t_k
+
+    Fast, and mostly but not always the most probable labelling, which is the sum of many paths: see `ctc_beam_search`.
+
+    Parameters
+    ----------
+    logits : (T, B, K) array of float32 or float64
+        Before or after the softmax.
+    lengths : (B,) ints or None
+        Steps of each row, 0 to T; None for all T. What is past them is not read.
+    blank : int
+        The class that stands for no label.
+
+    Returns
+    -------
+    list of (n,) arrays of int64
+        Each row's labels.
+
+    Raises
+    ------
+    TypeError
+        If an argument does not have the right dtype.
+    ValueError
+        If a shape or a number is wrong, or a logit up to a length is NaN.
+
+    References
+    ----------
+    Graves, Fernández, Gomez, Schmidhuber: "Connectionist temporal classification", 2006, section 3.2, equation 4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastlstm.nn import ctc_best_path
+    >>> path = [1, 1, 0, 1, 2, 2]
+    >>> ctc_best_path(np.eye(3)[path][:, np.newaxis], [6])
+    [array([1, 1, 2])]
+    """
+    logits, lengths, blank = _checked(logits, lengths, blank)
+    rows = []
+    for b, length in enumerate(lengths):
+        y = logits[:length, b]
+        if np.isnan(y).any():
+            raise ValueError(f"logits must be numbers up to the lengths: row {b} has NaN")
+        path = y.argmax(axis=1)
+        new = path != blank
+        new[1:] &= path[1:] != path[:-1]
+        rows.append(path[new].astype(np.int64))
+    return rows
+
+
+def ctc_beam_search(
+    logits: Array,
+    lengths: ArrayLike | None = None,
+    *,
+    beam_width: int = 100,
+    num_results: int = 1,
+    blank: int = 0,
+    num_threads: int | None = None,
+) -> list[list[tuple[Ints, float]]]:
+    r"""Search each row's most probable labellings: the sums over all paths, of which only the best prefixes are kept.
+
+    Of a prefix l at step t two probabilities are kept, of the paths that end in a blank and of those that end in the
+    last label, :math:`l_n`:
+
+    .. math::
+
+        p_b^t(l) &= y^t_{blank} (p_b^{t-1}(l) + p_n^{t-1}(l)) \\
+        p_n^t(l) &= y^t_{l_n} (p_n^{t-1}(l) + p_b^{t-1}(l_{1:n-1}) + [l_n \ne l_{n-1}] p_n^{t-1}(l_{1:n-1}))
+
+    and after each step the `beam_width` prefixes with the largest sums stay. A beam at least as wide as there are
+    prefixes makes the search exact; a narrower one finds a lower bound of each probability.
+
+    Parameters
+    ----------
+    logits : (T, B, K) array of float32 or float64
+        Before the softmax, of K classes, the blank among them.
+    lengths : (B,) ints or None
+        Steps of each row, 0 to T; None for all T. What is past them is not read.
+    beam_width : int
+        How many prefixes are kept. Each takes 40 T + 8 K bytes for a thread.
+    num_results : int
+        How many labellings to give for each row, at most `beam_width`; there are fewer where no more are possible.
+    blank : int
+        The class that stands for no label.
+    num_threads : int, optional
+        Default: `fastlstm.get_num_threads`. The result does not depend on it.
+
+    Returns
+    -------
+    list of lists of (labels, log probability)
+        For each row, the best labelling first: an (n,) array of int64, and :math:`\ln p(l)` as far as summed up.
+
+    Raises
+    ------
+    TypeError
+        If an argument does not have the right dtype.
+    ValueError
+        If a shape or a number is wrong, or the logits of a step up to a length have no softmax.
+
+    References
+    ----------
+    Graves, Jaitly: "Towards end-to-end speech recognition with recurrent neural networks", 2014, algorithm 1, without
+    a language model. Hannun, Maas, Jurafsky, Ng: "First-pass large vocabulary continuous speech recognition using
+    bi-directional recurrent DNNs", 2014, algorithm 1.
+
+    Examples
+    --------
+    The best path is all blanks; three paths become [1], and are together more probable.
+
+    >>> import numpy as np
+    >>> from fastlstm.nn import ctc_beam_search, ctc_best_path
+    >>> logits = np.log([[[0.6, 0.4]], [[0.6, 0.4]]])
+    >>> ctc_best_path(logits, [2])
+    [array([], dtype=int64)]
+    >>> for labels, log_probability in ctc_beam_search(logits, [2], num_results=2)[0]:
+    ...     print(labels, round(np.exp(log_probability), 2))
+    [1] 0.64
+    [] 0.36
+    """
+    logits, lengths, blank = _checked(logits, lengths, blank)
+    width = check.positive_int("beam_width", beam_width)
+    results = check.positive_int("num_results", num_results)
+    if results > width:
+        raise ValueError(f"num_results must be at most beam_width = {width}, not {results}")
+    B, K = logits.shape[1:]
+    longest = int(lengths.max(initial=0))
+    parts = max(1, min(checked_num_threads(num_threads), B))
+    memory = empty((parts, _ctc_beam.memory_for(longest, K, width)), np.dtype(np.uint8))
+    labels, counts = np.empty((B, results, longest), np.int64), np.empty((B, results), np.int64)
+    scores, bad = np.empty((B, results)), np.empty(B, np.int64)
+    classes = np.arange(K, dtype=np.int64)
+    _ctc_beam.search(logits, lengths, classes, labels, counts, scores, bad, width, blank, memory)
+    wrong = np.flatnonzero(bad >= 0)
+    if wrong.size:
+        b = wrong[0]
+        raise ValueError(f"logits must have a softmax up to the lengths, but logits[{bad[b]}, {b}] have none")
+    return [
+        [(labels[b, k, : counts[b, k]].copy(), float(scores[b, k])) for k in range(results) if counts[b, k] >= 0]
+        for b in range(B)
+    ]
+
+
+def _checked(logits: Array, lengths: ArrayLike | None, blank: int) -> tuple[Array, Ints, int]:
+    """What the loss and both searches take."""
+    logits = check.sized("logits", logits, 3, "(T, B, K)")
+    logits = check.matching("logits", logits, logits.shape, logits.dtype, "(T, B, K)")
+    T, B, K = logits.shape
+    if isinstance(blank, bool) or not hasattr(blank, "__index__"):
+        raise TypeError(f"blank must be an int, not {type(blank).__name__}")
+    if not 0 <= blank.__index__() < K:
+        raise ValueError(f"blank must be one of the K = {K} classes, not {blank}")
+    return logits, check.lengths(lengths, T, B), blank.__index__()
+
+
+def _impossible(b: int, lengths: Ints, labels: Ints, label_lengths: Ints) -> str:
+    """Why row b's loss is infinite."""
+    row = labels[b, : label_lengths[b]]
+    repeats = int((row[1:] == row[:-1]).sum())
+    needed = row.size + repeats
+    if needed > lengths[b]:
+        return (
+            f"labels[{b}] cannot fit: {row.size} labels with {repeats} repeats need {needed} steps, lengths[{b}] is "
+            f"{lengths[b]} (zero_infinity=True leaves such rows out)"
+        )
+    return f"logits give labels[{b}] probability zero (zero_infinity=True leaves such rows out)"
