@@ -232,7 +232,7 @@ def picture(
     model: nn.Sequential, heard: list[Floats], said: list[str], found: list[str], rates: list[float],
     lines: dict[str, float], title: str,
 ) -> Figure:  # fmt: skip
-    """Draw a good, a middling and a bad one of the test part's sentences of 2 to 4 seconds; texts; the learning."""
+    """Draw a good, a middling and a bad one of the test part's utterances of about 2 seconds; texts; the learning."""
     figure = Figure(figsize=(15, 10), layout="constrained")
     figure.suptitle(title, size=14)
     names = ["good", "middling", "bad"]
@@ -240,14 +240,14 @@ def picture(
         [[f"{name} sound" for name in names], names, ["learning", "texts", "texts"]], height_ratios=[2, 3, 5]
     )
     wrong = np.array([error_rate([a], [b]) for a, b in zip(found, said, strict=True)])
-    sentences = [k for k in np.argsort(wrong, kind="stable") if 180 <= len(heard[k]) <= 320]
+    sentences = [k for k in np.argsort(wrong, kind="stable") if 180 <= len(heard[k]) <= 280]
     for name, place in zip(names, (0, len(sentences) // 2, -1), strict=True):
         k = sentences[place]
         (logits,) = model.predict([stacked(heard[k])])
-        heading = f"said   {said[k]}\nheard  {found[k]}"
+        heading = f"said:  {said[k]}\nheard: {found[k]}"
         draw_utterance(axes[f"{name} sound"], axes[name], heard[k], logits, heading)
-    axes["good sound"].set_ylabel("40 bands")
-    axes["good"].set_ylabel("probability")
+    axes["good sound"].set_ylabel(f"{BANDS} bands, 0 to 4 kHz")
+    axes["good"].set_ylabel("probability (grey: of no letter)")
 
     axes["learning"].plot(range(1, len(rates) + 1), rates, color="tab:blue", label="LSTM")
     for (name, rate), style in zip(lines.items(), ("--", ":"), strict=True):
@@ -258,11 +258,12 @@ def picture(
     axes["learning"].spines[["top", "right"]].set_visible(False)
 
     axes["texts"].set_axis_off()
-    axes["texts"].set_title("Some of the test part, from no errors to many", loc="left")
-    short = [k for k in np.argsort(wrong, kind="stable") if len(said[k]) <= 50]
-    shown = [short[k] for k in np.linspace(0, len(short) - 1, 18).astype(int)]
-    rows = [f"{'said':52}recognised", *(f"{said[k]:52}{found[k]}" for k in shown)]
-    axes["texts"].text(0, 1, "\n".join(rows), va="top", size=9, family="monospace", linespacing=1.5)
+    axes["texts"].set_title("Some of the test part, from few errors to many", loc="left")
+    short = [k for k in np.argsort(wrong, kind="stable") if len(said[k]) <= 46]
+    shown = [short[k] for k in np.linspace(0, len(short) - 1, 17).astype(int)]
+    rows = [("said", "heard", "errors"), *((said[k], found[k], f"{wrong[k]:.0f} %") for k in shown)]
+    table = "\n".join(f"{text:46}  {recognised:46} {errors:>6}" for text, recognised, errors in rows)
+    axes["texts"].text(0, 1, table, va="top", size=10, family="monospace", linespacing=1.6)
     return figure
 
 
