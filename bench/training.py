@@ -1,36 +1,43 @@
-"""Training beside PyTorch: the same networks, weights, batches and hyperparameters, epoch by epoch in turns, in one run.
+"""Training beside PyTorch: the same networks, weights, batches and hyperparameters, in turns, an epoch of each.
 
     pip install '.[dev]'
     python bench/training.py [--epochs N] [--threads 1,2] [--json FILE] [--plot FILE] [TASK ...]
 
-The tasks are those of examples/, without peepholes, which PyTorch has not, and without dropout, whose masks would not be
-the same: so the two learning curves are the same but for rounding, and this is shown. PyTorch does what its users do:
-sequences of different lengths are packed, and its optimiser is the fused one.
+The tasks are those of examples/, without peepholes, which PyTorch has not, and without dropout, whose masks would not
+be the same: so the two learning curves are the same but for rounding, and this is shown. PyTorch does what its users
+do: sequences of different lengths are packed, and its optimiser is the fused one. Making the batches is not timed.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
-import math
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import threadpoolctl
 import torch
-from torch.nn.functional import cross_entropy, ctc_loss, l1_loss
+from matplotlib.figure import Figure
+from torch.nn.functional import cross_entropy, ctc_loss
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import fastlstm
 from fastlstm import nn
 from fastlstm.bench import machine
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
-sys.path.insert(0, str(EXAMPLES))
+sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
+import _data
+import characters
+import speech
+import tagging
+import vowels
 
 
 class Task(NamedTuple):
@@ -73,12 +80,8 @@ class Twin(torch.nn.Module):
                 ends = torch.full_like(rows, x.shape[0] - 1) if lengths is None else lengths - 1
                 half = x.shape[2] // directions
                 x = torch.cat([x[ends, rows, :half], x[0, :, half:]], dim=1)
-            elif kind == "Mean":
-                if lengths is None:
-                    x = x.mean(0)
-                else:
-                    within = (torch.arange(x.shape[0])[:, None] < lengths).to(x.dtype)
-                    x = (x * within[..., None]).sum(0) / lengths[:, None]
+            elif kind == "Mean":  # past an end there are zeros
+                x = x.mean(0) if lengths is None else x.sum(0) / lengths[:, None]
             else:
                 x = part(x)
                 if activation != "identity":
@@ -116,15 +119,17 @@ def _part(layer: Any) -> torch.nn.Module:
 
 def _loss(loss: Callable[..., Any], y: torch.Tensor, targets: dict[str, Any]) -> torch.Tensor:
     """Give the same loss of a prediction in PyTorch."""
-    if loss is nn.mae:
-        return l1_loss(y, torch.from_numpy(targets["target"]))
-    if loss is nn.softmax_cross_entropy:
-        target = torch.from_numpy(targets["target"].astype(np.int64))
-        if targets.get("mask") is not None:
-            target = torch.where(torch.from_numpy(targets["mask"]), target, -100)
-        return cross_entropy(y.reshape(-1, y.shape[-1]), target.reshape(-1))
-    lengths, labels, label_lengths = (torch.as_tensor(targets[name]) for name in ("lengths", "labels", "label_lengths"))
-    return ctc_loss(y.log_softmax(-1), labels, lengths, label_lengths)
+    options = loss.keywords if isinstance(loss, partial) else {}
+    if "labels" in targets:
+        labels, label_lengths = (torch.from_numpy(targets[name]) for name in ("labels", "label_lengths"))
+        lengths = torch.full((len(labels),), len(y)) if targets["lengths"] is None else targets["lengths"]
+        y = y.log_softmax(-1)
+        return ctc_loss(y, labels, torch.as_tensor(lengths), label_lengths, reduction="sum") / len(labels)
+    target, weights = torch.from_numpy(targets["target"].astype(np.int64)), options.get("class_weights")
+    if targets.get("mask") is not None:
+        target = torch.where(torch.from_numpy(targets["mask"]), target, -100)
+    weights = None if weights is None else torch.from_numpy(weights)
+    return cross_entropy(y.reshape(-1, y.shape[-1]), target.reshape(-1), weights)
 
 
 # ---- an epoch of each ------------------------------------------------------------------------------------------------
@@ -181,9 +186,10 @@ def compare(make: Callable[[], Task], epochs: int, threads: int) -> dict[str, An
     task = make()
     ours, theirs = fastlstm_epochs(task, 0), torch_epochs(task, Twin(task.network), 0)
     curves: dict[str, list[tuple[float, float]]] = {"fastlstm": [], "PyTorch": []}
-    for epoch in range(epochs):
-        for name, iterator in sorted((("fastlstm", ours), ("PyTorch", theirs)), reverse=epoch % 2 == 1):
-            curves[name].append(next(iterator))
+    with threadpoolctl.threadpool_limits(threads, user_api="blas"):
+        for epoch in range(epochs):
+            for name, iterator in sorted((("fastlstm", ours), ("PyTorch", theirs)), reverse=epoch % 2 == 1):
+                curves[name].append(next(iterator))
     losses = {name: [loss for loss, _ in curve] for name, curve in curves.items()}
     seconds = {name: statistics.median(s for _, s in curve) for name, curve in curves.items()}
     apart = [abs(a - b) / abs(b) for a, b in zip(*losses.values(), strict=True)]
@@ -202,10 +208,115 @@ def compare(make: Callable[[], Task], epochs: int, threads: int) -> dict[str, An
 
 
 def comparable(network: Any) -> nn.Sequential:
-    """Give a network like this, without peepholes and dropout, with new weights."""
+    """Give a network like this, without peepholes and dropout, with weights of its own."""
     described = fastlstm.saving.architecture(network)
     for layer in described["layers"]:
         if layer["type"] == "LSTM":
-            layer |= {"peephole": False, "dropout": 0.0, "recurrent_dropout": 0.0, "zoneout": [0.0, 0.0]}
+            layer |= {"peephole": False, "dropout": 0.0, "recurrent_dropout": 0.0}
     described["layers"] = [layer for layer in described["layers"] if layer["type"] != "Dropout"]
-    return fastlstm.saving.build(described)
+    network = fastlstm.saving.build(described)
+    network.flat[:] = np.random.default_rng(0).uniform(-0.08, 0.08, network.flat.size)
+    return network
+
+
+def vowels_task(cache: Path) -> Task:
+    """Nine speakers: one direction and the other, the mean of the outputs."""
+    parts = vowels.vowels.read(_data.fetch(vowels.vowels.SOURCE, cache))
+    series, speakers = vowels.arrays(parts.train, vowels.scaling(parts.train))
+    batches = nn.Batches(series, speakers, vowels.BATCH)
+    return Task(comparable(vowels.network(12, 128, 0)), batches, nn.softmax_cross_entropy, vowels.LEARNING_RATE, 1.0)
+
+
+def tagging_task(cache: Path) -> Task:
+    """Parts of speech: ids, one direction and the other, a class at each step; lengths differ much."""
+    train, _, _ = tagging.read(_data.fetch(tagging.SOURCE, cache))
+    vocabulary = tagging.symbols(train)
+    tags = sorted(set(itertools.chain.from_iterable(sentence.tags for sentence in train)))
+    index, tag_index = ({name: k for k, name in enumerate(names)} for names in (vocabulary, tags))
+    loss = partial(nn.softmax_cross_entropy, class_weights=np.array([1] * len(tags) + [0], np.float32))
+    network = comparable(tagging.network(len(vocabulary), len(tags), 128, 0))
+    return Task(network, tagging.Spelled(train, index, tag_index), loss, 2e-3, 1.0)
+
+
+def characters_task(cache: Path) -> Task:
+    """Text: ids, two layers, a class at each step, the state carried on; the first 400,000 characters."""
+    text = characters.characters.read(_data.fetch(characters.characters.SOURCE, cache)).train[:400_000]
+    alphabet = characters.UNKNOWN + "".join(sorted(set(text)))
+    ids = characters.encode(text, alphabet)
+    batches = nn.Chunks(ids[:-1], ids[1:], characters.ROWS, characters.STEPS)
+    return Task(comparable(characters.network(len(alphabet), 256, 0)), batches, nn.softmax_cross_entropy, 2e-3, 1.0)
+
+
+def speech_task(cache: Path) -> Task:
+    """Speech: spectra, two layers in both directions, CTC."""
+    parts = speech.read(_data.fetch(speech.SOUNDS, cache), _data.fetch(speech.TRANSCRIPTS, cache))
+    heard = [speech.spectrogram(one.samples) for one in parts.train]
+    mean, std = (measure(np.concatenate(heard), axis=0) for measure in (np.mean, np.std))
+    batches = speech.Spoken([(x - mean) / std for x in heard], [one.text for one in parts.train])
+    loss = partial(nn.ctc_loss, per_label=False)
+    return Task(comparable(speech.network(speech.FULL[0], 0)), batches, loss, 2e-3, 20.0)
+
+
+TASKS = {"vowels": vowels_task, "tagging": tagging_task, "characters": characters_task, "speech": speech_task}
+
+
+# ---- results ---------------------------------------------------------------------------------------------------------
+
+
+def table(results: dict[str, list[dict[str, Any]]]) -> str:
+    """Give the results in Markdown."""
+    lines = [
+        "| task | threads | fastlstm, s per epoch | PyTorch, s per epoch | times as fast | losses apart, at most |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for name, rows in results.items():
+        for row in rows:
+            seconds = row["seconds_per_epoch"]
+            lines.append(
+                f"| {name} | {row['threads']} | {seconds['fastlstm']:.3g} | {seconds['PyTorch']:.3g} "
+                f"| {row['times_as_fast']:.2f} | {row['losses_apart']:.1e} |"
+            )
+    return "\n".join(lines)
+
+
+def picture(results: dict[str, list[dict[str, Any]]]) -> Figure:
+    """Draw the losses of both over the seconds that training took."""
+    figure = Figure(figsize=(4 * len(results), 3.6), layout="constrained")
+    for axes, (name, (row, *_)) in zip(
+        figure.subplots(1, len(results), squeeze=False)[0], results.items(), strict=True
+    ):
+        for library, colour, marker in (("PyTorch", "tab:orange", "s"), ("fastlstm", "tab:blue", "o")):
+            losses = row["losses"][library]
+            seconds = row["seconds_per_epoch"][library] * np.arange(1, len(losses) + 1)
+            axes.plot(seconds, losses, color=colour, marker=marker, markersize=4, label=library)
+        axes.set(title=f"{name}, {row['times_as_fast']:.1f} times as fast", xlabel="seconds", xlim=(0, None))
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False)
+        axes.set_ylabel("training loss, a mark for each epoch")
+    return figure
+
+
+def main() -> None:
+    """Do what the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("tasks", nargs="*", default=list(TASKS), help=f"of {', '.join(TASKS)}; default: all")
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--threads", type=lambda text: [int(number) for number in text.split(",")], default=[1])
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--plot", type=Path)
+    parser.add_argument("--cache", type=Path, default=_data.default_cache(), help="folder for the data")
+    given = parser.parse_args()
+    results = {
+        name: [compare(partial(TASKS[name], given.cache), given.epochs, threads) for threads in given.threads]
+        for name in given.tasks
+    }
+    print(table(results))
+    if given.json:
+        about = {"machine": machine.describe(), "versions": machine.versions()}
+        given.json.write_text(json.dumps(about | {"results": results}, indent=1) + "\n", encoding="utf-8")
+    if given.plot:
+        picture(results).savefig(given.plot, dpi=120)
+
+
+if __name__ == "__main__":
+    main()
