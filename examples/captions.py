@@ -1,0 +1,217 @@
+"""Captions: from the image of a handwritten digit to its name, letter by letter.
+
+A one-to-many task from a semantic vector: a dense layer makes a vector of the image, an affine map of it is the initial
+state of an LSTM, and that writes the name: it sees the letter that it wrote last, until it writes the end. Nobody tells
+it that there are ten names. To beat: the most frequent name, whatever the image; but look at the nearest neighbour too.
+
+    pip install "fastlstm[examples]"
+    python -m examples captions
+
+The data are 1,797 images of 8 x 8 pixels by E. Alpaydin and C. Kaynak (1998; UCI Machine Learning Repository, CC BY
+4.0), as they come with the package scikit-learn (BSD licence), which pip downloads once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from _data import fetch
+from _datasets import Parts
+from _datasets.digits import SOURCE, Digits, read
+from _task import Options, Result, main
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from scipy.ndimage import affine_transform
+
+import fastlstm
+from fastlstm import nn
+
+Array = NDArray[np.floating]
+Ids = NDArray[np.int64]
+
+NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+END = "\N{MIDDLE DOT}"  # also what is before the first letter
+LETTERS = END + "".join(sorted(set("".join(NAMES))))
+LONGEST = 8  # letters; no name has more than five
+SIDE = 8  # pixels
+
+BATCH = 32
+LEARNING_RATE = 3e-3
+FULL, QUICK = (128, 200), (64, 80)  # hidden units, epochs
+SHEAR, SHIFT = 0.12, 0.5  # of the images that are learnt from: standard deviations, of the matrix and in pixels
+
+
+# ---- data ------------------------------------------------------------------------------------------------------------
+
+
+def encode(text: str) -> Ids:
+    """Give the number of each letter."""
+    return np.array([LETTERS.index(letter) for letter in text], np.int64)
+
+
+def decode(ids: Ids) -> str:
+    """Give the text."""
+    return "".join(LETTERS[k] for k in ids)
+
+
+def pairs(digits: Digits) -> nn.Pairs:
+    """Give batches of images and names."""
+    return nn.Pairs(digits.images, [encode(NAMES[label]) for label in digits.labels], BATCH, begin=0, end=0)
+
+
+def moved(image: Array, rng: np.random.Generator) -> Array:
+    """Shift, turn, shear and stretch an image a little, at random."""
+    matrix = np.eye(2) + SHEAR * rng.standard_normal((2, 2))
+    centre = np.full(2, (SIDE - 1) / 2)
+    offset = centre - matrix @ centre + SHIFT * rng.standard_normal(2)
+    return affine_transform(image.reshape(SIDE, SIDE), matrix, offset, order=1).reshape(-1)
+
+
+class Moved:
+    """Images as other hands could have written them too, in each epoch other ones: 1,440 alone are few."""
+
+    def __init__(self, digits: Digits) -> None:
+        self.digits, self.unmoved = digits, pairs(digits)
+
+    def __len__(self) -> int:
+        return len(self.unmoved)
+
+    def epoch(self, rng: np.random.Generator | None = None) -> Iterator[nn.Batch]:
+        """Give the batches of an epoch."""
+        if rng is None:
+            return self.unmoved.epoch()
+        images = np.stack([moved(image, rng) for image in self.digits.images])
+        return pairs(self.digits._replace(images=images)).epoch(rng)
+
+
+# ---- the network -----------------------------------------------------------------------------------------------------
+
+
+def network(hidden_size: int, seed: int) -> nn.Seq2Seq:
+    """Make a network that reads images (B, 64) and writes letters."""
+    rng = np.random.default_rng(seed)
+    width = 2 * hidden_size
+    encoder = nn.Sequential(nn.Dense(SIDE * SIDE, width, activation="relu", seed=rng), nn.Dropout(0.2))
+    return nn.Seq2Seq(encoder, nn.Decoder(len(LETTERS), 16, hidden_size, encoded_size=width, seed=rng))
+
+
+def learn(model: nn.Seq2Seq, parts: Parts[Digits], epochs: int, seed: int) -> nn.History:
+    """Train the network; that of the best epoch on the validation part stays."""
+    train = Moved(parts.train)
+    return nn.fit(
+        model,
+        nn.softmax_cross_entropy,
+        train,
+        pairs(parts.validation),
+        optimiser=nn.Adam(model.flat, nn.CosineDecay(LEARNING_RATE, steps=epochs * len(train))),
+        epochs=epochs,
+        clip=1.0,
+        average=0.99,
+        seed=seed,
+    )
+
+
+def captions(model: nn.Seq2Seq, images: Array) -> list[str]:
+    """Write the most probable letters for each image."""
+    return [decode(ids) for ids in model.greedy(images, begin=0, end=0, max_steps=LONGEST)]
+
+
+def letter_probabilities(model: nn.Seq2Seq, image: Array, caption: str) -> Array:
+    """Give the probability of each letter at each step (T + 1, letters), after those of the caption before it."""
+    logits, _ = model(image[np.newaxis], encode(END + caption)[:, np.newaxis])
+    return nn.softmax(logits)[:, 0]
+
+
+# ---- the measure and the baselines -----------------------------------------------------------------------------------
+
+
+def exact_matches(found: Sequence[str], digits: Digits) -> float:
+    """Give how many captions are right to the letter, in per cent."""
+    return 100 * float(np.mean([text == NAMES[label] for text, label in zip(found, digits.labels, strict=True)]))
+
+
+def most_frequent(train: Digits, digits: Digits) -> list[str]:
+    """Give every image the name that is most frequent in the training part."""
+    return [NAMES[np.bincount(train.labels).argmax()]] * len(digits.labels)
+
+
+def nearest(train: Digits, digits: Digits) -> list[str]:
+    """Give each image the name of the one that differs least from it, by the sum of squared differences."""
+    distance = (train.images**2).sum(axis=1) - 2 * digits.images @ train.images.T  # but for a term that is the same
+    return [NAMES[label] for label in train.labels[distance.argmin(axis=1)]]
+
+
+# ---- the picture -----------------------------------------------------------------------------------------------------
+
+
+def picture(model: nn.Seq2Seq, test: Digits, found: Sequence[str], history: nn.History, title: str) -> Figure:
+    """Draw images and their captions, those that are wrong first; two captions letter by letter; the learning curve."""
+    right = np.array([text == NAMES[label] for text, label in zip(found, test.labels, strict=True)])
+    figure = Figure(figsize=(14, 9), layout="constrained")
+    figure.suptitle(title, fontsize="x-large")
+    left, side = figure.subfigures(1, 2, width_ratios=[5, 4])
+    for axes, k in zip(left.subplots(5, 6).flat, np.argsort(right, kind="stable"), strict=False):
+        draw(axes, test.images[k])
+        text = found[k] if right[k] else f"{found[k]}\nit is {NAMES[test.labels[k]]}"
+        axes.set_xlabel(text, color="black" if right[k] else "tab:red", fontsize="large")
+
+    letters = [letter_probabilities(model, image, text) for image, text in zip(test.images, found, strict=True)]
+    order = np.argsort([p.max(axis=1).prod() for p in letters])
+    axes = side.subplot_mosaic([["image 0", "image 1"], ["0", "1"], ["curve", "curve"]], height_ratios=[2, 8, 5])
+    for panel, k, kind in (("0", order[0], "the most doubtful"), ("1", order[-1], "the surest")):
+        draw(axes[f"image {panel}"], test.images[k])
+        axes[f"image {panel}"].set_title(f"{kind}: it is {NAMES[test.labels[k]]}")
+        axes[panel].imshow(letters[k].T, cmap="Blues", vmin=0, vmax=1.3, aspect="auto")
+        for step, letter in np.argwhere(letters[k] >= 0.01):
+            p = letters[k][step, letter]
+            colour = "white" if p > 0.7 else "black"
+            axes[panel].text(step, letter, f"{100 * p:.0f}", ha="center", va="center", color=colour)
+        axes[panel].set_xticks(range(len(letters[k])), found[k] + END)
+        axes[panel].set_yticks(range(len(LETTERS)), LETTERS)
+        axes[panel].set(xlabel="what it writes")
+    axes["0"].set_ylabel(f"probability of each letter (%), {END} is the end")
+
+    epochs = range(1, len(history.epochs) + 1)
+    axes["curve"].semilogy(epochs, [epoch.loss for epoch in history.epochs], label="training, moved images")
+    axes["curve"].semilogy(epochs, [epoch.validation for epoch in history.epochs], label="validation")
+    axes["curve"].set(xlabel="epoch", ylabel="cross-entropy per letter")
+    axes["curve"].legend(frameon=False)
+    return figure
+
+
+def draw(axes: Axes, image: Array) -> None:
+    """Draw an image, ink on paper."""
+    axes.imshow(image.reshape(SIDE, SIDE), cmap="Greys", vmin=0, vmax=1)
+    axes.set(xticks=[], yticks=[])
+
+
+def run(options: Options) -> tuple[Result, Figure]:
+    """Train the network, compare it with the baseline and draw the picture."""
+    parts = read(fetch(SOURCE, options.cache))
+    hidden_size, epochs = QUICK if options.quick else FULL
+    model = network(hidden_size, options.seed)
+    history = learn(model, parts, epochs, options.seed)
+    options.out.mkdir(parents=True, exist_ok=True)
+    fastlstm.save(model, options.out / "captions.safetensors", extra={"letters": LETTERS})
+
+    test = parts.test
+    found = captions(model, test.images)
+    right, baseline, neighbour = (
+        exact_matches(texts, test) for texts in (found, most_frequent(parts.train, test), nearest(parts.train, test))
+    )
+    result = Result(
+        f"{len(found)} images, captions right to the letter", "%", right, baseline, "the most frequent caption", True,
+        model.flat.size,
+        {
+            "nearest image": f"{neighbour:.4g} %",
+            "misspelled": f"{sum(text not in NAMES for text in found)} captions are no digit's name",
+        },
+    )  # fmt: skip
+    title = f"Right captions: LSTM {right:.1f} %, nearest image {neighbour:.1f} %, always one {baseline:.1f} %"
+    return result, picture(model, test, found, history, title)
+
+
+if __name__ == "__main__":
+    main(__doc__, "captions", run)
