@@ -39,7 +39,7 @@ SIDE = 8  # pixels
 
 BATCH = 32
 LEARNING_RATE = 3e-3
-FULL, QUICK = (128, 200), (64, 80)  # hidden units, epochs
+FULL, QUICK = (128, 120), (64, 80)  # hidden units, epochs
 SHEAR, SHIFT = 0.12, 0.5  # of the images that are learnt from: standard deviations, of the matrix and in pixels
 
 

@@ -45,7 +45,7 @@ HEARD = 2000  # words of the validation part, to choose the best epoch by
 ROUNDS = 5  # of aligning letters and phonemes
 REACH = 3  # letters to either side
 ROWS = 18  # words in the picture
-FULL, QUICK = (128, 20), (48, 3)  # hidden units of each direction, epochs
+FULL, QUICK = (128, 18), (48, 3)  # hidden units of each direction, epochs
 
 
 def spelled(word: Word) -> Ids:
@@ -280,6 +280,7 @@ def picture(
     curve.set(title="Learning: words of the validation part", xlabel="epoch", ylabel="wrong phonemes (%)", yscale="log")
     curve.set_yticks([5, 10, 20, 50], ["5", "10", "20", "50"])
     curve.minorticks_off()
+    curve.xaxis.get_major_locator().set_params(integer=True)
     curve.legend(frameon=False)
     return figure
 

@@ -95,6 +95,7 @@ def test_probabilities_are_those_of_the_caption(example):
     assert chances[""] == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.usefixtures("default_threads")
 def test_run_from_end_to_end(example, tmp_path, monkeypatch):
     labels = np.arange(60) % 10
     parts = example.Parts(*(digits(example, labels[:n]) for n in (60, 20, 30)))
@@ -105,6 +106,7 @@ def test_run_from_end_to_end(example, tmp_path, monkeypatch):
     monkeypatch.setattr(example, "BATCH", 10)
     monkeypatch.setattr(example, "QUICK", (32, 80))
     monkeypatch.setattr(example, "LEARNING_RATE", 0.01)
+    fastlstm.set_num_threads(1)
     result, figure = example.run(example.Options(quick=True, out=tmp_path))
     assert result.baseline == 10
     assert result.found > 90

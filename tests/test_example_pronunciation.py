@@ -123,13 +123,14 @@ def test_pronounces_in_the_order_of_the_words(example, words):
     assert len(set(together)) > 1
 
 
+@pytest.mark.usefixtures("default_threads")
 def test_run_from_end_to_end(example, tmp_path, monkeypatch):
-    """Of letters in a row that are the same, and of the last one, nothing is heard."""
+    """Letters in a row that are the same are heard once: a dictionary of letters alone cannot know."""
     sounds = {"a": "AA", "b": "B", "k": "K"}
-    spellings = ["".join(letters) for n in range(2, 6) for letters in product("abk", repeat=n)]
+    spellings = ["".join(letters) for n in range(1, 6) for letters in product("abk", repeat=n)]
     np.random.default_rng(0).shuffle(spellings)
     words = [
-        example.Word(one, tuple(sounds[letter] for letter, after in pairwise(one) if letter != after) or ("S",))
+        example.Word(one, tuple(sounds[letter] for letter, after in pairwise(one + " ") if letter != after))
         for one in spellings
     ]
     parts = example.Parts(words[80:], words[:40], words[40:80])
@@ -138,10 +139,11 @@ def test_run_from_end_to_end(example, tmp_path, monkeypatch):
     monkeypatch.setattr(example, "BATCH", 8)
     monkeypatch.setattr(example, "DROPOUT", 0.0)
     monkeypatch.setattr(example, "LEARNING_RATE", 5e-3)
-    monkeypatch.setattr(example, "QUICK", (24, 16))
+    monkeypatch.setattr(example, "QUICK", (32, 24))
+    fastlstm.set_num_threads(1)
     result, figure = example.run(example.Options(quick=True, out=tmp_path))
     assert result.baseline > 20
-    assert result.found < 10
+    assert result.found < 20
     assert result.beats_baseline
     figure.savefig(tmp_path / "pronunciation.png")
     path = tmp_path / "pronunciation.safetensors"
