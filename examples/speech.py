@@ -44,7 +44,7 @@ BATCH = 16
 LEARNING_RATE = 4e-3
 DROPOUT = 0.5
 BEAM = 50
-FULL, QUICK = (160, 110), (64, 25)  # hidden units in each layer and direction, epochs
+FULL, QUICK = (160, 110), (96, 35)  # hidden units in each layer and direction, epochs
 
 # ---- sound to spectra ------------------------------------------------------------------------------------------------
 
@@ -252,7 +252,7 @@ def picture(
         axes["learning"].axhline(rate, color="0.4", linestyle=style, label=name)
     axes["learning"].set(title="Learning: the validation part", xlabel="epoch", ylabel="character error rate (%)")
     axes["learning"].set(ylim=(0, None))
-    axes["learning"].legend(frameon=False)
+    axes["learning"].legend(frameon=False, loc="upper right", bbox_to_anchor=(1, 0.93))
     axes["learning"].spines[["top", "right"]].set_visible(False)
 
     axes["texts"].set_axis_off()
