@@ -9,7 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-for package in ("matplotlib", "platformdirs", "tqdm"):
+from fastlstm import load, load_extra
+from fastlstm.nn import evaluate, mae
+
+for package in ("matplotlib", "platformdirs", "safetensors", "tqdm"):
     pytest.importorskip(package)
 
 WEEK = 7 * 144
@@ -26,6 +29,12 @@ def weather():
         yield weather
     finally:
         sys.path.remove(str(EXAMPLES))
+
+
+@pytest.fixture(scope="module")
+def data(weather):
+    """The module that reads."""
+    return sys.modules["_datasets.weather"]
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +55,12 @@ def csv_file():
 
 
 @pytest.fixture(scope="module")
-def mast(weather, csv_file):
-    return weather.clean(weather.read_mast(csv_file))
+def mast(data, csv_file):
+    return data.read({"demo_data.csv": csv_file})
 
 
-def test_reading(weather, csv_file):
-    raw = weather.read_mast(csv_file)
+def test_reading(data, csv_file):
+    raw = data.read_table(csv_file)
     assert raw.times[0] == np.datetime64("2016-01-09T15:30")
     assert len(raw.times) == N - 10
     assert np.flatnonzero(np.isnan(raw.pressure)).tolist() == [50]
@@ -60,16 +69,16 @@ def test_reading(weather, csv_file):
     np.testing.assert_allclose(raw.northward, 0, atol=1e-12)
 
 
-def test_cleaning(weather, mast):
+def test_cleaning(data, mast):
     assert len(mast.times) == N
-    assert np.all(np.diff(mast.times) == weather.INTERVAL)
+    assert np.all(np.diff(mast.times) == data.INTERVAL)
     assert np.flatnonzero(~mast.known()).tolist() == list(range(200, 207))  # the long gap alone stays
     assert mast.pressure[50] == 936  # between its neighbours, not 592
     np.testing.assert_allclose(np.diff(mast.temperature[99:104], n=2), 0, atol=1e-9)
 
 
-def test_gaps_at_the_ends_stay(weather):
-    filled = weather.fill_short_gaps(np.array([np.nan, 1, np.nan, 3, np.nan]))
+def test_gaps_at_the_ends_stay(data):
+    filled = data.fill_short_gaps(np.array([np.nan, 1, np.nan, 3, np.nan]))
     np.testing.assert_array_equal(filled, [np.nan, 1, 2, 3, np.nan])
 
 
@@ -77,20 +86,45 @@ def test_windows_span_no_long_gap(weather, mast):
     assert weather.PAST == 576
     starts = weather.window_starts(mast)
     assert starts.tolist() == list(range(207, N - weather.SPAN + 1))
-    x = np.arange(len(mast.times) * 7.0).reshape(-1, 7)
-    windows = weather.inputs(x, starts[:2])
-    assert windows.shape == (576, 2, 7)
-    np.testing.assert_array_equal(windows[:, 1], x[208 : 208 + 576])
-    expected = x[starts[:2] + 719, :1] - 0.5 * x[starts[:2] + 575, :1]
-    np.testing.assert_array_equal(weather.targets(x, starts[:2], damping=0.5), expected)
 
 
-def test_persistence_and_truth_are_a_day_apart(weather, mast):
+def test_batches(weather, mast):
+    train = weather.split(weather.window_starts(mast), len(mast.times)).train
+    scaling = weather.fit_scaling(mast, train)
+    scaling.std[4] = 1  # the wind never blows from the north
+    source, x = weather.Windows(mast, train, scaling), weather.scaled(mast, scaling)
+    batches = list(source.epoch())
+    assert len(batches) == len(source) > 2
+    one, row = batches[-1], train[:: weather.STRIDE][len(train) // weather.STRIDE - 1]
+    assert one.inputs["x"].shape == (576, one.size, 7)
+    np.testing.assert_array_equal(one.inputs["x"][:, -1], x[row : row + 576])
+    assert one.targets["target"][-1] == x[row + 719, 0] - np.float32(scaling.damping) * x[row + 575, 0]
+
+
+def test_batches_of_training(weather, mast, monkeypatch):
+    train = weather.split(weather.window_starts(mast), len(mast.times)).train
+    scaling = weather.fit_scaling(mast, train)._replace(std=np.ones(7))
+    source = weather.Windows(mast, train, scaling)
+    noisy = list(source.epoch(np.random.default_rng(0)))
+    assert len(noisy) == len(source)
+    monkeypatch.setattr(weather, "NOISE", np.float32(0))
+    plain, other = (list(source.epoch(np.random.default_rng(seed))) for seed in (0, 1))
+    assert {row for batch in plain for row in batch.targets["target"][:, 0]}.isdisjoint(
+        row for batch in other for row in batch.targets["target"][:, 0]
+    )
+    noise = [one.inputs["x"] - same.inputs["x"] for one, same in zip(noisy, plain, strict=True)]
+    for one in noise:  # the same at all steps, up to rounding of values near 1000
+        np.testing.assert_allclose(one, np.broadcast_to(one[0], one.shape), atol=2e-4)
+    assert np.concatenate(noise, axis=1)[0].std(axis=0) == pytest.approx(0.3, rel=0.1)
+
+
+def test_persistence_and_error(weather, mast):
     starts = np.array([207, 1000])
-    np.testing.assert_array_equal(weather.persistence(mast, starts), mast.temperature[starts + 575])
-    np.testing.assert_array_equal(weather.truth(mast, starts), mast.temperature[starts + 575 + 144])
-    error = weather.mean_error(weather.persistence(mast, starts), mast, starts)
-    assert error == pytest.approx(np.abs(mast.temperature[starts + 719] - mast.temperature[starts + 575]).mean())
+    same = weather.persistence(mast, starts)
+    np.testing.assert_array_equal(same, mast.temperature[[207 + 575, 1000 + 575]])
+    tomorrow = mast.temperature[[207 + 575 + 144, 1000 + 575 + 144]]
+    assert weather.mean_error(same, mast, starts) == pytest.approx(np.abs(tomorrow - same).mean())
+    assert weather.mean_error(tomorrow + np.array([1, -3]), mast, starts) == pytest.approx(2)
 
 
 def test_no_window_reaches_across_a_border(weather):
@@ -122,17 +156,36 @@ def test_scaling_sees_the_training_part_alone(weather, mast):
 
 
 def test_run_from_end_to_end(weather, csv_file, tmp_path, monkeypatch):
-    monkeypatch.setattr(weather, "BATCH", 16)
-    options = weather.Options(hidden_size=4, networks=2, epochs=2, stride=150, seed=0)
-    report = weather.run(csv_file, tmp_path, options)
-    assert [line.split()[0] for line in report.splitlines()] == ["test", "persistence", "LSTM", "improvement", "time"]
-    assert (tmp_path / "weather.png").read_bytes().startswith(b"\x89PNG")
-    with np.load(tmp_path / "weather-2.npz", allow_pickle=False) as first:
-        saved = dict(first)
-    assert all(np.isfinite(saved[name]).all() for name in ("lstm", "dense", "season", "mean", "std"))
-    weather.run(csv_file, tmp_path, options)
-    with np.load(tmp_path / "weather-2.npz", allow_pickle=False) as again:
-        np.testing.assert_array_equal(again["lstm"], saved["lstm"])  # one seed, one result
+    monkeypatch.setattr(weather, "STRIDE", 900)
+    monkeypatch.setattr(weather, "fetch", lambda source, cache: {"demo_data.csv": csv_file})
+    options = weather.Options(seed=3, out=tmp_path)
+    result, figure = weather.run(options)
+    assert 0 < result.found < 5
+    assert 0 < result.baseline < 5
+    assert len(figure.axes) == 3
+
+    mast = weather.read(weather.fetch(weather.SOURCE, options.cache))
+    test = weather.split(weather.window_starts(mast), len(mast.times)).test
+    assert result.baseline == weather.mean_error(weather.persistence(mast, test), mast, test)
+    said = []
+    for k in (3, 4, 5):
+        path = tmp_path / f"weather-{k}.safetensors"
+        extra = load_extra(path)
+        scaling = weather.Scaling(*map(np.array, (extra["season"], extra["mean"], extra["std"])), extra["damping"])
+        said.append(weather.forecast(load(path), mast, test, scaling))
+    assert not np.allclose(said[0], said[1])
+    assert weather.mean_error(np.mean(said, axis=0), mast, test) == result.found
+
+
+def test_one_seed_gives_one_network(weather, mast, monkeypatch):
+    monkeypatch.setattr(weather, "STRIDE", 900)
+    train, validation, _ = weather.split(weather.window_starts(mast), len(mast.times))
+    (one, scaling, history), (same, _, _), (other, _, _) = (
+        weather.train(mast, train, 4, 2, seed, validation) for seed in (1, 1, 2)
+    )
+    assert one.flat.tobytes() == same.flat.tobytes() != other.flat.tobytes()
+    found = evaluate(one, mae, weather.Windows(mast, validation, scaling))
+    assert found == min(epoch.validation for epoch in history.epochs)
 
 
 def run_example(*arguments, **environment):
