@@ -50,7 +50,7 @@ else:
     ]
     LINK_FLAGS = [] if sys.platform == "win32" else ["-pthread", "-lm"]
     if SANITIZE:
-        FLAGS += [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer", "-g"]
+        FLAGS += [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer", "-g1"]
         LINK_FLAGS += [f"-fsanitize={SANITIZE}"]
 
 HEADERS = [str(path) for path in [*C.glob("*.h"), *C.glob("*.inc")]]
