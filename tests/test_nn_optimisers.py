@@ -1,6 +1,7 @@
 """Optimisers: PyTorch's step by step, NumPy's bit by bit, interrupts, schedules, states, clear errors."""
 
 import functools
+import gc
 import itertools
 import math
 import sys
@@ -144,6 +145,7 @@ def interrupted(call, opcodes):
         return trace
 
     before = sys.gettrace()
+    gc.disable()  # its callbacks, if another test's tool has set some, are no part of the call
     sys.settrace(trace)
     try:
         call()
@@ -151,6 +153,7 @@ def interrupted(call, opcodes):
         return True
     finally:
         sys.settrace(before)
+        gc.enable()
     return False
 
 
