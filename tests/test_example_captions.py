@@ -104,7 +104,7 @@ def test_run_from_end_to_end(example, tmp_path, monkeypatch):
     monkeypatch.setattr(example, "SHEAR", 0.0)
     monkeypatch.setattr(example, "SHIFT", 0.0)
     monkeypatch.setattr(example, "BATCH", 10)
-    monkeypatch.setattr(example, "QUICK", (32, 80))
+    monkeypatch.setattr(example, "QUICK", (64, 60))
     monkeypatch.setattr(example, "LEARNING_RATE", 0.01)
     fastlstm.set_num_threads(1)
     result, figure = example.run(example.Options(quick=True, out=tmp_path))
