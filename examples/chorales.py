@@ -90,14 +90,14 @@ def network(hidden_size: int, seed: int) -> nn.Sequential:
     """Make a network that gives logits of the next note."""
     rng = np.random.default_rng(seed)
     size = len(VOICES) * (NOTES + 1)
-    lstm = fastlstm.LSTM(size, hidden_size, recurrent_dropout=0.25, seed=rng)
+    lstm = fastlstm.LSTM(size, hidden_size, seed=rng)
     return nn.Sequential(lstm, nn.Dropout(0.5), nn.Dense(hidden_size, NOTES, seed=rng))
 
 
 def learn(model: nn.Sequential, train: list[Chorale], validation: list[Chorale], epochs: int, seed: int) -> nn.History:
     """Train the network, on all keys, and keep the best epoch."""
     source = batches(all_keys(train), BATCH)
-    rate = nn.CosineDecay(4e-3, steps=epochs * len(source), warm_up=len(source) // 4)
+    rate = nn.CosineDecay(3e-3, steps=epochs * len(source), warm_up=len(source) // 4)
     return nn.fit(
         model, nn.softmax_cross_entropy, source, batches(validation, 64), optimiser=nn.Adam(model.flat, rate),
         epochs=epochs, clip=1.0, average=0.99, seed=seed,
@@ -207,7 +207,7 @@ def picture(bach: Chorale, sung: Chorale, history: nn.History, nats: dict[str, A
 def run(options: Options) -> tuple[Result, Figure]:
     """Train the network, compare it with the baselines, let it sing and draw the picture."""
     parts = chorales.read(fetch(chorales.SOURCE, options.cache))
-    hidden_size, epochs = (64, 6) if options.quick else (200, 20)
+    hidden_size, epochs = (64, 6) if options.quick else (300, 20)
     model = network(hidden_size, options.seed)
     history = learn(model, parts.train, parts.validation, epochs, options.seed)
     options.out.mkdir(parents=True, exist_ok=True)

@@ -95,13 +95,18 @@ def test_surprise_is_the_loss_in_bits_and_in_order(characters, ids):
     assert bits[66 + 4] == pytest.approx(-np.log2(p), rel=1e-5)
 
 
-def test_the_stretches_take_turns(characters, monkeypatch):
-    monkeypatch.setattr(characters, "ROWS", 1)
+def test_the_parts_of_the_streams_take_turns(characters, monkeypatch):
+    monkeypatch.setattr(characters, "ROWS", 2)
     monkeypatch.setattr(characters, "STEPS", 3)
-    source = characters.InTurn(np.arange(21), 2)
-    read = [[batch.inputs["x"][:, 0].tolist() for batch in source.epoch()] for _ in range(3)]
-    assert read == [[[0, 1, 2], [3, 4, 5], [6, 7, 8]], [[10, 11, 12], [13, 14, 15], [16, 17, 18]], read[0]]
-    assert len(source) == 3
+    source = characters.InTurn(np.arange(22), 2)
+    read = [list(source.epoch()) for _ in range(3)]
+    assert [[batch.inputs["x"].T.tolist() for batch in epoch] for epoch in read] == [
+        [[[0, 1, 2], [10, 11, 12]], [[3, 4], [13, 14]]],
+        [[[5, 6, 7], [15, 16, 17]], [[8, 9], [18, 19]]],
+        [[[0, 1, 2], [10, 11, 12]], [[3, 4], [13, 14]]],
+    ]
+    assert all(np.all(batch.targets["target"] == batch.inputs["x"] + 1) for epoch in read for batch in epoch)
+    assert len(source) == 2
 
 
 def test_what_is_said_follows_from_what_was_said(characters):
