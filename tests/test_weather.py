@@ -156,7 +156,7 @@ def test_scaling_sees_the_training_part_alone(weather, mast):
 
 
 def test_run_from_end_to_end(weather, csv_file, tmp_path, monkeypatch):
-    monkeypatch.setattr(weather, "STRIDE", 900)
+    monkeypatch.setattr(weather, "STRIDE", 2000)
     monkeypatch.setattr(weather, "fetch", lambda source, cache: {"demo_data.csv": csv_file})
     options = weather.Options(seed=3, out=tmp_path)
     result, figure = weather.run(options)
