@@ -60,6 +60,7 @@ def main(doc: str, task: str, run: Callable[[Options], tuple[Result, Figure]]) -
     parser.add_argument("--cache", type=Path, default=usual.cache, help="folder for the data")
     given = parser.parse_args()
     options = Options(given.quick, given.seed, given.out, given.cache)
+    options.out.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
     try:
         result, figure = run(options)
@@ -75,7 +76,6 @@ def main(doc: str, task: str, run: Callable[[Options], tuple[Result, Figure]]) -
         "machine": machine.describe(),
         "versions": machine.versions(),
     }
-    options.out.mkdir(parents=True, exist_ok=True)
     figure.savefig(options.out / f"{task}.png", dpi=120)
     (options.out / f"{task}.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(text(report))

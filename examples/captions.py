@@ -193,7 +193,6 @@ def run(options: Options) -> tuple[Result, Figure]:
     units, epochs = QUICK if options.quick else FULL
     model = network(units, options.seed)
     history = learn(model, parts, epochs, options.seed)
-    options.out.mkdir(parents=True, exist_ok=True)
     fastlstm.save(model, options.out / "captions.safetensors", extra={"letters": LETTERS})
 
     test = parts.test

@@ -294,7 +294,6 @@ def run(options: Options) -> tuple[Result, Figure]:
     hidden_size, readings = (128, 1) if options.quick else (384, 5)
     model = network(len(alphabet), hidden_size, options.seed)
     history = learn(model, parts, readings, options.seed)
-    options.out.mkdir(parents=True, exist_ok=True)
     fastlstm.save(model, options.out / "characters.safetensors", extra={"alphabet": alphabet})
 
     rng = np.random.default_rng(options.seed)

@@ -210,7 +210,6 @@ def run(options: Options) -> tuple[Result, Figure]:
     hidden_size, epochs = (64, 6) if options.quick else (300, 20)
     model = network(hidden_size, options.seed)
     history = learn(model, parts.train, parts.validation, epochs, options.seed)
-    options.out.mkdir(parents=True, exist_ok=True)
     fastlstm.save(model, options.out / "chorales.safetensors", extra={"lowest": LOW, "order": ORDER})
 
     frequency, bigram = baselines(parts.train, parts.test)

@@ -22,6 +22,7 @@ import numpy as np
 from _data import fetch
 from _datasets import Parts
 from _datasets.pronunciation import SOURCE, Word, read
+from _distance import edit_distance
 from _task import Options, Result, main
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -116,14 +117,8 @@ def pronounce(model: nn.Seq2Seq, words: Sequence[Word], beam_width: int = 1) -> 
 
 def attention(model: nn.Seq2Seq, word: Word, found: Sequence[str]) -> Array:
     """Give how much each letter counts for each phoneme that is written, and for the end: (T + 1, S)."""
-    decoder = model.decoder
-    assert decoder.attention is not None
-    encoded, _ = model.encoder(spelled(word)[:, np.newaxis])
-    state, memory = decoder.start(encoded, directions=model.encoder.directions)
     before = np.array([0, *(PHONEMES.index(phoneme) for phoneme in found)])
-    h, _ = decoder.lstm(decoder.embedding(before[:, np.newaxis]), state)
-    _, tape = decoder.attention.attend(h, memory)
-    return tape.weights[:, 0]
+    return model.attention_weights(spelled(word)[:, np.newaxis], before[:, np.newaxis])[:, 0]
 
 
 # ---- the baselines ---------------------------------------------------------------------------------------------------
@@ -223,16 +218,6 @@ def most_probable(letters: Ids, sounds: Ids, log_p: Array) -> Ids:
 # ---- the measures ----------------------------------------------------------------------------------------------------
 
 
-def edit_distance(a: Sequence[str], b: Sequence[str]) -> int:
-    """Give how many items must be inserted, deleted or replaced to make one of the other (Levenshtein, 1966)."""
-    row = list(range(len(b) + 1))
-    for k, item in enumerate(a, 1):
-        diagonal, row[0] = row[0], k
-        for j, other in enumerate(b, 1):
-            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (item != other))
-    return row[-1]
-
-
 def error_rates(found: Sequence[tuple[str, ...]], words: Sequence[Word]) -> tuple[float, float]:
     """Give the wrong phonemes per 100 that are right, and the words with a wrong one, in per cent."""
     wrong = [edit_distance(one, word.phonemes) for one, word in zip(found, words, strict=True)]
@@ -291,7 +276,6 @@ def run(options: Options) -> tuple[Result, Figure]:
     hidden_size, epochs = QUICK if options.quick else FULL
     model = network(hidden_size, options.seed)
     history = learn(model, parts, epochs, options.seed)
-    options.out.mkdir(parents=True, exist_ok=True)
     extra = {"letters": LETTERS, "phonemes": PHONEMES}
     fastlstm.save(model, options.out / "pronunciation.safetensors", extra=extra)
 

@@ -294,7 +294,6 @@ def run(options: Options) -> tuple[Result, Figure]:
         nn.Batches(ids_of(validation, vocabulary), validation_targets[:, np.newaxis], 256),
         vectors, size, options.seed,
     )  # fmt: skip
-    options.out.mkdir(parents=True, exist_ok=True)
     for k, model in enumerate(models, 1):
         fastlstm.save(model, options.out / f"sentiment-{k}.safetensors", extra={"vocabulary": vocabulary})
 

@@ -22,6 +22,7 @@ import numpy as np
 from _data import fetch
 from _datasets import Parts
 from _datasets.speech import RATE, SOUNDS, TRANSCRIPTS, read
+from _distance import edit_distance
 from _task import Options, Result, main
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -176,16 +177,6 @@ def recognise(model: nn.Sequential, spectrograms: Sequence[Floats], beam_width: 
     return texts
 
 
-def edit_distance(a: str, b: str) -> int:
-    """Give how many letters must be inserted, deleted or replaced to make one text the other (Levenshtein, 1966)."""
-    letters, places = np.array(list(b)), np.arange(len(b) + 1)
-    row = places  # how far what was read of `a` is from each beginning of `b`
-    for k, letter in enumerate(a, 1):
-        row = np.append(k, np.minimum(row[1:] + 1, row[:-1] + (letters != letter)))
-        row = np.minimum.accumulate(row - places) + places  # insertions
-    return int(row[-1])
-
-
 def error_rate(found: Sequence[str], said: Sequence[str]) -> float:
     """Give the edits for 100 letters that were said."""
     return 100 * sum(map(edit_distance, found, said)) / sum(map(len, said))
@@ -276,7 +267,6 @@ def run(options: Options) -> tuple[Result, Figure]:
 
     model = network(hidden_size, options.seed)
     history = learn(model, heard, texts, epochs, options.seed)
-    options.out.mkdir(parents=True, exist_ok=True)
     extra = {"letters": LETTERS, "mean": mean.tolist(), "std": std.tolist()}
     fastlstm.save(model, options.out / "speech.safetensors", extra)
 

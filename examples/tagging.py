@@ -198,7 +198,6 @@ def run(options: Options) -> tuple[Result, Figure]:
         patience=5,
         seed=options.seed,
     )
-    options.out.mkdir(parents=True, exist_ok=True)
     save(model, options.out / "tagging.safetensors", {"symbols": vocabulary, "tags": tags})
 
     said = tag(model, test, index, tags)

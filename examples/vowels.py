@@ -198,7 +198,6 @@ def run(options: Options) -> tuple[Result, Figure]:
 
     hidden_size, epochs = (64, 25) if options.quick else (128, 100)
     models, histories = learn(series, speakers, hidden_size, epochs, options.seed)
-    options.out.mkdir(parents=True, exist_ok=True)
     for k, model in enumerate(models, 1):
         extra = {"mean": scale[0].tolist(), "std": scale[1].tolist()}
         fastlstm.save(model, options.out / f"vowels-{k}.safetensors", extra=extra)

@@ -227,7 +227,6 @@ def run(options: Options) -> tuple[Result, Figure]:
     best = int(validation.argmin()) + 1
 
     before_test = starts[starts + SPAN <= parts.test[0]]
-    options.out.mkdir(parents=True, exist_ok=True)
     forecasts = []
     for seed in seeds:
         model, scaling, _ = train(mast, before_test, hidden_size, best, seed)

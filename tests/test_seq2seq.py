@@ -323,9 +323,20 @@ def test_it_learns_to_reverse(reversing):
 def test_attention_looks_where_the_next_symbol_comes_from(reversing):
     net, _ = reversing
     x = np.array([[2, 5, 3, 7, 4]]).T
-    _, _, tape = net.forward(x, np.concatenate(([[BEGIN]], x[::-1])))
-    weights = tape.decoder.attention.weights[:5, 0]
-    assert weights.argmax(axis=1).tolist() == [4, 3, 2, 1, 0]
+    weights = net.attention_weights(x, np.concatenate(([[BEGIN]], x[::-1])))
+    assert weights[:5, 0].argmax(axis=1).tolist() == [4, 3, 2, 1, 0]
+
+
+@pytest.mark.parametrize("kind", ["attention", "ids"])
+@pytest.mark.parametrize("lengths", [None, LENGTHS])
+def test_attention_weights_are_those_of_a_pass_without_dropout(kind, lengths):
+    plain, dropping = model(kind), model(kind, dropout=0.5)
+    dropping.flat[:] = plain.flat
+    _, _, tape = plain.forward(inputs(kind), ids(), lengths)
+    weights = dropping.attention_weights(inputs(kind), ids(), lengths)
+    np.testing.assert_array_equal(weights, tape.decoder.attention.weights)
+    some = np.array([True] * B if lengths is None else lengths) > 0
+    np.testing.assert_allclose(weights.sum(axis=2), np.tile(some, (T, 1)), rtol=1e-14)
 
 
 # ---- misuse ----
@@ -375,6 +386,8 @@ SEARCH = {"begin": BEGIN, "end": END, "max_steps": 3, "beam_width": 2}
             TypeError,
             "memory must be an AttentionMemory from start, since the decoder has attention",
         ),
+        (lambda net, x, k: model("vector").attention_weights(x[0], k), TypeError, "the decoder must have attention"),
+        (lambda net, x, k: net.attention_weights(x, k[:, :2]), ValueError, r"target_in must have shape"),
         (lambda net, x, k: net.backward(3, x), TypeError, "tape must be a Seq2SeqTape"),
         (lambda net, x, k: net.decoder.backward(3, x), TypeError, "tape must be a DecoderTape"),
         (lambda net, x, k: net.backward(net.forward(x, k)[2], x), ValueError, "dy must have shape"),

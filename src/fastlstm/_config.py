@@ -28,8 +28,8 @@ _num_threads = min(_processors(), _runtime.MAX_THREADS)
 def set_num_threads(num_threads: int) -> None:
     """Set how many threads a call uses by default.
 
-    Small problems use fewer by themselves. The large matrix products are SciPy's BLAS, which has threads of its own
-    (`threadpoolctl` limits them, or OPENBLAS_NUM_THREADS).
+    Small problems use fewer by themselves. The large matrix products are SciPy's BLAS, those of dense layers and
+    attention NumPy's, which have threads of their own (`threadpoolctl` limits them, or OPENBLAS_NUM_THREADS).
 
     Parameters
     ----------

@@ -56,7 +56,8 @@ def ctc_loss(
     per_label : bool
         Divide each row's loss by its number of labels, as above and as PyTorch's ``reduction="mean"`` does, so that
         long rows weigh no more than short ones. False: :math:`J = \frac{1}{B} \sum_b -\ln p(l_b)`, which is the
-        paper's objective, per row.
+        paper's objective, per row; its gradients are as many times larger as rows have labels, and so must be the norm
+        at which they are clipped.
     zero_infinity : bool
         A row whose labels have probability zero, as where they need more steps than there are (one for each label, and
         one for the blank between two that are the same), is an error. True: its loss and gradient are zero instead.
@@ -134,6 +135,7 @@ def ctc_best_path(logits: Array, lengths: ArrayLike | None = None, *, blank: int
         \mathcal{B}(\pi^*), \qquad \pi^*_t = \arg\max_k y^t_k
 
     Fast, and mostly but not always the most probable labelling, which is the sum of many paths: see `ctc_beam_search`.
+    A network that has not learnt for long finds blanks at nearly all steps: its best path is poor beside the search.
 
     Parameters
     ----------

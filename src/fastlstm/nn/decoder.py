@@ -196,6 +196,34 @@ class Decoder(Composite):
         h, state = self.lstm(self.embedding(self._symbols(target_in, state)), state)
         return self.output(self._look(h, memory)[0]), state
 
+    def attention_weights(
+        self, target_in: NDArray[np.integer], encoded: Array, lengths: ArrayLike | None = None, *, directions: int = 1
+    ) -> Array:
+        """Give how much each step of the encoder's sequence counts for each symbol, with nothing dropped.
+
+        Parameters
+        ----------
+        target_in, encoded, lengths, directions
+            As for a call.
+
+        Returns
+        -------
+        (T, B, S) array
+            For each symbol 1 in all, 0 past the row's length.
+
+        Raises
+        ------
+        TypeError
+            If the decoder has no attention.
+        """
+        if self.attention is None:
+            raise TypeError(f"the decoder must have attention (attention_size=...), not be {self!r}")
+        state, memory, _, _ = self._start(encoded, lengths, directions)
+        h, _ = self.lstm(self.embedding(self._symbols(target_in, state)), state)
+        _, tape, _ = self._look(h, memory)
+        assert tape is not None
+        return tape.weights
+
     def forward(
         self,
         target_in: NDArray[np.integer],

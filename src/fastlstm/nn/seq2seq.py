@@ -29,7 +29,7 @@ class Seq2SeqTape:
     encoder : SequentialTape or None
         Of the encoder, where there is one.
     decoder : DecoderTape
-        ``tape.decoder.attention.weights`` (T, B, S) is how much each step of the input counted for each symbol.
+        ``tape.decoder.attention.weights`` is what `Seq2Seq.attention_weights` gives, here with dropout.
     """
 
     encoder: SequentialTape | None
@@ -123,6 +123,26 @@ class Seq2Seq(Composite):
             The decoder's, after the last symbol.
         """
         return self.decoder(target_in, self._encode(x, lengths), lengths, directions=self._directions)
+
+    def attention_weights(self, x: Array, target_in: NDArray[np.integer], lengths: ArrayLike | None = None) -> Array:
+        """Give how much each step of the input counts for each symbol, with nothing dropped: where the decoder looks.
+
+        Parameters
+        ----------
+        x, target_in, lengths
+            As for a call.
+
+        Returns
+        -------
+        (T, B, S) array
+            For each symbol 1 in all, 0 past the row's length.
+
+        Raises
+        ------
+        TypeError
+            If the decoder has no attention.
+        """
+        return self.decoder.attention_weights(target_in, self._encode(x, lengths), lengths, directions=self._directions)
 
     def forward(
         self,

@@ -42,7 +42,7 @@ def evaluate(model: Any, loss: Loss, batches: BatchSource) -> float:
     Returns
     -------
     float
-        The mean over all elements: each batch counts by its size.
+        The mean over all elements: each batch counts by its size, whatever weights its classes have in the loss.
 
     Examples
     --------
