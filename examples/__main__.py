@@ -25,14 +25,16 @@ def tasks() -> dict[str, str]:
 def table(folder: Path) -> str:
     """Give the results in a folder as a table in Markdown."""
     lines = [
-        "| example | held-out data | fastlstm | baseline | time | memory |",
-        "| --- | --- | ---: | ---: | ---: | ---: |",
+        "| example | held-out data | fastlstm | baseline | a stronger one | time | memory |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for path in sorted(folder.glob("*.json")):
         report = json.loads(path.read_text("utf-8"))
+        stronger = "" if report["stronger"] is None else "{stronger:.3g} {unit}, {stronger_name}".format(**report)
+        memory = "" if report["memory_mb"] is None else "{memory_mb:.0f} MB".format(**report)
         lines.append(
             "| [{task}](examples/{task}.py) | {measure} | {found:.3g} {unit} | {baseline:.3g} {unit}, {baseline_name} "
-            "| {seconds:.0f} s | {memory_mb:.0f} MB |".format(**report)
+            "| {0} | {seconds:.0f} s | {1} |".format(stronger, memory, **report)
         )
     return "\n".join(lines)
 

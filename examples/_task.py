@@ -13,6 +13,7 @@ from typing import Any
 
 from _data import DataUnavailable, default_cache
 from matplotlib.figure import Figure
+from threadpoolctl import threadpool_limits
 
 import fastlstm
 from fastlstm.bench import machine
@@ -32,7 +33,8 @@ class Options:
 class Result:
     """A number on held-out data, and that of a simple baseline on the same data.
 
-    `measure` says what it is a number of, `unit` in what; `details` is whatever else is worth a line.
+    `measure` says what it is a number of, `unit` in what; `details` is whatever else is worth a line. Where there is a
+    stronger baseline that is still no neural network, its number is `stronger`.
     """
 
     measure: str
@@ -43,6 +45,8 @@ class Result:
     higher_is_better: bool
     parameters: int
     details: dict[str, Any] = field(default_factory=dict)
+    stronger: float | None = None
+    stronger_name: str = ""
 
     @property
     def beats_baseline(self) -> bool:
@@ -63,7 +67,8 @@ def main(doc: str, task: str, run: Callable[[Options], tuple[Result, Figure]]) -
     options.out.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
     try:
-        result, figure = run(options)
+        with threadpool_limits(1, user_api="blas"):  # threads of BLAS would be in the way of the layers' own
+            result, figure = run(options)
     except DataUnavailable as error:
         sys.exit(str(error))
     report = {
@@ -92,6 +97,8 @@ def text(report: dict[str, Any]) -> str:
         ("parameters", f"{report['parameters']:,}"),
         ("time", f"{report['seconds']:.0f} s on {report['threads']} threads"),
     ]
+    if report["stronger"] is not None:
+        lines.insert(3, ("stronger", f"{report['stronger']:.4g} {report['unit']}   {report['stronger_name']}"))
     if report["memory_mb"] is not None:
         lines.append(("memory", f"{report['memory_mb']:.0f} MB at most"))
     width = max(len(name) for name, _ in lines) + 2

@@ -4,11 +4,12 @@ A one-to-many task from a semantic vector: a dense layer makes a vector of the i
 state of an LSTM, and that writes the name: it sees the letter that it wrote last, until it writes the end. Nobody tells
 it that there are ten names. To beat: the most frequent name, whatever the image; but look at the nearest neighbour too.
 
-    pip install "fastlstm[examples]"
+    pip install '.[examples]'
     python -m examples captions
 
 The data are 1,797 images of 8 x 8 pixels by E. Alpaydin and C. Kaynak (1998; UCI Machine Learning Repository, CC BY
-4.0), as they come with the package scikit-learn (BSD licence), which pip downloads once.
+4.0), as they come with the package scikit-learn (BSD licence), which pip downloads once. Whole forms are held out, each
+filled in by somebody else.
 """
 
 from __future__ import annotations
@@ -171,7 +172,7 @@ def picture(model: nn.Seq2Seq, test: Digits, found: Sequence[str], history: nn.H
         axes[panel].set_xticks(range(len(letters[k])), found[k] + END)
         axes[panel].set_yticks(range(len(LETTERS)), LETTERS)
         axes[panel].set(xlabel="what it writes")
-    axes["0"].set_ylabel(f"probability of each letter (%), {END} is the end")
+    axes["0"].set_ylabel(f"letter ({END} is the end), with its probability (%)")
 
     epochs = range(1, len(history.epochs) + 1)
     axes["curve"].semilogy(epochs, [epoch.loss for epoch in history.epochs], label="training, moved images")
@@ -203,10 +204,8 @@ def run(options: Options) -> tuple[Result, Figure]:
     result = Result(
         f"{len(found)} images, captions right to the letter", "%", right, baseline, "the most frequent caption", True,
         model.flat.size,
-        {
-            "nearest image": f"{neighbour:.4g} %",
-            "misspelled": f"{sum(text not in NAMES for text in found)} captions are no digit's name",
-        },
+        {"misspelled": f"{sum(text not in NAMES for text in found)} captions are no digit's name"},
+        neighbour, "that of the nearest image",
     )  # fmt: skip
     title = f"Right captions: LSTM {right:.1f} %, nearest image {neighbour:.1f} %, always one {baseline:.1f} %"
     return result, picture(model, test, found, history, title)

@@ -5,11 +5,12 @@ Four notes that sound together depend on each other, so they are said one after 
 steps of the network, which knows all that was sung before, in this step and in earlier ones. To beat: how often each
 voice sings each note.
 
-    pip install "fastlstm[examples]"
+    pip install '.[examples]'
     python -m examples chorales
 
-The data are the four-part pieces by Bach in the package music21 (BSD licence; the music is in the public domain), in
-steps of a quarter note. Some hundred are few, so they are learnt in all keys that the voices can sing.
+The data are the four-part pieces by Bach in the package music21, in steps of a quarter note. The music is in the public
+domain; its encodings are distributed by permission of those who made them, some not for commercial use. Some hundred
+pieces are few, so they are learnt in all keys that the voices can sing.
 """
 
 from __future__ import annotations
@@ -223,10 +224,8 @@ def run(options: Options) -> tuple[Result, Figure]:
     result = Result(
         f"{len(parts.test)} chorales, negative log-likelihood of a quarter-note step", "nats", per_step["LSTM"],
         per_step["frequencies"], "frequencies of notes", False, model.flat.size,
-        {
-            "frequencies of moves": f"{per_step['moves']:.3g} nats, each voice from its last note",
-            "to be heard": "chorales-network.mid, chorales-bach.mid",
-        },
+        {"to be heard": "chorales-network.mid, chorales-bach.mid"},
+        per_step["moves"], "frequencies of moves from the last note",
     )  # fmt: skip
     return result, picture(bach, sung, history, nats)
 

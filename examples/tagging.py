@@ -3,8 +3,8 @@
 A many-to-many task: a tag for every word, with what is before it and after it in sight, so the LSTM is bidirectional;
 sentences have different lengths. To beat: the most frequent tag of each word.
 
-    pip install 'fastlstm[examples]'
-    python examples/tagging.py
+    pip install '.[examples]'
+    python -m examples tagging
 
 Turkish builds words from many endings, and a fifth of those in a new sentence have never been seen. So only words that
 are seen often are symbols of their own. Others are spelled: the network reads their letters, one a step, and then a

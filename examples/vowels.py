@@ -6,8 +6,8 @@ is right in about 95 % of the test part. The network is an LSTM in both directio
 layer reads. As there are only 270 recordings to learn from, each of five networks is trained on four fifths of them;
 the last fifth, another one for each, tells when to stop. The mean of what the five say decides.
 
-    pip install "fastlstm[examples]"
-    python examples/vowels.py
+    pip install '.[examples]'
+    python -m examples vowels
 
 The data are recordings by M. Kudo, J. Toyama and M. Shimbo (UCI Machine Learning Repository, doi:10.24432/C5NS47), 12
 cepstral coefficients a frame, as they come with the package sktime (BSD licence), which pip downloads once.

@@ -3,8 +3,8 @@
 A many-to-one task: 576 readings go in one after the other, one number comes out. The forecast to beat is persistence:
 tomorrow at this time it will be as warm as now.
 
-    pip install 'fastlstm[examples]'
-    python examples/weather.py
+    pip install '.[examples]'
+    python -m examples weather
 
 The data are two years from the demonstration mast of the package brightwind (MIT licence), which pip downloads once.
 """
@@ -146,12 +146,17 @@ def network(hidden_size: int, seed: int) -> nn.Sequential:
     return nn.Sequential(LSTM(7, hidden_size, seed=rng), nn.Last(), nn.Dense(hidden_size, 1, seed=rng))
 
 
-def forecast(model: nn.Sequential, mast: Mast, starts: Indices, scaling: Scaling) -> Array:
-    """Forecast the temperature 24 hours after each window, degrees C: the network corrects damped persistence."""
-    x = scaled(mast, scaling)
-    warmer = scaling.damping * x[starts + PAST - 1, 0] + model.predict(windows(x, starts))[:, 0]
+def damped(mast: Mast, starts: Indices, scaling: Scaling) -> Array:
+    """Forecast without a network: the season's temperature, and what is left of the unusual in the last one."""
+    warmer = scaling.damping * scaled(mast, scaling)[starts + PAST - 1, 0]
     usual = seasons(mast.times[starts + SPAN - 1]) @ scaling.season
     return usual + scaling.mean[0] + scaling.std[0] * warmer
+
+
+def forecast(model: nn.Sequential, mast: Mast, starts: Indices, scaling: Scaling) -> Array:
+    """Forecast the temperature 24 hours after each window, degrees C: the network corrects damped persistence."""
+    correction = model.predict(windows(scaled(mast, scaling), starts))[:, 0]
+    return damped(mast, starts, scaling) + scaling.std[0] * correction
 
 
 def train(
@@ -174,14 +179,16 @@ def train(
     return model, scaling, history
 
 
-def picture(mast: Mast, starts: Indices, said: Array, curves: Array, result: Result, weeks: int = 3) -> Figure:
-    """Draw some weeks of forecasts, learning curves (epochs, networks, 2) and the errors."""
+def picture(
+    mast: Mast, starts: Indices, said: Array, curves: Array, level: float, result: Result, weeks: int = 3
+) -> Figure:
+    """Draw some weeks of forecasts, learning curves (epochs, networks, 2) and what no network does, the errors."""
     then, true, same = mast.times[starts + SPAN - 1], mast.temperature[starts + SPAN - 1], persistence(mast, starts)
     figure = Figure(figsize=(12, 8), layout="constrained")
     axes = figure.subplot_mosaic([["weeks", "weeks"], ["curve", "errors"]], height_ratios=[3, 2])
     figure.suptitle(
         "Temperature 24 hours ahead, held-out data: mean absolute error "
-        f"LSTM {result.found:.2f} °C, persistence {result.baseline:.2f} °C"
+        f"LSTM {result.found:.2f} °C, persistence {result.baseline:.2f} °C, damped {result.stronger:.2f} °C"
     )
     some = then < then[0] + np.timedelta64(7 * weeks, "D")
     axes["weeks"].plot(then[some], same[some], color="0.7", label="persistence")
@@ -196,6 +203,7 @@ def picture(mast: Mast, starts: Indices, said: Array, curves: Array, result: Res
         axes["curve"].plot(epochs, curves[:, :, k], color=colour, alpha=0.3, linewidth=1)
         axes["curve"].plot(epochs, curves[:, :, k].mean(axis=1), color=colour, label=name)
     axes["curve"].set(title="Learning: each network, and the mean", xlabel="epoch", ylabel="mean absolute error (°C)")
+    axes["curve"].axhline(level, color="0.6", linestyle="--", label="damped persistence, validation")
     axes["curve"].locator_params("x", integer=True)
 
     bins = np.linspace(-10, 10, 61)
@@ -224,6 +232,7 @@ def run(options: Options) -> tuple[Result, Figure]:
         courses.append([(epoch.loss, epoch.validation) for epoch in history.epochs])
     curves = scaling.std[0] * np.array(list(zip(*courses, strict=False)))  # Ctrl-C may have ended one earlier
     validation = curves[:, :, 1].mean(axis=1)
+    level = mean_error(damped(mast, parts.validation, scaling), mast, parts.validation)
     best = int(validation.argmin()) + 1
 
     before_test = starts[starts + SPAN <= parts.test[0]]
@@ -236,13 +245,14 @@ def run(options: Options) -> tuple[Result, Figure]:
 
     said = np.mean(forecasts, axis=0)
     found, baseline = (mean_error(one, mast, parts.test) for one in (said, persistence(mast, parts.test)))
+    stronger = mean_error(damped(mast, parts.test, scaling), mast, parts.test)
     details = {
         "each network": ", ".join(f"{mean_error(one, mast, parts.test):.2f}" for one in forecasts) + " °C",
         "epochs": f"{best}, with {validation.min():.2f} °C on the validation part",
     }
     measure, parameters = "mean absolute error 24 hours ahead", networks * model.flat.size
-    result = Result(measure, "°C", found, baseline, "persistence", False, parameters, details)
-    return result, picture(mast, parts.test, said, curves, result)
+    result = Result(measure, "°C", found, baseline, "persistence", False, parameters, details, stronger, "damped")
+    return result, picture(mast, parts.test, said, curves, level, result)
 
 
 if __name__ == "__main__":

@@ -88,4 +88,4 @@ def test_without_data_one_sentence(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["example", "--out", str(tmp_path / "out")])
     with pytest.raises(SystemExit, match=r"^This example needs data\.$"):
         _task.main("What it is.", "example", example)
-    assert not (tmp_path / "out").exists()
+    assert not list((tmp_path / "out").iterdir())

@@ -29,7 +29,8 @@ def set_num_threads(num_threads: int) -> None:
     """Set how many threads a call uses by default.
 
     Small problems use fewer by themselves. The large matrix products are SciPy's BLAS, those of dense layers and
-    attention NumPy's, which have threads of their own (`threadpoolctl` limits them, or OPENBLAS_NUM_THREADS).
+    attention NumPy's, which have threads of their own (`threadpoolctl` limits them, or OPENBLAS_NUM_THREADS). Small
+    networks train faster where those are limited to one, so that they are not in the way of the layers'.
 
     Parameters
     ----------
