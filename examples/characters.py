@@ -38,6 +38,8 @@ Ids = NDArray[np.int64]
 UNKNOWN = "\ufffd"  # stands for the characters that only the held-out plays have
 ROWS, STEPS = 16, 32  # streams side by side, steps of a chunk: small batches, as the many steps count
 MEASURES = 4  # of the validation part, while the text is read once
+FULL, QUICK = (384, 5), (128, 1)  # hidden units, readings of the text
+LEARNING_RATE, BETA2 = 6e-3, 0.99
 BEGINNING, TEMPERATURE = "\n\nHAMLET\n", 0.7  # of what the network says; below 1, what is likely becomes likelier
 SPOKEN = 1000
 CONTEXT = 3000  # characters from which a cell is chosen, and which are read before the passage in the picture
@@ -94,13 +96,13 @@ def learn(model: nn.Sequential, parts: Parts[Ids], readings: int, seed: int) -> 
     """Read the text so many times."""
     train = InTurn(parts.train, MEASURES)
     epochs = readings * MEASURES
-    rate = nn.CosineDecay(6e-3, steps=epochs * len(train), warm_up=100)
+    rate = nn.CosineDecay(LEARNING_RATE, steps=epochs * len(train), warm_up=100)
     return nn.fit(
         model,
         nn.softmax_cross_entropy,
         train,
         nn.Chunks(parts.validation[:-1], parts.validation[1:], ROWS, STEPS),
-        optimiser=nn.Adam(model.flat, rate, beta2=0.99),
+        optimiser=nn.Adam(model.flat, rate, beta2=BETA2),
         epochs=epochs,
         clip=1.0,
         average=0.99,
@@ -293,7 +295,7 @@ def run(options: Options) -> tuple[Result, Figure]:
     for counts in grams.values():
         counts.tune(parts.validation[:100_000])
 
-    hidden_size, readings = (128, 1) if options.quick else (384, 5)
+    hidden_size, readings = QUICK if options.quick else FULL
     model = network(len(alphabet), hidden_size, options.seed)
     history = learn(model, parts, readings, options.seed)
     fastlstm.save(model, options.out / "characters.safetensors", extra={"alphabet": alphabet})

@@ -43,6 +43,7 @@ STACK = 3  # spectra in a step of the network: 30 ms, while the fastest sentence
 
 BATCH = 16
 LEARNING_RATE = 4e-3
+CLIP = 20.0
 DROPOUT = 0.5
 BEAM = 50
 FULL, QUICK = (160, 110), (96, 35)  # hidden units in each layer and direction, epochs
@@ -154,7 +155,7 @@ def learn(
         train,
         optimiser=nn.Adam(model.flat, rate),
         epochs=epochs,
-        clip=20.0,
+        clip=CLIP,
         average=0.99,
         score=lambda model: -error_rate(recognise(model, spectrograms.validation), texts.validation),
         patience=30,

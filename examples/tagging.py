@@ -38,6 +38,7 @@ UNKNOWN, SPACE = "", " "  # symbols: for letters never seen, and for the end of 
 OFTEN = 2  # times that a word is seen in training to be a symbol
 SPELLED = 0.2  # how often such a word is spelled all the same, in training
 BATCH = 16
+LEARNING_RATE = 2e-3
 
 
 def symbols(sentences: Sequence[Sentence]) -> list[str]:
@@ -190,7 +191,7 @@ def run(options: Options) -> tuple[Result, Figure]:
         model,
         partial(nn.softmax_cross_entropy, class_weights=weights),
         Spelled(train, index, tag_index),
-        optimiser=nn.Adam(model.flat, 2e-3),
+        optimiser=nn.Adam(model.flat, LEARNING_RATE),
         epochs=epochs,
         clip=1.0,
         average=0.995,

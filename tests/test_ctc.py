@@ -456,3 +456,14 @@ def test_searches_refuse_nan(dtype, isa):
         ctc_beam_search(logits, [4, 3])
     assert [row.tolist() for row in ctc_best_path(logits, [4, 2])] == [[], []]
     assert as_tuples(ctc_beam_search(logits, [4, 2]))[1][0][0] in {(1,), (2,)}
+
+
+@pytest.mark.parametrize("width", [10**9, 2**61, 2**63, 10**40])
+def test_a_beam_is_no_wider_than_there_are_labellings(width):
+    logits, lengths = problem(T=2, B=2, K=3, L=1)[:2]
+    found, expected = (ctc_beam_search(logits, lengths, beam_width=n, num_results=7) for n in (width, 7))
+    assert [len(row) for row in found] == [len(row) for row in expected]
+    logits = np.zeros((100, 1, 50), np.float32)
+    if width > 2**60:
+        with pytest.raises(MemoryError):
+            ctc_beam_search(logits, beam_width=width)

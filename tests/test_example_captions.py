@@ -116,6 +116,7 @@ def test_run_from_end_to_end(example, tmp_path, monkeypatch):
     letters = fastlstm.load_extra(tmp_path / "captions.safetensors")["letters"]
     found = model.greedy(parts.test.images, begin=0, end=0, max_steps=8)
     assert ["".join(letters[k] for k in ids) for ids in found] == example.captions(model, parts.test.images)
+    (tmp_path / "again").mkdir()
     again, _ = example.run(example.Options(quick=True, out=tmp_path / "again"))
     assert again == result
     np.testing.assert_array_equal(fastlstm.load(tmp_path / "again" / "captions.safetensors").flat, model.flat)

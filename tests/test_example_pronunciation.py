@@ -150,6 +150,7 @@ def test_run_from_end_to_end(example, tmp_path, monkeypatch):
     assert fastlstm.load_extra(path)["phonemes"] == example.PHONEMES
     found = example.pronounce(fastlstm.load(path), parts.test, example.BEAM)
     assert example.error_rates(found, parts.test)[0] == result.found
+    (tmp_path / "again").mkdir()
     again, _ = example.run(example.Options(quick=True, out=tmp_path / "again"))
     assert again == result
     np.testing.assert_array_equal(

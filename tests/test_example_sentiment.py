@@ -118,7 +118,7 @@ def test_run_from_end_to_end(sentiment, reviews, tmp_path, monkeypatch):
     monkeypatch.setattr(sentiment.sentiment, "read", lambda files: reviews)
     monkeypatch.setattr(sentiment, "QUICK", sentiment.Size(vector=6, hidden=16, networks=2, epochs=20, every=2))
     monkeypatch.setattr(sentiment, "LEARNING_RATE", 1e-2)
-    options = sentiment.Options(quick=True, seed=0, out=tmp_path / "out", cache=tmp_path)
+    options = sentiment.Options(quick=True, seed=0, out=tmp_path, cache=tmp_path)
     result, figure = sentiment.run(options)
     assert result.baseline > 90
     assert result.found > 90

@@ -89,7 +89,7 @@ def test_run_from_end_to_end(vowels, utterances, tmp_path, monkeypatch):
     parts = vowels.vowels.Parts(utterances[:45], utterances[45:63], utterances[63:])
     monkeypatch.setattr(vowels, "fetch", lambda source, cache: {})
     monkeypatch.setattr(vowels.vowels, "read", lambda files: parts)
-    options = vowels.Options(quick=True, seed=0, out=tmp_path / "out", cache=tmp_path)
+    options = vowels.Options(quick=True, seed=0, out=tmp_path, cache=tmp_path)
     result, figure = vowels.run(options)
     assert result.found > 80
     assert result.baseline > 80

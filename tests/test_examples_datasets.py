@@ -27,7 +27,7 @@ def together(parts):
 
 
 def test_split(dataset):
-    split = dataset("digits").split
+    split = dataset("characters").split
     items = [*range(25), *range(25)]
     parts = split(items, lambda k: k)
     assert parts.validation == [8, 18, 8, 18]

@@ -9,7 +9,7 @@ from scipy.special import log_softmax, xlogy
 from scipy.special import softmax as scipy_softmax
 
 import fastlstm
-from fastlstm.nn import huber, logistic_loss, mae, mse, softmax, softmax_cross_entropy
+from fastlstm.nn import ctc_loss, huber, logistic_loss, mae, mse, softmax, softmax_cross_entropy
 
 both_dtypes = pytest.mark.parametrize("dtype", DTYPES)
 EPS = {dtype: float(np.finfo(dtype).eps) for dtype in DTYPES}
@@ -409,3 +409,16 @@ def test_softmax_errors(change, error, message):
     arguments = {"logits": np.ones((3, 4)), "target": np.array([0, 1, 2])} | change
     with pytest.raises(error, match=message):
         softmax_cross_entropy(**arguments)
+
+
+def test_masked_arrays_are_refused():
+    logits, target = np.zeros((2, 3)), np.array([0, 1])
+    masked = np.ma.array(target, mask=[False, True])
+    for call in (
+        lambda: softmax_cross_entropy(logits, masked),
+        lambda: softmax_cross_entropy(logits, target, mask=np.ma.array([True, True], mask=[False, True])),
+        lambda: ctc_loss(np.zeros((3, 2, 4)), masked, [[1], [2]], None),
+        lambda: ctc_loss(np.zeros((3, 2, 4)), None, np.ma.array([[1], [2]], mask=[[True], [False]]), None),
+    ):
+        with pytest.raises(TypeError, match="is a masked array, whose mask would be ignored"):
+            call()

@@ -313,3 +313,14 @@ def restored(t):
 def test_errors(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("name", ["momentum", "nesterov", "weight_decay"])
+def test_what_the_buffers_depend_on_cannot_be_set(name):
+    sgd = SGD(np.zeros(2), 0.1, momentum=0.5)
+    with pytest.raises(AttributeError, match=f"{name} cannot be set: make another optimiser"):
+        setattr(sgd, name, 0.9)
+    with pytest.raises(AttributeError, match="beta1 cannot be set"):
+        Adam(np.zeros(2)).beta1 = 2
+    sgd.learning_rate, sgd.t = 0.2, 3
+    assert (sgd.learning_rate, sgd.t) == (0.2, 3)

@@ -89,3 +89,14 @@ def test_errors(arguments, error, message):
     sources, targets, batch_size, begin, end = arguments
     with pytest.raises(error, match=message):
         Pairs(sources, targets, batch_size, begin=begin, end=end)
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (6, 4, 2)])
+def test_arrays_of_sequences_are_sequences(shape):
+    rng = np.random.default_rng(0)
+    sources = rng.integers(0, 5, shape) if len(shape) == 2 else rng.normal(size=shape)
+    targets = [np.array([k]) for k in range(6)]
+    as_list = Pairs(list(sources), targets, 4, begin=BEGIN, end=END).epoch()
+    for batch, expected in zip(Pairs(sources, targets, 4, begin=BEGIN, end=END).epoch(), as_list, strict=True):
+        np.testing.assert_array_equal(batch.inputs["x"], expected.inputs["x"])
+        assert batch.inputs["x"].shape[0] == 4

@@ -5,7 +5,9 @@ import json
 import os
 import pickle
 import stat
+import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -223,6 +225,8 @@ def nested(depth):
         lstm | {"num_layers": 10**12},
         lstm | {"hidden_size": 100, "input_size": 100, "num_layers": 100},
         lstm | {"hidden_size": -1},
+        lstm | {"clip": -(10**400)},
+        lstm | {"dropout": 10**400},
         lstm | {"hidden_size": 5.0},
         lstm | {"hidden_size": "5"},
         lstm | {"dtype": "float16"},
@@ -301,3 +305,49 @@ def test_without_safetensors(path, monkeypatch):
 def test_architecture_is_plain_json():
     text = json.dumps(fastlstm.saving.architecture(NETWORKS["Sequential"]()))
     assert json.loads(text)["layers"][1] == {"type": "Last"}
+
+
+@pytest.mark.parametrize("content", [[], "network", None, 3, True])
+def test_content_of_another_kind(path, content):
+    _files.write(path, "network", {}, content)
+    for read in (fastlstm.load, fastlstm.load_extra):
+        with pytest.raises(FileError, match="no content that is known"):
+            read(path)
+
+
+def test_extra_that_would_not_come_back(saved):
+    path, network = saved
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="two keys"):
+        fastlstm.save(network, path, extra={1: "a", "1": "b"})
+    assert path.read_bytes() == before
+    fastlstm.save(network, path, extra={1: ("a", "b")})
+    assert fastlstm.load_extra(path) == {"1": ["a", "b"]}
+
+
+def test_a_file_keeps_its_mode(saved):
+    path, network = saved
+    path.chmod(0o600)
+    fastlstm.save(network, path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_many_threads_may_write_one_file_while_the_network_changes(saved):
+    path, network = saved
+    stop = threading.Event()
+
+    def change():
+        while not stop.is_set():
+            network.flat[:] += 1
+
+    changing = threading.Thread(target=change)
+    changing.start()
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            for written in [pool.submit(fastlstm.save, network, path) for _ in range(40)]:
+                written.result()
+    finally:
+        stop.set()
+        changing.join()
+    fastlstm.load(path)
+    assert list(path.parent.iterdir()) == [path]

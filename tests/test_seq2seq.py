@@ -406,9 +406,34 @@ SEARCH = {"begin": BEGIN, "end": END, "max_steps": 3, "beam_width": 2}
         (lambda net, x, k: net.beam_search(x, **SEARCH | {"max_steps": 0}), ValueError, "max_steps must be at least 1"),
         (lambda net, x, k: net.beam_search(x, **SEARCH | {"beam_width": 0}), ValueError, "beam_width must be at least"),
         (lambda net, x, k: net.beam_search(x, **SEARCH, length_penalty=-1), ValueError, "length_penalty must be at le"),
+        (
+            lambda net, x, k: net.beam_search(x, **SEARCH, length_penalty=np.inf),
+            ValueError,
+            "length_penalty must be at",
+        ),
+        (
+            lambda net, x, k: net.beam_search(x, **SEARCH, length_penalty=10**400),
+            ValueError,
+            "length_penalty must be a",
+        ),
         (lambda net, x, k: net.beam_search(x * np.nan, **SEARCH), ValueError, "no symbol has a probability"),
     ],
 )
 def test_errors(call, error, message):
     with pytest.raises(error, match=message):
         call(model(), inputs(), np.zeros((T, B), int))
+
+
+def test_of_equals_the_first_is_written():
+    net = model("vector")
+    net.flat[:] = 0
+    assert [ids.tolist() for ids in net.greedy(inputs("vector"), begin=BEGIN, end=3, max_steps=3)] == [[0, 0, 0]] * B
+    best = net.beam_search(inputs("vector"), begin=BEGIN, end=0, max_steps=1, beam_width=3)
+    assert [one.ids.tolist() for one in best[0]] == [[], [1], [2]]
+
+
+def test_a_network_that_cannot_be_leaves_the_encoder_free():
+    encoder = LSTM(2, 4, dtype=F, seed=0)
+    with pytest.raises(TypeError, match="same dtype"):
+        Seq2Seq(encoder, Decoder(V, 2, 3, encoded_size=4, dtype=np.float32))
+    Seq2Seq(encoder, Decoder(V, 2, 3, encoded_size=4, dtype=F))

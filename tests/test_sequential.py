@@ -8,7 +8,7 @@ import pytest
 from helpers import central_difference
 
 from fastlstm import LSTM, RNN
-from fastlstm.nn import Dense, Dropout, Last, Mean, Sequential
+from fastlstm.nn import SGD, Attention, Decoder, Dense, Dropout, Last, Mean, Sequential
 
 F = np.float64
 LENGTHS = [5, 3, 1, 0]
@@ -94,6 +94,36 @@ def test_gradients_are_written_again_and_accumulate():
     np.testing.assert_array_equal(grads.flat, once)
 
 
+@pytest.mark.parametrize("lengths", [None, LENGTHS])
+def test_what_is_below_a_network_within_may_have_two_directions(lengths):
+    lstm, x = LSTM(3, 4, bidirectional=True, dtype=F, seed=0), np.random.default_rng(0).normal(size=(5, 4, 3))
+    flat = Sequential(copy.deepcopy(lstm), Last())
+    expected, _, tape = flat.forward(x, lengths=lengths)
+    dx = flat.backward(tape, expected).x
+    for layers in (
+        [copy.deepcopy(lstm), Sequential(Last())],
+        [copy.deepcopy(lstm), Sequential(Dropout(0.0)), Last()],
+        [Sequential(copy.deepcopy(lstm)), Sequential(Sequential(Dropout(0.0)), Sequential(Last()))],
+    ):
+        net = Sequential(*layers)
+        y, _, tape = net.forward(x, lengths=lengths, rng=np.random.default_rng(0))
+        np.testing.assert_array_equal(y, expected)
+        np.testing.assert_array_equal(net(x, lengths=lengths)[0], expected)
+        np.testing.assert_array_equal(net.backward(tape, y).x, dx)
+
+
+def test_an_optimiser_made_too_early_is_refused():
+    lstm = LSTM(3, 4, seed=0)
+    early = SGD(lstm.flat, 0.1)
+    net = Sequential(lstm)
+    with pytest.raises(ValueError, match="flat is a layer's own no more"):
+        early.step(np.ones_like(net.flat))
+    inner = SGD(net.flat, 0.1)
+    Sequential(net)
+    with pytest.raises(ValueError, match="flat is a layer's own no more"):
+        inner.step(np.ones_like(net.flat))
+
+
 def test_networks_within_networks():
     inner, whole = network(), network()
     outer = Sequential(Sequential(*copy.deepcopy(whole.layers[:2])), Sequential(*copy.deepcopy(whole.layers[2:])))
@@ -167,7 +197,7 @@ x32 = np.ones((5, 2, 3), np.float32)
     ("call", "error", "message"),
     [
         (lambda: Sequential(), ValueError, "layers must be at least one"),
-        (lambda: Sequential(3), TypeError, "0 must be a layer, not int"),
+        (lambda: Sequential(3), TypeError, r"layers\[0\] must be an LSTM, .*, not int"),
         (lambda: Sequential(LSTM(3, 4, batch_first=True)), ValueError, r"layers\[0\] must not have batch_first"),
         (lambda: Sequential(LSTM(3, 4), Dense(4, 2, dtype=F)), TypeError, "same dtype, not float32 and float64"),
         (lambda: Sequential(Last()).forward([1.0]), TypeError, "y must be a NumPy array"),
@@ -177,6 +207,12 @@ x32 = np.ones((5, 2, 3), np.float32)
             "state must be a tuple with an item for each of the 1",
         ),
         (lambda: Sequential(LSTM(3, 4))(x32, state=(None, None)), ValueError, "state must be a tuple"),
+        (
+            lambda: Sequential(Dense(3, 4), Attention(3, 4, 5)),
+            TypeError,
+            r"layers\[1\] must be .*, not Attention",
+        ),
+        (lambda: Sequential(Decoder(3, 4, 5, encoded_size=2)), TypeError, "or Sequential, not Decoder"),
         (lambda: Sequential(LSTM(3, 4)).backward(3, x32), TypeError, "tape must be a SequentialTape"),
         (lambda: Sequential(LSTM(3, 4), Last())(x32, lengths=[6, 1]), ValueError, "lengths must be from 0 to T = 5"),
         (lambda: Last()(x32, lengths=[1.0, 2.0]), TypeError, "lengths must be integers"),
@@ -197,7 +233,7 @@ def test_a_layer_is_in_one_network_once():
     with pytest.raises(ValueError, match="each layer may be in a network once"):
         Sequential(lstm, lstm)
     net = Sequential(lstm)
-    with pytest.raises(ValueError, match="0 is part of a network already"):
+    with pytest.raises(ValueError, match=r"layers\[0\] is part of a network already"):
         Sequential(lstm, Dense(3, 2))
     _, _, tape = net.forward(x32)
     with pytest.raises(ValueError, match="tape must be from a network of 2 layers, not 1"):

@@ -4,11 +4,12 @@ import builtins
 import itertools
 import math
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
 
-from fastlstm import LSTM, FileError, nn
+from fastlstm import LSTM, FileError, _files, nn
 from fastlstm.nn import Batch, Batches, Chunks, Epoch, History, evaluate, fit, mse
 
 pytest.importorskip("safetensors")
@@ -446,3 +447,91 @@ y = np.ones((4, 1), np.float32)
 def test_errors(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+class Described:
+    """A schedule with nothing to say about itself."""
+
+    def __call__(self, t):
+        return np.float32(0.01)
+
+
+@pytest.mark.parametrize(
+    "schedule", [lambda: lambda t: 0.01, Described, lambda: partial(lambda t, rate: rate, rate=0.01)]
+)
+def test_any_function_may_be_the_schedule_of_what_goes_on(tmp_path, schedule):
+    def trained(epochs):
+        model = network()
+        history = fit(
+            model, mse, data(), optimiser=nn.Adam(model.flat, schedule()), epochs=epochs, progress=False,
+            checkpoint=tmp_path / "run", resume=True,
+        )  # fmt: skip
+        return len(history.epochs), model.flat.tobytes()
+
+    trained(1)
+    assert trained(3)[0] == 3
+
+
+def test_a_loss_may_be_any_number(tmp_path):
+    def loss(y, target):
+        value, dy = mse(y, target)
+        return np.float32(value), dy
+
+    history = fit(network(), loss, data(), epochs=2, progress=False, checkpoint=tmp_path / "run")
+    assert all(type(epoch.loss) is float for epoch in history.epochs)
+
+
+def test_averages_are_of_this_training():
+    model = network()
+    optimiser = nn.SGD(model.flat, 0.01)
+    fit(model, mse, data(), optimiser=optimiser, epochs=3, progress=False)
+    steps = []
+
+    class Recorded(nn.SGD):
+        def step(self, gradient):
+            super().step(gradient)
+            steps.append(self.flat.copy())
+
+    recorded = Recorded(model.flat, 0.01)
+    recorded.t = optimiser.t
+    fit(model, mse, data(N=6), optimiser=recorded, epochs=4, average=0.9, progress=False)
+    np.testing.assert_allclose(model.flat, np.mean(steps, axis=0), rtol=1e-5)  # no more steps than a plain mean has
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"t": -1}, {"t": "2"}, {"steps": None}, {"rng": {}}, {"rng": 3}, {"epochs": [[1]]}, {"epochs": 3}],
+)
+def test_a_checkpoint_is_used_whole_or_not_at_all(tmp_path, change):
+    path = tmp_path / "run"
+    run(epochs=1, checkpoint=path)
+    arrays, content = _files.read(path, "checkpoint")
+    _files.write(path, "checkpoint", arrays, content | change)
+    model = network(seed=3, dropout=0.2)
+    optimiser = Momentum(model.flat)
+    before = model.flat.tobytes()
+    with pytest.raises(FileError, match="does not fit this training"):
+        fit(
+            model, mse, data(), data(seed=1), optimiser=optimiser, epochs=5, progress=False, checkpoint=path,
+            resume=True,
+        )  # fmt: skip
+    assert model.flat.tobytes() == before
+    assert optimiser.t == 0
+    assert not optimiser.velocity.any()
+
+
+def test_an_array_of_targets_is_for_steps_or_for_sequences():
+    x, rng = np.zeros((4, 3, 2), np.float32), np.random.default_rng(0)
+    target = rng.normal(size=(4, 3, 1))
+    with pytest.raises(ValueError, match="could be for each of 3 steps or for each sequence"):
+        Batches(x, target, 2)
+    first = next(Batches(x, target, 2, per_step=True).epoch())
+    np.testing.assert_array_equal(first.targets["target"], target[:2].swapaxes(0, 1))
+    assert first.size == 6
+    first = next(Batches(x, target, 2, per_step=False).epoch())
+    np.testing.assert_array_equal(first.targets["target"], target[:2])
+    assert first.size == 2
+    with pytest.raises(ValueError, match="targets must be an array"):
+        Batches(x, list(target), 2, per_step=False)
+    with pytest.raises(ValueError, match="row for each of 3 steps"):
+        Batches(x, target[:, :2], 2, per_step=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from fastlstm import _runtime
 
 Array = NDArray[Any]
+Value = TypeVar("Value")
 
 ALIGNMENT = 64
 WORTH_ALIGNING = 1 << 14
@@ -43,10 +44,16 @@ def is_array(name: str, value: object) -> Array:
     """`value` if it is an array of float32 or float64; for the argument that decides sizes and dtype."""
     if not isinstance(value, np.ndarray):
         raise TypeError(f"{name} must be a NumPy array, not {type(value).__name__}")
-    if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{name} is a masked array, whose mask would be ignored: fill it first")
+    unmasked(name, value)
     if value.dtype not in FLOATS:
         raise TypeError(f"{name} must have dtype float32 or float64, not {value.dtype}")
+    return value
+
+
+def unmasked(name: str, value: Value) -> Value:
+    """`value`, unless it is a masked array."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} is a masked array, whose mask would be ignored: fill it first")
     return value
 
 
@@ -123,7 +130,7 @@ def lengths(value: ArrayLike | None, T: int, B: int, axis: str = "T", name: str 
     """How many of T steps each of B rows has: all where `value` is None. `axis` is what T is called."""
     if value is None:
         return np.full(B, T, np.int64)
-    given = np.asarray(value)
+    given = np.array(unmasked(name, value))  # a copy: what is checked must not change
     if given.dtype.kind not in "iu" and given.size:
         raise TypeError(f"{name} must be integers, not {given.dtype}")
     if given.shape != (B,):

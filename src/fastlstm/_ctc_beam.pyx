@@ -62,11 +62,6 @@ cdef struct Beam:
     int64_t *met            # (width, K): the last step at which a prefix had its child in the beam
 
 
-cdef fl_size beam_bytes(fl_size T, fl_size K, fl_size width) noexcept nogil:
-    return ((1 + T * width) * sizeof(Node) + width * (sizeof(Prefix) + sizeof(Candidate) + K * sizeof(int64_t))
-            + K * sizeof(double))
-
-
 cdef Beam lay_out(char *memory, fl_size T, fl_size K, fl_size width) noexcept nogil:
     cdef Beam a
     a.width, a.count, a.waiting, a.nodes = width, 0, 0, 0
@@ -237,9 +232,10 @@ cdef void search_part(void *argument, int part, int parts) noexcept nogil:
         b += parts
 
 
-def memory_for(fl_size T, fl_size K, fl_size width):
-    """Bytes that a thread takes for rows of at most T steps."""
-    return beam_bytes(T, K, width)
+def memory_for(T, K, width):
+    """Bytes that a thread takes for rows of at most T steps, as `lay_out` lays it out; a Python int does not overflow."""
+    return ((1 + T * width) * sizeof(Node) + width * (sizeof(Prefix) + sizeof(Candidate) + K * sizeof(int64_t))
+            + K * sizeof(double))
 
 
 def search(logits, lengths, classes, labels, label_lengths, scores, bad, fl_size width, fl_size blank, memory):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,26 +19,41 @@ VERSION = 1
 KEY = "fastlstm"  # in the metadata
 
 
+# What content that makes no sense leads to.
+DAMAGED = (ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError)
+
+
 class FileError(ValueError):
     """A file that is damaged, or not one of fastlstm's, or of another version; nothing of it is used."""
 
 
 def write(path: str | os.PathLike[str], kind: str, arrays: Mapping[str, Array], content: Mapping[str, Any]) -> None:
     """Write arrays of floats, and what JSON can hold, so that the file is there whole or as it was before."""
-    header: dict[str, Any] = {"version": VERSION, "kind": kind, "content": content}
+    arrays = {name: np.array(array, order="C") for name, array in arrays.items()}  # as they are now
+    text = _text(content)
+    if _text(json.loads(text)) != text:
+        raise ValueError("two keys of a dict to be written are the same as text, which keys in JSON are")
+    header: dict[str, Any] = {"version": VERSION, "kind": kind, "content": json.loads(text)}
     header["sha256"] = _digest(header, arrays)
     metadata = {KEY: _text(header)}  # one entry: the order of several would be left to chance
-    data = _safetensors().numpy.save({name: np.ascontiguousarray(a) for name, a in arrays.items()}, metadata)
+    data = _safetensors().numpy.save(arrays, metadata)
     path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")  # beside it, so that it can be renamed
-    try:
-        with partial.open("wb") as file:
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")  # beside it, so that it can be renamed
+    with partial.open("xb") as file:  # its own, or not at all
+        try:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+            if path.exists():
+                shutil.copymode(path, partial)
+        except BaseException:
+            partial.unlink()
+            raise
+    try:
         partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    except BaseException:
+        partial.unlink()
+        raise
 
 
 def read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Array], dict[str, Any]]:
@@ -56,10 +73,12 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Array], dic
         if header.pop("sha256") != _digest(header, arrays):
             raise FileError(f"{path} is damaged: it is not what was written")
         content = header["content"]
+        if not isinstance(content, dict):
+            raise FileError(f"{path} has no content that is known: {type(content).__name__}")
     except FileError:
         raise
     # What json and NumPy raise is among these: a dtype that NumPy has not, JSON that is too deep or not an object.
-    except (safetensors.SafetensorError, OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+    except (safetensors.SafetensorError, OSError, *DAMAGED) as error:
         raise FileError(f"{path} is damaged, or not a file in the safetensors format: {error}") from error
     if header["kind"] != kind:
         raise FileError(f"{path} is a {header['kind']}, not a {kind}")

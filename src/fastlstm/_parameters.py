@@ -66,7 +66,7 @@ class Parametric:
     flat: Array
     dtype: np.dtype[Any]
     needs: tuple[str, ...] = ()
-    """What else than x a layer's `forward` is to be told by the network around it: "lengths", "rng"."""
+    """What else than x a layer's `forward` is to be told by the network around it: "lengths", "rng", "directions"."""
     _moved = False  # into the buffer of a network
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
@@ -74,7 +74,7 @@ class Parametric:
         raise NotImplementedError
 
     def _bind(self) -> None:
-        """Take hold of the parameters' arrays, which never move."""
+        """Take hold of the parameters' arrays, which move once at most: into the buffer of a network."""
         raise NotImplementedError
 
     def _allocate(self) -> None:
@@ -126,6 +126,7 @@ class Parametric:
     def _move(self, flat: Array) -> None:
         """Keep the parameters in `flat`, a part of a network's buffer, from now on."""
         flat[:] = self.flat
+        self.flat.flags.writeable = False  # an optimiser made for it before would change nothing
         vars(self).update(flat=flat, params=self._views(flat), _moved=True)
         self._bind()
 

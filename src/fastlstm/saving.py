@@ -37,12 +37,15 @@ def save(network: Any, path: str | os.PathLike[str], extra: Any = None) -> None:
     path : str or path
         Usually ending in ``.safetensors``.
     extra : optional
-        Anything that JSON can hold and that goes with the network: a vocabulary, the scaling of its inputs.
+        Anything that JSON can hold and that goes with the network: a vocabulary, the scaling of its inputs. It comes
+        back as JSON has it: tuples as lists, keys as text.
 
     Raises
     ------
     TypeError
         If the network is not one of fastlstm's, or `extra` is not for JSON.
+    ValueError
+        If two keys in `extra` are the same as text.
     ImportError
         If the package safetensors is missing: ``pip install 'fastlstm[train]'``.
 
@@ -65,8 +68,8 @@ def save(network: Any, path: str | os.PathLike[str], extra: Any = None) -> None:
 def load(path: str | os.PathLike[str]) -> Any:
     """Give the layer or network that `save` wrote.
 
-    Nothing in a file is run: it can only choose among fastlstm's own layers and their sizes, and no more memory is
-    taken than the file itself has.
+    Nothing in a file is run: it can only choose among fastlstm's own layers and their sizes, and there cannot be more
+    parameters than the file itself has.
 
     Parameters
     ----------
@@ -128,7 +131,7 @@ def _restored(path: object, described: Any, arrays: Mapping[str, Array]) -> Any:
     try:
         with at_most(size):
             network = _from_json(described, size)
-    except (TypeError, ValueError, KeyError, RecursionError) as error:
+    except _files.DAMAGED as error:
         raise FileError(f"{path} does not describe a network of fastlstm's: {error}") from error
     if not isinstance(network, Parametric):
         raise FileError(f"{path} does not describe a network of fastlstm's")
@@ -157,7 +160,7 @@ def _to_json(value: Any) -> Any:
 def _from_json(value: Any, size: float) -> Any:
     if isinstance(value, list):
         return tuple(_from_json(item, size) for item in value)
-    if isinstance(value, int) and value > max(size, 1):
+    if isinstance(value, int) and abs(value) > max(size, 1):
         raise ValueError(f"no size can be {value} where there are {size} parameters")  # before a loop over it
     if not isinstance(value, dict):
         return value

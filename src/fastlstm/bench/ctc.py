@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlstm.bench import machine
-from fastlstm.bench.measure import DisagreementError, difference, interleave, ratio
+from fastlstm.bench.command import progress, run
+from fastlstm.bench.measure import difference, interleave, ratio
 from fastlstm.bench.peers import OURS, TORCH, Contestant, Peers
-from fastlstm.bench.results import save
 from fastlstm.nn import ctc_beam_search, ctc_loss
 
 __all__ = ["main"]
@@ -48,6 +45,7 @@ class _Problem:
         self.lengths = rng.integers(T * 3 // 4, T + 1, B)
         self.labels = rng.integers(1, K, (B, L))
         self.label_lengths = rng.integers(L // 2, L * 3 // 4 + 1, B)  # few enough for every repeat to fit
+        self.scale = B * L  # of gradients that are compared: their values are not all below the tolerance then
 
     def _loss(self) -> tuple[float, Array]:
         return ctc_loss(self.logits, self.lengths, self.labels, self.label_lengths)
@@ -57,7 +55,11 @@ class _Problem:
             for _ in range(n):
                 self._loss()
 
-        return Contestant(OURS, repeat, lambda: [np.array(part) for part in self._loss()])
+        def results() -> list[Array]:
+            value, gradient = self._loss()
+            return [np.array(value), gradient * self.scale]
+
+        return Contestant(OURS, repeat, results)
 
     def beam(self) -> Contestant:
         def repeat(n: int) -> None:
@@ -80,7 +82,7 @@ class _Problem:
             for _ in range(n):
                 loss()
 
-        return Contestant(TORCH, repeat, lambda: [loss().detach().numpy(), x.grad.numpy()])
+        return Contestant(TORCH, repeat, lambda: [loss().detach().numpy(), x.grad.numpy() * self.scale])
 
 
 def _measure(shape: Shape, seconds: float, peers: Peers) -> dict[str, Any]:
@@ -112,6 +114,12 @@ def _markdown(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _parts(threads: int, seconds: float, peers: Peers) -> Iterator[dict[str, Any]]:
+    for shape in SHAPES:
+        progress(f"{' '.join(map(str, shape))}, {threads} threads")
+        yield {"threads": threads, "shape": list(shape), **_measure(shape, seconds, peers)}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
@@ -125,26 +133,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         Exit status.
     """
-    parser = argparse.ArgumentParser(prog="python -m fastlstm.bench.ctc", description=__doc__)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
-    parser.add_argument("--seconds", type=float, default=0.5, metavar="S", help="for each contestant (default: 0.5)")
-    options = parser.parse_args(argv)
-    peers = Peers.find()
-    report: dict[str, Any] = {"machine": machine.describe(), "versions": machine.versions(), "parts": []}
-    for threads in (1,) if report["machine"]["processors"] == 1 else (1, 2):
-        with machine.limited_threads(threads, peers):
-            for shape in SHAPES:
-                print(f"{' '.join(map(str, shape))}, {threads} threads", file=sys.stderr, flush=True)
-                try:
-                    found = _measure(shape, options.seconds, peers)
-                except DisagreementError as error:
-                    print(f"The comparison is void: {error}", file=sys.stderr)
-                    return 1
-                report["parts"].append({"threads": threads, "shape": list(shape), **found})
-    print(_markdown(report))
-    if options.json is not None:
-        save(report, options.json)
-    return 0
+    return run("ctc", __doc__, _parts, _markdown, argv)
 
 
 if __name__ == "__main__":

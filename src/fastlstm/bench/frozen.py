@@ -5,21 +5,18 @@ Each way to store the weights against the plain layer, with the error it makes; 
 
 from __future__ import annotations
 
-import argparse
 import sys
 import warnings
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import fastlstm
-from fastlstm.bench import machine
+from fastlstm.bench.command import progress, run
 from fastlstm.bench.measure import interleave, ratio
 from fastlstm.bench.peers import Contestant, Peers
-from fastlstm.bench.results import save
 from fastlstm.frozen import Format
 
 __all__ = ["main"]
@@ -116,6 +113,15 @@ def _markdown(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _parts(threads: int, seconds: float, peers: Peers) -> Iterator[dict[str, Any]]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch's, of its own plans for quantisation
+        for H in SIZES:
+            for kind in ("step", "sequence"):
+                progress(f"{kind}, H = {H}, {threads} threads")
+                yield {"kind": kind, "threads": threads, "H": H, "rows": _measure(kind, H, seconds, peers)}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
@@ -129,24 +135,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         Exit status.
     """
-    parser = argparse.ArgumentParser(prog="python -m fastlstm.bench.frozen", description=__doc__)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
-    parser.add_argument("--seconds", type=float, default=0.5, metavar="S", help="for each contestant (default: 0.5)")
-    options = parser.parse_args(argv)
-    peers = Peers.find()
-    report: dict[str, Any] = {"machine": machine.describe(), "versions": machine.versions(), "parts": []}
-    for threads in (1,) if report["machine"]["processors"] == 1 else (1, 2):
-        with machine.limited_threads(threads, peers), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # PyTorch's, of its own plans for quantisation
-            for H in SIZES:
-                for kind in ("step", "sequence"):
-                    print(f"{kind}, H = {H}, {threads} threads", file=sys.stderr, flush=True)
-                    rows = _measure(kind, H, options.seconds, peers)
-                    report["parts"].append({"kind": kind, "threads": threads, "H": H, "rows": rows})
-    print(_markdown(report))
-    if options.json is not None:
-        save(report, options.json)
-    return 0
+    return run("frozen", __doc__, _parts, _markdown, argv)
 
 
 if __name__ == "__main__":

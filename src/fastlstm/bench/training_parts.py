@@ -5,20 +5,17 @@ A loss is its value and its gradient, an embedding forward and backward; of PyTo
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastlstm import nn
-from fastlstm.bench import machine
-from fastlstm.bench.measure import DisagreementError, difference, interleave, ratio
-from fastlstm.bench.peers import TORCH, Contestant, Peers
-from fastlstm.bench.results import save
+from fastlstm.bench.command import progress, run
+from fastlstm.bench.measure import difference, interleave, ratio
+from fastlstm.bench.peers import OURS, TORCH, Contestant, Peers
 
 __all__ = ["main"]
 
@@ -30,7 +27,6 @@ PARAMETERS = (1_000, 100_000, 1_000_000, 10_000_000)
 GRADIENTS = (1_000, 100_000, 1_000_000)  # beyond, PyTorch's norm, summed in float32, is off by more than the tolerance
 EMBEDDINGS = ((3200, 100, 32), (3200, 10_000, 128))  # ids, vocabulary, outputs
 ROUNDS = 7
-OURS = "fastlstm"
 STEPS = 3  # after which optimisers must agree
 
 # A task, its size, fastlstm, and given the module torch, PyTorch.
@@ -226,6 +222,14 @@ def _markdown(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _parts(threads: int, seconds: float, peers: Peers) -> Iterator[dict[str, Any]]:
+    rows = []
+    for task in _tasks():
+        progress(f"{task[0]}, {task[1]}, {threads} threads")
+        rows.append(_measure(task, seconds, peers))
+    yield {"threads": threads, "rows": rows}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
@@ -239,27 +243,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         Exit status.
     """
-    parser = argparse.ArgumentParser(prog="python -m fastlstm.bench.training_parts", description=__doc__)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
-    parser.add_argument("--seconds", type=float, default=0.5, metavar="S", help="for each contestant (default: 0.5)")
-    options = parser.parse_args(argv)
-    peers = Peers.find()
-    report: dict[str, Any] = {"machine": machine.describe(), "versions": machine.versions(), "parts": []}
-    for threads in (1,) if report["machine"]["processors"] == 1 else (1, 2):
-        rows: list[dict[str, Any]] = []
-        with machine.limited_threads(threads, peers):
-            for task in _tasks():
-                print(f"{task[0]}, {task[1]}, {threads} threads", file=sys.stderr, flush=True)
-                try:
-                    rows.append(_measure(task, options.seconds, peers))
-                except DisagreementError as error:
-                    print(f"The comparison is void: {error}", file=sys.stderr)
-                    return 1
-        report["parts"].append({"threads": threads, "rows": rows})
-    print(_markdown(report))
-    if options.json is not None:
-        save(report, options.json)
-    return 0
+    return run("training_parts", __doc__, _parts, _markdown, argv)
 
 
 if __name__ == "__main__":

@@ -93,7 +93,10 @@ def _log_softmax(logits: Array) -> NDArray[np.float64]:
 
 def _largest(values: Array, count: int) -> NDArray[np.int64]:
     """Where in each row the largest values are, the largest first, of equals the first."""
-    some = np.sort(np.argpartition(values, -count, axis=1)[:, -count:], axis=1)
+    least = np.partition(values, -count, axis=1)[:, -count, np.newaxis]
+    above, equal = values > least, values == least
+    room = count - above.sum(axis=1, keepdims=True)
+    some = np.nonzero(above | (equal & (equal.cumsum(axis=1) <= room)))[1].reshape(-1, count)
     order = np.argsort(-np.take_along_axis(values, some, axis=1), axis=1, kind="stable")
     largest: NDArray[np.int64] = np.take_along_axis(some, order, axis=1)
     return largest

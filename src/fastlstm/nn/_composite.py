@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -10,8 +11,25 @@ from fastlstm._checks import Array
 from fastlstm._parameters import Gradients, Parametric
 
 
+def compatible(parts: Mapping[str, Parametric], label: str = "{}") -> np.dtype[Any]:
+    """The dtype of a network of these parts, if there can be one."""
+    for name, part in parts.items():
+        if not isinstance(part, Parametric):
+            raise TypeError(f"{label.format(name)} must be a layer, not {type(part).__name__}")
+        if part._moved:
+            raise ValueError(f"{label.format(name)} is part of a network already: {part!r}")
+    if len({id(part) for part in parts.values()}) < len(parts):
+        raise ValueError("each layer may be in a network once: make another, or a deep copy")
+    dtypes = {part.flat.dtype for part in parts.values() if part.flat.size}
+    if len(dtypes) > 1:
+        raise TypeError(f"all layers must have the same dtype, not {' and '.join(sorted(map(str, dtypes)))}")
+    return dtypes.pop() if dtypes else np.dtype(np.float32)
+
+
 class Composite(Parametric):
     """A network of parts, whose parameters lie in its buffer one after the other; each part sees its own there."""
+
+    _label = "{}"  # of a part, in messages
 
     def _parts(self) -> Mapping[str, Parametric]:
         """The parts by name, in the order of the buffer."""
@@ -26,18 +44,7 @@ class Composite(Parametric):
         }
 
     def _allocate(self) -> None:
-        parts = self._parts()
-        for name, part in parts.items():
-            if not isinstance(part, Parametric):
-                raise TypeError(f"{name} must be a layer, not {type(part).__name__}")
-            if part._moved:
-                raise ValueError(f"{name} is part of a network already: {part!r}")
-        if len({id(part) for part in parts.values()}) < len(parts):
-            raise ValueError("each layer may be in a network once: make another, or a deep copy")
-        dtypes = {part.flat.dtype for part in parts.values() if part.flat.size}
-        if len(dtypes) > 1:
-            raise TypeError(f"all layers must have the same dtype, not {' and '.join(sorted(map(str, dtypes)))}")
-        self.dtype = dtypes.pop() if dtypes else np.dtype(np.float32)
+        self.dtype = compatible(self._parts(), self._label)
         super()._allocate()
         self._share(self.flat)
 

@@ -19,12 +19,13 @@ def counted(mask: object, shape: tuple[int, ...]) -> tuple[NDArray[np.bool] | No
     if not isinstance(mask, np.ndarray) or mask.dtype != np.bool:
         found = f"an array of {mask.dtype}" if isinstance(mask, np.ndarray) else type(mask).__name__
         raise TypeError(f"mask must be a NumPy array of bool, not {found}")
+    mask = np.array(check.unmasked("mask", mask), order="C")  # a copy: what is checked must not change
     if mask.shape != shape[: mask.ndim]:
         raise ValueError(f"mask must have the target's shape {shape}, or that of its leading axes, not {mask.shape}")
     count = int(np.count_nonzero(mask)) * math.prod(shape[mask.ndim :])
     if count == 0:
         raise ValueError("mask must let at least one element count")
-    return np.require(mask, requirements=["C"]), count
+    return mask, count
 
 
 def elementwise(

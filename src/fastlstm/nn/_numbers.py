@@ -7,12 +7,17 @@ from numbers import Real
 import numpy as np
 from numpy.typing import NDArray
 
+from fastlstm import _checks as check
+
 
 def real(name: str, value: object) -> float:
     """`value` as a float if it is a real number."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, not {type(value).__name__}")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{name} must be a number that fits a float") from None
 
 
 def within(name: str, value: object, end: float) -> float:
@@ -35,7 +40,7 @@ def ids(name: str, value: object, vocabulary_size: int | None = None) -> NDArray
     """A copy of `value` if it is an array of integers, of a vocabulary: what is checked must not change."""
     if not isinstance(value, np.ndarray):
         raise TypeError(f"{name} must be a NumPy array, not {type(value).__name__}")
-    if value.dtype.kind not in "iu":
+    if check.unmasked(name, value).dtype.kind not in "iu":
         raise TypeError(f"{name} must have an integer dtype, not {value.dtype}")
     found = np.array(value, np.int64, order="C")
     if vocabulary_size is not None and found.size and not (found.min() >= 0 and found.max() < vocabulary_size):

@@ -29,6 +29,11 @@ class Optimiser:
         self._t = np.zeros(1, np.int64)
         self.learning_rate = learning_rate
 
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in vars(self) and not name.startswith("_"):
+            raise AttributeError(f"{name} cannot be set: make another optimiser")
+        super().__setattr__(name, value)
+
     @property
     def flat(self) -> Array:
         """The parameters."""
@@ -70,7 +75,17 @@ class Optimiser:
         ----------
         gradient : (n,) array
             dJ/d(flat), such as ``grads.flat``; left as it was.
+
+        Raises
+        ------
+        TypeError
+            If `gradient` is not an array of the parameters' dtype.
+        ValueError
+            If it does not have their shape, the schedule's rate is not at least 0 and finite, or the parameters have
+            moved to the buffer of a network.
         """
+        if not self._flat.flags.writeable:
+            raise ValueError("flat is a layer's own no more: make the optimiser once the layer is in its network")
         g = check.matching("gradient", gradient, self._flat.shape, self._flat.dtype, "the shape of flat")
         check.disjoint({"flat": self._flat}, {"gradient": g})
         rate = self._learning_rate

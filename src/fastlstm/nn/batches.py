@@ -119,9 +119,12 @@ class Batches:
     inputs : list of (T_n, ...) arrays, or (N, T, ...) array
         N sequences of floats, or of ids for an `Embedding`.
     targets : list of (T_n, ...) arrays, or (N, ...) array, or None
-        A list has targets for every step of each sequence; an array has one target for each sequence.
+        For every step of each sequence, or one for each sequence.
     batch_size : int
         At most so many sequences in a batch.
+    per_step : bool, optional
+        Whether there are targets for every step. Default: True of a list, False of an array. An array that could be
+        either, since its second axis is as long as all sequences are, needs an answer.
 
     Raises
     ------
@@ -143,16 +146,22 @@ class Batches:
     """
 
     def __init__(
-        self, inputs: Sequence[Array] | Array, targets: Sequence[Array] | Array | None, batch_size: int
+        self,
+        inputs: Sequence[Array] | Array,
+        targets: Sequence[Array] | Array | None,
+        batch_size: int,
+        *,
+        per_step: bool | None = None,
     ) -> None:
         self.batch_size = check.positive_int("batch_size", batch_size)
         check_items("inputs", inputs)
         self.inputs, self.targets = inputs, targets
         self.lengths = np.array([len(one) for one in inputs], np.int64)
+        self.per_step = self._per_step(targets, per_step)
         if targets is not None:
             if len(targets) != len(inputs):
                 raise ValueError(f"targets must be as many as the inputs, {len(inputs)}, not {len(targets)}")
-            if not isinstance(targets, np.ndarray):
+            if self.per_step:
                 check_items("targets", targets)
                 for k, (one, length) in enumerate(zip(targets, self.lengths, strict=True)):
                     if len(one) != length:
@@ -166,6 +175,20 @@ class Batches:
         for rows in similar_rows(self.lengths, self.batch_size, rng):
             yield self._batch(rows)
 
+    def _per_step(self, targets: Sequence[Array] | Array | None, given: bool | None) -> bool:
+        """Whether there are targets for every step."""
+        if not isinstance(targets, np.ndarray):
+            if given is False:
+                raise ValueError("targets must be an array, one for each sequence, where per_step is False")
+            return True
+        either = targets.ndim > 1 and targets.shape[1] > 1 and bool(np.all(self.lengths == targets.shape[1]))
+        if given is None and either:
+            raise ValueError(
+                f"targets of shape {targets.shape} could be for each of {targets.shape[1]} steps or for each sequence: "
+                "say per_step=True or per_step=False"
+            )
+        return bool(given)
+
     def _batch(self, rows: NDArray[np.intp]) -> Batch:
         x, lengths = pad([self.inputs[k] for k in rows])
         T, B = len(x), len(rows)
@@ -173,8 +196,8 @@ class Batches:
         inputs = {"x": x} if whole else {"x": x, "lengths": lengths}
         if self.targets is None:
             return Batch(inputs, {}, B, rows)
-        if isinstance(self.targets, np.ndarray):
-            return Batch(inputs, {"target": self.targets[rows]}, B, rows)
+        if not self.per_step:
+            return Batch(inputs, {"target": np.asarray(self.targets)[rows]}, B, rows)
         targets: dict[str, Any] = {"target": pad([self.targets[k] for k in rows])[0]}
         if not whole:
             targets["mask"] = np.arange(T)[:, np.newaxis] < lengths

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -97,12 +99,12 @@ def ctc_loss(
     """
     logits, lengths, blank = _checked(logits, lengths, blank)
     B, K = logits.shape[1:]
-    given = np.asarray(labels)
+    given = np.array(check.unmasked("labels", labels))  # a copy: what is checked must not change
     if given.dtype.kind not in "iu" and given.size:
         raise TypeError(f"labels must be integers, not {given.dtype}")
     if given.ndim != 2 or len(given) != B:
         raise ValueError(f"labels must have shape (B, L) = ({B}, L), not {given.shape}")
-    labels = np.array(given, np.int64, order="C")  # a copy: what is checked must not change
+    labels = np.ascontiguousarray(given, np.int64)
     L = labels.shape[1]
     label_lengths = check.lengths(label_lengths, L, B, "L", "label_lengths")
     used = np.arange(L) < label_lengths[:, np.newaxis]
@@ -259,8 +261,12 @@ def ctc_beam_search(
         raise ValueError(f"num_results must be at most beam_width = {width}, not {results}")
     B, K = logits.shape[1:]
     longest = int(lengths.max(initial=0))
+    width = min(width, _labellings(longest, K, width))
     parts = max(1, min(checked_num_threads(num_threads), B))
-    memory = empty((parts, _ctc_beam.memory_for(longest, K, width)), np.dtype(np.uint8))
+    each = _ctc_beam.memory_for(longest, K, width)
+    if parts * each > sys.maxsize:
+        raise MemoryError(f"beam_width = {beam_width} would take {parts * each} bytes")
+    memory = empty((parts, each), np.dtype(np.uint8))
     labels, counts = np.empty((B, results, longest), np.int64), np.empty((B, results), np.int64)
     scores, bad = np.empty((B, results)), np.empty(B, np.int64)
     classes = np.arange(K, dtype=np.int64)
@@ -273,6 +279,17 @@ def ctc_beam_search(
         [(labels[b, k, : counts[b, k]].copy(), float(scores[b, k])) for k in range(results) if counts[b, k] >= 0]
         for b in range(B)
     ]
+
+
+def _labellings(T: int, K: int, enough: int) -> int:
+    """How many there are of at most T labels, if that is not more than enough: a wider beam has nothing to hold."""
+    count = longer = 1
+    for _ in range(T):
+        longer *= K - 1
+        count += longer
+        if count >= enough or not longer:
+            break
+    return count
 
 
 def _checked(logits: Array, lengths: ArrayLike | None, blank: int) -> tuple[Array, Ints, int]:

@@ -32,6 +32,8 @@ State = tuple[Array, ...]
 class DecoderTape:
     """What `Decoder.forward` keeps for `Decoder.backward`. A tape may be used many times.
 
+    It refers to the arrays that went in and came out: they must not be changed before the backward pass.
+
     Attributes
     ----------
     embedding, initial, lstm, attention, combine, output

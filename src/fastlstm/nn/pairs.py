@@ -25,8 +25,9 @@ class Pairs:
 
     Parameters
     ----------
-    sources : list of (S_n, ...) arrays, or (N, I) array
-        N sequences of floats, or of ids for an `Embedding`; an array has a vector for each target.
+    sources : list of (S_n, ...) arrays, or array
+        N sequences of floats, or of ids for an `Embedding`: a list, or an (N, S, I) array of floats, an (N, S) one of
+        ids. An (N, I) array of floats has a vector for each target.
     targets : list of (T_n,) arrays of int
         The symbols to be written, without those that begin and end a sequence.
     batch_size : int
@@ -77,6 +78,8 @@ class Pairs:
                 raise ValueError(f"targets[{k}] must have shape (T,), not {one.shape}")
             if np.any(one == self.end):
                 raise ValueError(f"targets[{k}] must not contain end = {self.end}, which is put behind it")
+        if isinstance(sources, np.ndarray) and not (sources.ndim == 2 and sources.dtype.kind == "f"):
+            sources = list(sources)
         self.sources, self.targets = sources, targets
         self.lengths = np.array([len(one) for one in targets], np.int64)
         """Of the targets, without `begin` and `end`."""

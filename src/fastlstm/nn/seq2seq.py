@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,8 +13,8 @@ from fastlstm import _checks as check
 from fastlstm._checks import Array
 from fastlstm._parameters import Gradients, Parametric
 from fastlstm.nn._beams import Beams, Hypothesis
-from fastlstm.nn._composite import Composite
-from fastlstm.nn._numbers import real, symbol
+from fastlstm.nn._composite import Composite, compatible
+from fastlstm.nn._numbers import symbol, within
 from fastlstm.nn.decoder import Decoder, DecoderTape, State
 from fastlstm.nn.sequential import Sequential, SequentialTape
 
@@ -23,6 +24,8 @@ __all__ = ["Seq2Seq", "Seq2SeqTape"]
 @dataclass(slots=True)
 class Seq2SeqTape:
     """What `Seq2Seq.forward` keeps for `Seq2Seq.backward`. A tape may be used many times.
+
+    It refers to the arrays that went in and came out: they must not be changed before the backward pass.
 
     Attributes
     ----------
@@ -91,6 +94,7 @@ class Seq2Seq(Composite):
     def __init__(self, encoder: Parametric | None, decoder: Decoder) -> None:
         if not isinstance(decoder, Decoder):
             raise TypeError(f"decoder must be a Decoder, not {type(decoder).__name__}")
+        compatible({"decoder": decoder} if encoder is None else {"encoder": encoder, "decoder": decoder})
         self.encoder = encoder if encoder is None or isinstance(encoder, Sequential) else Sequential(encoder)
         self.decoder = decoder
         self._allocate()
@@ -280,8 +284,7 @@ class Seq2Seq(Composite):
         begin, end = symbol("begin", begin, V), symbol("end", end, V)
         check.positive_int("max_steps", max_steps)
         check.positive_int("beam_width", beam_width)
-        if not real("length_penalty", length_penalty) >= 0:
-            raise ValueError(f"length_penalty must be at least 0, not {length_penalty}")
+        within("length_penalty", length_penalty, math.inf)
         state, memory = decoder.start(self._encode(x, lengths), lengths, directions=self._directions)
         rows = np.arange(state[0].shape[1])  # those whose search goes on
         found: list[list[Hypothesis]] = [[]] * len(rows)

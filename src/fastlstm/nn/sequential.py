@@ -15,7 +15,10 @@ from fastlstm._parameters import Gradients, Parametric
 from fastlstm.lstm import LSTM
 from fastlstm.nn._composite import Composite
 from fastlstm.nn.batches import Batches
+from fastlstm.nn.dense import Dense
 from fastlstm.nn.dropout import Dropout
+from fastlstm.nn.embedding import Embedding
+from fastlstm.nn.pooling import Last, Mean
 from fastlstm.rnn import RNN
 
 __all__ = ["Sequential", "SequentialTape"]
@@ -24,6 +27,8 @@ __all__ = ["Sequential", "SequentialTape"]
 @dataclass(slots=True)
 class SequentialTape:
     """What a network's `forward` keeps for `backward`. A tape may be used many times.
+
+    It refers to the arrays that went in and came out: they must not be changed before the backward pass.
 
     Attributes
     ----------
@@ -76,6 +81,8 @@ class Sequential(Composite):
     (True, (20, 4, 3))
     """
 
+    _label = "layers[{}]"
+
     def __init__(self, *layers: Parametric) -> None:
         if not layers:
             raise ValueError("layers must be at least one")
@@ -84,6 +91,11 @@ class Sequential(Composite):
 
     def _parts(self) -> Mapping[str, Parametric]:
         for k, layer in enumerate(self.layers):
+            if not isinstance(layer, (LSTM, RNN, Dense, Embedding, Dropout, Last, Mean, Sequential)):
+                raise TypeError(
+                    f"layers[{k}] must be an LSTM, RNN, Dense, Embedding, Dropout, Last, Mean or Sequential, "
+                    f"not {type(layer).__name__}"
+                )
             if getattr(layer, "batch_first", False):
                 raise ValueError(f"layers[{k}] must not have batch_first: in a network sequences are (T, B, features)")
         return {str(k): layer for k, layer in enumerate(self.layers)}
@@ -91,10 +103,13 @@ class Sequential(Composite):
     @property
     def directions(self) -> int:
         """2 if what comes out are the outputs of a bidirectional layer, else 1."""
-        directions = 1
+        return self._directions_above(1)
+
+    def _directions_above(self, below: int) -> int:
+        """The directions of what comes out, where those of what goes in are so many."""
         for layer in self.layers:
-            directions = _directions(layer, directions)
-        return directions
+            below = _directions(layer, below)
+        return below
 
     @property
     def recurrent(self) -> list[Any]:
@@ -120,7 +135,7 @@ class Sequential(Composite):
         state : tuple
             The state of each recurrent layer after the last step.
         """
-        return self._run(x, state, lengths, None, None)
+        return self._run(x, state, lengths, None, None, 1)
 
     def forward(
         self,
@@ -147,20 +162,29 @@ class Sequential(Composite):
             For `backward`.
         """
         tape = SequentialTape([])
-        y, last = self._run(x, state, lengths, rng, tape.layers)
+        y, last = self._run(x, state, lengths, rng, tape.layers, 1)
         return y, last, tape
 
     def _run(
-        self, x: Array, state: Any, lengths: ArrayLike | None, rng: np.random.Generator | None, tapes: list[Any] | None
-    ) -> tuple[Array, tuple[Any, ...]]:
-        """Y and the state; the tapes are added to `tapes`, None for a call."""
+        self, x: Array, state: Any, lengths: ArrayLike | None, rng: np.random.Generator | None,
+        tapes: list[Any] | None, directions: int,
+    ) -> tuple[Array, tuple[Any, ...]]:  # fmt: skip
+        """Y and the state, where x has so many directions; the tapes are added to `tapes`, None for a call."""
         count = len(self.recurrent)
         states = iter((None,) * count if state is None else check.items("state", state, _per_recurrent(count), count))
-        given: dict[str, Any] = {"lengths": lengths, "rng": rng, "directions": 1}
+        given: dict[str, Any] = {"lengths": lengths, "rng": rng, "directions": directions}
         y: Any = x
-        last = []
+        last: list[Any] = []
         for layer in self.layers:
-            if isinstance(layer, (LSTM, RNN, Sequential)):
+            if isinstance(layer, Sequential):  # which is told of the directions too
+                own = None if tapes is None else SequentialTape([])
+                y, inner = layer._run(
+                    y, next(states), lengths, rng, None if own is None else own.layers, given["directions"]
+                )
+                if tapes is not None:
+                    tapes.append(own)
+                last.append(inner)
+            elif isinstance(layer, (LSTM, RNN)):
                 if tapes is None:
                     y, after = layer(y, next(states), lengths)
                 else:
@@ -243,6 +267,11 @@ class Sequential(Composite):
         -------
         list of (T_n, features) arrays, or (N, features) array
             In the order of the inputs: for every step, or where there is a `Last` or `Mean` for each sequence.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `inputs` are not such sequences, or not those that the network takes.
         """
         found: list[Any] = [None] * len(inputs)
         for batch in Batches(inputs, None, batch_size).epoch():
@@ -257,7 +286,9 @@ class Sequential(Composite):
 
 def _directions(layer: Parametric, below: int) -> int:
     """How many directions the outputs of a layer have: those of a recurrent one, which others but dropout mix."""
-    if isinstance(layer, (LSTM, RNN, Sequential)):
+    if isinstance(layer, Sequential):
+        return layer._directions_above(below)
+    if isinstance(layer, (LSTM, RNN)):
         return layer.directions
     return below if isinstance(layer, Dropout) else 1
 

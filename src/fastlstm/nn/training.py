@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import time
 import warnings
 from collections.abc import Callable
@@ -43,6 +44,11 @@ def evaluate(model: Any, loss: Loss, batches: BatchSource) -> float:
     -------
     float
         The mean over all elements: each batch counts by its size, whatever weights its classes have in the loss.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to take the mean of.
 
     Examples
     --------
@@ -119,7 +125,8 @@ def fit(
     checkpoint : str or path, optional
         A file to be written after each epoch, with all that it takes to go on.
     resume : bool
-        Go on from that file if it is there: bitwise as if there had been no break.
+        Go on from that file if it is there: bitwise as if there had been no break, where the other arguments and the
+        number of threads are the same. Network, optimiser and average are compared.
 
     Returns
     -------
@@ -186,6 +193,7 @@ class _Training:
         self.rng = np.random.default_rng(seed)
         self.history = History()
         self.mean = None if self.decay is None else model.flat.copy()
+        self.steps = 0  # of this training: the optimiser may have made some before
         self.best: Array | None = None  # the parameters of that epoch
         self.grads: Gradients | None = None
 
@@ -232,12 +240,14 @@ class _Training:
         for batch in self.train.epoch(self.rng):
             y, state, tape = self.model.forward(**batch.inputs, rng=self.rng, **({"state": state} if carry else {}))
             value, dy = self.loss(y, **batch.targets)
+            value = float(value)
             self.grads = self.model.backward(tape, dy, out=self.grads)
             if not (math.isfinite(value) and math.isfinite(clip_norm(self.grads.flat, self.clip))):
                 return False
             self.optimiser.step(self.grads.flat)
+            self.steps += 1
             if self.mean is not None and self.decay is not None:
-                self.mean += max(1 - self.decay, 1 / self.optimiser.t) * (self.model.flat - self.mean)
+                self.mean += max(1 - self.decay, 1 / self.steps) * (self.model.flat - self.mean)
             total, size = total + value * batch.size, size + batch.size
             bar.set_postfix_str(f"loss {total / max(size, 1):.4g}{self._found()}", refresh=False)
             bar.update()
@@ -255,7 +265,7 @@ class _Training:
             validation = None if self.validation is None else evaluate(model, self.loss, self.validation)
             score = None if self.score is None else float(self.score(model))
             rate = self.optimiser.learning_rate
-            rate = rate(self.optimiser.t - 1) if callable(rate) else rate
+            rate = float(rate(self.optimiser.t - 1) if callable(rate) else rate)
             self.history.epochs.append(Epoch(loss, validation, score, rate, time.perf_counter() - began))
             if self.history.best == len(self.history.epochs) - 1:
                 self.best = model.flat.copy()
@@ -283,13 +293,14 @@ class _Training:
         content = {
             **self._described(),
             "t": self.optimiser.t,
+            "steps": self.steps,
             "rng": self.rng.bit_generator.state,
             "epochs": self.history.epochs,
         }
         _files.write(path, CHECKPOINT, arrays, content)
 
     def read(self, path: str | os.PathLike[str]) -> None:
-        """Go on from there."""
+        """Go on from there; nothing changes unless all of it fits."""
         arrays, content = _files.read(path, CHECKPOINT)
         for name, own in self._described().items():
             if content.get(name) != own:
@@ -299,18 +310,27 @@ class _Training:
         if self.mean is not None:
             into["mean"] = self.mean
         if "best" in arrays:
-            into["best"] = self.best = np.empty_like(self.model.flat)
+            into["best"] = np.empty_like(self.model.flat)
         if into.keys() != arrays.keys():
             raise FileError(f"{path} must have {', '.join(sorted(into))}, not {', '.join(sorted(arrays))}")
+        try:
+            for name, array in into.items():
+                check.matching(name, arrays[name], array.shape, array.dtype, "that of this training")
+            epochs = [Epoch(*epoch) for epoch in content["epochs"]]
+            t, steps = (check.positive_int(name, content[name]) for name in ("t", "steps"))
+            rng = np.random.default_rng(0)
+            rng.bit_generator.state = content["rng"]
+        except _files.DAMAGED as error:
+            raise FileError(f"{path} does not fit this training: {error}") from error
         for name, array in into.items():
-            array[...] = check.matching(name, arrays[name], array.shape, array.dtype, "that of this training")
-        self.optimiser.t = content["t"]
-        self.rng.bit_generator.state = content["rng"]
-        self.history.epochs = [Epoch(*epoch) for epoch in content["epochs"]]
+            array[...] = arrays[name]
+        self.best = into.get("best")
+        self.optimiser.t, self.steps, self.rng, self.history.epochs = t, steps, rng, epochs
 
     def _described(self) -> dict[str, Any]:
-        """What must be the same, or going on would be something else."""
-        return {"network": repr(self.model), "optimiser": repr(self.optimiser), "average": self.decay}
+        """What must be the same, or going on would be something else; where a function lies in memory may differ."""
+        network, optimiser = (re.sub(" at 0x[0-9a-fA-F]+", "", repr(part)) for part in (self.model, self.optimiser))
+        return {"network": network, "optimiser": optimiser, "average": self.decay}
 
 
 def _bar(progress: bool, training: _Training, epochs: int) -> Any:

@@ -1,0 +1,69 @@
+"""What the commands of the smaller benchmarks share: their options, the numbers of threads, the report."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from fastlstm.bench import machine
+from fastlstm.bench.measure import DisagreementError
+from fastlstm.bench.peers import Peers
+from fastlstm.bench.results import save
+
+__all__ = ["progress", "run"]
+
+Report = dict[str, Any]
+
+
+def progress(text: str) -> None:
+    """Say what is measured now."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def run(
+    name: str,
+    doc: str | None,
+    measure: Callable[[int, float, Peers], Iterable[Report]],
+    markdown: Callable[[Report], str],
+    argv: Sequence[str] | None,
+) -> int:
+    """Measure on one thread and on two, print the report and write it.
+
+    Parameters
+    ----------
+    name : str
+        Of the module, below `fastlstm.bench`.
+    doc : str
+        What it says about itself.
+    measure : callable
+        ``measure(threads, seconds, peers)`` gives the parts of the report.
+    markdown : callable
+        The report as text.
+    argv : sequence of str, optional
+        Arguments. Default: those of the process.
+
+    Returns
+    -------
+    int
+        Exit status.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m fastlstm.bench.{name}", description=doc)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
+    parser.add_argument("--seconds", type=float, default=0.5, metavar="S", help="for each contestant (default: 0.5)")
+    options = parser.parse_args(argv)
+    peers = Peers.find()
+    report: Report = {"machine": machine.describe(), "versions": machine.versions(), "parts": []}
+    for threads in (1,) if report["machine"]["processors"] == 1 else (1, 2):
+        with machine.limited_threads(threads, peers):
+            try:
+                report["parts"] += measure(threads, options.seconds, peers)
+            except DisagreementError as error:
+                print(f"The comparison is void: {error}", file=sys.stderr)
+                return 1
+    print(markdown(report))
+    if options.json is not None:
+        save(report, options.json)
+    return 0
