@@ -32,6 +32,15 @@ def digits(example, labels, images=None):
     return example.Digits(np.asarray(images, np.float32), labels)
 
 
+def test_each_form_is_held_out_once(example):
+    forms = [digits(example, [k] * (k + 1)) for k in range(6)]
+    parts = list(example.folds(forms))
+    assert [sorted(set(one.test.labels.tolist())) for one in parts] == [[0, 1], [2, 3], [4, 5]]
+    assert [sorted(set(one.validation.labels.tolist())) for one in parts] == [[2, 3], [4, 5], [0, 1]]
+    assert [sorted(set(one.train.labels.tolist())) for one in parts] == [[4, 5], [0, 1], [2, 3]]
+    assert len(parts[1].test.images) == len(parts[1].test.labels) == 7
+
+
 def test_letters_there_and_back(example):
     assert len(example.LETTERS) == 16  # 15 letters and the end
     for name in example.NAMES:
@@ -98,9 +107,9 @@ def test_probabilities_are_those_of_the_caption(example):
 @pytest.mark.usefixtures("default_threads")
 def test_run_from_end_to_end(example, tmp_path, monkeypatch):
     labels = np.arange(60) % 10
-    parts = example.Parts(*(digits(example, labels[:n]) for n in (60, 20, 30)))
+    forms = [digits(example, labels[:n]) for n in (12, 18, 20, 10, 24, 36)]
     monkeypatch.setattr(example, "fetch", lambda source, cache: {})
-    monkeypatch.setattr(example, "read", lambda files: parts)
+    monkeypatch.setattr(example, "read", lambda files: forms)
     monkeypatch.setattr(example, "SHEAR", 0.0)
     monkeypatch.setattr(example, "SHIFT", 0.0)
     monkeypatch.setattr(example, "BATCH", 10)
@@ -108,15 +117,17 @@ def test_run_from_end_to_end(example, tmp_path, monkeypatch):
     monkeypatch.setattr(example, "LEARNING_RATE", 0.01)
     fastlstm.set_num_threads(1)
     result, figure = example.run(example.Options(quick=True, out=tmp_path))
-    assert result.baseline == 10
+    assert 5 < result.baseline < 20
+    assert result.measure.startswith("30 images")
     assert result.found > 90
     assert result.beats_baseline
     figure.savefig(tmp_path / "captions.png")
-    model = fastlstm.load(tmp_path / "captions.safetensors")
-    letters = fastlstm.load_extra(tmp_path / "captions.safetensors")["letters"]
-    found = model.greedy(parts.test.images, begin=0, end=0, max_steps=8)
-    assert ["".join(letters[k] for k in ids) for ids in found] == example.captions(model, parts.test.images)
+    model = fastlstm.load(tmp_path / "captions-1.safetensors")
+    letters = fastlstm.load_extra(tmp_path / "captions-1.safetensors")["letters"]
+    images = example.together(forms[:2]).images
+    found = model.greedy(images, begin=0, end=0, max_steps=8)
+    assert ["".join(letters[k] for k in ids) for ids in found] == example.captions(model, images)
     (tmp_path / "again").mkdir()
     again, _ = example.run(example.Options(quick=True, out=tmp_path / "again"))
     assert again == result
-    np.testing.assert_array_equal(fastlstm.load(tmp_path / "again" / "captions.safetensors").flat, model.flat)
+    np.testing.assert_array_equal(fastlstm.load(tmp_path / "again" / "captions-1.safetensors").flat, model.flat)

@@ -123,7 +123,7 @@ def test_run_from_end_to_end(sentiment, reviews, tmp_path, monkeypatch):
     assert result.baseline > 90
     assert result.found > 90
     figure.savefig(tmp_path / "sentiment.png")
-    files = sorted(options.out.iterdir())
+    files = sorted(options.out.glob("*.safetensors"))
     assert [file.name for file in files] == ["sentiment-1.safetensors", "sentiment-2.safetensors"]
     vocabulary = fastlstm.load_extra(files[0])["vocabulary"]
     test = sentiment.ids_of(sentiment.words_of(reviews.sentences.test), vocabulary)

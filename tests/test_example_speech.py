@@ -174,6 +174,8 @@ def test_a_seed_gives_the_same(speech, tmp_path, monkeypatch):
     from _task import Options
 
     monkeypatch.setattr(speech, "QUICK", (8, 2))
+    for k in range(3):
+        (tmp_path / str(k)).mkdir()
     first, again, _ = (
         speech.run(Options(quick=True, seed=seed, out=tmp_path / str(k)))[0] for k, seed in enumerate((0, 0, 1))
     )

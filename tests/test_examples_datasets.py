@@ -144,12 +144,13 @@ def test_digits(dataset):
     rows[:, :2] = 16, 4
     rows[:, 64] = np.arange(1797) // 200
     table = "\n".join(",".join(str(x) for x in row) for row in rows)
-    parts = dataset("digits").read({"digits.csv.gz": gzip.compress(table.encode())})
-    assert parts.train.images.shape == (1287, 64)
-    assert parts.train.images.dtype == np.float32
-    np.testing.assert_array_equal(parts.train.images[0, :3], [1, 0.25, 0])
-    np.testing.assert_array_equal(parts.validation.labels, np.arange(1287, 1545) // 200)
-    np.testing.assert_array_equal(parts.test.labels, np.arange(1545, 1797) // 200)
+    forms = dataset("digits").read({"digits.csv.gz": gzip.compress(table.encode())})
+    assert len(forms) == 14
+    assert [len(form.images) for form in forms[:2]] == [130, 126]
+    assert forms[0].images.shape == (130, 64)
+    assert forms[0].images.dtype == np.float32
+    np.testing.assert_array_equal(forms[0].images[0, :3], [1, 0.25, 0])
+    np.testing.assert_array_equal(np.concatenate([form.labels for form in forms]), np.arange(1797) // 200)
 
 
 def wav(samples, rate=8000):

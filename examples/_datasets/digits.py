@@ -9,8 +9,6 @@ import numpy as np
 from _data import Wheel
 from numpy.typing import NDArray
 
-from . import Parts
-
 SOURCE = Wheel(
     package="scikit-learn",
     version="1.5.2",
@@ -28,9 +26,8 @@ class Digits(NamedTuple):
     labels: NDArray[np.int64]
 
 
-def read(files: dict[str, bytes]) -> Parts[Digits]:
-    """Read the images: ten forms to learn from, two for validation, two for the test, so that writers differ."""
+def read(files: dict[str, bytes]) -> list[Digits]:
+    """Read the images, those of each form together."""
     (file,) = files.values()
     rows = np.loadtxt(gzip.decompress(file).decode().split(), np.int64, delimiter=",")
-    parts = np.split(rows, [FORMS[10], FORMS[12]])
-    return Parts(*(Digits((part[:, :-1] / 16).astype(np.float32), part[:, -1]) for part in parts))
+    return [Digits((form[:, :-1] / 16).astype(np.float32), form[:, -1]) for form in np.split(rows, FORMS[1:])]
