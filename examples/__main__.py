@@ -25,8 +25,8 @@ def tasks() -> dict[str, str]:
 def table(folder: Path) -> str:
     """Give the results in a folder as a table in Markdown."""
     lines = [
-        "| example | held-out data | fastlstm | baseline | a stronger one | time | memory |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
+        "| example | held-out data | fastlstm | baseline | a stronger one | time | memory | picture |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |",
     ]
     for path in sorted(folder.glob("*.json")):
         report = json.loads(path.read_text("utf-8"))
@@ -34,7 +34,7 @@ def table(folder: Path) -> str:
         memory = "" if report["memory_mb"] is None else "{memory_mb:.0f} MB".format(**report)
         lines.append(
             "| [{task}](examples/{task}.py) | {measure} | {found:.3g} {unit} | {baseline:.3g} {unit}, {baseline_name} "
-            "| {0} | {seconds:.0f} s | {1} |".format(stronger, memory, **report)
+            "| {0} | {seconds:.0f} s | {1} | [see](examples/results/{task}.png) |".format(stronger, memory, **report)
         )
     return "\n".join(lines)
 

@@ -7,7 +7,7 @@ place the text in time. To beat: the most common text of the training part, what
     pip install '.[examples]'
     python -m examples speech
 
-The data are 25 minutes of announcements of a telephone exchange, of one speaker, in two packages of Debian (licence
+The data are 25 minutes of announcements of a telephone exchange, of one speaker, in two packages of Debian 12 (licence
 CC BY-SA 3.0). None of the sentences tested was heard in training, nor a fifth of their words.
 """
 

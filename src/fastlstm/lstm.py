@@ -82,7 +82,7 @@ class LSTM(Layer):
         are in the order i, f, z, o, rows of p in the order i, f, o, without those that the variant lacks. Write to
         them in place: ``lstm.params["b_l0"][:] = 0``.
     flat : (n,) array
-        All parameters in one buffer, of which `params` are views.
+        All parameters in one buffer, of which `params` are views. In a network they move to the network's.
 
     Examples
     --------

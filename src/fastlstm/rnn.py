@@ -50,7 +50,7 @@ class RNN(Layer):
         For layer 0 ``W_l0`` (H, I), ``R_l0`` (H, H), ``b_l0`` (H,); the second direction's names end in ``_reverse``.
         Write to them in place.
     flat : (n,) array
-        All parameters in one buffer, of which `params` are views.
+        All parameters in one buffer, of which `params` are views. In a network they move to the network's.
 
     Examples
     --------

@@ -90,7 +90,7 @@ class Attention(Parametric):
     params : mapping of str to array
         ``W`` (A, Q), ``U`` (A, E) and ``v`` (A,).
     flat : (n,) array
-        All parameters in one buffer, of which `params` are views.
+        All parameters in one buffer, of which `params` are views. In a network they move to the network's.
 
     Raises
     ------

@@ -104,7 +104,7 @@ class Decoder(Composite):
     params : mapping of str to array
         The parts' parameters: ``"lstm.W_l0"``.
     flat : (n,) array
-        All parameters in one buffer, of which `params` are views.
+        All parameters in one buffer, of which `params` are views. In a network they move to the network's.
 
     Raises
     ------

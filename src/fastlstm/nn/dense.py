@@ -63,7 +63,7 @@ class Dense(Parametric):
     params : mapping of str to array
         ``V`` (O, I) and ``c`` (O,). Write to them in place: ``dense.params["c"][:] = 0``.
     flat : (n,) array
-        All parameters in one buffer, of which `params` are views.
+        All parameters in one buffer, of which `params` are views. In a network they move to the network's.
 
     Raises
     ------

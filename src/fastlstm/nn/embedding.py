@@ -52,7 +52,7 @@ class Embedding(Parametric):
     params : mapping of str to array
         ``E`` (V, n). Write to it in place.
     flat : (V n,) array
-        The same, in one dimension.
+        The same, in one dimension. In a network it moves to the network's.
 
     Raises
     ------

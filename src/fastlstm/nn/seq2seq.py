@@ -62,7 +62,7 @@ class Seq2Seq(Composite):
     params : mapping of str to array
         ``"encoder.0.W_l0"``, ``"decoder.output.V"``.
     flat : (n,) array
-        All parameters in one buffer, of which `params` are views.
+        All parameters in one buffer, of which `params` are views. In a network they move to the network's.
 
     Raises
     ------

@@ -58,7 +58,7 @@ class Sequential(Composite):
     params : mapping of str to array
         The layers' parameters, named by the layer's number: ``"0.W_l0"``.
     flat : (n,) array
-        All parameters in one buffer, of which `params` are views.
+        All parameters in one buffer, of which `params` are views. In a network they move to the network's.
 
     Raises
     ------
