@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
+NUMBERS = "found", "baseline", "stronger"
 
 
 def tasks() -> dict[str, str]:
@@ -30,10 +31,11 @@ def table(folder: Path) -> str:
     ]
     for path in sorted(folder.glob("*.json")):
         report = json.loads(path.read_text("utf-8"))
-        stronger = "" if report["stronger"] is None else "{stronger:.3g} {unit}, {stronger_name}".format(**report)
+        report |= {name: f"{report[name]:#.3g}".rstrip(".") for name in NUMBERS if report[name] is not None}
+        stronger = "" if report["stronger"] is None else "{stronger} {unit}, {stronger_name}".format(**report)
         memory = "" if report["memory_mb"] is None else "{memory_mb:.0f} MB".format(**report)
         lines.append(
-            "| [{task}](examples/{task}.py) | {measure} | {found:.3g} {unit} | {baseline:.3g} {unit}, {baseline_name} "
+            "| [{task}](examples/{task}.py) | {measure} | {found} {unit} | {baseline} {unit}, {baseline_name} "
             "| {0} | {seconds:.0f} s | {1} | [see](examples/results/{task}.png) |".format(stronger, memory, **report)
         )
     return "\n".join(lines)

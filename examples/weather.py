@@ -251,7 +251,9 @@ def run(options: Options) -> tuple[Result, Figure]:
         "epochs": f"{best}, with {validation.min():.2f} °C on the validation part",
     }
     measure, parameters = "mean absolute error 24 hours ahead", networks * model.flat.size
-    result = Result(measure, "°C", found, baseline, "persistence", False, parameters, details, stronger, "damped")
+    result = Result(
+        measure, "°C", found, baseline, "persistence", False, parameters, details, stronger, "damped persistence"
+    )
     return result, picture(mast, parts.test, said, curves, level, result)
 
 
