@@ -40,7 +40,7 @@ import speech
 import tagging
 import vowels
 
-TOLERANCE = 1e-3  # relative, of the losses of an epoch
+TOLERANCE = 5e-3  # relative, of the losses of an epoch: differences of rounding grow as training goes on
 
 
 class Task(NamedTuple):
@@ -198,7 +198,7 @@ def compare(make: Callable[[], Task], epochs: int, threads: int) -> dict[str, An
     seconds = {name: statistics.median(s for _, s in curve) for name, curve in curves.items()}
     apart = [abs(a - b) / abs(b) for a, b in zip(*losses.values(), strict=True)]
     if max(apart) > TOLERANCE:
-        raise SystemExit(f"the comparison is void: losses are up to {max(apart):.1g} apart")
+        raise SystemExit(f"the comparison is void: losses of an epoch are up to {max(apart):.1g} apart")
     return {
         "network": repr(task.network),
         "parameters": task.network.flat.size,

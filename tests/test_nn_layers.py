@@ -174,7 +174,7 @@ def test_embedding_adds_rows_in_order(n, dtype, isa):
 
 def test_embedding_is_the_same_with_any_number_of_threads(default_threads):
     embedding, rng = Embedding(50, 100, seed=0), np.random.default_rng(0)
-    ids, dx = rng.integers(0, 50, 5000), rng.normal(size=(5000, 100)).astype(np.float32)
+    ids, dx = rng.integers(0, 50, 50_000), rng.normal(size=(50_000, 100)).astype(np.float32)
     tape, found = embedding.forward(ids)[1], []
     for threads in (1, 2, 3, 16):
         fastlstm.set_num_threads(threads)

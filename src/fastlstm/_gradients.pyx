@@ -7,6 +7,7 @@ from ._runtime cimport Buffers, kernels, parallel, part_start, parts_for
 cdef enum:
     # Values below which another thread costs more than it brings, and those that share a cache line.
     PER_PART = 1 << 15
+    ADDED_PER_PART = 1 << 20  # of rows that are added up, which go to memory that another thread may have had
     BLOCK = 16
 
 cdef struct SGD:
@@ -121,7 +122,7 @@ def add_rows(sums, ids, rows, int num_threads):
     cdef fl_size k, limit = sums.shape[0]
     r.itemsize, r.columns, r.count = sums.itemsize, sums.shape[1], ids.size
     r.sums, r.ids, r.rows = get.write(sums), <const int64_t *>get.read(ids), get.read(rows)
-    cdef int parts = parts_for(r.count * r.columns, PER_PART, min(<fl_size>num_threads, max(1, r.columns // BLOCK)))
+    cdef int parts = parts_for(r.count * r.columns, ADDED_PER_PART, min(<fl_size>num_threads, max(1, r.columns // BLOCK)))
     for k in range(r.count):
         if r.ids[k] < 0 or r.ids[k] >= limit:
             raise IndexError(f"row {r.ids[k]} of {limit}")
