@@ -108,10 +108,7 @@ class Spoken:
     def epoch(self, rng: np.random.Generator | None = None) -> Iterator[nn.Batch]:
         """Give the batches of an epoch; with `rng` in random order, and never twice the same."""
         spectrograms, texts = (self.spectrograms, self.texts) if rng is None else self.other(rng)
-        for batch in nn.Batches([stacked(x) for x in spectrograms], None, BATCH).epoch(rng):
-            lengths = batch.inputs.get("lengths")  # not there where all are the same
-            labels, label_lengths = nn.pad([encode(texts[row]) for row in batch.rows])
-            yield batch._replace(targets={"lengths": lengths, "labels": labels.T, "label_lengths": label_lengths})
+        return nn.Transcripts([stacked(x) for x in spectrograms], [encode(text) for text in texts], BATCH).epoch(rng)
 
     def other(self, rng: np.random.Generator) -> tuple[list[Floats], list[str]]:
         """Vary what is heard, and let many go on with another: so their words have other neighbours."""

@@ -351,3 +351,16 @@ def test_many_threads_may_write_one_file_while_the_network_changes(saved):
         changing.join()
     fastlstm.load(path)
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_extra_may_have_numbers_and_arrays_of_numpys(saved):
+    path, network = saved
+    fastlstm.save(network, path, extra={"mean": np.float32(0.5), "std": np.ones(2)})
+    assert fastlstm.load_extra(path) == {"mean": 0.5, "std": [1.0, 1.0]}
+    with pytest.raises(TypeError, match="must be for JSON: not set"):
+        fastlstm.save(network, path, extra={1, 2})
+
+
+def test_a_folder_that_is_not_there_is_named(saved, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no folder to write to.*nowhere'$"):
+        fastlstm.save(saved[1], tmp_path / "nowhere" / "network")

@@ -15,6 +15,7 @@ from fastlstm.nn import (
     Decoder,
     Dense,
     Embedding,
+    Last,
     Pairs,
     Seq2Seq,
     Sequential,
@@ -437,3 +438,25 @@ def test_a_network_that_cannot_be_leaves_the_encoder_free():
     with pytest.raises(TypeError, match="same dtype"):
         Seq2Seq(encoder, Decoder(V, 2, 3, encoded_size=4, dtype=np.float32))
     Seq2Seq(encoder, Decoder(V, 2, 3, encoded_size=4, dtype=F))
+
+
+def test_sizes_must_fit_when_a_network_is_made():
+    encoder = LSTM(2, 3, dtype=F, seed=0)
+    with pytest.raises(ValueError, match=r"decoder must have encoded_size 3, .* not 4"):
+        Seq2Seq(encoder, Decoder(V, 2, 3, encoded_size=4, dtype=F))
+    pooled = Sequential(LSTM(2, 4, dtype=F, seed=0), Last())
+    with pytest.raises(ValueError, match="encoder must give sequences, since the decoder has attention"):
+        Seq2Seq(pooled, Decoder(V, 2, 3, encoded_size=4, attention_size=2, dtype=F))
+    Seq2Seq(encoder, Decoder(V, 2, 3, encoded_size=3, attention_size=2, dtype=F))
+
+
+def test_a_list_of_sequences_may_be_written_of():
+    net, rng = model(), np.random.default_rng(0)
+    sequences = [rng.normal(size=(n, 2)) for n in (5, 2, 3)]
+    x, lengths = pad(sequences)
+    options = {"begin": BEGIN, "end": END, "max_steps": 4}
+    expected = net.greedy(x, lengths, **options)
+    for one, two in zip(net.greedy(sequences, **options), expected, strict=True):
+        np.testing.assert_array_equal(one, two)
+    with pytest.raises(ValueError, match="lengths must not be given with a list"):
+        net.greedy(sequences, lengths, **options)

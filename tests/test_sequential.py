@@ -8,7 +8,7 @@ import pytest
 from helpers import central_difference
 
 from fastlstm import LSTM, RNN
-from fastlstm.nn import SGD, Attention, Decoder, Dense, Dropout, Last, Mean, Sequential
+from fastlstm.nn import SGD, Attention, Decoder, Dense, Dropout, Embedding, Last, Mean, Sequential
 
 F = np.float64
 LENGTHS = [5, 3, 1, 0]
@@ -240,3 +240,25 @@ def test_a_layer_is_in_one_network_once():
         Sequential(copy.deepcopy(lstm), Dense(3, 2)).backward(tape, x32)
     with pytest.raises(AttributeError, match="layers cannot be set"):
         net.layers = ()
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        (
+            lambda: [LSTM(3, 8), Dense(9, 1)],
+            r"layers\[1\] must have input_size 8, ",
+        ),
+        (lambda: [LSTM(3, 8, bidirectional=True), Dense(8, 1)], r"layers\[1\] must have input_size 16"),
+        (lambda: [LSTM(3, 8, proj_size=2), Last(), Dense(8, 1)], r"layers\[2\] must have input_size 2"),
+        (lambda: [Dense(3, 4), Sequential(Dropout(0.1)), RNN(3, 4)], r"layers\[2\] must have input_size 4"),
+        (lambda: [LSTM(3, 8), Last(), LSTM(8, 2)], r"layers\[2\] must have sequences below it"),
+        (lambda: [LSTM(3, 8), Mean(), Last()], r"layers\[2\] must have sequences below it"),
+        (lambda: [Dense(3, 8), Embedding(4, 2)], r"layers\[1\] must be the first"),
+    ],
+)
+def test_sizes_must_fit_when_a_network_is_made(layers, message):
+    layers = layers()
+    with pytest.raises(ValueError, match=message):
+        Sequential(*layers)
+    Sequential(layers[0])  # it is free still

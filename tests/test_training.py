@@ -117,7 +117,8 @@ def test_the_best_epoch_is_kept():
         kept.append(model.flat.copy())
         return next(scores)
 
-    model, history = run(epochs=5, score=score)
+    with pytest.warns(RuntimeWarning, match="score of epoch 3 was nan, so that it cannot be the best"):
+        model, history = run(epochs=5, score=score)
     assert history.best == 1
     assert model.flat.tobytes() == kept[1].tobytes()
     worse = [history.epochs[k].validation for k in range(5)]
@@ -129,7 +130,8 @@ def test_patience():
     scores = iter([0.1, 0.7, 0.6, 0.7, 0.3, 0.9])
     _, history = run(epochs=9, score=lambda model: next(scores), patience=3)
     assert (len(history.epochs), history.best, history.stopped) == (5, 1, "patience")
-    _, history = run(epochs=9, score=lambda model: math.nan, patience=3)
+    with pytest.warns(RuntimeWarning, match="cannot be the best"):
+        _, history = run(epochs=9, score=lambda model: math.nan, patience=3)
     assert (len(history.epochs), history.best, history.stopped) == (3, None, "patience")
 
 
@@ -535,3 +537,82 @@ def test_an_array_of_targets_is_for_steps_or_for_sequences():
         Batches(x, list(target), 2, per_step=False)
     with pytest.raises(ValueError, match="row for each of 3 steps"):
         Batches(x, target[:, :2], 2, per_step=True)
+
+
+@pytest.mark.parametrize("name", ["x", "target"])
+def test_what_is_not_finite_in_the_data_is_named(name):
+    batches = data()
+    ({"x": batches.inputs, "target": batches.targets}[name])[3][0] = np.nan
+    with pytest.warns(RuntimeWarning, match=f"training stopped; {name} has values that are not finite"):
+        fit(network(), mse, batches, epochs=2, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"loss": data(), "train": mse},
+            "loss must be a function",
+        ),
+        ({"train": (np.ones(3), np.ones(3))}, "train must be Batches, .* not tuple"),
+        ({"validation": [1]}, "validation must be Batches, .* not list"),
+        ({"optimiser": "adam"}, "optimiser must be one for model.flat, .* not str"),
+        ({"optimiser": nn.Adam}, "optimiser must be one for model.flat, .* not the class Adam"),
+    ],
+)
+def test_what_cannot_be_trained_with(change, message):
+    given = {"loss": mse, "train": data()} | change
+    with pytest.raises(TypeError, match=message):
+        fit(network(), given.pop("loss"), given.pop("train"), progress=False, **given)
+
+
+def test_masked_arrays_are_no_data():
+    x, target = np.zeros((4, 3, 2), np.float32), np.zeros((4, 1), np.float32)
+
+    def masked(array):
+        return np.ma.array(array, mask=np.zeros(array.shape, bool))
+
+    for call in (
+        lambda: Batches(masked(x), target, 2),
+        lambda: Batches(list(map(masked, x)), target, 2),
+        lambda: Batches(x, masked(target), 2),
+        lambda: Chunks(masked(x[0]), x[0], 1, 2),
+        lambda: nn.pad(list(map(masked, x))),
+        lambda: nn.Pairs([masked(np.arange(3))], [np.array([2])], 1, begin=0, end=1),
+        lambda: nn.Transcripts(x, list(map(masked, np.ones((4, 1), int))), 2),
+        lambda: network().predict(masked(x)),
+        lambda: LSTM(2, 3)(x, lengths=masked(np.array([3, 2, 1]))),
+    ):
+        with pytest.raises(TypeError, match="masked array"):
+            call()
+
+
+def test_transcripts_are_batches_with_their_labels():
+    rng = np.random.default_rng(0)
+    x = [rng.normal(size=(T, 2)).astype(np.float32) for T in rng.integers(5, 9, 20)]
+    labels = [rng.integers(1, 4, n) for n in rng.integers(0, 4, 20)]
+    batches = nn.Transcripts(x, labels, 6)
+    for order in (None, np.random.default_rng(1)):
+        rows = []
+        for batch in batches.epoch(order):
+            rows += batch.rows.tolist()
+            lengths = batch.targets["lengths"]
+            for b, k in enumerate(batch.rows):
+                T = len(batch.inputs["x"]) if lengths is None else lengths[b]
+                np.testing.assert_array_equal(batch.inputs["x"][:T, b], x[k])
+                L = batch.targets["label_lengths"][b]
+                np.testing.assert_array_equal(batch.targets["labels"][b, :L], labels[k])
+                assert len(labels[k]) == L
+        assert sorted(rows) == list(range(20))
+    assert len(batches) == len(list(batches.epoch())) == 4
+    model = nn.Sequential(LSTM(2, 4, seed=0), nn.Dense(4, 4, seed=1))
+    history = fit(model, nn.ctc_loss, batches, batches, epochs=2, progress=False)
+    assert history.epochs[1].loss < history.epochs[0].loss
+    for wrong, error, message in (
+        (labels[1:], ValueError, "labels must be as many as the inputs, 20, not 19"),
+        ([one.astype(float) for one in labels], TypeError, r"labels\[0\] must have an integer dtype"),
+        ([one[:, np.newaxis] for one in labels], ValueError, r"labels\[0\] must have shape \(L,\)"),
+        ([1] * 20, TypeError, r"labels\[0\] must be an array"),
+    ):
+        with pytest.raises(error, match=message):
+            nn.Transcripts(x, wrong, 6)

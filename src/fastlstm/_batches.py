@@ -110,7 +110,7 @@ class Lengths:
     packed: PackedSequence | None
 
     def __init__(self, lengths: ArrayLike, T: int, B: int) -> None:
-        given = np.asarray(lengths)
+        given = np.array(check.unmasked("lengths", lengths))  # a copy: what is checked must not change
         if given.dtype.kind not in "iu" and given.size:
             raise TypeError(f"lengths must be integers, not {given.dtype}")
         if given.shape != (B,):

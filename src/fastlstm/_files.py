@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -38,6 +39,8 @@ def write(path: str | os.PathLike[str], kind: str, arrays: Mapping[str, Array], 
     metadata = {KEY: _text(header)}  # one entry: the order of several would be left to chance
     data = _safetensors().numpy.save(arrays, metadata)
     path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "no folder to write to", str(path.parent))
     partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")  # beside it, so that it can be renamed
     with partial.open("xb") as file:  # its own, or not at all
         try:
@@ -86,7 +89,14 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Array], dic
 
 
 def _text(header: Any) -> str:
-    return json.dumps(header, separators=(",", ":"))
+    return json.dumps(header, separators=(",", ":"), default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    """A number or array of NumPy's, for JSON."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    raise TypeError(f"what is written must be for JSON: not {type(value).__name__}")
 
 
 def _digest(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> str:

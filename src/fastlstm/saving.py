@@ -38,7 +38,7 @@ def save(network: Any, path: str | os.PathLike[str], extra: Any = None) -> None:
         Usually ending in ``.safetensors``.
     extra : optional
         Anything that JSON can hold and that goes with the network: a vocabulary, the scaling of its inputs. It comes
-        back as JSON has it: tuples as lists, keys as text.
+        back as JSON has it: tuples and arrays as lists, keys as text.
 
     Raises
     ------

@@ -1,7 +1,19 @@
-"""What it takes to train: layers, networks of them, losses, optimisers, gradient clipping.
+"""What it takes to train: layers, networks of them, data in batches, losses, optimisers, and the loop over all that.
 
 Layers keep their parameters in one buffer, ``layer.flat``, and give their gradients in another, ``grads.flat``:
 optimisers and clipping are then one call on one array.
+
+Layers
+    `Dense`, `Embedding`, `Dropout`, `Last`, `Mean`, `Attention`, and `fastlstm.LSTM` and `RNN`; networks of them:
+    `Sequential`, `Decoder` and `Seq2Seq`.
+Data, sequences first, and the losses that go with them
+    `Batches`: a target for each sequence or each step, with `mse`, `mae`, `huber`, `logistic_loss`,
+    `softmax_cross_entropy`. `Chunks`: one long sequence, the same losses. `Pairs`: for a `Seq2Seq`, with
+    `softmax_cross_entropy`. `Transcripts`: labels anywhere in a sequence, with `ctc_loss`. `pad` for your own.
+Optimisers
+    `SGD`, `Adam`, `AdamW`; `CosineDecay`, `ExponentialDecay`, `StepDecay`; `clip_norm`, `clip_value`.
+Training and using
+    `fit`, `evaluate`, `History`; `softmax`, `ctc_best_path`, `ctc_beam_search`.
 """
 
 from fastlstm.nn._beams import Hypothesis
@@ -24,6 +36,7 @@ from fastlstm.nn.seq2seq import Seq2Seq, Seq2SeqTape
 from fastlstm.nn.sequential import Sequential, SequentialTape
 from fastlstm.nn.sgd import SGD
 from fastlstm.nn.training import evaluate, fit
+from fastlstm.nn.transcripts import Transcripts
 
 __all__ = [
     "SGD",
@@ -57,6 +70,7 @@ __all__ = [
     "Sequential",
     "SequentialTape",
     "StepDecay",
+    "Transcripts",
     "clip_norm",
     "clip_value",
     "ctc_beam_search",

@@ -177,6 +177,7 @@ class Batches:
 
     def _per_step(self, targets: Sequence[Array] | Array | None, given: bool | None) -> bool:
         """Whether there are targets for every step."""
+        check.unmasked("targets", targets)
         if not isinstance(targets, np.ndarray):
             if given is False:
                 raise ValueError("targets must be an array, one for each sequence, where per_step is False")
@@ -254,6 +255,7 @@ class Chunks:
         for name, array in (("sequence", sequence), ("targets", targets)):
             if not isinstance(array, np.ndarray) or array.ndim == 0:
                 raise TypeError(f"{name} must be an array with an axis for the steps, not {type(array).__name__}")
+            check.unmasked(name, array)
         if len(targets) != len(sequence):
             raise ValueError(f"targets must be as many as the steps, {len(sequence)}, not {len(targets)}")
         self.stretch = len(sequence) // batch_size
@@ -284,9 +286,12 @@ def check_items(name: str, items: object) -> None:
     """Raise unless `items` are arrays of one dtype, of one shape but for the first axis."""
     if not isinstance(items, (list, tuple, np.ndarray)):
         raise TypeError(f"{name} must be a list of arrays, or an array, not {type(items).__name__}")
+    check.unmasked(name, items)
     for k, one in enumerate(items):
         if not isinstance(one, np.ndarray) or one.ndim == 0:
-            raise TypeError(f"{name}[{k}] must be an array with an axis for the steps, not {type(one).__name__}")
+            hint = "; one for each sequence is an array: np.array(targets)" if name == "targets" else ""
+            raise TypeError(f"{name}[{k}] must be an array with an axis for the steps, not {type(one).__name__}{hint}")
+        check.unmasked(f"{name}[{k}]", one)
         if one.dtype != items[0].dtype:
             raise TypeError(f"{name}[{k}] must have the dtype of the first, {items[0].dtype}, not {one.dtype}")
         if one.shape[1:] != items[0].shape[1:]:

@@ -50,7 +50,8 @@ def ctc_loss(
     lengths : (B,) ints or None
         Steps of each row, 0 to T; None for all T. What is past them is not read.
     labels : (B, L) ints
-        Each row's labels, classes other than the blank. What is past their number is not read.
+        Each row's labels, classes other than the blank. What is past their number is not read. `Transcripts` makes such
+        batches.
     label_lengths : (B,) ints or None
         :math:`L_b`, how many labels each row has, 0 to L; None for all L.
     blank : int
@@ -99,7 +100,12 @@ def ctc_loss(
     """
     logits, lengths, blank = _checked(logits, lengths, blank)
     B, K = logits.shape[1:]
-    given = np.array(check.unmasked("labels", labels))  # a copy: what is checked must not change
+    try:
+        given = np.array(check.unmasked("labels", labels))  # a copy: what is checked must not change
+    except ValueError:
+        raise ValueError(
+            "labels must have shape (B, L): pad rows of different lengths, and give label_lengths"
+        ) from None
     if given.dtype.kind not in "iu" and given.size:
         raise TypeError(f"labels must be integers, not {given.dtype}")
     if given.ndim != 2 or len(given) != B:

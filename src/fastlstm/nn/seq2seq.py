@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +15,9 @@ from fastlstm._parameters import Gradients, Parametric
 from fastlstm.nn._beams import Beams, Hypothesis
 from fastlstm.nn._composite import Composite, compatible
 from fastlstm.nn._numbers import symbol, within
+from fastlstm.nn.batches import pad
 from fastlstm.nn.decoder import Decoder, DecoderTape, State
-from fastlstm.nn.sequential import Sequential, SequentialTape
+from fastlstm.nn.sequential import Sequential, SequentialTape, chained
 
 __all__ = ["Seq2Seq", "Seq2SeqTape"]
 
@@ -95,6 +96,14 @@ class Seq2Seq(Composite):
         if not isinstance(decoder, Decoder):
             raise TypeError(f"decoder must be a Decoder, not {type(decoder).__name__}")
         compatible({"decoder": decoder} if encoder is None else {"encoder": encoder, "decoder": decoder})
+        if encoder is not None:
+            size, is_sequence = chained(encoder.layers if isinstance(encoder, Sequential) else (encoder,))
+            if size not in (None, decoder.encoded_size):
+                raise ValueError(
+                    f"decoder must have encoded_size {size}, which the encoder gives, not {decoder.encoded_size}"
+                )
+            if decoder.attention is not None and is_sequence is False:
+                raise ValueError("encoder must give sequences, since the decoder has attention, not a Last or Mean")
         self.encoder = encoder if encoder is None or isinstance(encoder, Sequential) else Sequential(encoder)
         self.decoder = decoder
         self._allocate()
@@ -212,14 +221,20 @@ class Seq2Seq(Composite):
         return grads
 
     def greedy(
-        self, x: Array, lengths: ArrayLike | None = None, *, begin: int, end: int, max_steps: int
+        self,
+        x: Array | Sequence[Array],
+        lengths: ArrayLike | None = None,
+        *,
+        begin: int,
+        end: int,
+        max_steps: int,
     ) -> list[NDArray[np.int64]]:
         """Write a sequence for each row: always the most probable symbol next.
 
         Parameters
         ----------
         x, lengths
-            As for a call.
+            As for a call; or x is a list of sequences (S_n, ...).
         begin, end : int
             The symbols that begin and end a sequence.
         max_steps : int
@@ -235,7 +250,7 @@ class Seq2Seq(Composite):
 
     def beam_search(
         self,
-        x: Array,
+        x: Array | Sequence[Array],
         lengths: ArrayLike | None = None,
         *,
         begin: int,
@@ -259,7 +274,7 @@ class Seq2Seq(Composite):
         Parameters
         ----------
         x, lengths
-            As for a call.
+            As for a call; or x is a list of sequences (S_n, ...).
         begin, end : int
             The symbols that begin and end a sequence.
         max_steps : int
@@ -280,6 +295,10 @@ class Seq2Seq(Composite):
         Sutskever, Vinyals, Le: "Sequence to Sequence Learning with Neural Networks", 2014, section 3.2; for the length,
         Koehn, Knowles: "Six Challenges for Neural Machine Translation", 2017, section 3.6.
         """
+        if not isinstance(x, np.ndarray):
+            if lengths is not None:
+                raise ValueError("lengths must not be given with a list of sequences, which have their own")
+            x, lengths = pad(x)
         decoder, V = self.decoder, self.decoder.vocabulary_size
         begin, end = symbol("begin", begin, V), symbol("end", end, V)
         check.positive_int("max_steps", max_steps)

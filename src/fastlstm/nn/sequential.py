@@ -98,6 +98,7 @@ class Sequential(Composite):
                 )
             if getattr(layer, "batch_first", False):
                 raise ValueError(f"layers[{k}] must not have batch_first: in a network sequences are (T, B, features)")
+        chained(self.layers)
         return {str(k): layer for k, layer in enumerate(self.layers)}
 
     @property
@@ -229,7 +230,7 @@ class Sequential(Composite):
         -------
         Gradients
             ``.params`` (the keys of `params`), ``.flat``, ``.x`` (None where the first layer is an `Embedding`),
-            ``.state`` (a tuple with an item for each recurrent layer), ``.parts`` (the layers' own, by number).
+            ``.state`` (a tuple with an item for each recurrent layer), ``.parts`` (the layers' own: ``parts["0"]``).
         """
         if not isinstance(tape, SequentialTape):
             raise TypeError(f"tape must be a SequentialTape from forward, not {type(tape).__name__}")
@@ -282,6 +283,30 @@ class Sequential(Composite):
 
     def __repr__(self) -> str:
         return f"Sequential({', '.join(map(repr, self.layers))})"
+
+
+def chained(
+    layers: Sequence[Parametric], features: int | None = None, is_sequence: bool | None = None
+) -> tuple[int | None, bool | None]:
+    """How many features come out, and whether for each step, where so many go in; None stands for any."""
+    for k, layer in enumerate(layers):
+        if isinstance(layer, Sequential):
+            features, is_sequence = chained(layer.layers, features, is_sequence)
+        if isinstance(layer, (LSTM, RNN, Last, Mean)):
+            if is_sequence is False:
+                raise ValueError(f"layers[{k}] must have sequences below it, not a Last or Mean: {layer!r}")
+            is_sequence = not isinstance(layer, (Last, Mean))
+        if isinstance(layer, Embedding):
+            if features is not None:
+                raise ValueError(f"layers[{k}] must be the first that is not Dropout, since it takes ids: {layer!r}")
+            features = layer.output_size
+        elif isinstance(layer, (LSTM, RNN, Dense)):
+            if features not in (None, layer.input_size):
+                raise ValueError(
+                    f"layers[{k}] must have input_size {features}, which is what comes from below: {layer!r}"
+                )
+            features = layer.output_size * (1 if isinstance(layer, Dense) else layer.directions)
+    return features, is_sequence
 
 
 def _directions(layer: Parametric, below: int) -> int:

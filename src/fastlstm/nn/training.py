@@ -20,7 +20,7 @@ from fastlstm._files import FileError
 from fastlstm._parameters import Gradients
 from fastlstm.nn._numbers import real
 from fastlstm.nn.adam import Adam
-from fastlstm.nn.batches import BatchSource
+from fastlstm.nn.batches import Batch, BatchSource
 from fastlstm.nn.clipping import clip_norm
 from fastlstm.nn.history import Epoch, History
 
@@ -177,6 +177,19 @@ class _Training:
         clip: float | None, average: float | None, score: Callable[[Any], float] | None, patience: int | None,
         seed: int,
     ) -> None:  # fmt: skip
+        if not callable(loss):
+            raise TypeError(
+                f"loss must be a function of outputs and targets, such as nn.mse, not {type(loss).__name__}"
+            )
+        for name, source in (("train", train), ("validation", validation)):
+            if source is not None and not (hasattr(source, "epoch") and hasattr(source, "__len__")):
+                raise TypeError(
+                    f"{name} must be Batches, Chunks, Pairs, Transcripts or another BatchSource, "
+                    f"not {type(source).__name__}"
+                )
+        if optimiser is not None and (isinstance(optimiser, type) or not hasattr(optimiser, "step")):
+            found = f"the class {optimiser.__name__}" if isinstance(optimiser, type) else type(optimiser).__name__
+            raise TypeError(f"optimiser must be one for model.flat, such as nn.Adam(model.flat), not {found}")
         self.model, self.loss, self.train, self.validation, self.score = model, loss, train, validation, score
         self.optimiser: Any = Adam(model.flat) if optimiser is None else optimiser
         if self.optimiser.flat is not model.flat:
@@ -196,6 +209,7 @@ class _Training:
         self.steps = 0  # of this training: the optimiser may have made some before
         self.best: Array | None = None  # the parameters of that epoch
         self.grads: Gradients | None = None
+        self.culprit = ""  # what was not finite in the batch at which training stopped
 
     def run(self, epochs: int, bar: Any, checkpoint: str | os.PathLike[str] | None) -> None:
         """Train until there is a reason to stop."""
@@ -218,9 +232,9 @@ class _Training:
         if last is not None:
             self.model.flat[:] = last
         if history.stopped == "diverged":
+            hint = f"{self.culprit} has values that are not finite" if self.culprit else "a lower rate or clip may help"
             warnings.warn(
-                f"a loss or gradient of epoch {len(history.epochs) + 1} was not finite: training stopped; a lower "
-                "learning rate or clip may help",
+                f"a loss or gradient of epoch {len(history.epochs) + 1} was not finite: training stopped; {hint}",
                 RuntimeWarning,
                 stacklevel=3,
             )
@@ -243,6 +257,7 @@ class _Training:
             value = float(value)
             self.grads = self.model.backward(tape, dy, out=self.grads)
             if not (math.isfinite(value) and math.isfinite(clip_norm(self.grads.flat, self.clip))):
+                self.culprit = _not_finite(batch)
                 return False
             self.optimiser.step(self.grads.flat)
             self.steps += 1
@@ -264,6 +279,13 @@ class _Training:
         try:
             validation = None if self.validation is None else evaluate(model, self.loss, self.validation)
             score = None if self.score is None else float(self.score(model))
+            for name, value in (("validation", validation), ("score", score)):
+                if value is not None and not math.isfinite(value):
+                    warnings.warn(
+                        f"{name} of epoch {len(self.history.epochs) + 1} was {value}, so that it cannot be the best",
+                        RuntimeWarning,
+                        stacklevel=6,
+                    )
             rate = self.optimiser.learning_rate
             rate = float(rate(self.optimiser.t - 1) if callable(rate) else rate)
             self.history.epochs.append(Epoch(loss, validation, score, rate, time.perf_counter() - began))
@@ -331,6 +353,14 @@ class _Training:
         """What must be the same, or going on would be something else; where a function lies in memory may differ."""
         network, optimiser = (re.sub(" at 0x[0-9a-fA-F]+", "", repr(part)) for part in (self.model, self.optimiser))
         return {"network": network, "optimiser": optimiser, "average": self.decay}
+
+
+def _not_finite(batch: Batch) -> str:
+    """Which array of a batch has infinities or what is not a number; "" for none."""
+    for name, array in (batch.inputs | batch.targets).items():
+        if isinstance(array, np.ndarray) and array.dtype.kind == "f" and not np.isfinite(array).all():
+            return name
+    return ""
 
 
 def _bar(progress: bool, training: _Training, epochs: int) -> Any:
