@@ -210,7 +210,7 @@ class RNN(Layer):
         Parameters
         ----------
         tape : Tape
-            From `forward`; left as it was.
+            From this one's `forward`, since which neither parameters nor inputs have changed; left as it was.
         dy : array or None
             dJ/dy, shaped as y; where that is packed, its data alone will do. None stands for zero.
         dstate : (layers D, B, H) array, optional

@@ -269,7 +269,7 @@ class Decoder(Composite):
         Parameters
         ----------
         tape : DecoderTape
-            From `forward`; left as it was.
+            From this one's `forward`, since which neither parameters nor inputs have changed; left as it was.
         dlogits : (T, B, V) array
             dJ/d(logits), zero where no symbol was to be predicted.
         out : Gradients, optional

@@ -147,7 +147,7 @@ class Dense(Parametric):
         Parameters
         ----------
         tape : DenseTape
-            From `forward`; left as it was.
+            From this one's `forward`, since which neither parameters nor inputs have changed; left as it was.
         dy : (..., O) array
             dJ/dy, shaped as y.
         out : Gradients, optional

@@ -195,7 +195,7 @@ class Seq2Seq(Composite):
         Parameters
         ----------
         tape : Seq2SeqTape
-            From `forward`; left as it was.
+            From this one's `forward`, since which neither parameters nor inputs have changed; left as it was.
         dlogits : (T, B, V) array
             dJ/d(logits), such as a loss gives.
         out : Gradients, optional

@@ -216,7 +216,7 @@ class Sequential(Composite):
         Parameters
         ----------
         tape : SequentialTape
-            From `forward`; left as it was.
+            From this one's `forward`, since which neither parameters nor inputs have changed; left as it was.
         dy : array or None
             dJ/dy, shaped as y. None stands for zero, where the last layer is recurrent.
         dstate : tuple, optional
