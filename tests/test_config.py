@@ -45,7 +45,18 @@ def test_show_config(capsys):
         assert word in printed
 
 
+def test_the_module_as_a_program_shows_it():
+    shown = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "fastlstm"], capture_output=True, text=True, check=True
+    )
+    assert shown.stdout.startswith(f"fastlstm {fastlstm.__version__}\n")
+    assert "instruction set" in shown.stdout
+    assert shown.stderr == ""
+
+
 def test_version():
+    for file in ("CHANGELOG.md", "CITATION.cff"):
+        assert fastlstm.__version__ in (Path(__file__).parents[1] / file).read_text("utf-8")
     numbers = fastlstm.__version__.split(".")
     assert len(numbers) >= 2
     assert all(part.isdigit() for part in numbers[:2])
