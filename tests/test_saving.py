@@ -6,6 +6,7 @@ import os
 import pickle
 import stat
 import threading
+import tracemalloc
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
@@ -248,6 +249,19 @@ def test_hostile_architectures(path, described):
     _files.write(path, "network", dict(LSTM(3, 5).params), {"architecture": described})
     with pytest.raises(FileError, match=r"describe|parameter"):
         fastlstm.load(path)
+
+
+def test_more_layers_than_arrays_take_no_memory(path):
+    layers = 200_000  # of 15 parameters each: the file has as many, in one array
+    described = fastlstm.saving.architecture(LSTM(1, 1)) | {"num_layers": layers}
+    _files.write(path, "network", {"flat": np.zeros(15 * layers, np.float32)}, {"architecture": described})
+    tracemalloc.start()
+    try:
+        with pytest.raises(FileError, match=f"there cannot be {layers} layers where there are 1 arrays"):
+            fastlstm.load(path)
+        assert tracemalloc.get_traced_memory()[1] < 3 * path.stat().st_size
+    finally:
+        tracemalloc.stop()
 
 
 def test_deep_json(path):

@@ -122,7 +122,7 @@ def build(described: Mapping[str, Any]) -> Any:
     >>> build(architecture(lstm) | {"peephole": False})
     LSTM(3, 8, peephole=False, num_layers=2, dtype=float32)
     """
-    return _from_json(described, math.inf)
+    return _from_json(described, math.inf, math.inf)
 
 
 def _restored(path: object, described: Any, arrays: Mapping[str, Array]) -> Any:
@@ -130,7 +130,7 @@ def _restored(path: object, described: Any, arrays: Mapping[str, Array]) -> Any:
     size = sum(array.size for array in arrays.values())
     try:
         with at_most(size):
-            network = _from_json(described, size)
+            network = _from_json(described, size, len(arrays))
     except _files.DAMAGED as error:
         raise FileError(f"{path} does not describe a network of fastlstm's: {error}") from error
     if not isinstance(network, Parametric):
@@ -157,9 +157,10 @@ def _to_json(value: Any) -> Any:
     return str(value) if isinstance(value, np.dtype) else value
 
 
-def _from_json(value: Any, size: float) -> Any:
+def _from_json(value: Any, size: float, names: float) -> Any:
+    """What is described, where there are so many parameters, under so many names."""
     if isinstance(value, list):
-        return tuple(_from_json(item, size) for item in value)
+        return tuple(_from_json(item, size, names) for item in value)
     if isinstance(value, int) and abs(value) > max(size, 1):
         raise ValueError(f"no size can be {value} where there are {size} parameters")  # before a loop over it
     if not isinstance(value, dict):
@@ -173,7 +174,9 @@ def _from_json(value: Any, size: float) -> Any:
             continue
         if name in ONLY_AT_FIRST or name not in known:
             raise ValueError(f"{kind.__name__} has no {name}")
-        made = _from_json(item, size)
+        made = _from_json(item, size, names)
+        if name == "num_layers" and isinstance(made, int) and made > names:
+            raise ValueError(f"there cannot be {made} layers where there are {names} arrays")  # before a loop over them
         if known[name].kind is inspect.Parameter.VAR_POSITIONAL:
             positional = made
         else:
