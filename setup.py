@@ -12,6 +12,7 @@ from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_clib import build_clib
 
 DEBUG = os.environ.get("FASTLSTM_DEBUG", "0") not in ("", "0")
 SANITIZE = os.environ.get("FASTLSTM_SANITIZE", "")
@@ -33,7 +34,8 @@ elif MACHINE in ("aarch64", "arm64"):
     INSTRUCTION_SETS = {"neon": []}
 else:
     INSTRUCTION_SETS = {}
-INSTRUCTION_SETS["portable"] = []
+# Beside another one it is only a reference, which is to be small.
+INSTRUCTION_SETS["portable"] = ["-O2"] if INSTRUCTION_SETS and not (MSVC or DEBUG or SANITIZE) else []
 
 if MSVC:
     FLAGS = ["/std:c11", *(["/Od", "/UNDEBUG"] if DEBUG else ["/O2", "/DNDEBUG"])]
@@ -53,18 +55,42 @@ else:
         FLAGS += [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer", "-g1"]
         LINK_FLAGS += [f"-fsanitize={SANITIZE}"]
 
-HEADERS = [str(path) for path in [*C.glob("*.h"), *C.glob("*.inc")]]
+INCLUDE = "include"
+HEADERS = [str(path) for path in [*C.glob("*.h"), *C.glob("*.inc"), *Path(INCLUDE).rglob("*.h")]]
 LIBRARIES = [
     (
         f"fastlstm_{name}",
         {
-            "sources": [str(C / "targets" / f"{name}_{bits}.c") for bits in (32, 64)],
+            "sources": [str(C / source) for source in sources],
             "obj_deps": {"": HEADERS},
+            "include_dirs": [str(C), INCLUDE],
             "cflags": [*FLAGS, *flags],
         },
     )
-    for name, flags in INSTRUCTION_SETS.items()
+    for name, flags, sources in [
+        *((name, flags, [f"targets/{name}_{bits}.c" for bits in (32, 64)]) for name, flags in INSTRUCTION_SETS.items()),
+        ("network", [], ["dispatch.c", "network_plan.c", "network_forward.c", "network_backward.c"]),
+    ]
 ]
+
+
+class BuildLibrary(build_clib):
+    """What is compiled once per instruction set, and the networks: one library, for our modules and for C programs."""
+
+    def build_libraries(self, libraries):
+        super().build_libraries(libraries)
+        objects = [
+            name
+            for _, info in libraries
+            for name in self.compiler.object_filenames(info["sources"], output_dir=self.build_temp)
+        ]
+        self.compiler.create_static_lib(objects, "fastlstm", output_dir=self.build_clib)
+        editable = self.get_finalized_command("build_py").editable_mode
+        package = PACKAGE if editable else Path(self.get_finalized_command("build").build_lib, PACKAGE.name)
+        (package / "lib").mkdir(parents=True, exist_ok=True)
+        name = self.compiler.library_filename("fastlstm")
+        self.copy_file(str(Path(self.build_clib, name)), str(package / "lib" / name))
+
 
 MACROS = [] if FREE_THREADED else [("Py_LIMITED_API", "0x030B0000")]
 
@@ -73,7 +99,7 @@ def extension(name: str, sources: tuple[str, ...] = (), libraries: tuple[str, ..
     return Extension(
         f"fastlstm.{name}",
         [str(PACKAGE / f"{name}.pyx"), *(str(C / source) for source in sources)],
-        include_dirs=[str(C)],
+        include_dirs=[str(C), INCLUDE],
         depends=HEADERS,
         libraries=list(libraries),
         define_macros=MACROS,
@@ -85,7 +111,7 @@ def extension(name: str, sources: tuple[str, ...] = (), libraries: tuple[str, ..
 
 EXTENSIONS = [
     # The kernels and the threads are in one module; the others reach them through it.
-    extension("_runtime", ("dispatch.c", "pool.c"), tuple(name for name, _ in LIBRARIES)),
+    extension("_runtime", ("pool.c", "interface.c"), ("fastlstm",)),
     extension("_blas"),
     extension("_rows"),
     extension("_loops"),
@@ -99,6 +125,7 @@ EXTENSIONS = [
 
 setup(
     libraries=LIBRARIES,
+    cmdclass={"build_clib": BuildLibrary},
     ext_modules=cythonize(
         EXTENSIONS,
         build_dir="build/cython",

@@ -9,7 +9,7 @@ __version__ = "0.1.0"
 
 from fastlstm import nn, reference
 from fastlstm._batches import PackedSequence
-from fastlstm._config import get_include, get_num_threads, set_num_threads, show_config
+from fastlstm._config import get_include, get_library, get_num_threads, set_num_threads, show_config
 from fastlstm._layer import Tape
 from fastlstm._masks import Masks
 from fastlstm._parameters import Gradients
@@ -42,6 +42,7 @@ __all__ = [
     "Stream",
     "Tape",
     "get_include",
+    "get_library",
     "get_num_threads",
     "load",
     "load_extra",

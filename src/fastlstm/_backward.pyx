@@ -9,10 +9,11 @@ from libc.string cimport memcpy, memset
 
 from ._blas cimport matmul
 from ._forward cimport Forward, ForwardPass, lay_out as lay_out_forward, prepare, run_again
-from ._kernels cimport FL_FULL, fl_backward, fl_backward_step, fl_kernels, fl_product, fl_size, fl_y_gradient
-from ._loops cimport (ROWS_PER_BLOCK, Cell, Division, Products, Rows, Share, Span, Tape, add_products, begin_products,
+from ._kernels cimport (FL_FULL, FL_ROWS_PER_BLOCK, fl_backward, fl_backward_step, fl_kernels, fl_panel_columns, fl_product,
+                        fl_size, fl_y_gradient)
+from ._loops cimport (Cell, Division, Products, Rows, Share, Span, Tape, add_products, begin_products,
                       block_rows, border, c_on, c_prev_on, divide, divide_rows, end_products, first_row,
-                      lay_out_products, next_block, of, pack_rows, panel_columns, row_panels, rows_at, share, take)
+                      lay_out_products, next_block, of, pack_rows, row_panels, rows_at, share, take)
 from ._runtime cimport Buffers, kernels, parallel
 
 cdef struct Backward:
@@ -72,7 +73,7 @@ cdef struct Backward:
 
 
 cdef void lay_out(Backward *f, char **at) noexcept nogil:
-    cdef fl_size H = f.constant.hidden, B = f.rows.B, rows = block_rows(&f.rows, ROWS_PER_BLOCK), values = f.gates * H
+    cdef fl_size H = f.constant.hidden, B = f.rows.B, rows = block_rows(&f.rows, FL_ROWS_PER_BLOCK), values = f.gates * H
     cdef int vectors = <int>(f.k.column_block // f.k.unit_block)
     f.delta = take(at, rows * values * f.size) if f.delta_all == NULL else f.delta_all
     f.delta_before = take(at, B * values * f.size)
@@ -155,7 +156,7 @@ cdef void run_rows(const Backward *f, fl_size s, fl_size row0, fl_size row1, fl_
     step.dc_all = of(f.dc_all, row * H, f.size)
     step.delta = delta_of(f, s)
     if f.products.delta_panels != NULL:
-        step.delta_panels = f.products.delta_panels + (row - f.delta_row) * panel_columns(f.k, f.gates) * f.size
+        step.delta_panels = f.products.delta_panels + (row - f.delta_row) * fl_panel_columns(f.k, f.gates) * f.size
     f.step(&step, row0, row1, unit0, unit1)
 
 
@@ -298,7 +299,7 @@ cdef void run_block(Backward *f, Span block) noexcept nogil:
     cdef int parts = f.division.parts
     cdef Products *p = &f.products
     p.rows = first_row(&f.rows, block.t1) - row
-    f.constant.panel_step = p.rows * panel_columns(f.k, f.gates)
+    f.constant.panel_step = p.rows * fl_panel_columns(f.k, f.gates)
     f.delta_row = row
     divide_rows(&f.division, &f.rows, block.t0, block.t1)
     run_steps(f, s0, s1)
@@ -368,7 +369,7 @@ cdef void run(Backward *f, int num_threads) noexcept nogil:
             run_again(f.again, segment)
             f.tape = f.again.tape
         while segment.t0 < segment.t1:
-            run_block(f, next_block(&segment, &f.rows, ROWS_PER_BLOCK, not f.reverse))
+            run_block(f, next_block(&segment, &f.rows, FL_ROWS_PER_BLOCK, not f.reverse))
     end_products(&f.products, parts)
     if T == 1 and not f.packed:
         matmul(f.size, False, False, B, P, values, f.products.delta, f.R, 0, f.dh0)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fastlstm import _runtime
 
-__all__ = ["get_include", "get_num_threads", "set_num_threads", "show_config"]
+__all__ = ["get_include", "get_library", "get_num_threads", "set_num_threads", "show_config"]
 
 ISA: str = _runtime.choose_isa(os.environ.get("FASTLSTM_ISA") or None)
 
@@ -72,6 +72,13 @@ def checked_num_threads(num_threads: int | None) -> int:
     return number
 
 
+def _in_package(name: str) -> Path:
+    """A folder of the package; of an editable install, where the source tree keeps it."""
+    package = Path(__file__).parent
+    installed = package / name
+    return installed if installed.is_dir() else package.parents[1] / name
+
+
 def get_include() -> str:
     """Give the folder of the C header `fastlstm/fastlstm.h`, for a compiler's ``-I``.
 
@@ -81,10 +88,22 @@ def get_include() -> str:
     >>> (pathlib.Path(fastlstm.get_include()) / "fastlstm" / "fastlstm.h").is_file()
     True
     """
-    package = Path(__file__).parent
-    installed = package / "include"
-    # An editable install has the header only where the source tree keeps it.
-    return str(installed if installed.is_dir() else package.parents[1] / "include")
+    return str(_in_package("include"))
+
+
+def get_library() -> str:
+    """Give the static library of the C interface, for programs without Python; extension modules need none.
+
+    ``python -m fastlstm --cflags --libs`` prints what a compiler is to be told.
+
+    Examples
+    --------
+    >>> import fastlstm, pathlib
+    >>> pathlib.Path(fastlstm.get_library()).is_file()
+    True
+    """
+    (library,) = _in_package("lib").iterdir()
+    return str(library)
 
 
 def show_config() -> None:

@@ -7,9 +7,9 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
 from ._blas cimport matmul
-from ._kernels cimport (FL_BFLOAT16, FL_FULL, FL_INT8, fl_carry, fl_format, fl_forward, fl_kernels, fl_product,
-                        fl_size)
-from ._loops cimport (ROWS_PER_BLOCK, Cell, Rows, Share, Span, block_rows, border, c_on, c_prev_on, column_panels, divide,
+from ._kernels cimport (FL_BFLOAT16, FL_FULL, FL_INT8, FL_ROWS_PER_BLOCK, fl_carry, fl_format, fl_forward, fl_kernels,
+                        fl_product, fl_size)
+from ._loops cimport (Cell, Rows, Share, Span, block_rows, border, c_on, c_prev_on, column_panels, divide,
                       divide_rows, first_row, many_rows, multiply, next_block, of, pack_columns, plan, rows_at, segment_rows,
                       share, take)
 from ._runtime cimport Buffers, kernels, parallel
@@ -31,7 +31,7 @@ cdef void lay_out(Forward *f, char **at) noexcept nogil:
             f.W_panels = take(at, column_panels(f.k, side_by_side(f), rows, I) * f.size)
         f.R_panels = take(at, column_panels(f.k, f.gates, H, K) * f.size) if f.way.pack else NULL
     if f.way.hoist:
-        f.wx_space = take(at, block_rows(&f.rows, ROWS_PER_BLOCK) * f.gates * H * f.size) if not f.taped else NULL
+        f.wx_space = take(at, block_rows(&f.rows, FL_ROWS_PER_BLOCK) * f.gates * H * f.size) if not f.taped else NULL
     if f.proj != NULL:
         f.proj_panels = take(at, column_panels(f.k, 1, f.outputs, H) * f.size) if many_rows(&f.rows) else NULL
         f.m_space = take(at, B * H * f.size) if not f.taped else NULL
@@ -246,7 +246,7 @@ cdef void run_span(Forward *f, Span left) noexcept nogil:
     cdef fl_size T = f.rows.T, values = f.gates * f.constant.hidden, I = f.constant.input
     cdef Span block
     while left.t0 < left.t1:
-        block = next_block(&left, &f.rows, ROWS_PER_BLOCK if f.way.hoist else 0, f.reverse)
+        block = next_block(&left, &f.rows, FL_ROWS_PER_BLOCK if f.way.hoist else 0, f.reverse)
         divide_rows(&f.division, &f.rows, block.t0, block.t1)
         if f.way.hoist:
             f.wx_row = first_row(&f.rows, block.t0)

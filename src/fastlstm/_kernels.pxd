@@ -237,6 +237,14 @@ cdef extern from "kernels.h":
                            const double *blanks_back, const double *y_labels, double y_blank, double total, fl_size L,
                            double *share) noexcept nogil
 
+    enum: FL_ROWS_PER_BLOCK
+    enum: FL_ROWS_TO_FOLD
+    enum: FL_CACHED
+    fl_size fl_panel_columns(const fl_kernels *k, fl_size gates) nogil
+    fl_size fl_panel_count(const fl_kernels *k, fl_size gates, fl_size hidden) nogil
+    fl_size fl_padded_columns(const fl_kernels *k, fl_size gates, fl_size hidden) nogil
+    fl_size fl_padded(const fl_kernels *k, int vectors, fl_size columns) nogil
+
 cdef extern from "dispatch.h":
     enum: FL_ISA_COUNT
     const char *fl_isa_name(int isa) nogil

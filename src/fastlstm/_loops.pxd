@@ -2,10 +2,6 @@ from libc.stdint cimport int64_t
 
 from ._kernels cimport FL_MAX_THREADS, fl_cell, fl_format, fl_kernels, fl_size
 
-cdef enum:
-    # Batch rows times steps whose deltas are kept in the cache for the products that follow.
-    ROWS_PER_BLOCK = 512
-
 # ---- batches -----------------------------------------------------------------------------------------------------------
 
 # The rows of a batch, time step after time step, longest sequence first: step t has the rows [first(t), first(t + 1)) of
@@ -100,7 +96,6 @@ cdef struct Plan:
 cdef bint many_rows(const Rows *r) noexcept nogil
 cdef Plan plan(const Rows *r, fl_size I, fl_size H, fl_size K, fl_size gates, int size, bint packed) noexcept nogil
 
-cdef fl_size panel_columns(const fl_kernels *k, fl_size gates) noexcept nogil
 cdef fl_size column_panels(const fl_kernels *k, fl_size gates, fl_size H, fl_size K) noexcept nogil
 cdef fl_size row_panels(const fl_kernels *k, int vectors, fl_size rows, fl_size columns) noexcept nogil
 cdef void pack_columns(const fl_kernels *k, void *panels, fl_size gates, fl_size H, const void *A, fl_size K,

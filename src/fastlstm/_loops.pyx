@@ -2,7 +2,8 @@
 from libc.string cimport memset
 
 from ._blas cimport matmul
-from ._kernels cimport FL_FULL, FL_MAX_THREADS, fl_format, fl_kernels, fl_product, fl_size
+from ._kernels cimport (FL_CACHED, FL_FULL, FL_MAX_THREADS, FL_ROWS_PER_BLOCK, FL_ROWS_TO_FOLD, fl_format, fl_kernels,
+                        fl_padded, fl_padded_columns, fl_panel_columns, fl_panel_count, fl_product, fl_size)
 from ._runtime cimport kernels, parallel
 
 from ._runtime import ACTIVATIONS
@@ -13,10 +14,6 @@ cdef enum:
     WORK_PER_STEP = 60000
     # Batch rows times steps from which packing the weights pays.
     ROWS_TO_PACK = 16
-    # Batch rows below which W x is cheaper as one product over many steps than inside each step.
-    ROWS_TO_FOLD = 8
-    # Bytes of weights that stay in a core's second-level cache from step to step.
-    CACHED = 4 << 20
     # Bytes of weights that every core can have in its second-level cache, beside all else.
     NEAR = 1 << 20
     # What a step costs a part beside its rows, in rows: it reads all weights.
@@ -62,7 +59,7 @@ cdef fl_size block_rows(const Rows *r, fl_size rows) noexcept nogil:
 
 
 cdef fl_size segment_rows(fl_size k, fl_size B) noexcept nogil:
-    return max((k * B + ROWS_PER_BLOCK - 1) // ROWS_PER_BLOCK, 1) * ROWS_PER_BLOCK
+    return max((k * B + FL_ROWS_PER_BLOCK - 1) // FL_ROWS_PER_BLOCK, 1) * FL_ROWS_PER_BLOCK
 
 
 def segment_count(batch, k):
@@ -127,11 +124,11 @@ cdef Plan plan(const Rows *r, fl_size I, fl_size H, fl_size K, fl_size gates, in
     """`size` is the bytes of a weight, `packed` whether they are packed already."""
     cdef fl_size R_bytes = gates * H * K * size, W_bytes = gates * H * I * size
     cdef Plan p
-    p.hoist = R_bytes + W_bytes > CACHED
+    p.hoist = R_bytes + W_bytes > FL_CACHED
     if not r.invariant:
-        p.hoist = many_rows(r) and r.T > 1 and (p.hoist or r.count < ROWS_TO_FOLD * r.T)
+        p.hoist = many_rows(r) and r.T > 1 and (p.hoist or r.count < FL_ROWS_TO_FOLD * r.T)
     # A single row is bound by reading R, packed or not.
-    p.pack = packed or r.invariant or many_rows(r) and not (p.hoist and r.B == 1 and R_bytes >= CACHED // 4)
+    p.pack = packed or r.invariant or many_rows(r) and not (p.hoist and r.B == 1 and R_bytes >= FL_CACHED // 4)
     return p
 
 
@@ -223,29 +220,14 @@ cdef struct Packing:
     fl_size count
 
 
-cdef fl_size panel_columns(const fl_kernels *k, fl_size gates) noexcept nogil:
-    """Columns in a forward panel."""
-    return k.column_block if gates == 1 else gates * k.unit_block
-
-
-cdef fl_size panel_count(const fl_kernels *k, fl_size gates, fl_size H) noexcept nogil:
-    cdef fl_size units = k.column_block if gates == 1 else k.unit_block
-    return (H + units - 1) // units
-
-
-cdef fl_size padded_columns(const fl_kernels *k, fl_size gates, fl_size H) noexcept nogil:
-    return panel_count(k, gates, H) * panel_columns(k, gates)
-
-
 cdef fl_size column_panels(const fl_kernels *k, fl_size gates, fl_size H, fl_size K) noexcept nogil:
     """Values in the packed columns of weights (gates H, K)."""
-    return padded_columns(k, gates, H) * K
+    return fl_padded_columns(k, gates, H) * K
 
 
 cdef fl_size row_panels(const fl_kernels *k, int vectors, fl_size rows, fl_size columns) noexcept nogil:
     """Values in the packed rows of A (rows, columns)."""
-    cdef fl_size width = vectors * k.unit_block
-    return (columns + width - 1) // width * width * rows
+    return fl_padded(k, vectors, columns) * rows
 
 
 cdef void pack_part(void *argument, int part, int parts) noexcept nogil:
@@ -259,7 +241,7 @@ cdef void pack_part(void *argument, int part, int parts) noexcept nogil:
 
 cdef void pack_columns(const fl_kernels *k, void *panels, fl_size gates, fl_size H, const void *A, fl_size K,
                        int parts) noexcept nogil:
-    cdef Packing p = Packing(k, panels, gates, H, A, K, 0, 0, panel_count(k, gates, H))
+    cdef Packing p = Packing(k, panels, gates, H, A, K, 0, 0, fl_panel_count(k, gates, H))
     parallel(pack_part, &p, parts)
 
 
@@ -294,8 +276,8 @@ cdef void multiply(const fl_kernels *k, fl_size rows, fl_size gates, fl_size H, 
 
 cdef void lay_out_products(Products *p, const Rows *r, bint with_dx, char **at) noexcept nogil:
     """The workspace of what follows."""
-    cdef fl_size columns = p.gates * p.hidden, rows = block_rows(r, ROWS_PER_BLOCK)
-    cdef fl_size padded = padded_columns(p.k, p.gates, p.hidden)
+    cdef fl_size columns = p.gates * p.hidden, rows = block_rows(r, FL_ROWS_PER_BLOCK)
+    cdef fl_size padded = fl_padded_columns(p.k, p.gates, p.hidden)
     cdef int vectors = <int>(p.k.column_block // p.k.unit_block)
     p.delta_panels = NULL
     if many_rows(r):
@@ -319,7 +301,7 @@ cdef void begin_products(Products *p, const Rows *r, int parts) noexcept nogil:
     p.begun = False
     if p.delta_panels != NULL:
         # Its padding stays zero.
-        memset(p.delta_panels, 0, block_rows(r, ROWS_PER_BLOCK) * padded_columns(p.k, p.gates, p.hidden) * p.size)
+        memset(p.delta_panels, 0, block_rows(r, FL_ROWS_PER_BLOCK) * fl_padded_columns(p.k, p.gates, p.hidden) * p.size)
         if p.dx != NULL:
             pack_rows(p.k, p.W_panels, <int>(p.k.column_block // p.k.unit_block), p.W, p.input, columns, p.input, parts)
 
@@ -342,8 +324,8 @@ cdef void transpose_part(void *argument, int part, int parts) noexcept nogil:
 cdef void add_weight_sum(const Products *p, const void *a, const void *a_transposed, fl_size K, void *total,
                          fl_size column0, fl_size column1) noexcept nogil:
     """total (K, padded gates H) += A^T delta."""
-    cdef fl_size columns = padded_columns(p.k, p.gates, p.hidden)
-    cdef int vectors = <int>(panel_columns(p.k, p.gates) // p.k.unit_block)
+    cdef fl_size columns = fl_padded_columns(p.k, p.gates, p.hidden)
+    cdef int vectors = <int>(fl_panel_columns(p.k, p.gates) // p.k.unit_block)
     cdef fl_product product = fl_product(columns, p.rows, a, 1, K, p.delta_panels, vectors, 1, FL_FULL, total,
                                          columns, p.begun)
     if far_rows(p, K):
@@ -354,15 +336,15 @@ cdef void add_weight_sum(const Products *p, const void *a, const void *a_transpo
 cdef void add_products_part(void *argument, int part, int parts) noexcept nogil:
     """Some columns of the deltas for the gradients of the weights; some rows for dx."""
     cdef Products *p = <Products *>argument
-    cdef fl_size columns = p.gates * p.hidden, block = panel_columns(p.k, p.gates), column0, column1
+    cdef fl_size columns = p.gates * p.hidden, block = fl_panel_columns(p.k, p.gates), column0, column1
     cdef int vectors = <int>(p.k.column_block // p.k.unit_block)
     cdef fl_product dx
     p.k.add_bias_gradient(p.db, p.delta, p.rows, columns, border(columns, block, part, parts),
                           border(columns, block, part + 1, parts))
     if p.delta_panels == NULL:
         return
-    column0 = border(padded_columns(p.k, p.gates, p.hidden), block, part, parts)
-    column1 = border(padded_columns(p.k, p.gates, p.hidden), block, part + 1, parts)
+    column0 = border(fl_padded_columns(p.k, p.gates, p.hidden), block, part, parts)
+    column1 = border(fl_padded_columns(p.k, p.gates, p.hidden), block, part + 1, parts)
     add_weight_sum(p, p.x, p.x_transposed, p.input, p.dW_sum, column0, column1)
     add_weight_sum(p, p.y_prev, p.y_transposed, p.outputs, p.dR_sum, column0, column1)
     if p.dx != NULL:

@@ -3,6 +3,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 MAX_THREADS: int
+c_interface: object
 
 def find_overlap(arrays: list[NDArray[Any]], outputs: int) -> tuple[int, int] | None: ...
 def available_isas() -> list[str]: ...

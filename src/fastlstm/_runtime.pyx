@@ -1,6 +1,7 @@
-"""The instruction set in use, the pool of threads, and pointers into arrays."""
+"""The instruction set in use, the pool of threads, pointers into arrays, and the C interface's capsule."""
 from cpython.buffer cimport (PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release,
                              PyObject_GetBuffer)
+from cpython.pycapsule cimport PyCapsule_New
 from libc.stdlib cimport free, malloc
 
 from numpy import ndarray
@@ -8,7 +9,12 @@ from numpy import ndarray
 from ._kernels cimport (FL_ISA_COUNT, FL_HARD_LOGISTIC, FL_IDENTITY, FL_LOGISTIC, FL_MAX_THREADS, FL_RELU, FL_TANH, fl_activation, fl_isa_available,
                         fl_isa_kernels, fl_isa_name, fl_kernels, fl_parallel, fl_size, fl_task)
 
+cdef extern from "interface.h":
+    const void *interface "&fl_interface"
+    const char *CAPSULE "FASTLSTM_CAPSULE"
+
 MAX_THREADS = FL_MAX_THREADS
+c_interface = PyCapsule_New(<void *>interface, CAPSULE, NULL)
 
 cdef const fl_kernels *kernels_32 = NULL
 cdef const fl_kernels *kernels_64 = NULL

@@ -256,4 +256,30 @@ typedef struct {
                        const double *y_labels, double y_blank, double total, fl_size L, double *share);
 } fl_kernels;
 
+/* Steps whose batch rows are at most so many are one block: what they leave is used again while it is in the cache. */
+enum { FL_ROWS_PER_BLOCK = 512 };
+/* Batch rows below which W x is cheaper as one product over many steps than inside each step, */
+enum { FL_ROWS_TO_FOLD = 8 };
+/* and bytes of weights that stay in a core's second-level cache from step to step: if there are more, it always is. */
+enum { FL_CACHED = 4 << 20 };
+
+/* Columns in a forward panel, */
+static inline fl_size fl_panel_columns(const fl_kernels *k, fl_size gates) {
+    return gates == 1 ? k->column_block : gates * k->unit_block;
+}
+/* how many such panels there are, */
+static inline fl_size fl_panel_count(const fl_kernels *k, fl_size gates, fl_size hidden) {
+    const fl_size units = gates == 1 ? k->column_block : k->unit_block;
+    return (hidden + units - 1) / units;
+}
+/* and the columns of all, which are the padded gates H. */
+static inline fl_size fl_padded_columns(const fl_kernels *k, fl_size gates, fl_size hidden) {
+    return fl_panel_count(k, gates, hidden) * fl_panel_columns(k, gates);
+}
+/* Columns of an array, padded to panels of so many vectors. */
+static inline fl_size fl_padded(const fl_kernels *k, int vectors, fl_size columns) {
+    const fl_size width = vectors * k->unit_block;
+    return (columns + width - 1) / width * width;
+}
+
 #endif

@@ -1,0 +1,197 @@
+/* The forward pass of a network, and its single step. */
+#include "float_mode.h"
+#include "network.h"
+
+/* ---- memory ---- */
+
+fl_tape_layer fl_take_tape(const fastlstm_plan *plan, const fl_layer *layer, size_t T, size_t B, fl_arena *arena) {
+    const size_t rows = fl_times(T, B), row_bytes = fl_times((size_t)layer->hidden, plan->bytes);
+    const int last = layer == &plan->layers[plan->layer_count - 1];
+    fl_tape_layer tape = {0};
+    if (!last) tape.y = fl_take(arena, fl_times(fl_times(rows, (size_t)layer->outputs), plan->bytes));
+    for (int way = 0; way < layer->directions; way++) {
+        fl_tape_direction *d = &tape.direction[way];
+        if (layer->lstm || layer->directions == 2)
+            d->gates = fl_take(arena, fl_times(fl_times(rows, (size_t)layer->cell.gates), row_bytes));
+        if (layer->seen) d->h_first = fl_take(arena, fl_times(B, row_bytes));
+        if (layer->lstm) d->cells = fl_take(arena, fl_times(fl_plus(rows, B), row_bytes));
+    }
+    return tape;
+}
+
+/* Is W x better one product over many steps? See plan() of _loops.pyx. */
+static int hoists(const fastlstm_plan *plan, const fl_layer *layer, size_t T, size_t B) {
+    const fl_size weights = layer->cell.gates * layer->hidden * (layer->input + layer->seen);
+    return layer->seen && T > 1 && (B < FL_ROWS_TO_FOLD || weights * (fl_size)plan->bytes > FL_CACHED);
+}
+
+typedef struct {
+    char *y[2];      /* of layers that are not the last, in turns */
+    char *state;
+    char *wx;
+} workspace;
+
+static workspace lay_out(const fastlstm_plan *plan, size_t T, size_t B, fl_arena *arena) {
+    const size_t rows = fl_times(T, B), most = B > FL_ROWS_PER_BLOCK ? B : FL_ROWS_PER_BLOCK;
+    size_t width[2] = {0, 0}, gates = 0;
+    workspace w;
+    for (size_t n = 0; n < plan->layer_count; n++) {
+        const fl_layer *layer = &plan->layers[n];
+        const size_t values = (size_t)(layer->cell.gates * layer->hidden), outputs = (size_t)layer->outputs;
+        if (n + 1 < plan->layer_count && outputs > width[n % 2]) width[n % 2] = outputs;
+        if (hoists(plan, layer, T, B) && values > gates) gates = values;
+    }
+    for (int k = 0; k < 2; k++) w.y[k] = fl_take(arena, fl_times(rows, fl_times(width[k], plan->bytes)));
+    w.state = fl_take(arena, fl_times(fastlstm_state_count(plan, B), plan->bytes));
+    w.wx = fl_take(arena, fl_times(rows < most ? rows : most, fl_times(gates, plan->bytes)));
+    return w;
+}
+
+void fl_lay_out_forward(const fastlstm_plan *plan, size_t T, size_t B, fl_arena *arena) { lay_out(plan, T, B, arena); }
+
+/* ---- a layer in one direction ---- */
+
+typedef struct {
+    const fastlstm_plan *plan;
+    const fl_layer *layer;
+    const fl_direction *direction;
+    const fl_tape_direction *tape;   /* NULL without */
+    fl_size B;
+    fl_rows rows;
+    int hoist;
+    const char *x;                   /* (rows, I) */
+    char *y;                         /* (rows, ...): H values, a row every so many */
+    fl_size y_step;
+    char *h, *c;                     /* (B, H) the state, in and out */
+    char *wx;                        /* of a block of steps, where the tape has no place for it */
+} run;
+
+/* W x of a block of steps, of which `row` is the first row in time; gives where it is. */
+static char *multiply_block(const run *r, fl_size row, fl_size count) {
+    const fl_kernels *k = r->plan->k;
+    const fl_size H = r->layer->hidden, G = r->layer->cell.gates, I = r->layer->input;
+    char *wx = r->tape && r->tape->gates ? (char *)fl_at(r->tape->gates, row * G * H, r->plan->bytes) : r->wx;
+    const fl_product product = {.columns = H, .K = I, .a = fl_at(r->x, row * I, r->plan->bytes), .a_row_step = I,
+                                .a_k_step = 1, .panels = r->direction->W_columns,
+                                .vectors = (int)(k->column_block / k->unit_block), .gates = G, .c = wx, .c_row_step = G * H};
+    k->multiply(&product, 0, count, 0, H);
+    return wx;
+}
+
+static void run_steps(const run *r) {
+    const fl_layer *layer = r->layer;
+    const size_t bytes = r->plan->bytes;
+    const fl_size H = layer->hidden, G = layer->cell.gates, row_bytes = H * (fl_size)bytes;
+    const int reverse = r->direction->reverse;
+    const fl_size block = fl_block_steps(&r->rows);
+    const fl_forward_step step = layer->lstm ? r->plan->k->lstm_forward : r->plan->k->rnn_forward;
+    char *wx = NULL;
+    fl_size wx_row = 0, before = 0;
+    fl_forward f = {.cell = &layer->cell, .hidden = H, .input = layer->input, .outputs = layer->seen,
+                    .W_panels = r->direction->W_columns, .R_panels = r->direction->R_columns, .b = r->direction->b,
+                    .p = r->direction->p, .y_copy_step = r->y_step};
+    for (fl_size s = 0; s < r->rows.steps; s++) {
+        const fl_size row = fl_row(&r->rows, reverse, s), count = fl_count(&r->rows, row);
+        if (r->hoist && s % block == 0) {
+            const fl_size steps = r->rows.steps - s < block ? r->rows.steps - s : block;
+            wx_row = reverse ? row - (steps - 1) * r->rows.step_rows : row;
+            wx = multiply_block(r, wx_row, steps * r->rows.step_rows);
+        }
+        if (r->hoist)
+            f.wx = fl_at(wx, (row - wx_row) * G * H, bytes);
+        else
+            f.x = fl_at(r->x, row * layer->input, bytes);
+        f.y_prev = !layer->seen ? f.x : s ? fl_at(r->y, before * r->y_step, bytes) : r->h;
+        f.y_prev_step = !layer->seen ? 0 : s ? r->y_step : H;
+        f.c_prev = f.c = r->c;
+        if (r->tape) {
+            f.gates = (char *)fl_at(r->tape->gates, row * G * H, bytes);
+            f.c_prev = fl_cell_before(r->tape, reverse, row, r->B, row_bytes);
+            f.c = fl_cell_of(r->tape, reverse, row, r->B, row_bytes);
+        }
+        f.y_copy = (char *)fl_at(r->y, row * r->y_step, bytes);
+        step(&f, 0, count, 0, H);
+        before = row;
+    }
+}
+
+/* The state before into the tape, that after out of y and the tape. */
+static void begin(const run *r) {
+    const fl_size row_bytes = r->layer->hidden * (fl_size)r->plan->bytes;
+    if (!r->tape || !r->layer->seen) return;
+    memcpy(r->tape->h_first, r->h, (size_t)(r->B * row_bytes));
+    if (r->layer->lstm) {
+        char *c = r->direction->reverse ? r->tape->cells + r->rows.rows * row_bytes : r->tape->cells;
+        memcpy(c, r->c, (size_t)(r->B * row_bytes));
+    }
+}
+
+static void end(const run *r) {
+    const fl_size row_bytes = r->layer->hidden * (fl_size)r->plan->bytes;
+    if (!r->layer->seen || !r->rows.steps) return;
+    const fl_size row = fl_row(&r->rows, r->direction->reverse, r->rows.steps - 1);
+    for (fl_size b = 0; b < r->B; b++)
+        memcpy(r->h + b * row_bytes, fl_at(r->y, (row + b) * r->y_step, r->plan->bytes), (size_t)row_bytes);
+    if (r->tape && r->layer->lstm)
+        memcpy(r->c, fl_cell_of(r->tape, r->direction->reverse, row, r->B, row_bytes), (size_t)(r->B * row_bytes));
+}
+
+/* ---- the network ---- */
+
+/* All layers, with the state changed in place. `tape` is an arena in the tape, or NULL. */
+static void run_network(const fastlstm_plan *plan, size_t T, size_t B, const char *x, char *state, char *y, fl_arena *tape,
+                        const workspace *w) {
+    const fl_float_mode mode = fl_flush_denormals();
+    for (size_t n = 0; n < plan->layer_count; n++) {
+        const fl_layer *layer = &plan->layers[n];
+        const fl_tape_layer kept = tape ? fl_take_tape(plan, layer, T, B, tape) : (fl_tape_layer){0};
+        char *out = n + 1 == plan->layer_count ? y : kept.y ? kept.y : w->y[n % 2];
+        run r = {.plan = plan, .layer = layer, .B = (fl_size)B, .rows = fl_rows_of(layer, (fl_size)T, (fl_size)B),
+                 .hoist = hoists(plan, layer, T, B), .x = x, .y_step = layer->outputs, .wx = w->wx};
+        for (int way = 0; way < layer->directions; way++) {
+            r.direction = &layer->direction[way];
+            r.tape = tape ? &kept.direction[way] : NULL;
+            r.y = (char *)fl_at(out, way * layer->hidden, plan->bytes);
+            r.h = state;
+            r.c = (char *)fl_at(state, r.B * layer->seen, plan->bytes);
+            begin(&r);
+            run_steps(&r);
+            end(&r);
+            state = (char *)fl_at(state, (layer->lstm ? 2 : 1) * r.B * layer->seen, plan->bytes);
+        }
+        x = out;
+    }
+    fl_restore_float_mode(mode);
+}
+
+fastlstm_status fastlstm_step(const fastlstm_plan *plan, size_t B, const void *x, void *state, void *y, void *space) {
+    if (!plan || !x || (!state && fastlstm_state_count(plan, 1)) || !y || !space) return FASTLSTM_NULL;
+    if (!plan->has_parameters) return FASTLSTM_PARAMETERS;
+    if (!fastlstm_workspace_bytes(plan, 1, B)) return FASTLSTM_SIZE;
+    fl_arena arena = fl_arena_in(space);
+    const workspace w = lay_out(plan, 1, B, &arena);
+    run_network(plan, 1, B, (const char *)x, (char *)state, (char *)y, NULL, &w);
+    return FASTLSTM_OK;
+}
+
+fastlstm_status fastlstm_forward(const fastlstm_plan *plan, size_t T, size_t B, const void *x, const void *first, void *y,
+                                 void *last, void *tape, void *space) {
+    if (!plan || !x || !y || !space) return FASTLSTM_NULL;
+    if (!plan->has_parameters) return FASTLSTM_PARAMETERS;
+    if (tape && !plan->training) return FASTLSTM_TRAINING;
+    if (!fastlstm_workspace_bytes(plan, T, B) || (tape && !fastlstm_tape_bytes(plan, T, B))) return FASTLSTM_SIZE;
+    fl_arena arena = fl_arena_in(space), kept = fl_arena_in(tape);
+    const workspace w = lay_out(plan, T, B, &arena);
+    const size_t state_bytes = fastlstm_state_count(plan, B) * plan->bytes;
+    if (first)
+        memcpy(w.state, first, state_bytes);
+    else
+        memset(w.state, 0, state_bytes);
+    if (tape) {
+        const fl_tape_head head = {plan, T, B};
+        memcpy(fl_take(&kept, sizeof(head)), &head, sizeof(head));
+    }
+    run_network(plan, T, B, (const char *)x, w.state, (char *)y, tape ? &kept : NULL, &w);
+    if (last) memcpy(last, w.state, state_bytes);
+    return FASTLSTM_OK;
+}

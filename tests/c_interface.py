@@ -1,0 +1,148 @@
+"""The C interface, called through ctypes: no compiler is needed."""
+
+import ctypes
+from ctypes import POINTER, byref, c_char_p, c_double, c_int, c_size_t, c_void_p
+
+import numpy as np
+
+from fastlstm import _runtime
+
+OK = 0
+STATUSES = (
+    "OK", "NULL", "VERSION", "DTYPE", "SIZE", "KIND", "ACTIVATION", "OPTION", "INSTRUCTION_SET", "MEMORY", "PARAMETERS",
+    "TRAINING", "TAPE",
+)  # fmt: skip
+KINDS = ("LSTM", "RNN", "DENSE")
+VARIANTS = ("vanilla", "NIG", "NFG", "NOG", "NIAF", "NOAF", "CIFG")
+ACTIVATIONS = ("usual", "tanh", "relu", "logistic", "identity", "hard_logistic")
+
+
+class Layer(ctypes.Structure):
+    _fields_ = (
+        ("kind", c_int), ("units", c_size_t), ("bidirectional", c_int), ("peephole", c_int), ("variant", c_int),
+        ("gate", c_int), ("g", c_int), ("h", c_int), ("clip", c_double), ("cell_clip", c_double),
+    )  # fmt: skip
+
+
+class Network(ctypes.Structure):
+    _fields_ = (
+        ("version", c_int), ("dtype", c_int), ("inputs", c_size_t), ("layer_count", c_size_t),
+        ("layers", POINTER(Layer)), ("training", c_int), ("instruction_set", c_char_p),
+    )  # fmt: skip
+
+
+SIGNATURES = {
+    "message": (c_char_p, c_int),
+    "plan_bytes": (c_size_t, POINTER(Network)),
+    "make_plan": (c_int, POINTER(Network), c_void_p, c_size_t, POINTER(c_void_p)),
+    "parameter_count": (c_size_t, c_void_p),
+    "output_count": (c_size_t, c_void_p),
+    "state_count": (c_size_t, c_void_p, c_size_t),
+    "workspace_bytes": (c_size_t, c_void_p, c_size_t, c_size_t),
+    "tape_bytes": (c_size_t, c_void_p, c_size_t, c_size_t),
+    "set_parameters": (c_int, c_void_p, c_void_p),
+    "step": (c_int, c_void_p, c_size_t, *[c_void_p] * 4),
+    "forward": (c_int, c_void_p, c_size_t, c_size_t, *[c_void_p] * 6),
+    "backward": (c_int, c_void_p, c_size_t, c_size_t, *[c_void_p] * 8, c_int, c_void_p),
+}
+
+
+class Interface(ctypes.Structure):
+    _fields_ = (("version", c_int), *((name, ctypes.CFUNCTYPE(*types)) for name, types in SIGNATURES.items()))
+
+
+def interface() -> Interface:
+    pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    pointer.restype, pointer.argtypes = c_void_p, (ctypes.py_object, c_char_p)
+    return Interface.from_address(pointer(_runtime.c_interface, b"fastlstm._runtime.c_interface"))
+
+
+C = interface()
+
+
+def status(number: int) -> str:
+    return STATUSES[number]
+
+
+def network(inputs, layers, dtype=np.float32, training=True, instruction_set=None, **more) -> Network:
+    """A description; it keeps its layers alive."""
+    given = (Layer * len(layers))(*layers)
+    fields = {"version": 1, "dtype": np.dtype(dtype).itemsize, "inputs": inputs, "layer_count": len(layers)}
+    fields |= {"layers": given, "training": training, "instruction_set": instruction_set} | more
+    return Network(**fields)
+
+
+GUARD = 64  # bytes beyond what was asked for, which nobody is to touch
+
+
+class Memory:
+    """So many bytes full of junk, at an address that is `odd` bytes off any alignment; `check` tells whether what is
+    around them was touched."""
+
+    def __init__(self, size: int, odd: int = 1) -> None:
+        self.size, self.odd = size, odd
+        self.bytes = np.full(size + 2 * GUARD + odd, 0xFF, np.uint8)
+        self.address = self.bytes.ctypes.data + GUARD + odd
+
+    def check(self) -> None:
+        assert (self.bytes[: GUARD + self.odd] == 0xFF).all()
+        assert (self.bytes[GUARD + self.odd + self.size :] == 0xFF).all()
+
+
+def address(array):
+    return None if array is None else array.ctypes.data
+
+
+class Plan:
+    """A plan of a network with its parameters, and the calls in terms of arrays."""
+
+    def __init__(self, description: Network, parameters=None) -> None:
+        self.dtype = np.dtype(f"f{description.dtype}")
+        size = C.plan_bytes(byref(description))
+        self.memory, self.plan = Memory(size), c_void_p()
+        assert status(C.make_plan(byref(description), self.memory.address, size, byref(self.plan))) == "OK"
+        self.parameters = C.parameter_count(self.plan)
+        self.outputs = C.output_count(self.plan)
+        if parameters is not None:
+            assert parameters.size == self.parameters
+            assert status(C.set_parameters(self.plan, address(np.ascontiguousarray(parameters)))) == "OK"
+        self.memory.check()
+
+    def workspace(self, T, B) -> Memory:
+        return Memory(C.workspace_bytes(self.plan, T, B), 3)
+
+    def state(self, B):
+        return np.zeros(C.state_count(self.plan, B), self.dtype)
+
+    def step(self, x, state):
+        B = len(x)
+        y, space = np.full((B, self.outputs), np.nan, self.dtype), self.workspace(1, B)
+        assert status(C.step(self.plan, B, address(x), address(state), address(y), space.address)) == "OK"
+        space.check()
+        return y
+
+    def forward(self, x, first=None, tape=False):
+        """y, last, tape"""
+        T, B, _ = x.shape
+        y, last, space = np.full((T, B, self.outputs), np.nan, self.dtype), self.state(B), self.workspace(T, B)
+        kept = Memory(C.tape_bytes(self.plan, T, B), 5) if tape else None
+        arguments = address(x), address(first), address(y), address(last), kept.address if tape else None, space.address
+        assert status(C.forward(self.plan, T, B, *arguments)) == "OK"
+        space.check()
+        if tape:
+            kept.check()
+        return y, last, kept
+
+    def backward(self, x, y, tape, dy, dlast=None, gradients=None):
+        """dx, dfirst, gradients: added to those given."""
+        T, B, _ = x.shape
+        dx, dfirst, space = np.full_like(x, np.nan), self.state(B), self.workspace(T, B)
+        accumulate = gradients is not None
+        if gradients is None:
+            gradients = np.full(self.parameters, np.nan, self.dtype)
+        arguments = [address(array) for array in (x, y)] + [tape.address]
+        arguments += [address(array) for array in (dy, dlast, dx, dfirst, gradients)]
+        assert status(C.backward(self.plan, T, B, *arguments, accumulate, space.address)) == "OK"
+        space.check()
+        tape.check()
+        return dx, dfirst, gradients

@@ -1,0 +1,395 @@
+"""The C interface against the layers in Python, which are tested against the equations."""
+
+import ctypes
+from ctypes import byref, c_void_p
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from c_interface import (
+    ACTIVATIONS,
+    KINDS,
+    STATUSES,
+    VARIANTS,
+    C,
+    Layer,
+    Memory,
+    Network,
+    Plan,
+    address,
+    network,
+    status,
+)  # fmt: skip
+
+import fastlstm
+from fastlstm import _runtime, nn
+
+DTYPES = (np.float32, np.float64)
+
+
+@dataclass
+class Case:
+    """The same network in both languages."""
+
+    layers: list  # of Python
+    description: Network
+    flat: np.ndarray
+
+    @property
+    def plan(self):
+        return Plan(self.description, self.flat)
+
+
+def described(layer) -> list[Layer]:
+    """A Python layer as the C interface describes it."""
+    if isinstance(layer, nn.Dense):
+        return [Layer(kind=KINDS.index("DENSE"), units=layer.output_size, g=ACTIVATIONS.index(layer.activation))]
+    fields = {"units": layer.hidden_size, "bidirectional": layer.bidirectional}
+    if isinstance(layer, fastlstm.RNN):
+        fields |= {"kind": KINDS.index("RNN"), "g": ACTIVATIONS.index(layer.nonlinearity)}
+    else:
+        gate, g, h = (ACTIVATIONS.index(name) for name in layer.activations or ("usual",) * 3)
+        fields |= {"kind": KINDS.index("LSTM"), "peephole": layer.peephole, "gate": gate, "g": g, "h": h}
+        fields |= {"variant": VARIANTS.index("vanilla" if layer.variant == "NP" else layer.variant)}
+        fields |= {"clip": layer.clip or 0, "cell_clip": layer.cell_clip or 0}
+    return [Layer(**fields)] * layer.num_layers
+
+
+def case(layers, **options) -> Case:
+    flat = np.concatenate([layer.flat for layer in layers])
+    rows = [row for layer in layers for row in described(layer)]
+    return Case(layers, network(layers[0].input_size, rows, flat.dtype, **options), flat)
+
+
+def arrays(state):
+    return state if isinstance(state, tuple) else (state,)
+
+
+def joined(layers, states, B):
+    """The states of layers in Python's order as one in C's: direction by direction, h then c."""
+    parts = []
+    for layer, state in zip(layers, states, strict=True):
+        if isinstance(layer, nn.Dense):
+            continue
+        for k in range(len(arrays(state)[0])):
+            parts += [part[k].ravel() for part in arrays(state)]
+    return np.concatenate([np.zeros(0), *parts])
+
+
+def run_python(layers, x, dy=None, dlast_seed=None):
+    """y, last state, and with dy: gradients of x, of the first state, of the parameters."""
+    rng = np.random.default_rng(3)
+    tapes, lasts, firsts, below = [], [], [], x
+    for layer in layers:
+        if isinstance(layer, nn.Dense):
+            below, tape = layer.forward(below)
+            first = last = None
+        else:
+            first = tuple(rng.normal(size=part.shape).astype(x.dtype) for part in arrays(layer.zero_state(x.shape[1])))
+            given = first if isinstance(layer, fastlstm.LSTM) else first[0]
+            below, last, tape = layer.forward(below, given)
+        tapes.append(tape), lasts.append(last), firsts.append(first)
+    result = {"y": below, "last": joined(layers, lasts, x.shape[1]), "first": joined(layers, firsts, x.shape[1])}
+    if dy is None:
+        return result
+    dlasts, dfirsts, gradients = [], [], []
+    for layer, tape, last in reversed(list(zip(layers, tapes, lasts, strict=True))):
+        if isinstance(layer, nn.Dense):
+            grads, dlast = layer.backward(tape, dy), None
+        else:
+            dlast = tuple(rng.normal(size=part.shape).astype(x.dtype) for part in arrays(last))
+            grads = layer.backward(tape, dy, dlast if isinstance(layer, fastlstm.LSTM) else dlast[0])
+        dy = grads.x
+        dlasts.insert(0, dlast), dfirsts.insert(0, grads.state), gradients.insert(0, grads.flat)
+    result |= {"dx": dy, "dlast": joined(layers, dlasts, x.shape[1]), "dfirst": joined(layers, dfirsts, x.shape[1])}
+    return result | {"gradients": np.concatenate(gradients)}
+
+
+def assert_close(found, expected, name):
+    tolerance = 1e-5 if found.dtype == np.float32 else 1e-12
+    scale = max(1.0, float(np.abs(expected).max(initial=0)))
+    assert found.shape == expected.shape, name
+    assert np.abs(found - expected).max(initial=0) <= tolerance * scale, name
+
+
+def check(layers, T, B, **options):
+    """Both passes, with and without a tape, and step by step."""
+    both = case(layers, **options)
+    plan, dtype = both.plan, both.flat.dtype
+    rng = np.random.default_rng([T, B, plan.outputs])
+    x = rng.normal(size=(T, B, layers[0].input_size)).astype(dtype)
+    dy = rng.normal(size=(T, B, plan.outputs)).astype(dtype)
+    expected = run_python(layers, x, dy)
+    first, dlast = expected["first"].astype(dtype), expected["dlast"].astype(dtype)
+
+    y, last, tape = plan.forward(x, first, tape=True)
+    assert_close(y, expected["y"], "y")
+    assert_close(last, expected["last"], "last")
+    untaped, last_untaped, _ = plan.forward(x, first)
+    assert_close(untaped, y, "y without a tape")
+    assert_close(last_untaped, last, "last without a tape")
+
+    dx, dfirst, gradients = plan.backward(x, y, tape, dy, dlast)
+    for name, found in {"dx": dx, "dfirst": dfirst, "gradients": gradients}.items():
+        assert_close(found, expected[name], name)
+    _, _, twice = plan.backward(x, y, tape, dy, dlast, gradients.copy())
+    assert_close(twice, 2 * expected["gradients"], "gradients, accumulated")
+    again = plan.backward(x, y, tape, dy, dlast)
+    for found, before in zip(again, (dx, dfirst, gradients), strict=True):
+        assert found.tobytes() == before.tobytes()  # the tape was left as it was
+
+    if not any(getattr(layer, "bidirectional", False) for layer in layers):
+        state = first.copy()
+        for t in range(T):
+            assert_close(plan.step(x[t], state), y[t], f"step {t}")
+        assert_close(state, last, "the state after all steps")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("H", [1, 15, 16, 17, 33, 65])
+@pytest.mark.parametrize(("T", "B"), [(1, 1), (1, 7), (7, 1), (5, 3), (3, 50)])
+@pytest.mark.parametrize("peephole", [False, True])
+def test_lstm(dtype, H, T, B, peephole):
+    check([fastlstm.LSTM(5, H, peephole=peephole, dtype=dtype, seed=0)], T, B)
+
+
+@pytest.mark.parametrize("instruction_set", _runtime.available_isas())
+@pytest.mark.parametrize("variant", [*VARIANTS, "NP"])
+def test_variants_on_each_instruction_set(variant, instruction_set):
+    for dtype in DTYPES:
+        layer = fastlstm.LSTM(4, 21, variant=variant, dtype=dtype, seed=1)
+        check([layer], 6, 4, instruction_set=instruction_set.encode())
+
+
+@pytest.mark.parametrize("instruction_set", _runtime.available_isas())
+@pytest.mark.parametrize("nonlinearity", ["tanh", "logistic", "identity"])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_rnn(nonlinearity, bidirectional, instruction_set):
+    for dtype in DTYPES:
+        layer = fastlstm.RNN(3, 18, 2, nonlinearity=nonlinearity, bidirectional=bidirectional, dtype=dtype, seed=0)
+        check([layer], 7, 3, instruction_set=instruction_set.encode())
+
+
+@pytest.mark.parametrize("activation", ["identity", "tanh", "logistic", "relu"])
+@pytest.mark.parametrize(("T", "B"), [(1, 1), (7, 3), (40, 33)])
+def test_dense(activation, T, B):
+    """More than 512 rows are several blocks."""
+    for dtype in DTYPES:
+        check([nn.Dense(9, 21, activation=activation, dtype=dtype, seed=0)], T, B)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("T", "B"), [(1, 1), (1, 40), (9, 1), (700, 1), (12, 13), (3, 530)], ids=lambda n: str(n)
+)  # blocks of steps of less, and of more, than 512 rows
+def test_deep_networks(dtype, T, B):
+    layers = [
+        fastlstm.LSTM(3, 20, 2, bidirectional=True, dtype=dtype, seed=0),
+        nn.Dense(40, 11, activation="tanh", dtype=dtype, seed=1),
+        fastlstm.RNN(11, 9, dtype=dtype, seed=2),
+        fastlstm.LSTM(9, 6, variant="CIFG", dtype=dtype, seed=3),
+        nn.Dense(6, 2, dtype=dtype, seed=4),
+    ]
+    check(layers, T, B)
+    check(layers[2:], T, B)
+
+
+def test_wide_layers():
+    """Rows of a kilobyte and more are transposed first; weights beyond the cache are read in one product."""
+    check([fastlstm.LSTM(300, 260, seed=0)], 5, 20)
+    check([fastlstm.LSTM(700, 560, bidirectional=True, seed=0)], 3, 9)
+
+
+@pytest.mark.parametrize("option", ["activations", "clip", "cell_clip"])
+def test_cells(option):
+    given = {"activations": ("hard_logistic", "relu", "logistic"), "clip": 0.3, "cell_clip": 0.2}[option]
+    for dtype in DTYPES:
+        check([fastlstm.LSTM(4, 19, dtype=dtype, seed=0, **{option: given})], 8, 5)
+
+
+def test_sequential_network():
+    """The buffer of a network in Python is that of the plan."""
+    model = nn.Sequential(fastlstm.LSTM(3, 8, seed=0), nn.Dropout(0.5), nn.Dense(8, 2, seed=1))
+    layers = [layer for layer in model.layers if layer.flat.size]
+    plan = Plan(network(3, [row for layer in layers for row in described(layer)]), model.flat)
+    x = np.random.default_rng(0).normal(size=(10, 4, 3)).astype(np.float32)
+    assert_close(plan.forward(x)[0], model(x)[0], "y")
+
+
+@pytest.mark.parametrize(("T", "B"), [(0, 3), (3, 0), (0, 0)])
+def test_nothing_to_do(T, B):
+    both = case([fastlstm.LSTM(3, 4, bidirectional=True, seed=0), nn.Dense(8, 2, seed=0)])
+    plan = both.plan
+    x = np.zeros((T, B, 3), np.float32)
+    first = np.arange(plan.state(B).size, dtype=np.float32)
+    y, last, tape = plan.forward(x, first, tape=True)
+    assert y.shape == (T, B, 2)
+    np.testing.assert_array_equal(last, first)
+    _, dfirst, gradients = plan.backward(x, y, tape, y.copy(), first)
+    np.testing.assert_array_equal(dfirst, first)
+    assert not gradients.any()
+
+
+def test_states_in_place():
+    """`last` may be `first`, and dfirst dlast; both may be left out."""
+    plan = case([fastlstm.LSTM(3, 17, seed=0)]).plan
+    x = np.random.default_rng(0).normal(size=(6, 2, 3)).astype(np.float32)
+    first = np.random.default_rng(1).normal(size=plan.state(2).size).astype(np.float32)
+    y, last, tape = plan.forward(x, first, tape=True)
+    state, found, space = first.copy(), np.empty_like(y), plan.workspace(6, 2)
+    again = Memory(C.tape_bytes(plan.plan, 6, 2))
+    arguments = address(x), address(state), address(found), address(state), again.address, space.address
+    assert status(C.forward(plan.plan, 6, 2, *arguments)) == "OK"
+    assert found.tobytes() == y.tobytes()
+    assert state.tobytes() == last.tobytes()
+    assert status(C.forward(plan.plan, 6, 2, address(x), None, address(found), None, None, space.address)) == "OK"
+    assert_close(found, plan.forward(x)[0], "from zeros")
+
+    dx, dfirst, gradients = plan.backward(x, y, tape, y, first)
+    dstate, without = first.copy(), np.empty_like(gradients)
+    arguments = address(x), address(y), again.address, address(y), address(dstate), None, address(dstate)
+    assert status(C.backward(plan.plan, 6, 2, *arguments, address(without), 0, space.address)) == "OK"
+    assert dstate.tobytes() == dfirst.tobytes()
+    assert without.tobytes() == gradients.tobytes()
+    assert dx.any()
+
+
+def test_new_parameters():
+    layer = fastlstm.LSTM(3, 5, seed=0)
+    both = case([layer])
+    plan = both.plan
+    x = np.ones((4, 2, 3), np.float32)
+    before = plan.forward(x)[0]
+    layer.flat[:] *= 2
+    assert plan.forward(x)[0].tobytes() == before.tobytes()  # they were copied
+    assert status(C.set_parameters(plan.plan, address(layer.flat))) == "OK"
+    assert_close(plan.forward(x)[0], layer(x)[0], "y")
+
+
+def test_denormals_and_the_callers_mode():
+    """Denormal numbers count as zero inside, as in Python; outside nothing has changed."""
+    layer = fastlstm.LSTM(3, 5, seed=0)
+    plan = case([layer]).plan
+    x = np.full((4, 2, 3), 1e-41, np.float32)
+    assert plan.forward(x)[0].tobytes() == plan.forward(np.zeros_like(x))[0].tobytes()
+    assert np.float32(1e-41) * np.float32(1) > 0
+
+
+# ---- mistakes --------------------------------------------------------------------------------------------------------
+
+LSTM, RNN, DENSE = range(3)
+MISTAKES = {
+    "VERSION": [{"version": 0}, {"version": 2}],
+    "NULL": [{"layers": None}],
+    "DTYPE": [{"dtype": 2}, {"dtype": 0}],
+    "SIZE": [
+        {"inputs": 0}, {"layer_count": 0}, {"inputs": 2**64 - 1}, {"inputs": 2**61},
+        {"layers": Layer(LSTM, 0)}, {"layers": Layer(LSTM, 2**64 - 1)}, {"layers": Layer(LSTM, 2**31)},
+        {"layers": Layer(DENSE, 2**62)}, {"layers": Layer(LSTM, 2**62 - 1, bidirectional=1)},
+    ],
+    "KIND": [{"layers": Layer(3, 4)}, {"layers": Layer(-1, 4)}, {"layers": Layer(LSTM, 4, variant=7)}],
+    "ACTIVATION": [
+        {"layers": Layer(LSTM, 4, gate=ACTIVATIONS.index("tanh"))}, {"layers": Layer(LSTM, 4, g=6)},
+        {"layers": Layer(LSTM, 4, h=-1)}, {"layers": Layer(RNN, 4, g=ACTIVATIONS.index("hard_logistic"))},
+        {"layers": Layer(DENSE, 4, g=ACTIVATIONS.index("hard_logistic"))},
+    ],
+    "OPTION": [
+        {"layers": Layer(DENSE, 4, bidirectional=1)}, {"layers": Layer(RNN, 4, peephole=1)},
+        {"layers": Layer(RNN, 4, variant=1)}, {"layers": Layer(DENSE, 4, clip=1)}, {"layers": Layer(LSTM, 4, clip=-1)},
+        {"layers": Layer(LSTM, 4, cell_clip=float("nan"))}, {"layers": Layer(LSTM, 4, clip=float("inf"))},
+        {"layers": Layer(RNN, 4, h=1)}, {"layers": Layer(RNN, 4, gate=3)},
+    ],
+    "INSTRUCTION_SET": [{"instruction_set": b"avx1024"}, {"instruction_set": b""}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("expected", "mistake"), [(name, one) for name, every in MISTAKES.items() for one in every])
+def test_descriptions_that_are_not_valid(expected, mistake):
+    layer = mistake.get("layers", Layer(LSTM, 4))
+    description = network(3, [layer or Layer(LSTM, 4)])
+    for name, value in mistake.items():
+        if name != "layers":
+            setattr(description, name, value)
+    if layer is None:
+        description.layers = None
+    plan, memory = c_void_p(), Memory(1 << 16)
+    assert C.plan_bytes(byref(description)) == 0
+    assert status(C.make_plan(byref(description), memory.address, memory.size, byref(plan))) == expected
+    assert plan.value is None
+    assert len(C.message(STATUSES.index(expected))) > 10
+
+
+def test_memory_for_a_plan():
+    description, plan = network(3, [Layer(LSTM, 4)]), c_void_p()
+    size = C.plan_bytes(byref(description))
+    memory = Memory(size)
+    assert status(C.make_plan(byref(description), memory.address, size - 1, byref(plan))) == "MEMORY"
+    assert status(C.make_plan(byref(description), None, size, byref(plan))) == "NULL"
+    assert status(C.make_plan(byref(description), memory.address, size, None)) == "NULL"
+    assert status(C.make_plan(None, memory.address, size, byref(plan))) == "NULL"
+    assert C.plan_bytes(None) == 0
+    assert (memory.bytes == 0xFF).all()
+
+
+def test_calls_that_are_not_valid():
+    layer = fastlstm.LSTM(3, 4, seed=0)
+    plan, T, B = case([layer]).plan, 2, 2
+    x, y = np.zeros((T, B, 3), np.float32), np.zeros((T, B, 4), np.float32)
+    state, flat = plan.state(B), np.zeros(plan.parameters, np.float32)
+    space, tape = plan.workspace(T, B), Memory(C.tape_bytes(plan.plan, T, B))
+    calls = {
+        "step": [B, x, state, y, space],
+        "forward": [T, B, x, None, y, None, None, space],
+        "backward": [T, B, x, y, tape, y, None, None, None, flat, 0, space],
+    }
+
+    def plain(argument):
+        if isinstance(argument, Memory):
+            return argument.address
+        return address(argument) if isinstance(argument, np.ndarray) else argument
+
+    def call(name, given, plan=plan.plan):
+        return status(getattr(C, name)(plan, *map(plain, given)))
+
+    assert call("backward", calls["backward"]) == "TAPE"  # no forward pass yet
+    taped = [*calls["forward"][:6], tape, space]
+    assert call("forward", taped) == "OK"
+    for name, given in calls.items():
+        assert call(name, given) == "OK"
+        assert call(name, given, None) == "NULL"
+        for k, argument in enumerate(given):
+            if isinstance(argument, (np.ndarray, Memory)):
+                assert call(name, [*given[:k], None, *given[k + 1 :]]) == "NULL", (name, k)
+        sizes = 1 if name == "step" else 2
+        for huge in (2**64 - 1, 2**62):
+            assert call(name, [huge] * sizes + given[sizes:]) == "SIZE"
+    assert call("backward", [3, *calls["backward"][1:]]) == "TAPE"
+    assert call("backward", calls["backward"], case([layer]).plan.plan) == "TAPE"  # of another plan
+
+    inference = Plan(network(3, [Layer(LSTM, 4, peephole=1)], training=False))
+    assert call("step", calls["step"], inference.plan) == "PARAMETERS"
+    assert call("forward", calls["forward"], inference.plan) == "PARAMETERS"
+    assert call("backward", calls["backward"], inference.plan) == "PARAMETERS"
+    assert status(C.set_parameters(inference.plan, None)) == "NULL"
+    assert status(C.set_parameters(None, address(flat))) == "NULL"
+    assert status(C.set_parameters(inference.plan, address(layer.flat))) == "OK"
+    assert call("forward", calls["forward"], inference.plan) == "OK"
+    assert call("forward", taped, inference.plan) == "TRAINING"
+    assert call("backward", calls["backward"], inference.plan) == "TRAINING"
+    assert C.tape_bytes(inference.plan, T, B) == 0
+    assert inference.memory.size < plan.memory.size
+    for huge in (2**64 - 1, 2**62, 2**40):
+        assert C.workspace_bytes(plan.plan, huge, huge) == C.tape_bytes(plan.plan, huge, huge) == 0
+    for function in (C.parameter_count, C.output_count):
+        assert function(None) == 0
+    assert C.state_count(None, 1) == C.workspace_bytes(None, 1, 1) == C.tape_bytes(None, 1, 1) == 0
+
+
+def test_messages():
+    messages = [C.message(k) for k in range(len(STATUSES) + 1)]
+    assert len(set(messages)) == len(messages)
+
+
+def test_sizes():
+    assert ctypes.sizeof(Network) == 48
+    assert ctypes.sizeof(Layer) == 56
