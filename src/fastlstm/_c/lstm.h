@@ -104,34 +104,43 @@ FL_INLINE void lstm_output(const fl_forward *s, const int plain, const int peeph
     if (s->y_copy) v_store_part((real *)s->y_copy + row * s->y_copy_step + unit, y, n);
 }
 
+/* Rows of few sequences are short of work that does not wait for other work: so many rows times panels are done at once. */
+enum { TOGETHER = 8 };
+
 static void lstm_forward(const fl_forward *s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1) {
     const fl_size H = s->hidden, I = s->x ? s->input : 0, G = s->cell->gates;
+    const fl_size units = row1 - row0 < TOGETHER && row0 < row1 ? TOGETHER / (row1 - row0) * VL : VL;
     const int plain = s->cell->plain && !s->gates_seen && !s->gates_last;
     assert(0 <= row0 && unit0 % VL == 0 && unit1 <= H);
     assert(s->x || s->wx); /* W x comes from one or the other */
     FL_ALIGN(64) accumulators acc;
-    for (fl_size unit = unit0; unit < unit1; unit += VL) {
-        const fl_size n = at_most(H - unit, VL);
+    for (fl_size first = unit0; first < unit1; first += units) {
+        const fl_size end = at_most(first + units, unit1);
         for (fl_size row = row0, rows; row < row1; row += rows) {
             rows = next_rows(row, row1);
-            const factor x = factor_x(s, row, I, unit * G), y_prev = factor_y_prev(s, row, unit * G);
-            const factor *first = I ? &x : &y_prev, *second = I ? &y_prev : NULL;
-            if (s->R_panels)
-                product(acc, (int)G, rows, s->format, first, second);
-            else
-                product_by_rows(acc, (int)G, rows, first, I ? s->W : s->R, second, s->R, G, H, unit);
+            for (fl_size unit = first; unit < end; unit += VL) {
+                const factor x = factor_x(s, row, I, unit * G), y_prev = factor_y_prev(s, row, unit * G);
+                const factor *one = I ? &x : &y_prev, *other = I ? &y_prev : NULL;
+                real(*sums)[COLUMNS * VL] = acc + (unit - first) / VL * rows;
+                if (s->R_panels)
+                    product(sums, (int)G, rows, s->format, one, other);
+                else
+                    product_by_rows(sums, (int)G, rows, one, I ? s->W : s->R, other, s->R, G, H, unit);
+            }
 #define FOR_ROWS(function)                                                                                             \
-    for (fl_size m = 0; m < rows; m++)                                                                                 \
-        if (n < VL) /* the last units, whose lanes are masked */                                                       \
-            function(s, 0, s->p != NULL, acc[m], row + m, unit, n);                                                    \
-        else if (!plain) /* another cell */                                                                            \
-            function(s, 0, s->p != NULL, acc[m], row + m, unit, VL);                                                   \
-        else if (s->p)                                                                                                 \
-            function(s, 1, 1, acc[m], row + m, unit, VL);                                                              \
-        else                                                                                                           \
-            function(s, 1, 0, acc[m], row + m, unit, VL)
+    for (fl_size unit = first, at = 0; unit < end; unit += VL)                                                         \
+        for (fl_size m = 0, n = at_most(H - unit, VL); m < rows; m++, at++)                                            \
+            if (n < VL) /* the last units, whose lanes are masked */                                                   \
+                function(s, 0, s->p != NULL, acc[at], row + m, unit, n);                                               \
+            else if (!plain) /* another cell */                                                                        \
+                function(s, 0, s->p != NULL, acc[at], row + m, unit, VL);                                              \
+            else if (s->p)                                                                                             \
+                function(s, 1, 1, acc[at], row + m, unit, VL);                                                         \
+            else                                                                                                       \
+                function(s, 1, 0, acc[at], row + m, unit, VL)
             FOR_ROWS(lstm_cell);
             FOR_ROWS(lstm_output);
+#undef FOR_ROWS
         }
     }
 }

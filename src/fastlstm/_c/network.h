@@ -30,7 +30,10 @@ struct fastlstm_plan {
     const fl_kernels *k;
     size_t bytes;                  /* of a value */
     int training, has_parameters;
-    size_t parameters, layer_count;
+    size_t layer_count;
+    /* Values: of all; of the state of a sequence; in a row of x or of any layer's outputs; in one of what layers with even
+     * and with odd numbers hand on. */
+    size_t parameters, state, widest, between[2];
     fl_layer *layers;
 };
 
@@ -40,7 +43,10 @@ struct fastlstm_plan {
 #define FL_TOO_MUCH (SIZE_MAX / 4)
 
 static inline size_t fl_plus(size_t a, size_t b) { return a > FL_TOO_MUCH - b ? FL_TOO_MUCH : a + b; }
-static inline size_t fl_times(size_t a, size_t b) { return b && a > FL_TOO_MUCH / b ? FL_TOO_MUCH : a * b; }
+static inline size_t fl_times(size_t a, size_t b) {
+    const int small = (a | b) >> (4 * sizeof(size_t) - 1) == 0; /* a division takes longer than a small step */
+    return !small && b && a > FL_TOO_MUCH / b ? FL_TOO_MUCH : a * b;
+}
 
 /* Memory that is given out piece by piece, each aligned; with base NULL it is only counted. */
 typedef struct {
@@ -67,6 +73,7 @@ static inline size_t fl_arena_bytes(const fl_arena *arena) {
     const size_t bytes = fl_plus(arena->used, FL_ALIGNMENT);
     return bytes == FL_TOO_MUCH ? 0 : bytes;
 }
+static inline int fl_is_too_much(const fl_arena *arena) { return fl_arena_bytes(arena) == 0; }
 
 static inline const char *fl_at(const void *array, fl_size values, size_t bytes) {
     return array ? (const char *)array + values * (fl_size)bytes : NULL;
@@ -136,6 +143,9 @@ static inline char *fl_cell_before(const fl_tape_direction *tape, int reverse, f
 }
 
 /* ---- passes ---- */
+
+/* Have x, y and what lies between the layers a size? */
+int fl_have_size(const fastlstm_plan *plan, size_t T, size_t B);
 
 /* What the workspace of each pass holds, for T steps of B sequences. */
 void fl_lay_out_forward(const fastlstm_plan *plan, size_t T, size_t B, fl_arena *arena);

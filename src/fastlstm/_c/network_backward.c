@@ -41,16 +41,14 @@ static scratch take_scratch(const fastlstm_plan *plan, const fl_layer *layer, si
 
 static workspace lay_out(const fastlstm_plan *plan, size_t T, size_t B, fl_arena *arena) {
     const size_t rows = fl_times(T, B);
-    size_t width[2] = {0, 0}, most = 0;
+    size_t most = 0;
     workspace w;
     for (size_t n = 0; n < plan->layer_count; n++) {
-        const fl_layer *layer = &plan->layers[n];
         fl_arena one = {0};
-        take_scratch(plan, layer, T, B, &one);
+        take_scratch(plan, &plan->layers[n], T, B, &one);
         if (one.used > most) most = one.used;
-        if (n && (size_t)layer->input > width[n % 2]) width[n % 2] = (size_t)layer->input;
     }
-    for (int k = 0; k < 2; k++) w.dy[k] = fl_take(arena, fl_times(rows, fl_times(width[k], plan->bytes)));
+    for (int k = 0; k < 2; k++) w.dy[k] = fl_take(arena, fl_times(rows, fl_times(plan->between[k], plan->bytes)));
     w.dstate = fl_take(arena, fl_times(fastlstm_state_count(plan, B), plan->bytes));
     w.scratch.base = fl_take(arena, most);
     w.scratch.used = 0;
@@ -212,11 +210,12 @@ fastlstm_status fastlstm_backward(const fastlstm_plan *plan, size_t T, size_t B,
     if (!plan || !x || !y || !tape || !dy || !gradients || !space) return FASTLSTM_NULL;
     if (!plan->has_parameters) return FASTLSTM_PARAMETERS;
     if (!plan->training) return FASTLSTM_TRAINING;
-    if (!fastlstm_workspace_bytes(plan, T, B)) return FASTLSTM_SIZE;
+    if (!fl_have_size(plan, T, B)) return FASTLSTM_SIZE;
     const fl_arena kept = fl_arena_in(tape);
     if (!is_of(&kept, plan, T, B)) return FASTLSTM_TAPE;
     fl_arena arena = fl_arena_in(space);
     const workspace w = lay_out(plan, T, B, &arena);
+    if (fl_is_too_much(&arena)) return FASTLSTM_SIZE;
     const size_t state_bytes = fastlstm_state_count(plan, B) * plan->bytes;
     if (dlast)
         memcpy(w.dstate, dlast, state_bytes);
@@ -232,14 +231,14 @@ fastlstm_status fastlstm_backward(const fastlstm_plan *plan, size_t T, size_t B,
         const fl_size parts = layer->lstm ? 2 : 1;
         fl_arena scratch_of = w.scratch;
         run r = {.plan = plan, .layer = layer, .B = (fl_size)B, .rows = fl_rows_of(layer, (fl_size)T, (fl_size)B),
-                 .x = n ? below.y : (const char *)x, .y_step = layer->outputs, .dx = n ? w.dy[n % 2] : (char *)dx,
+                 .x = n ? below.y : (const char *)x, .y_step = layer->outputs, .dx = n ? w.dy[(n - 1) % 2] : (char *)dx,
                  .accumulate = accumulate != 0, .s = take_scratch(plan, layer, T, B, &scratch_of)};
         dstate -= layer->directions * parts * r.B * layer->seen * (fl_size)plan->bytes;
         for (int way = 0; way < layer->directions; way++) {
             r.direction = &layer->direction[way];
             r.tape = &tape_layer.direction[way];
             r.y = fl_at(n + 1 == plan->layer_count ? y : tape_layer.y, way * layer->hidden, plan->bytes);
-            r.dy = fl_at(n + 1 == plan->layer_count ? dy : w.dy[(n + 1) % 2], way * layer->hidden, plan->bytes);
+            r.dy = fl_at(n + 1 == plan->layer_count ? dy : w.dy[n % 2], way * layer->hidden, plan->bytes);
             r.dh = (char *)fl_at(dstate, way * parts * r.B * layer->seen, plan->bytes);
             r.dc = (char *)fl_at(r.dh, r.B * layer->seen, plan->bytes);
             r.add_dx = way > 0;

@@ -33,15 +33,13 @@ typedef struct {
 
 static workspace lay_out(const fastlstm_plan *plan, size_t T, size_t B, fl_arena *arena) {
     const size_t rows = fl_times(T, B), most = B > FL_ROWS_PER_BLOCK ? B : FL_ROWS_PER_BLOCK;
-    size_t width[2] = {0, 0}, gates = 0;
+    size_t gates = 0;
     workspace w;
-    for (size_t n = 0; n < plan->layer_count; n++) {
-        const fl_layer *layer = &plan->layers[n];
-        const size_t values = (size_t)(layer->cell.gates * layer->hidden), outputs = (size_t)layer->outputs;
-        if (n + 1 < plan->layer_count && outputs > width[n % 2]) width[n % 2] = outputs;
-        if (hoists(plan, layer, T, B) && values > gates) gates = values;
+    for (size_t n = 0; T > 1 && n < plan->layer_count; n++) {
+        const size_t values = (size_t)(plan->layers[n].cell.gates * plan->layers[n].hidden);
+        if (hoists(plan, &plan->layers[n], T, B) && values > gates) gates = values;
     }
-    for (int k = 0; k < 2; k++) w.y[k] = fl_take(arena, fl_times(rows, fl_times(width[k], plan->bytes)));
+    for (int k = 0; k < 2; k++) w.y[k] = fl_take(arena, fl_times(rows, fl_times(plan->between[k], plan->bytes)));
     w.state = fl_take(arena, fl_times(fastlstm_state_count(plan, B), plan->bytes));
     w.wx = fl_take(arena, fl_times(rows < most ? rows : most, fl_times(gates, plan->bytes)));
     return w;
@@ -167,9 +165,10 @@ static void run_network(const fastlstm_plan *plan, size_t T, size_t B, const cha
 fastlstm_status fastlstm_step(const fastlstm_plan *plan, size_t B, const void *x, void *state, void *y, void *space) {
     if (!plan || !x || (!state && fastlstm_state_count(plan, 1)) || !y || !space) return FASTLSTM_NULL;
     if (!plan->has_parameters) return FASTLSTM_PARAMETERS;
-    if (!fastlstm_workspace_bytes(plan, 1, B)) return FASTLSTM_SIZE;
+    if (!fl_have_size(plan, 1, B)) return FASTLSTM_SIZE;
     fl_arena arena = fl_arena_in(space);
     const workspace w = lay_out(plan, 1, B, &arena);
+    if (fl_is_too_much(&arena)) return FASTLSTM_SIZE;
     run_network(plan, 1, B, (const char *)x, (char *)state, (char *)y, NULL, &w);
     return FASTLSTM_OK;
 }
@@ -179,9 +178,10 @@ fastlstm_status fastlstm_forward(const fastlstm_plan *plan, size_t T, size_t B, 
     if (!plan || !x || !y || !space) return FASTLSTM_NULL;
     if (!plan->has_parameters) return FASTLSTM_PARAMETERS;
     if (tape && !plan->training) return FASTLSTM_TRAINING;
-    if (!fastlstm_workspace_bytes(plan, T, B) || (tape && !fastlstm_tape_bytes(plan, T, B))) return FASTLSTM_SIZE;
+    if (!fl_have_size(plan, T, B) || (tape && !fastlstm_tape_bytes(plan, T, B))) return FASTLSTM_SIZE;
     fl_arena arena = fl_arena_in(space), kept = fl_arena_in(tape);
     const workspace w = lay_out(plan, T, B, &arena);
+    if (fl_is_too_much(&arena)) return FASTLSTM_SIZE;
     const size_t state_bytes = fastlstm_state_count(plan, B) * plan->bytes;
     if (first)
         memcpy(w.state, first, state_bytes);

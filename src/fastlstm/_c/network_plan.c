@@ -136,6 +136,7 @@ static fastlstm_status lay_out_plan(fastlstm_plan *plan, const fastlstm_network 
     plan->training = d->training != 0;
     plan->layer_count = d->layer_count;
     plan->layers = layers;
+    plan->widest = inputs;
     for (size_t n = 0; n < d->layer_count; n++) {
         const fastlstm_layer *given = &d->layers[n];
         fl_layer *layer = layers ? &layers[n] : &one;
@@ -153,8 +154,11 @@ static fastlstm_status lay_out_plan(fastlstm_plan *plan, const fastlstm_network 
         }
         inputs = fl_times((size_t)layer->directions, given->units);
         layer->outputs = (fl_size)inputs;
+        plan->state = fl_plus(plan->state, fl_times((layer->lstm ? 2 : 1) * (size_t)layer->directions, (size_t)layer->seen));
+        if (inputs > plan->widest) plan->widest = inputs;
+        if (n + 1 < d->layer_count && inputs > plan->between[n % 2]) plan->between[n % 2] = inputs;
     }
-    return fl_arena_bytes(arena) && plan->parameters < FL_TOO_MUCH ? FASTLSTM_OK : FASTLSTM_SIZE;
+    return fl_is_too_much(arena) || plan->parameters == FL_TOO_MUCH ? FASTLSTM_SIZE : FASTLSTM_OK;
 }
 
 static fastlstm_status measure(const fastlstm_network *network, size_t *bytes) {
@@ -219,26 +223,15 @@ size_t fastlstm_output_count(const fastlstm_plan *plan) {
     return plan ? (size_t)plan->layers[plan->layer_count - 1].outputs : 0;
 }
 
-size_t fastlstm_state_count(const fastlstm_plan *plan, size_t B) {
-    size_t values = 0;
-    for (size_t n = 0; plan && n < plan->layer_count; n++) {
-        const fl_layer *layer = &plan->layers[n];
-        const size_t parts = (size_t)(layer->directions * (layer->lstm ? 2 : 1));
-        values = fl_plus(values, fl_times(parts, fl_times((size_t)layer->seen, B)));
-    }
-    return values;
-}
+size_t fastlstm_state_count(const fastlstm_plan *plan, size_t B) { return plan ? fl_times(plan->state, B) : 0; }
 
-/* Have x, y and what lies between the layers a size? */
-static int are_sizes(const fastlstm_plan *plan, size_t T, size_t B) {
-    const size_t row = (size_t)plan->layers[0].input * plan->bytes, rows = fl_times(T, B);
-    return rows < FL_TOO_MUCH && fl_times(rows, row) < FL_TOO_MUCH &&
-           fl_times(rows, fl_times(fastlstm_output_count(plan), plan->bytes)) < FL_TOO_MUCH;
+int fl_have_size(const fastlstm_plan *plan, size_t T, size_t B) {
+    return fl_times(fl_times(T, B), plan->widest * plan->bytes) < FL_TOO_MUCH;
 }
 
 size_t fastlstm_workspace_bytes(const fastlstm_plan *plan, size_t T, size_t B) {
     fl_arena forward = {0}, backward = {0};
-    if (!plan || !are_sizes(plan, T, B)) return 0;
+    if (!plan || !fl_have_size(plan, T, B)) return 0;
     fl_lay_out_forward(plan, T, B, &forward);
     if (plan->training) fl_lay_out_backward(plan, T, B, &backward);
     return fl_arena_bytes(forward.used > backward.used ? &forward : &backward);
@@ -246,7 +239,7 @@ size_t fastlstm_workspace_bytes(const fastlstm_plan *plan, size_t T, size_t B) {
 
 size_t fastlstm_tape_bytes(const fastlstm_plan *plan, size_t T, size_t B) {
     fl_arena arena = {0};
-    if (!plan || !plan->training || !are_sizes(plan, T, B)) return 0;
+    if (!plan || !plan->training || !fl_have_size(plan, T, B)) return 0;
     fl_take(&arena, sizeof(fl_tape_head));
     for (size_t n = 0; n < plan->layer_count; n++) fl_take_tape(plan, &plan->layers[n], T, B, &arena);
     return fl_arena_bytes(&arena);

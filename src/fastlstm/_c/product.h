@@ -25,6 +25,8 @@
 #define PREFETCH 8192
 #define PANEL_BLOCK (128 << 10) /* bytes; two of them fit in a second-level cache */
 
+#define NEAR_PANEL (64 << 10) /* bytes; shorter ones are few enough to stay near */
+
 typedef real accumulators[ROW_BLOCK][COLUMNS * VL];
 
 /* A factor's first row: the value at row m and column k is a[m * row_step + k * k_step]; it has K columns. `panel` is what
@@ -137,9 +139,11 @@ static const tile_function tiles[][TILE_ROWS][COLUMNS] = {ALL_NAMES(FL_FULL)};
 FL_INLINE void product_block(accumulators acc, int columns, fl_size rows, fl_format format, const factor *f1,
                              const factor *f2, int add) {
     const fl_size count = (rows + TILE_ROWS - 1) / TILE_ROWS;
+    const fl_size bytes = (f1->K + (f2 ? f2->K : 0)) * columns * VL * weight_bytes(format);
+    const int alone = count == 1 && bytes > NEAR_PANEL;
     for (fl_size n = 0, row = 0; n < count; n++) {
         const fl_size height = (rows - row) / (count - n);
-        tiles[format][height - 1][columns - 1](acc, row, f1, f2, add, count == 1 ? ALONE : (int)n);
+        tiles[format][height - 1][columns - 1](acc, row, f1, f2, add, alone ? ALONE : count == 1 ? COLUMNS : (int)n);
         row += height;
     }
 }
