@@ -1,0 +1,79 @@
+"""Results that are in the repository, as tables: each comes out of the command that prints it, none is typed."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from docutils import nodes
+from docutils.parsers.rst import directives
+from docutils.statemachine import StringList
+from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
+from sphinx.util.docutils import SphinxDirective
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = "-m examples --table examples/results"
+
+
+def printed(arguments: Sequence[str]) -> str:
+    """Run Python in the root of the repository, and give what it prints."""
+    ended = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    if ended.returncode:
+        raise ExtensionError(f"{' '.join(arguments)}: {ended.stderr}")
+    return ended.stdout
+
+
+def rows_of(table: str) -> list[list[str]]:
+    """Give the cells of a table in Markdown, the header first."""
+    head, _, *rows = table.strip().splitlines()
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in (head, *rows)]
+
+
+class Markdown(SphinxDirective):
+    """Something that gives Markdown."""
+
+    def parsed(self, text: str) -> list[nodes.Node]:
+        """Read it as a part of the page."""
+        inside = nodes.Element()
+        lines = text.splitlines()
+        self.state.nested_parse(StringList(lines, self.env.doc2path(self.env.docname)), self.content_offset, inside)
+        return list(inside.children)
+
+
+class Printed(Markdown):
+    """What ``python ARGUMENTS`` prints: Markdown, or as it is."""
+
+    required_arguments, final_argument_whitespace = 1, True
+    option_spec = {"as-code": directives.flag}
+
+    def run(self) -> list[nodes.Node]:
+        """Run the command."""
+        text = printed(shlex.split(self.arguments[0]))
+        return [nodes.literal_block(text, text, language="text")] if "as-code" in self.options else self.parsed(text)
+
+
+class Result(Markdown):
+    """What an example came to: ``result weather``; or all of them."""
+
+    optional_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Take it from the table that the examples print."""
+        head, *rows = rows_of(printed(shlex.split(EXAMPLES)))
+        by_name = {row[0].removeprefix("[").partition("]")[0]: row[1:-1] for row in rows}
+        if self.arguments:
+            pairs = zip(head[1:-1], by_name[self.arguments[0]], strict=True)
+            return self.parsed("\n".join(["| | |", "| --- | --- |", *(f"| {a} | {b} |" for a, b in pairs if b)]))
+        lines = [head[:-1], ["---"] * (len(head) - 1), *([f"[{n}]({n}.md)", *cells] for n, cells in by_name.items())]
+        return self.parsed("\n".join(f"| {' | '.join(line)} |" for line in lines))
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Add the two directives."""
+    app.add_directive("printed", Printed)
+    app.add_directive("result", Result)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
