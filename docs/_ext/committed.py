@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shlex
 import subprocess
 import sys
@@ -30,7 +32,12 @@ def printed(arguments: Sequence[str]) -> str:
 def rows_of(table: str) -> list[list[str]]:
     """Give the cells of a table in Markdown, the header first."""
     head, _, *rows = table.strip().splitlines()
-    return [[cell.strip() for cell in row.strip("|").split("|")] for row in (head, *rows)]
+    return [[with_unit(cell.strip()) for cell in row.strip("|").split("|")] for row in (head, *rows)]
+
+
+def with_unit(text: str) -> str:
+    """Keep numbers and units on one line."""
+    return re.sub(r"(\d) (s|MB|°C|nats|bits)\b", "\\1\u00a0\\2", text.replace(" %", "\u00a0%"))
 
 
 class Markdown(SphinxDirective):
@@ -57,7 +64,7 @@ class Printed(Markdown):
 
 
 class Result(Markdown):
-    """What an example came to: ``result weather``; or all of them."""
+    """What an example came to, ``result weather``, with what it has to say beside; or what each of them did."""
 
     optional_arguments = 1
 
@@ -66,9 +73,13 @@ class Result(Markdown):
         head, *rows = rows_of(printed(shlex.split(EXAMPLES)))
         by_name = {row[0].removeprefix("[").partition("]")[0]: row[1:-1] for row in rows}
         if self.arguments:
-            pairs = zip(head[1:-1], by_name[self.arguments[0]], strict=True)
-            return self.parsed("\n".join(["| | |", "| --- | --- |", *(f"| {a} | {b} |" for a, b in pairs if b)]))
-        lines = [head[:-1], ["---"] * (len(head) - 1), *([f"[{n}]({n}.md)", *cells] for n, cells in by_name.items())]
+            report = json.loads((ROOT / f"examples/results/{self.arguments[0]}.json").read_text("utf-8"))
+            cells = dict(zip(head[1:-1], by_name[self.arguments[0]], strict=True)) | report["details"]
+            cells["parameters"] = f"{report['parameters']:,}"
+            lines = [["", ""], ["---", "---"], *([name, str(text)] for name, text in cells.items() if text)]
+        else:
+            rows = [[f"[{name}]({name}.md)", *cells] for name, cells in by_name.items()]
+            lines = [head[:-1], ["---"] * (len(head) - 1), *rows]
         return self.parsed("\n".join(f"| {' | '.join(line)} |" for line in lines))
 
 
