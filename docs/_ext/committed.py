@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from docutils import nodes
 from docutils.parsers.rst import directives
@@ -55,7 +56,7 @@ class Printed(Markdown):
     """What ``python ARGUMENTS`` prints: Markdown, or as it is."""
 
     required_arguments, final_argument_whitespace = 1, True
-    option_spec = {"as-code": directives.flag}
+    option_spec: ClassVar = {"as-code": directives.flag}
 
     def run(self) -> list[nodes.Node]:
         """Run the command."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import fastlstm
-import fastlstm.inspect
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.roles import XRefRole
+
+import fastlstm
+import fastlstm.inspect
 
 MODULES = {"fastlstm": fastlstm, "fastlstm.nn": fastlstm.nn, "fastlstm.inspect": fastlstm.inspect}
 MODULES |= {"fastlstm.reference": fastlstm.reference}
