@@ -61,7 +61,9 @@ class Printed(Markdown):
     def run(self) -> list[nodes.Node]:
         """Run the command."""
         text = printed(shlex.split(self.arguments[0]))
-        return [nodes.literal_block(text, text, language="text")] if "as-code" in self.options else self.parsed(text)
+        if "as-code" in self.options:
+            return [nodes.literal_block(text, text, language="text")]
+        return [nodes.container("", *self.parsed(text), classes=["printed"])]
 
 
 class Result(Markdown):
