@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -22,11 +22,13 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = "-m examples --table examples/results"
 
 
-def printed(arguments: Sequence[str]) -> str:
+@functools.cache
+def printed(arguments: str) -> str:
     """Run Python in the root of the repository, and give what it prints."""
-    ended = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    command = [sys.executable, *shlex.split(arguments)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if ended.returncode:
-        raise ExtensionError(f"{' '.join(arguments)}: {ended.stderr}")
+        raise ExtensionError(f"python {arguments}: {ended.stderr}")
     return ended.stdout
 
 
@@ -60,7 +62,7 @@ class Printed(Markdown):
 
     def run(self) -> list[nodes.Node]:
         """Run the command."""
-        text = printed(shlex.split(self.arguments[0]))
+        text = printed(self.arguments[0])
         if "as-code" in self.options:
             return [nodes.literal_block(text, text, language="text")]
         return [nodes.container("", *self.parsed(text), classes=["printed"])]
@@ -73,7 +75,7 @@ class Result(Markdown):
 
     def run(self) -> list[nodes.Node]:
         """Take it from the table that the examples print."""
-        head, *rows = rows_of(printed(shlex.split(EXAMPLES)))
+        head, *rows = rows_of(printed(EXAMPLES))
         by_name = {row[0].removeprefix("[").partition("]")[0]: row[1:-1] for row in rows}
         if self.arguments:
             report = json.loads((ROOT / f"examples/results/{self.arguments[0]}.json").read_text("utf-8"))
