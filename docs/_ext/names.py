@@ -6,6 +6,7 @@ single backticks is a link where it is one, and else code: an argument, or an at
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from docutils import nodes
@@ -38,6 +39,13 @@ def full_name(name: str, here: str | None) -> str | None:
     return None
 
 
+def method(name: str, module: str | None, kind: str | None) -> str | None:
+    """Give the whole name of a method of the class that is being described, if it has one of this name."""
+    described = getattr(MODULES.get(str(module)), str(kind), None)
+    own = inspect.isfunction(getattr(described, name, None)) and not name.startswith("_")
+    return f"{module}.{kind}.{name}" if own else None
+
+
 class Name(XRefRole):
     """A public name of the library."""
 
@@ -45,7 +53,8 @@ class Name(XRefRole):
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
         """Link to it; else, if that is allowed, give it as code."""
-        target = full_name(self.target.removesuffix("()"), self.env.ref_context.get("py:module"))
+        name, module = self.target.removesuffix("()"), self.env.ref_context.get("py:module")
+        target = full_name(name, module) or method(name, module, self.env.ref_context.get("py:class"))
         if target is None and self.lenient:
             return [nodes.literal(self.rawtext, self.title, classes=["code"])], []
         if target is not None:
