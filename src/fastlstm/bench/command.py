@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -30,7 +31,7 @@ def run(
     markdown: Callable[[Report], str],
     argv: Sequence[str] | None,
 ) -> int:
-    """Measure on one thread and on two, print the report and write it.
+    """Measure on one thread and on two, print the report and write it; or print one that was written.
 
     Parameters
     ----------
@@ -53,7 +54,11 @@ def run(
     parser = argparse.ArgumentParser(prog=f"python -m fastlstm.bench.{name}", description=doc)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
     parser.add_argument("--seconds", type=float, default=0.5, metavar="S", help="for each contestant (default: 0.5)")
+    parser.add_argument("--table", type=Path, metavar="FILE", help="measure nothing: print such a FILE's tables")
     options = parser.parse_args(argv)
+    if options.table is not None:
+        print(markdown(json.loads(options.table.read_text("utf-8"))))
+        return 0
     peers = Peers.find()
     report: Report = {"machine": machine.describe(), "versions": machine.versions(), "parts": []}
     for threads in (1,) if report["machine"]["processors"] == 1 else (1, 2):

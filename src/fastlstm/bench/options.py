@@ -5,23 +5,20 @@ PyTorch is beside it for what it has.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tracemalloc
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import fastlstm
-from fastlstm.bench import machine
-from fastlstm.bench.measure import DisagreementError, difference, interleave, ratio
+from fastlstm.bench.command import progress, run
+from fastlstm.bench.measure import difference, interleave, ratio
 from fastlstm.bench.peers import Contestant, Peers
-from fastlstm.bench.results import save
 from fastlstm.bench.shapes import Shape
 
 __all__ = ["main"]
@@ -211,6 +208,16 @@ def _markdown(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _parts(threads: int, seconds: float, peers: Peers) -> Iterator[dict[str, Any]]:
+    for shape in SHAPES:
+        for kind in KINDS:
+            progress(f"{kind}, {' '.join(map(str, shape))}, {threads} threads")
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "LSTM with projections")  # PyTorch's: it has no fast path
+                rows = _measure(kind, shape, seconds, peers)
+            yield {"kind": kind, "threads": threads, "shape": list(shape), "rows": rows}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
@@ -224,30 +231,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         Exit status.
     """
-    parser = argparse.ArgumentParser(prog="python -m fastlstm.bench.options", description=__doc__)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
-    parser.add_argument("--seconds", type=float, default=0.5, metavar="S", help="for each contestant (default: 0.5)")
-    parser.add_argument("--quick", action="store_true", help="the smaller shape, one thread, rough figures")
-    options = parser.parse_args(argv)
-    peers = Peers.find()
-    report: dict[str, Any] = {"machine": machine.describe(), "versions": machine.versions(), "parts": []}
-    for threads in (1,) if options.quick or report["machine"]["processors"] == 1 else (1, 2):
-        with machine.limited_threads(threads, peers):
-            for shape in SHAPES[: 1 if options.quick else None]:
-                for kind in KINDS:
-                    print(f"{kind}, {' '.join(map(str, shape))}, {threads} threads", file=sys.stderr, flush=True)
-                    try:
-                        with warnings.catch_warnings():
-                            warnings.filterwarnings("ignore", "LSTM with projections")  # PyTorch's: it has no fast path
-                            rows = _measure(kind, shape, 0.02 if options.quick else options.seconds, peers)
-                    except DisagreementError as error:
-                        print(f"The comparison is void: {error}", file=sys.stderr)
-                        return 1
-                    report["parts"].append({"kind": kind, "threads": threads, "shape": list(shape), "rows": rows})
-    print(_markdown(report))
-    if options.json is not None:
-        save(report, options.json)
-    return 0
+    return run("options", __doc__, _parts, _markdown, argv)
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ class DecoderTape:
 class Decoder(Composite):
     r"""An LSTM that writes a sequence, one symbol after the other, from what an encoder gives.
 
-    The encoder gives a vector s for each row, or a sequence of them :math:`e_1 \dots e_S`, whose last outputs (of each
+    The encoder gives a vector s for each row, or a sequence of them :math:`e_1 \ldots e_S`, whose last outputs (of each
     direction) are s then. With the symbol :math:`k_{t-1}` that was written before:
 
     .. math::
@@ -71,7 +71,7 @@ class Decoder(Composite):
 
     .. math::
 
-        \tilde h_t = \tanh(V_c [h_t; \operatorname{attention}(h_t, e_1 \dots e_S)] + c_c)
+        \tilde h_t = \tanh(V_c [h_t; \operatorname{attention}(h_t, e_1 \ldots e_S)] + c_c)
 
     and the softmax of :math:`o_t` gives the probabilities of the next symbol. Since attention comes after the LSTM,
     a whole known sequence goes through it in one call.
