@@ -27,21 +27,26 @@ static int hoists(const fastlstm_plan *plan, const fl_layer *layer, size_t T, si
 
 typedef struct {
     char *y[2];      /* of layers that are not the last, in turns */
-    char *state;
-    char *wx;
+    char *wx;        /* a single step needs none, */
+    char *state;     /* and has its state from the caller */
 } workspace;
+
+static workspace lay_out_step(const fastlstm_plan *plan, size_t rows, fl_arena *arena) {
+    workspace w = {{NULL, NULL}, NULL, NULL};
+    for (int k = 0; k < 2; k++) w.y[k] = fl_take(arena, fl_times(rows, fl_times(plan->between[k], plan->bytes)));
+    return w;
+}
 
 static workspace lay_out(const fastlstm_plan *plan, size_t T, size_t B, fl_arena *arena) {
     const size_t rows = fl_times(T, B), most = B > FL_ROWS_PER_BLOCK ? B : FL_ROWS_PER_BLOCK;
+    workspace w = lay_out_step(plan, rows, arena);
     size_t gates = 0;
-    workspace w;
-    for (size_t n = 0; T > 1 && n < plan->layer_count; n++) {
+    for (size_t n = 0; n < plan->layer_count; n++) {
         const size_t values = (size_t)(plan->layers[n].cell.gates * plan->layers[n].hidden);
         if (hoists(plan, &plan->layers[n], T, B) && values > gates) gates = values;
     }
-    for (int k = 0; k < 2; k++) w.y[k] = fl_take(arena, fl_times(rows, fl_times(plan->between[k], plan->bytes)));
-    w.state = fl_take(arena, fl_times(fastlstm_state_count(plan, B), plan->bytes));
     w.wx = fl_take(arena, fl_times(rows < most ? rows : most, fl_times(gates, plan->bytes)));
+    w.state = fl_take(arena, fl_times(fastlstm_state_count(plan, B), plan->bytes));
     return w;
 }
 
@@ -81,7 +86,7 @@ static void run_steps(const run *r) {
     const size_t bytes = r->plan->bytes;
     const fl_size H = layer->hidden, G = layer->cell.gates, row_bytes = H * (fl_size)bytes;
     const int reverse = r->direction->reverse;
-    const fl_size block = fl_block_steps(&r->rows);
+    const fl_size block = r->hoist ? fl_block_steps(&r->rows) : 0;
     const fl_forward_step step = layer->lstm ? r->plan->k->lstm_forward : r->plan->k->rnn_forward;
     char *wx = NULL;
     fl_size wx_row = 0, before = 0;
@@ -167,7 +172,7 @@ fastlstm_status fastlstm_step(const fastlstm_plan *plan, size_t B, const void *x
     if (!plan->has_parameters) return FASTLSTM_PARAMETERS;
     if (!fl_have_size(plan, 1, B)) return FASTLSTM_SIZE;
     fl_arena arena = fl_arena_in(space);
-    const workspace w = lay_out(plan, 1, B, &arena);
+    const workspace w = lay_out_step(plan, B, &arena);
     if (fl_is_too_much(&arena)) return FASTLSTM_SIZE;
     run_network(plan, 1, B, (const char *)x, (char *)state, (char *)y, NULL, &w);
     return FASTLSTM_OK;
