@@ -1,0 +1,104 @@
+/* The pool of threads without Python: many callers at once, different numbers of parts, calls within calls, forks.
+ * tools/check-threads compiles and runs it, also with ThreadSanitizer. What a task reads and writes is plain memory: the
+ * pool alone puts it in order. -DFORKS=0 is for a system, or a sanitizer, that cannot fork. */
+#define _POSIX_C_SOURCE 200809L /* nanosleep, fork */
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#ifndef FORKS
+#define FORKS 20
+#endif
+#if FORKS
+#include <sys/wait.h>
+#include <unistd.h>
+#endif
+
+#include "pool.h"
+
+enum { CALLERS = 5, MOST_PARTS = 9, ROUNDS = 2000, ROUNDS_OF_A_CHILD = 100 };
+
+typedef struct {
+    pthread_t caller;
+    long first; /* what the caller wrote for the parts */
+    long found[MOST_PARTS];
+    int elsewhere[MOST_PARTS]; /* did another thread run this part? */
+} job;
+
+static void small(void *argument, int part, int parts) {
+    job *j = argument;
+    j->found[part] = j->first + part * parts;
+    j->elsewhere[part] = !pthread_equal(pthread_self(), j->caller);
+}
+
+static void with_another_inside(void *argument, int part, int parts) {
+    job inner = {.caller = pthread_self(), .first = part};
+    fl_parallel(small, &inner, parts);
+    small(argument, part, parts);
+    for (int k = 0; k < parts; k++)
+        if (inner.found[k] != part + k * parts) ((job *)argument)->found[part] = -1;
+}
+
+static void rest(void) { /* long enough for the workers to fall asleep */
+    nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+}
+
+typedef struct {
+    long seed, rounds, wrong, elsewhere;
+} caller;
+
+static void *call(void *argument) {
+    caller *own = argument;
+    for (long round = 0; round < own->rounds; round++) {
+        const int parts = 1 + (int)((round + own->seed) % MOST_PARTS);
+        job j = {.caller = pthread_self(), .first = own->seed * ROUNDS + round};
+        fl_parallel(round % 7 ? small : with_another_inside, &j, parts);
+        for (int k = 0; k < parts; k++) {
+            own->wrong += j.found[k] != j.first + k * parts;
+            own->elsewhere += j.elsewhere[k];
+        }
+        if (round % 100 == 0) rest();
+    }
+    return NULL;
+}
+
+#if !FORKS
+static int wrong_children(int generations) {
+    (void)generations;
+    return 0;
+}
+#else
+/* A child has none of its parent's workers; it starts its own, and its child again. */
+static int wrong_children(int generations) {
+    int status;
+    if (!generations) return 0;
+    const pid_t child = fork();
+    if (child < 0) return 1;
+    if (!child) {
+        caller own = {.seed = generations, .rounds = ROUNDS_OF_A_CHILD};
+        call(&own);
+        _exit(own.wrong || wrong_children(generations - 1));
+    }
+    return waitpid(child, &status, 0) != child || status != 0;
+}
+#endif
+
+int main(void) {
+    pthread_t threads[CALLERS];
+    caller callers[CALLERS];
+    long wrong = 0, elsewhere = 0;
+    int children = 0;
+    for (int k = 0; k < CALLERS; k++) {
+        callers[k] = (caller){.seed = k, .rounds = ROUNDS};
+        if (pthread_create(&threads[k], NULL, call, &callers[k])) return 1;
+    }
+    for (int k = 0; k < FORKS; k++) children += wrong_children(2); /* while the callers work, and when they are done */
+    for (int k = 0; k < CALLERS; k++) {
+        pthread_join(threads[k], NULL);
+        wrong += callers[k].wrong, elsewhere += callers[k].elsewhere;
+    }
+    printf("%d callers, %d rounds each: %ld parts wrong, %ld by workers; %d of %d forks wrong\n", CALLERS, ROUNDS, wrong,
+           elsewhere, children, FORKS);
+    return wrong || children || !elsewhere; /* without workers nothing would have been tried */
+}
