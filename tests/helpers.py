@@ -7,6 +7,7 @@ run the same case.
 """
 
 import dataclasses
+import threading
 
 import numpy as np
 
@@ -183,6 +184,30 @@ def assert_same(found: Arrays, expected: Arrays) -> None:
         assert array.dtype == expected[name].dtype, name
         assert array.shape == expected[name].shape, name
         assert array.tobytes() == expected[name].tobytes(), name
+
+
+# ---- threads ---------------------------------------------------------------------------------------------------------
+
+
+def run_together(count, work):
+    """Calls work(k) in `count` threads, all at the same time; raises what they raise."""
+    barrier, errors = threading.Barrier(count), []
+
+    def target(k):
+        try:
+            barrier.wait(60)
+            work(k)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=target, args=(k,)) for k in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+        assert not thread.is_alive()
+    if errors:
+        raise errors[0]
 
 
 # ---- finite differences ----------------------------------------------------------------------------------------------

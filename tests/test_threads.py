@@ -4,11 +4,10 @@ import os
 import subprocess
 import sys
 import textwrap
-import threading
 
 import numpy as np
 import pytest
-from helpers import assert_same, lstm_case, rnn_case, run_lstm, run_rnn
+from helpers import assert_same, lstm_case, rnn_case, run_lstm, run_rnn, run_together
 
 import fastlstm
 
@@ -16,27 +15,6 @@ import fastlstm
 SIZES = [(7, 50, 33, 65), (3, 2, 150, 150), (5, 2, 3, 5), (24, 4, 40, 80)]
 
 posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="fork and signals are POSIX")
-
-
-def run_together(count, work):
-    """Calls work(k) in `count` threads, all at the same time; raises what they raise."""
-    barrier, errors = threading.Barrier(count), []
-
-    def target(k):
-        try:
-            barrier.wait(60)
-            work(k)
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=target, args=(k,)) for k in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(120)
-        assert not thread.is_alive()
-    if errors:
-        raise errors[0]
 
 
 @pytest.mark.parametrize("num_threads", [1, 2, 3])

@@ -84,6 +84,14 @@ class LSTM(Layer):
     flat : (n,) array
         All parameters in one buffer, of which `params` are views. In a network they move to the network's.
 
+    Notes
+    -----
+    Python threads may share a layer or a network, with the GIL and without: calls, `forward`, `backward` and `step` may
+    run at the same time, also on the same inputs and the same tape, and copies and `Frozen` networks may be made. What
+    writes to the parameters must run alone: a step of an optimiser, `fit`, and making a network of the layer. Each
+    thread needs its own of what is written to: `out`, a tape to be filled again, a generator for dropout, a `Stream`,
+    an optimiser.
+
     Examples
     --------
     >>> import numpy as np, fastlstm

@@ -25,6 +25,8 @@ __all__ = ["RNN"]
 class RNN(Layer):
     r"""Layers of simple (Elman) recurrent units, :math:`h^t = g(W x^t + R h^{t-1} + b)`.
 
+    Threads may share them as they may an `LSTM`.
+
     Parameters
     ----------
     input_size, hidden_size : int
