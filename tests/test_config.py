@@ -69,6 +69,15 @@ def test_public_names():
             assert getattr(fastlstm, name).__doc__
 
 
+def test_importing_brings_what_it_needs_alone(environment):
+    """Beside Python's own: nothing of what files, progress and pictures take, no more of SciPy than its BLAS."""
+    code = "import sys, numpy, scipy.linalg.cython_blas; before = set(sys.modules); import fastlstm; "
+    result = python(code + "print(*set(sys.modules) - before)", environment)
+    assert result.stderr == ""
+    packages = {name.partition(".")[0] for name in result.stdout.split()} - sys.stdlib_module_names
+    assert {name for name in packages if not name.startswith("_cython")} == {"fastlstm"}
+
+
 def test_header():
     header = Path(fastlstm.get_include()) / "fastlstm" / "fastlstm.h"
     assert header.is_file()
