@@ -1,8 +1,11 @@
 from typing import Any
 
+from typing_extensions import disjoint_base
+
 from fastlstm._forward import ForwardPass
 from fastlstm._loops import Cell
 
+@disjoint_base
 class BackwardPass:
     def __init__(
         self,

@@ -1,7 +1,12 @@
 from typing import Any
 
+from typing_extensions import disjoint_base
+
 from fastlstm._loops import Cell
 
+FORMATS: dict[str, int]
+
+@disjoint_base
 class ForwardPass:
     def __init__(
         self,
@@ -30,6 +35,7 @@ class ForwardPass:
 def packed_columns(A: Any, gates: int) -> Any: ...
 def run_passes(passes: list[ForwardPass], num_threads: int) -> None: ...
 
+@disjoint_base
 class Step:
     def __init__(self, cell: Cell, weights: tuple[Any, ...]) -> None: ...
     def step(self, x: Any, h: Any, c: Any, y: Any, h_out: Any, c_out: Any, num_threads: int) -> bool: ...

@@ -2,13 +2,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-Array = NDArray[Any]
+_Array = NDArray[Any]
 
 def sgd(
-    t: Array,
-    theta: Array,
-    gradient: Array,
-    velocity: Array | None,
+    t: _Array,
+    theta: _Array,
+    gradient: _Array,
+    velocity: _Array | None,
     rate: float,
     momentum: float,
     nesterov: bool,
@@ -16,11 +16,11 @@ def sgd(
     num_threads: int,
 ) -> None: ...
 def adam(
-    t: Array,
-    theta: Array,
-    gradient: Array,
-    m: Array,
-    v: Array,
+    t: _Array,
+    theta: _Array,
+    gradient: _Array,
+    m: _Array,
+    v: _Array,
     beta1: float,
     beta2: float,
     epsilon: float,
@@ -29,6 +29,6 @@ def adam(
     keep: float,
     num_threads: int,
 ) -> None: ...
-def sum_of_squares(x: Array, num_threads: int) -> float: ...
-def scale(x: Array, factor: float, num_threads: int) -> None: ...
-def add_rows(sums: Array, ids: Array, rows: Array, num_threads: int) -> None: ...
+def sum_of_squares(x: _Array, num_threads: int) -> float: ...
+def scale(x: _Array, factor: float, num_threads: int) -> None: ...
+def add_rows(sums: _Array, ids: _Array, rows: _Array, num_threads: int) -> None: ...

@@ -1,5 +1,10 @@
 from typing import Any
 
+from typing_extensions import disjoint_base
+
+from fastlstm._runtime import ACTIVATIONS as ACTIVATIONS
+
+@disjoint_base
 class Cell:
     lstm: bool
     def __init__(

@@ -2,6 +2,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+KINDS: dict[str, int]
+
 def elementwise(
     kind: str,
     prediction: NDArray[Any],

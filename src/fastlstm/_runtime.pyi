@@ -1,9 +1,15 @@
-from typing import Any
+from typing import Any, Self
 
 from numpy.typing import NDArray
+from typing_extensions import disjoint_base
 
+ACTIVATIONS: dict[str, int]
 MAX_THREADS: int
 c_interface: object
+
+@disjoint_base
+class Buffers:
+    def __new__(cls, capacity: int = 40) -> Self: ...
 
 def find_overlap(arrays: list[NDArray[Any]], outputs: int) -> tuple[int, int] | None: ...
 def available_isas() -> list[str]: ...

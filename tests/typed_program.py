@@ -1,0 +1,46 @@
+"""A program as a user writes it, for `mypy --strict` against the installed package; it runs, too.
+
+Each "type: ignore" is a mistake that the types must show: mypy complains of those that ignore nothing.
+"""
+
+from typing import Any, assert_type
+
+import numpy as np
+from numpy.typing import NDArray
+
+import fastlstm
+from fastlstm import LSTM, Gradients, Stream, Tape, nn
+
+x = np.random.default_rng(0).normal(size=(20, 4, 3)).astype(np.float32)
+lstm = LSTM(3, 8, peephole=True, seed=0)
+
+y, state = lstm(x)
+assert_type(y, NDArray[Any])
+assert_type(state, tuple[NDArray[Any], ...])
+z, (h, c), tape = lstm.forward(x, lengths=[20, 7, 0, 12])
+assert_type(tape, Tape)
+grads = lstm.backward(tape, dy=np.ones_like(z))
+assert_type(grads, Gradients)
+assert_type(grads.flat, NDArray[Any])
+
+optimiser = nn.Adam(lstm.flat, nn.CosineDecay(0.01, steps=100))
+optimiser.step(grads.flat)
+
+model = nn.Sequential(LSTM(3, 8, num_layers=2, dropout=0.1, seed=0), nn.Last(), nn.Dense(8, 1, seed=1))
+data = nn.Batches(x.swapaxes(0, 1), np.zeros((4, 1), np.float32), batch_size=2)
+history = nn.fit(model, nn.mse, data, epochs=1, progress=False)
+assert_type(history, nn.History)
+assert_type(history.epochs[0].loss, float)
+
+assert_type(Stream(lstm, B=4).step(x[0]), NDArray[Any])
+assert_type(fastlstm.get_num_threads(), int)
+assert_type(fastlstm.rounding_error(lstm, x, "int8").largest, float)
+
+
+def mistakes() -> None:
+    """Not to be run."""
+    LSTM("3", 8)  # type: ignore[arg-type]
+    LSTM(3, 8, hidden=5)  # type: ignore[call-arg]
+    lstm.backward(y, y)  # type: ignore[arg-type]
+    fastlstm.rounding_error(lstm, x, "int4")  # type: ignore[arg-type]
+    nn.Dense(8, 1, activation="selu")  # type: ignore[arg-type]
