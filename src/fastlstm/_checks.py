@@ -146,5 +146,5 @@ def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     if size < WORTH_ALIGNING:
         return np.empty(shape, dtype)
     memory = np.empty(size + ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % ALIGNMENT
+    start = -memory.__array_interface__["data"][0] % ALIGNMENT
     return memory[start : start + size].view(dtype).reshape(shape)
