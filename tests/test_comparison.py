@@ -10,14 +10,14 @@ LINK = re.compile(r'\]\((tests/\w+\.py) "(\w+)"\)')
 OUT_OF_SCOPE = ("layer norm, GRU (out of scope)", "gate order")
 
 
-@pytest.mark.parametrize("link", sorted(set(LINK.findall(COMPARISON.read_text()))), ids=" ".join)
+@pytest.mark.parametrize("link", sorted(set(LINK.findall(COMPARISON.read_text("utf-8")))), ids=" ".join)
 def test_the_test_is_there(link):
     file, name = link
-    assert f"def {name}(" in (COMPARISON.parent / file).read_text()
+    assert f"def {name}(" in (COMPARISON.parent / file).read_text("utf-8")
 
 
 def test_every_row_names_one():
-    rows = [line.split(" | ") for line in COMPARISON.read_text().splitlines() if line.startswith("| ")][1:]
+    rows = [line.split(" | ") for line in COMPARISON.read_text("utf-8").splitlines() if line.startswith("| ")][1:]
     assert len(rows) > 15
     for name, ours, *_ in rows:
         if name.removeprefix("| ") not in OUT_OF_SCOPE:

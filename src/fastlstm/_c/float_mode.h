@@ -24,6 +24,17 @@ static inline fl_float_mode fl_flush_denormals(void) {
 }
 static inline void fl_restore_float_mode(fl_float_mode before) { __asm__ volatile("msr fpcr, %0" : : "r"(before)); }
 
+#elif defined(_M_ARM64) /* MSVC, which has no inline assembly */
+#include <intrin.h>
+typedef __int64 fl_float_mode;
+enum { FL_FPCR = 0x5A20 }; /* the register's number, as MSVC's ARM64_SYSREG(3, 3, 4, 4, 0) counts it */
+static inline fl_float_mode fl_flush_denormals(void) {
+    fl_float_mode before = _ReadStatusReg(FL_FPCR);
+    _WriteStatusReg(FL_FPCR, before | 1ll << 24);
+    return before;
+}
+static inline void fl_restore_float_mode(fl_float_mode before) { _WriteStatusReg(FL_FPCR, before); }
+
 #else
 typedef int fl_float_mode;
 static inline fl_float_mode fl_flush_denormals(void) { return 0; }

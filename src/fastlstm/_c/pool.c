@@ -44,6 +44,8 @@ static void pause_briefly(void) {
     _mm_pause();
 #elif defined(__aarch64__)
     __asm__ volatile("yield");
+#elif defined(_M_ARM64)
+    __yield();
 #endif
 }
 

@@ -45,6 +45,7 @@
 #define v_prefetch(address) __builtin_prefetch(address)
 #define v_prefetch_far(address) __builtin_prefetch(address, 0, 2)
 #elif defined(_M_X64)
+#include <xmmintrin.h>
 #define v_prefetch(address) _mm_prefetch((const char *)(address), _MM_HINT_T0)
 #define v_prefetch_far(address) _mm_prefetch((const char *)(address), _MM_HINT_T1)
 #else

@@ -1,0 +1,2 @@
+double log(double);
+double sqrt(double);

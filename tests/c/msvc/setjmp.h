@@ -1,0 +1,2 @@
+/* For the intrinsics' own header. */
+typedef long long jmp_buf[32];
