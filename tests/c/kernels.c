@@ -162,6 +162,7 @@ static void products(const fl_kernels *k, const fl_kernels *portable) {
 }
 
 int main(void) {
+    int all = 0;
     for (int isa = 1; isa < FL_ISA_COUNT; isa++) {
         if (!fl_isa_kernels(isa, 4) || !fl_isa_available(isa)) continue;
         compared = failed = 0;
@@ -171,6 +172,8 @@ int main(void) {
         }
         printf("%s: %d results compared with portable C's, %d differ\n", fl_isa_name(isa), compared, failed);
         if (failed) return 1;
+        all += compared;
     }
-    return 0;
+    printf("%d results agree\n", all);
+    return all == 0; /* nothing but portable C here: nothing was tested */
 }
