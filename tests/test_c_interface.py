@@ -198,6 +198,7 @@ def test_wide_layers():
     """Rows of a kilobyte and more are transposed first; weights beyond the cache are read in one product."""
     check([fastlstm.LSTM(300, 260, seed=0)], 5, 20)
     check([fastlstm.LSTM(700, 560, bidirectional=True, seed=0)], 3, 9)
+    check([fastlstm.LSTM(1, 512, seed=0)], 2, 520)
 
 
 @pytest.mark.parametrize("option", ["activations", "clip", "cell_clip"])
@@ -216,7 +217,7 @@ def test_sequential_network():
     assert_close(plan.forward(x)[0], model(x)[0], "y")
 
 
-@pytest.mark.parametrize(("T", "B"), [(0, 3), (3, 0), (0, 0)])
+@pytest.mark.parametrize(("T", "B"), [(0, 3), (3, 0), (2**40, 0), (0, 0)])
 def test_nothing_to_do(T, B):
     both = case([fastlstm.LSTM(3, 4, bidirectional=True, seed=0), nn.Dense(8, 2, seed=0)])
     plan = both.plan
@@ -252,6 +253,8 @@ def test_states_in_place():
     assert dstate.tobytes() == dfirst.tobytes()
     assert without.tobytes() == gradients.tobytes()
     assert dx.any()
+    for found, zeros in zip(plan.backward(x, y, tape, y), plan.backward(x, y, tape, y, 0 * first), strict=True):
+        assert found.tobytes() == zeros.tobytes()
 
 
 def test_new_parameters():
@@ -388,6 +391,16 @@ def test_calls_that_are_not_valid():
 def test_messages():
     messages = [C.message(k) for k in range(len(STATUSES) + 1)]
     assert len(set(messages)) == len(messages)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("layer", [Layer(LSTM, 20), Layer(LSTM, 600, bidirectional=1), Layer(RNN, 9), Layer(DENSE, 5)])
+def test_memory_for_more_is_enough_for_less(layer, training):
+    plan = Plan(network(3, [layer, Layer(LSTM, 4)], training=training))
+    for bytes_of in (C.workspace_bytes, C.tape_bytes):
+        sizes = np.array([[bytes_of(plan.plan, T, B) for B in range(0, 600, 3)] for T in (0, 1, 2, 3, 70, 100, 600)])
+        assert (np.diff(sizes, axis=0) >= 0).all()
+        assert (np.diff(sizes, axis=1) >= 0).all()
 
 
 def test_sizes():

@@ -29,7 +29,7 @@ extern "C" {
 typedef enum {
     FASTLSTM_OK,
     FASTLSTM_NULL,             /* a pointer that must be there is NULL */
-    FASTLSTM_VERSION,          /* the description is of a later version than the library */
+    FASTLSTM_VERSION,          /* the description has none, or is of a later version than the library */
     FASTLSTM_DTYPE,            /* neither FASTLSTM_FLOAT32 nor FASTLSTM_FLOAT64 */
     FASTLSTM_SIZE,             /* no layers, inputs or units; or more than memory can hold */
     FASTLSTM_KIND,             /* of a layer: there is no such kind or variant */
@@ -100,7 +100,8 @@ typedef struct {
     const char *instruction_set;        /* NULL for the fastest; or portable, base, avx2, avx512, neon */
 } fastlstm_network;
 
-/* A network, ready to run: its packed parameters and what its layers are. It lies in the caller's memory. */
+/* A network, ready to run: its packed parameters and what its layers are. It lies in the caller's memory, and points into
+ * it: that must stay where it is, as a tape's must between the passes. */
 typedef struct fastlstm_plan fastlstm_plan;
 
 /* What a status means, in a few words of English. */
@@ -120,7 +121,7 @@ size_t fastlstm_output_count(const fastlstm_plan *plan);
 size_t fastlstm_state_count(const fastlstm_plan *plan, size_t B);
 
 /* Bytes that calls for T steps of B sequences need, a step T = 1; 0 where that is more than memory can hold. A tape of a
- * plan that is not for training has 0, too. */
+ * plan that is not for training has 0, too. What is enough for T and B is enough for fewer of either. */
 size_t fastlstm_workspace_bytes(const fastlstm_plan *plan, size_t T, size_t B);
 size_t fastlstm_tape_bytes(const fastlstm_plan *plan, size_t T, size_t B);
 

@@ -87,7 +87,7 @@ typedef struct {
 } fl_rows;
 
 static inline fl_rows fl_rows_of(const fl_layer *layer, fl_size T, fl_size B) {
-    fl_rows r = {T, B, T * B};
+    fl_rows r = {B ? T : 0, B, T * B}; /* without sequences there is no step to run */
     if (!layer->seen) {
         r.step_rows = FL_ROWS_PER_BLOCK;
         r.steps = (r.rows + FL_ROWS_PER_BLOCK - 1) / FL_ROWS_PER_BLOCK;

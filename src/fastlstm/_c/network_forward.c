@@ -37,15 +37,23 @@ static workspace lay_out_step(const fastlstm_plan *plan, size_t rows, fl_arena *
     return w;
 }
 
+/* Rows of W x in a block. Where so many sequences have none, seven still do: memory for more is to be enough for them. */
+static size_t wx_rows(const fastlstm_plan *plan, const fl_layer *layer, size_t T, size_t B) {
+    if (!layer->seen || T < 2) return 0;
+    const size_t sequences = hoists(plan, layer, T, B) ? B : FL_ROWS_TO_FOLD - 1, rows = fl_times(T, sequences);
+    const size_t most = sequences > FL_ROWS_PER_BLOCK ? sequences : FL_ROWS_PER_BLOCK;
+    return rows < most ? rows : most;
+}
+
 static workspace lay_out(const fastlstm_plan *plan, size_t T, size_t B, fl_arena *arena) {
-    const size_t rows = fl_times(T, B), most = B > FL_ROWS_PER_BLOCK ? B : FL_ROWS_PER_BLOCK;
-    workspace w = lay_out_step(plan, rows, arena);
-    size_t gates = 0;
+    workspace w = lay_out_step(plan, fl_times(T, B), arena);
+    size_t wx = 0;
     for (size_t n = 0; n < plan->layer_count; n++) {
-        const size_t values = (size_t)(plan->layers[n].cell.gates * plan->layers[n].hidden);
-        if (hoists(plan, &plan->layers[n], T, B) && values > gates) gates = values;
+        const fl_layer *layer = &plan->layers[n];
+        const size_t values = fl_times(wx_rows(plan, layer, T, B), (size_t)(layer->cell.gates * layer->hidden));
+        if (values > wx) wx = values;
     }
-    w.wx = fl_take(arena, fl_times(rows < most ? rows : most, fl_times(gates, plan->bytes)));
+    w.wx = fl_take(arena, fl_times(wx, plan->bytes));
     w.state = fl_take(arena, fl_times(fastlstm_state_count(plan, B), plan->bytes));
     return w;
 }
