@@ -73,6 +73,8 @@ def test_what_the_library_needs():
 
 def test_no_allocation_in_a_call(tmp_path):
     """A program whose malloc ends it once the first step has been."""
+    if sys.platform != "linux":
+        pytest.skip("--wrap is an option of Linux's linkers")
     source = tmp_path / "strict.c"
     text = (PROGRAMS / "stream.c").read_text()
     for old, new in {
