@@ -100,7 +100,7 @@ def extension(name: str, sources: tuple[str, ...] = (), libraries: tuple[str, ..
         f"fastlstm.{name}",
         [str(PACKAGE / f"{name}.pyx"), *(str(C / source) for source in sources)],
         include_dirs=[str(C), INCLUDE],
-        depends=HEADERS,
+        depends=[*HEADERS, *(source for _, info in LIBRARIES if libraries for source in info["sources"])],
         libraries=list(libraries),
         define_macros=MACROS,
         extra_compile_args=FLAGS,
