@@ -68,6 +68,7 @@ def test_what_the_library_needs():
     needed = set(re.findall(r" U (\w+)", listed)) - defined
     if any(name.startswith(("__asan", "__ubsan", "__tsan", "__assert")) for name in needed):
         pytest.skip("a build for finding mistakes")
+    needed -= {"__stack_chk_fail"}  # from the flags of some distributions' Python
     assert needed <= {"memcpy", "memset", "memmove", "strcmp", "log", "sqrt", "sqrtf", "_GLOBAL_OFFSET_TABLE_"}
 
 
