@@ -199,6 +199,7 @@ def test_wide_layers():
     check([fastlstm.LSTM(300, 260, seed=0)], 5, 20)
     check([fastlstm.LSTM(700, 560, bidirectional=True, seed=0)], 3, 9)
     check([fastlstm.LSTM(1, 512, seed=0)], 2, 520)
+    check([fastlstm.LSTM(1100, 8, seed=0)], 3, 9)
 
 
 @pytest.mark.parametrize("option", ["activations", "clip", "cell_clip"])
@@ -366,6 +367,7 @@ def test_calls_that_are_not_valid():
         sizes = 1 if name == "step" else 2
         for huge in (2**64 - 1, 2**62):
             assert call(name, [huge] * sizes + given[sizes:]) == "SIZE"
+    assert call("backward", [T, 3, *calls["backward"][2:]]) == "TAPE"
     assert call("backward", [3, *calls["backward"][1:]]) == "TAPE"
     assert call("backward", calls["backward"], case([layer]).plan.plan) == "TAPE"  # of another plan
 
@@ -383,6 +385,8 @@ def test_calls_that_are_not_valid():
     assert inference.memory.size < plan.memory.size
     for huge in (2**64 - 1, 2**62, 2**40):
         assert C.workspace_bytes(plan.plan, huge, huge) == C.tape_bytes(plan.plan, huge, huge) == 0
+    wide = Plan(network(3, [Layer(DENSE, 1000)]))
+    assert C.workspace_bytes(wide.plan, 2**27, 2**27) == 0  # x could be in memory, y could not
     for function in (C.parameter_count, C.output_count):
         assert function(None) == 0
     assert C.state_count(None, 1) == C.workspace_bytes(None, 1, 1) == C.tape_bytes(None, 1, 1) == 0
