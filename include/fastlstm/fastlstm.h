@@ -9,7 +9,8 @@
  *
  * Sizes are counted in values of the network's precision, or in bytes where that is said. All arrays are row-major and
  * dense: x is (T, B, inputs) and y (T, B, outputs) for T time steps and B sequences. Memory in bytes may begin anywhere,
- * arrays where their values may. Arrays must not overlap, but where it is said.
+ * arrays where their values may. Arrays must not overlap, but where it is said;
+ * where T or B is 0 they may be empty, but not NULL.
  *
  * With this header: link libfastlstm.a, `cc program.c $(python -m fastlstm --cflags --libs)`. In a Python extension:
  * fastlstm/capsule.h, and no library.

@@ -102,8 +102,7 @@ def get_library() -> str:
     >>> pathlib.Path(fastlstm.get_library()).is_file()
     True
     """
-    (library,) = _in_package("lib").iterdir()
-    return str(library)
+    return str(_in_package("lib") / ("fastlstm.lib" if sys.platform == "win32" else "libfastlstm.a"))
 
 
 def show_config() -> None:

@@ -1,5 +1,5 @@
-/* Version 1 of the C interface, as programs are compiled against it: it does not change. A function, a field, a value may
- * be added, in a later version; what is here is never removed, nor given another type, place or meaning. */
+/* Version 1 of the C interface, as programs are compiled against it: it does not change. Functions and values may be added,
+ * in a later version; what is here is never removed, nor given another type, size, place or meaning. */
 #include <stddef.h>
 #include <stdint.h>
 

@@ -169,7 +169,7 @@ static void run_direction(const run *r) {
         }
     }
     if (empty) return;
-    /* The panels' padding stays zero. */
+    /* The panels' padding is multiplied too, so it has numbers; nobody reads what comes of it. */
     memset(r->s.panels, 0, (size_t)(fl_block_rows(&r->rows) * fl_padded_columns(k, G, H)) * bytes);
     for (fl_size s1 = r->rows.steps, s0; s1 > 0; s1 = s0) {
         s0 = s1 > block ? s1 - block : 0;

@@ -50,7 +50,7 @@ static fl_cell lstm_of(const fastlstm_layer *d) {
 }
 
 static fl_cell rnn_of(const fastlstm_layer *d) {
-    const fl_cell cell = {.gates = 1, .i = -1, .f = -1, .z = 0, .o = -1, .gate = FL_LOGISTIC, .h = FL_TANH,
+    const fl_cell cell = {.gates = 1, .i = -1, .f = -1, .z = 0, .o = -1,
                           .g = activation_of(d->g, d->kind == FASTLSTM_RNN ? FASTLSTM_TANH : FASTLSTM_IDENTITY)};
     return cell;
 }
