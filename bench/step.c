@@ -32,7 +32,7 @@ static double measure(size_t H, int peephole, fastlstm_dtype dtype) {
         if (dtype == FASTLSTM_FLOAT32) ((float *)parameters)[k] = (float)value;
         else parameters[k] = value;
     }
-    status = status ? status : fastlstm_set_parameters(plan, parameters);
+    status = status ? status : fastlstm_set_parameters(plan, parameters, count);
     void *workspace = malloc(fastlstm_workspace_bytes(plan, 1, 1));
     const double x = 0.5;
     double best = 1e30;

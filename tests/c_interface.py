@@ -10,7 +10,7 @@ from fastlstm import _runtime
 OK = 0
 STATUSES = (
     "OK", "NULL", "VERSION", "DTYPE", "SIZE", "KIND", "ACTIVATION", "OPTION", "INSTRUCTION_SET", "MEMORY", "PARAMETERS",
-    "TRAINING", "TAPE",
+    "TRAINING", "TAPE", "PLAN", "COUNT",
 )  # fmt: skip
 KINDS = ("LSTM", "RNN", "DENSE")
 VARIANTS = ("vanilla", "NIG", "NFG", "NOG", "NIAF", "NOAF", "CIFG")
@@ -40,7 +40,7 @@ SIGNATURES = {
     "state_count": (c_size_t, c_void_p, c_size_t),
     "workspace_bytes": (c_size_t, c_void_p, c_size_t, c_size_t),
     "tape_bytes": (c_size_t, c_void_p, c_size_t, c_size_t),
-    "set_parameters": (c_int, c_void_p, c_void_p),
+    "set_parameters": (c_int, c_void_p, c_void_p, c_size_t),
     "step": (c_int, c_void_p, c_size_t, *[c_void_p] * 4),
     "forward": (c_int, c_void_p, c_size_t, c_size_t, *[c_void_p] * 6),
     "backward": (c_int, c_void_p, c_size_t, c_size_t, *[c_void_p] * 8, c_int, c_void_p),
@@ -104,8 +104,8 @@ class Plan:
         self.parameters = C.parameter_count(self.plan)
         self.outputs = C.output_count(self.plan)
         if parameters is not None:
-            assert parameters.size == self.parameters
-            assert status(C.set_parameters(self.plan, address(np.ascontiguousarray(parameters)))) == "OK"
+            given = np.ascontiguousarray(parameters)
+            assert status(C.set_parameters(self.plan, address(given), given.size)) == "OK"
         self.memory.check()
 
     def workspace(self, T, B) -> Memory:

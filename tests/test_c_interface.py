@@ -266,7 +266,7 @@ def test_new_parameters():
     before = plan.forward(x)[0]
     layer.flat[:] *= 2
     assert plan.forward(x)[0].tobytes() == before.tobytes()  # they were copied
-    assert status(C.set_parameters(plan.plan, address(layer.flat))) == "OK"
+    assert status(C.set_parameters(plan.plan, address(layer.flat), layer.flat.size)) == "OK"
     assert_close(plan.forward(x)[0], layer(x)[0], "y")
 
 
@@ -375,9 +375,12 @@ def test_calls_that_are_not_valid():
     assert call("step", calls["step"], inference.plan) == "PARAMETERS"
     assert call("forward", calls["forward"], inference.plan) == "PARAMETERS"
     assert call("backward", calls["backward"], inference.plan) == "PARAMETERS"
-    assert status(C.set_parameters(inference.plan, None)) == "NULL"
-    assert status(C.set_parameters(None, address(flat))) == "NULL"
-    assert status(C.set_parameters(inference.plan, address(layer.flat))) == "OK"
+    assert status(C.set_parameters(inference.plan, None, flat.size)) == "NULL"
+    assert status(C.set_parameters(None, address(flat), flat.size)) == "NULL"
+    for count in (0, flat.size - 1, flat.size + 1):
+        assert status(C.set_parameters(inference.plan, address(layer.flat), count)) == "COUNT"
+    assert call("forward", calls["forward"], inference.plan) == "PARAMETERS"
+    assert status(C.set_parameters(inference.plan, address(layer.flat), layer.flat.size)) == "OK"
     assert call("forward", calls["forward"], inference.plan) == "OK"
     assert call("forward", taped, inference.plan) == "TRAINING"
     assert call("backward", calls["backward"], inference.plan) == "TRAINING"
@@ -390,6 +393,23 @@ def test_calls_that_are_not_valid():
     for function in (C.parameter_count, C.output_count):
         assert function(None) == 0
     assert C.state_count(None, 1) == C.workspace_bytes(None, 1, 1) == C.tape_bytes(None, 1, 1) == 0
+
+
+def test_what_is_no_plan():
+    """Memory in which none was made, and a plan that has been copied."""
+    plan = case([fastlstm.LSTM(3, 4, seed=0)]).plan
+    moved = np.zeros(plan.memory.size + 64, np.uint8)
+    ctypes.memmove(moved.ctypes.data, plan.plan.value, plan.memory.size - 64)
+    arrays = [np.zeros(1000, np.float32) for _ in range(9)]
+    pointers = [address(array) for array in arrays]
+    for wrong in (moved, np.zeros(1000, np.uint8)):
+        given = c_void_p(wrong.ctypes.data)
+        assert status(C.set_parameters(given, pointers[0], plan.parameters)) == "PLAN"
+        assert status(C.step(given, 1, *pointers[:4])) == "PLAN"
+        assert status(C.forward(given, 1, 1, *pointers[:6])) == "PLAN"
+        assert status(C.backward(given, 1, 1, *pointers[:8], 0, pointers[8])) == "PLAN"
+        assert C.parameter_count(given) == C.output_count(given) == C.state_count(given, 1) == 0
+        assert C.workspace_bytes(given, 1, 1) == C.tape_bytes(given, 1, 1) == 0
 
 
 def test_messages():

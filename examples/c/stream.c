@@ -7,7 +7,7 @@
  * Then:
  *
  *   cc stream.c $(python -m fastlstm --cflags --libs) -o stream
- *   ./stream parameters.bin <numbers.txt
+ *   printf '0.5\n-1\n2\n' | ./stream parameters.bin
  *
  * prints the network's output for each number. After the first lines of main nothing allocates: what is in the loop may
  * run where a deadline counts, as in an audio callback. */
@@ -34,14 +34,14 @@ int main(int argc, char **argv) {
     check(fastlstm_make_plan(&network, malloc(bytes), bytes, &plan));
 
     const size_t count = fastlstm_parameter_count(plan);
-    float *parameters = malloc(count * sizeof(float));
+    float *parameters = malloc((count + 1) * sizeof(float)); /* one more, to see that there is none */
     FILE *file = argc == 2 ? fopen(argv[1], "rb") : NULL;
-    if (!file || fread(parameters, sizeof(float), count, file) != count) {
+    if (!file) {
         fprintf(stderr, "usage: stream FILE, with %zu parameters in the file\n", count);
         return 1;
     }
+    check(fastlstm_set_parameters(plan, parameters, fread(parameters, sizeof(float), count + 1, file)));
     fclose(file);
-    check(fastlstm_set_parameters(plan, parameters));
     free(parameters);
 
     float *state = calloc(fastlstm_state_count(plan, 1), sizeof(float));

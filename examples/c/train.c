@@ -1,6 +1,6 @@
 /* Training in C: an LSTM and a dense layer learn to add up what comes in, by gradient descent.
  *
- *   cc train.c $(python -m fastlstm --cflags --libs) -o train && ./train */
+ *   cc examples/c/train.c $(python -m fastlstm --cflags --libs) -o train && ./train */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,7 +45,7 @@ int main(void) {
                 x[t][b] = uniform();
                 target[t][b] = x[t][b] / 4 + (t ? target[t - 1][b] : 0);
             }
-        check(fastlstm_set_parameters(plan, parameters));
+        check(fastlstm_set_parameters(plan, parameters, count));
         check(fastlstm_forward(plan, T, B, x, NULL, y, NULL, tape, workspace));
         loss = 0; /* the mean of the squares, and its gradient */
         for (int t = 0; t < T; t++)

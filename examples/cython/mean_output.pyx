@@ -30,9 +30,7 @@ cdef class Regressor:
         size = fastlstm.fastlstm_plan_bytes(&network)
         self.inputs, self.memory = inputs, malloc(size)
         check(fastlstm.fastlstm_make_plan(&network, self.memory, size, &self.plan))
-        if <size_t>len(parameters) != fastlstm.fastlstm_parameter_count(self.plan):
-            raise ValueError(f"parameters must be {fastlstm.fastlstm_parameter_count(self.plan)}, not {len(parameters)}")
-        check(fastlstm.fastlstm_set_parameters(self.plan, &parameters[0]))
+        check(fastlstm.fastlstm_set_parameters(self.plan, &parameters[0], len(parameters)))
 
     def __dealloc__(self):
         free(self.memory)

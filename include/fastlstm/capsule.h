@@ -24,7 +24,7 @@ typedef struct {
     size_t (*state_count)(const fastlstm_plan *, size_t);
     size_t (*workspace_bytes)(const fastlstm_plan *, size_t, size_t);
     size_t (*tape_bytes)(const fastlstm_plan *, size_t, size_t);
-    fastlstm_status (*set_parameters)(fastlstm_plan *, const void *);
+    fastlstm_status (*set_parameters)(fastlstm_plan *, const void *, size_t);
     fastlstm_status (*step)(const fastlstm_plan *, size_t, const void *, void *, void *, void *);
     fastlstm_status (*forward)(const fastlstm_plan *, size_t, size_t, const void *, const void *, void *, void *, void *, void *);
     fastlstm_status (*backward)(const fastlstm_plan *, size_t, size_t, const void *, const void *, const void *, const void *,

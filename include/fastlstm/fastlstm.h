@@ -9,8 +9,8 @@
  *
  * Sizes are counted in values of the network's precision, or in bytes where that is said. All arrays are row-major and
  * dense: x is (T, B, inputs) and y (T, B, outputs) for T time steps and B sequences. Memory in bytes may begin anywhere,
- * arrays where their values may. Arrays must not overlap, but where it is said;
- * where T or B is 0 they may be empty, but not NULL.
+ * arrays where their values may. Arrays must not overlap, but where it is said.
+ * T and B may be 0: there is nothing to do then, states are as they were and gradients 0; arrays may be empty, not NULL.
  *
  * With this header: link libfastlstm.a, `cc program.c $(python -m fastlstm --cflags --libs)`. In a Python extension:
  * fastlstm/capsule.h, and no library.
@@ -40,7 +40,9 @@ typedef enum {
     FASTLSTM_MEMORY,           /* fewer bytes than a plan needs */
     FASTLSTM_PARAMETERS,       /* the plan has none yet */
     FASTLSTM_TRAINING,         /* the plan is not for training */
-    FASTLSTM_TAPE              /* not of a forward pass of this plan with these T and B */
+    FASTLSTM_TAPE,             /* not of a forward pass of this plan with these T and B */
+    FASTLSTM_PLAN,             /* no plan: never made, or its memory has moved */
+    FASTLSTM_COUNT             /* not as many parameters as the network has */
 } fastlstm_status;
 
 typedef enum { FASTLSTM_FLOAT32 = 4, FASTLSTM_FLOAT64 = 8 } fastlstm_dtype; /* bytes of a value */
@@ -73,7 +75,7 @@ typedef struct {
     fastlstm_kind kind;
     size_t units;               /* H; of a dense layer, its outputs */
     int bidirectional;          /* LSTM, RNN: outputs of both directions side by side */
-    int peephole;               /* LSTM */
+    int peephole;               /* LSTM: 1 for peepholes, which a layer in Python has by default */
     fastlstm_variant variant;   /* LSTM */
     fastlstm_activation gate;   /* LSTM: LOGISTIC or HARD_LOGISTIC */
     fastlstm_activation g;      /* LSTM: of the block input z; RNN and dense: of all, but not HARD_LOGISTIC */
@@ -82,7 +84,9 @@ typedef struct {
     double cell_clip;           /* LSTM: bound of c; 0 for none */
 } fastlstm_layer;
 
-/* Parameters follow one another layer by layer, in a layer direction by direction, forward first: in Python `flat`, of a
+/* Set it to zero before its fields, as {.version = FASTLSTM_C_VERSION, ...} does.
+ *
+ * Parameters follow one another layer by layer, in a layer direction by direction, forward first: in Python `flat`, of a
  * layer or of a network. With I inputs:
  *
  *   LSTM        W (4H, I)   R (4H, H)   b (4H)   p (3, H) with peepholes
@@ -126,8 +130,8 @@ size_t fastlstm_state_count(const fastlstm_plan *plan, size_t B);
 size_t fastlstm_workspace_bytes(const fastlstm_plan *plan, size_t T, size_t B);
 size_t fastlstm_tape_bytes(const fastlstm_plan *plan, size_t T, size_t B);
 
-/* Takes the parameters over into the plan, in the order in which it reads them; no call may be under way. */
-fastlstm_status fastlstm_set_parameters(fastlstm_plan *plan, const void *parameters);
+/* Takes `count` parameters over into the plan, in the order in which it reads them; no call may be under way. */
+fastlstm_status fastlstm_set_parameters(fastlstm_plan *plan, const void *parameters, size_t count);
 
 /* One time step: y from x and the state, which becomes the next one. In both directions, a step is a whole sequence.
  *

@@ -20,6 +20,8 @@ cdef extern from "fastlstm/capsule.h" nogil:
         FASTLSTM_PARAMETERS
         FASTLSTM_TRAINING
         FASTLSTM_TAPE
+        FASTLSTM_PLAN
+        FASTLSTM_COUNT
 
     ctypedef enum fastlstm_dtype:
         FASTLSTM_FLOAT32
@@ -81,7 +83,7 @@ cdef extern from "fastlstm/capsule.h" nogil:
     size_t fastlstm_state_count(const fastlstm_plan *plan, size_t B)
     size_t fastlstm_workspace_bytes(const fastlstm_plan *plan, size_t T, size_t B)
     size_t fastlstm_tape_bytes(const fastlstm_plan *plan, size_t T, size_t B)
-    fastlstm_status fastlstm_set_parameters(fastlstm_plan *plan, const void *parameters)
+    fastlstm_status fastlstm_set_parameters(fastlstm_plan *plan, const void *parameters, size_t count)
     fastlstm_status fastlstm_step(const fastlstm_plan *plan, size_t B, const void *x, void *state, void *y, void *workspace)
     fastlstm_status fastlstm_forward(const fastlstm_plan *plan, size_t T, size_t B, const void *x, const void *first,
                                      void *y, void *last, void *tape, void *workspace)

@@ -13,7 +13,7 @@ size_t (*const output_count)(const fastlstm_plan *) = fastlstm_output_count;
 size_t (*const state_count)(const fastlstm_plan *, size_t) = fastlstm_state_count;
 size_t (*const workspace_bytes)(const fastlstm_plan *, size_t, size_t) = fastlstm_workspace_bytes;
 size_t (*const tape_bytes)(const fastlstm_plan *, size_t, size_t) = fastlstm_tape_bytes;
-fastlstm_status (*const set_parameters)(fastlstm_plan *, const void *) = fastlstm_set_parameters;
+fastlstm_status (*const set_parameters)(fastlstm_plan *, const void *, size_t) = fastlstm_set_parameters;
 fastlstm_status (*const step)(const fastlstm_plan *, size_t, const void *, void *, void *, void *) = fastlstm_step;
 fastlstm_status (*const forward)(const fastlstm_plan *, size_t, size_t, const void *, const void *, void *, void *, void *,
                                  void *) = fastlstm_forward;
@@ -34,6 +34,8 @@ VALUE(FASTLSTM_MEMORY, 9);
 VALUE(FASTLSTM_PARAMETERS, 10);
 VALUE(FASTLSTM_TRAINING, 11);
 VALUE(FASTLSTM_TAPE, 12);
+VALUE(FASTLSTM_PLAN, 13);
+VALUE(FASTLSTM_COUNT, 14);
 VALUE(FASTLSTM_FLOAT32, 4);
 VALUE(FASTLSTM_FLOAT64, 8);
 VALUE(FASTLSTM_LSTM, 0);

@@ -108,7 +108,7 @@ int main(void) {
     const size_t count = fastlstm_parameter_count(plan);
     float *parameters = malloc(count * sizeof(float));
     for (size_t k = 0; k < count; k++) parameters[k] = (float)(k % 23) / 40 - 0.25f;
-    check(fastlstm_set_parameters(plan, parameters));
+    check(fastlstm_set_parameters(plan, parameters, count));
 
     job *together[THREADS];
     pthread_t threads[THREADS];

@@ -27,6 +27,7 @@ typedef struct {
 } fl_layer;
 
 struct fastlstm_plan {
+    const struct fastlstm_plan *self;  /* where it was made: elsewhere it is none */
     const fl_kernels *k;
     size_t bytes;                  /* of a value */
     int training, has_parameters;
@@ -36,6 +37,11 @@ struct fastlstm_plan {
     size_t parameters, state, widest, between[2];
     fl_layer *layers;
 };
+
+/* OK, FASTLSTM_NULL or FASTLSTM_PLAN. */
+static inline fastlstm_status fl_check_plan(const fastlstm_plan *plan) {
+    return !plan ? FASTLSTM_NULL : plan->self != plan ? FASTLSTM_PLAN : FASTLSTM_OK;
+}
 
 /* ---- memory ---- */
 

@@ -207,7 +207,9 @@ static int is_of(const fl_arena *tape, const fastlstm_plan *plan, size_t T, size
 fastlstm_status fastlstm_backward(const fastlstm_plan *plan, size_t T, size_t B, const void *x, const void *y,
                                   const void *tape, const void *dy, const void *dlast, void *dx, void *dfirst,
                                   void *gradients, int accumulate, void *space) {
-    if (!plan || !x || !y || !tape || !dy || !gradients || !space) return FASTLSTM_NULL;
+    const fastlstm_status status = fl_check_plan(plan);
+    if (status) return status;
+    if (!x || !y || !tape || !dy || !gradients || !space) return FASTLSTM_NULL;
     if (!plan->has_parameters) return FASTLSTM_PARAMETERS;
     if (!plan->training) return FASTLSTM_TRAINING;
     if (!fl_have_size(plan, T, B)) return FASTLSTM_SIZE;

@@ -176,7 +176,9 @@ static void run_network(const fastlstm_plan *plan, size_t T, size_t B, const cha
 }
 
 fastlstm_status fastlstm_step(const fastlstm_plan *plan, size_t B, const void *x, void *state, void *y, void *space) {
-    if (!plan || !x || (!state && fastlstm_state_count(plan, 1)) || !y || !space) return FASTLSTM_NULL;
+    const fastlstm_status status = fl_check_plan(plan);
+    if (status) return status;
+    if (!x || (!state && plan->state) || !y || !space) return FASTLSTM_NULL;
     if (!plan->has_parameters) return FASTLSTM_PARAMETERS;
     if (!fl_have_size(plan, 1, B)) return FASTLSTM_SIZE;
     fl_arena arena = fl_arena_in(space);
@@ -188,7 +190,9 @@ fastlstm_status fastlstm_step(const fastlstm_plan *plan, size_t B, const void *x
 
 fastlstm_status fastlstm_forward(const fastlstm_plan *plan, size_t T, size_t B, const void *x, const void *first, void *y,
                                  void *last, void *tape, void *space) {
-    if (!plan || !x || !y || !space) return FASTLSTM_NULL;
+    const fastlstm_status status = fl_check_plan(plan);
+    if (status) return status;
+    if (!x || !y || !space) return FASTLSTM_NULL;
     if (!plan->has_parameters) return FASTLSTM_PARAMETERS;
     if (tape && !plan->training) return FASTLSTM_TRAINING;
     if (!fl_have_size(plan, T, B) || (tape && !fastlstm_tape_bytes(plan, T, B))) return FASTLSTM_SIZE;

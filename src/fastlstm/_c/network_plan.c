@@ -18,6 +18,8 @@ const char *fastlstm_message(fastlstm_status status) {
     case FASTLSTM_PARAMETERS: return "the plan has no parameters yet: see fastlstm_set_parameters";
     case FASTLSTM_TRAINING: return "the plan was not made for training";
     case FASTLSTM_TAPE: return "the tape is not of a forward pass of this plan with these sizes";
+    case FASTLSTM_PLAN: return "there is no plan: it was never made, or its memory has moved";
+    case FASTLSTM_COUNT: return "not as many parameters as the network has: see fastlstm_parameter_count";
     }
     return "unknown status";
 }
@@ -186,6 +188,7 @@ fastlstm_status fastlstm_make_plan(const fastlstm_network *network, void *memory
     fl_arena arena = fl_arena_in(memory);
     *plan = (fastlstm_plan *)fl_take(&arena, sizeof(fastlstm_plan));
     memset(*plan, 0, sizeof(fastlstm_plan));
+    (*plan)->self = *plan;
     return lay_out_plan(*plan, network, &arena);
 }
 
@@ -206,8 +209,11 @@ static void pack(const fastlstm_plan *plan, const fl_layer *layer, const fl_dire
     if (d->p) memcpy(d->p, fl_at(parameters, d->at_p, plan->bytes), (size_t)((G - 1) * H) * plan->bytes);
 }
 
-fastlstm_status fastlstm_set_parameters(fastlstm_plan *plan, const void *parameters) {
-    if (!plan || !parameters) return FASTLSTM_NULL;
+fastlstm_status fastlstm_set_parameters(fastlstm_plan *plan, const void *parameters, size_t count) {
+    const fastlstm_status status = fl_check_plan(plan);
+    if (status) return status;
+    if (!parameters) return FASTLSTM_NULL;
+    if (count != plan->parameters) return FASTLSTM_COUNT;
     for (size_t n = 0; n < plan->layer_count; n++)
         for (int way = 0; way < plan->layers[n].directions; way++)
             pack(plan, &plan->layers[n], &plan->layers[n].direction[way], (const char *)parameters);
@@ -217,13 +223,15 @@ fastlstm_status fastlstm_set_parameters(fastlstm_plan *plan, const void *paramet
 
 /* ---- sizes ---- */
 
-size_t fastlstm_parameter_count(const fastlstm_plan *plan) { return plan ? plan->parameters : 0; }
+size_t fastlstm_parameter_count(const fastlstm_plan *plan) { return fl_check_plan(plan) ? 0 : plan->parameters; }
 
 size_t fastlstm_output_count(const fastlstm_plan *plan) {
-    return plan ? (size_t)plan->layers[plan->layer_count - 1].outputs : 0;
+    return fl_check_plan(plan) ? 0 : (size_t)plan->layers[plan->layer_count - 1].outputs;
 }
 
-size_t fastlstm_state_count(const fastlstm_plan *plan, size_t B) { return plan ? fl_times(plan->state, B) : 0; }
+size_t fastlstm_state_count(const fastlstm_plan *plan, size_t B) {
+    return fl_check_plan(plan) ? 0 : fl_times(plan->state, B);
+}
 
 int fl_have_size(const fastlstm_plan *plan, size_t T, size_t B) {
     return fl_times(fl_times(T, B), plan->widest * plan->bytes) < FL_TOO_MUCH;
@@ -231,7 +239,7 @@ int fl_have_size(const fastlstm_plan *plan, size_t T, size_t B) {
 
 size_t fastlstm_workspace_bytes(const fastlstm_plan *plan, size_t T, size_t B) {
     fl_arena forward = {0}, backward = {0};
-    if (!plan || !fl_have_size(plan, T, B)) return 0;
+    if (fl_check_plan(plan) || !fl_have_size(plan, T, B)) return 0;
     fl_lay_out_forward(plan, T, B, &forward);
     if (plan->training) fl_lay_out_backward(plan, T, B, &backward);
     return fl_arena_bytes(forward.used > backward.used ? &forward : &backward);
@@ -239,7 +247,7 @@ size_t fastlstm_workspace_bytes(const fastlstm_plan *plan, size_t T, size_t B) {
 
 size_t fastlstm_tape_bytes(const fastlstm_plan *plan, size_t T, size_t B) {
     fl_arena arena = {0};
-    if (!plan || !plan->training || !fl_have_size(plan, T, B)) return 0;
+    if (fl_check_plan(plan) || !plan->training || !fl_have_size(plan, T, B)) return 0;
     fl_take(&arena, sizeof(fl_tape_head));
     for (size_t n = 0; n < plan->layer_count; n++) fl_take_tape(plan, &plan->layers[n], T, B, &arena);
     return fl_arena_bytes(&arena);
