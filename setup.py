@@ -34,6 +34,9 @@ elif MACHINE in ("aarch64", "arm64"):
     INSTRUCTION_SETS = {"neon": []}
 else:
     INSTRUCTION_SETS = {}
+if not (MSVC or DEBUG or SANITIZE):
+    # The product's loop fits into one line of the instruction cache; across two a step takes up to a quarter longer.
+    INSTRUCTION_SETS = {name: [*flags, "-falign-loops=64"] for name, flags in INSTRUCTION_SETS.items()}
 # Beside another one it is only a reference, which is to be small.
 INSTRUCTION_SETS["portable"] = ["-O2"] if INSTRUCTION_SETS and not (MSVC or DEBUG or SANITIZE) else []
 

@@ -8,11 +8,13 @@
 typedef unsigned fl_float_mode;
 static inline fl_float_mode fl_flush_denormals(void) {
     fl_float_mode before = _mm_getcsr();
-    _mm_setcsr(before | 0x8040); /* flush to zero, denormals are zero */
+    if ((before & 0x8040) != 0x8040) _mm_setcsr(before | 0x8040); /* flush to zero, denormals are zero */
     return before;
 }
 /* Exception flags that the task raised are dropped, too: the caller sees its register as it was. */
-static inline void fl_restore_float_mode(fl_float_mode before) { _mm_setcsr(before); }
+static inline void fl_restore_float_mode(fl_float_mode before) {
+    if ((before & 0x8040) != 0x8040) _mm_setcsr(before);
+}
 
 #elif defined(__aarch64__)
 typedef unsigned long long fl_float_mode;

@@ -4,16 +4,17 @@
 
 #include "product.h"
 
-/* The factors of W and R from a batch row on, for the panel that begins at a column of all panels. */
-FL_INLINE factor factor_x(const fl_forward *s, fl_size row, fl_size I, fl_size column) {
-    const factor x = {(const real *)s->x + (I ? row * I : 0), I, 1, I, panel_at(s->W_panels, s->format, I, column)};
-    return x;
-}
-
-FL_INLINE factor factor_y_prev(const fl_forward *s, fl_size row, fl_size column) {
-    const fl_size step = s->y_prev_step, K = s->outputs;
-    const factor y_prev = {(const real *)s->y_prev + row * step, step, 1, K, panel_at(s->R_panels, s->format, K, column)};
-    return y_prev;
+/* acc = W x^t + R y^{t-1}, without W x^t where s->wx has it, for some rows and the panel that begins at `unit`. */
+static void forward_product(accumulators acc, const fl_forward *s, int columns, fl_size row, fl_size rows, fl_size unit) {
+    const fl_size G = s->cell->gates, I = s->x ? s->input : 0, K = s->outputs, step = s->y_prev_step;
+    const factor x = {(const real *)s->x + (I ? row * I : 0), I, 1, I, panel_at(s->W_panels, s->format, I, unit * G)};
+    const factor y_prev = {(const real *)s->y_prev + row * step, step, 1, K, panel_at(s->R_panels, s->format, K, unit * G)};
+    const factor *first = I ? &x : &y_prev, *second = I ? &y_prev : NULL;
+    assert(s->x || s->wx); /* W x comes from one or the other */
+    if (s->R_panels)
+        product(acc, columns, rows, s->format, first, second);
+    else
+        product_by_rows(acc, columns, rows, first, I ? s->W : s->R, second, s->R, G, s->hidden, unit);
 }
 
 /* The whole sum from that of the products, for n units: `at_wx` and `unit` are their places in wx and b. */

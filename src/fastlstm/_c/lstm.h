@@ -104,43 +104,47 @@ FL_INLINE void lstm_output(const fl_forward *s, const int plain, const int peeph
     if (s->y_copy) v_store_part((real *)s->y_copy + row * s->y_copy_step + unit, y, n);
 }
 
+/* A half for some rows of a panel; n < VL is known to be there only in a panel of the last units. */
+typedef void (*half_of_cells)(const fl_forward *s, const real *acc, fl_size row, fl_size rows, fl_size unit, fl_size n);
+#define HALF(name, half, plain, peephole, lanes)                                                                       \
+    static void name(const fl_forward *s, const real *acc, fl_size row, fl_size rows, fl_size unit, fl_size n) {       \
+        for (fl_size m = 0; m < rows; m++) half(s, plain, peephole, acc + m * COLUMNS * VL, row + m, unit, lanes);     \
+        (void)n;                                                                                                       \
+    }
+#define CELLS(kind, plain, peephole, lanes)                                                                            \
+    HALF(kind##_cell, lstm_cell, plain, peephole, lanes)                                                               \
+    HALF(kind##_output, lstm_output, plain, peephole, lanes)
+CELLS(vanilla, 1, 0, VL)
+CELLS(peephole, 1, 1, VL)
+CELLS(other, 0, s->p != NULL, VL)
+CELLS(last, 0, s->p != NULL, n)
+#undef CELLS
+#undef HALF
+enum { VANILLA, PEEPHOLE, OTHER, LAST };
+static const half_of_cells cells[] = {vanilla_cell, peephole_cell, other_cell, last_cell};
+static const half_of_cells outputs[] = {vanilla_output, peephole_output, other_output, last_output};
+
 /* Rows of few sequences are short of work that does not wait for other work: so many rows times panels are done at once. */
 enum { TOGETHER = 8 };
 
 static void lstm_forward(const fl_forward *s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1) {
-    const fl_size H = s->hidden, I = s->x ? s->input : 0, G = s->cell->gates;
-    const fl_size units = row1 - row0 < TOGETHER && row0 < row1 ? TOGETHER / (row1 - row0) * VL : VL;
+    const fl_size H = s->hidden;
+    const fl_size units = row1 - row0 < TOGETHER && row0 < row1 ? TOGETHER / (int)(row1 - row0) * VL : VL;
     const int plain = s->cell->plain && !s->gates_seen && !s->gates_last;
+    const int kind = !plain ? OTHER : s->p ? PEEPHOLE : VANILLA;
     assert(0 <= row0 && unit0 % VL == 0 && unit1 <= H);
-    assert(s->x || s->wx); /* W x comes from one or the other */
     FL_ALIGN(64) accumulators acc;
     for (fl_size first = unit0; first < unit1; first += units) {
         const fl_size end = at_most(first + units, unit1);
         for (fl_size row = row0, rows; row < row1; row += rows) {
             rows = next_rows(row, row1);
-            for (fl_size unit = first; unit < end; unit += VL) {
-                const factor x = factor_x(s, row, I, unit * G), y_prev = factor_y_prev(s, row, unit * G);
-                const factor *one = I ? &x : &y_prev, *other = I ? &y_prev : NULL;
-                real(*sums)[COLUMNS * VL] = acc + (unit - first) / VL * rows;
-                if (s->R_panels)
-                    product(sums, (int)G, rows, s->format, one, other);
-                else
-                    product_by_rows(sums, (int)G, rows, one, I ? s->W : s->R, other, s->R, G, H, unit);
-            }
-#define FOR_ROWS(function)                                                                                             \
-    for (fl_size unit = first, at = 0; unit < end; unit += VL)                                                         \
-        for (fl_size m = 0, n = at_most(H - unit, VL); m < rows; m++, at++)                                            \
-            if (n < VL) /* the last units, whose lanes are masked */                                                   \
-                function(s, 0, s->p != NULL, acc[at], row + m, unit, n);                                               \
-            else if (!plain) /* another cell */                                                                        \
-                function(s, 0, s->p != NULL, acc[at], row + m, unit, VL);                                              \
-            else if (s->p)                                                                                             \
-                function(s, 1, 1, acc[at], row + m, unit, VL);                                                         \
-            else                                                                                                       \
-                function(s, 1, 0, acc[at], row + m, unit, VL)
-            FOR_ROWS(lstm_cell);
-            FOR_ROWS(lstm_output);
-#undef FOR_ROWS
+            fl_size at = 0, unit;
+            for (unit = first; unit < end; unit += VL, at += rows)
+                forward_product(acc + at, s, s->cell->gates, row, rows, unit);
+            for (unit = first, at = 0; unit < end; unit += VL, at += rows)
+                cells[H - unit < VL ? LAST : kind](s, acc[at], row, rows, unit, H - unit);
+            for (unit = first, at = 0; unit < end; unit += VL, at += rows)
+                outputs[H - unit < VL ? LAST : kind](s, acc[at], row, rows, unit, H - unit);
         }
     }
 }

@@ -15,6 +15,7 @@ typedef struct {
     char *W_columns, *R_columns;   /* packed for the steps, forward */
     char *W_rows, *R_rows;         /* and backward; NULL without training */
     char *b, *p;                   /* p is NULL without peepholes */
+    fl_forward forward;            /* a step, but for what each has of its own */
 } fl_direction;
 
 typedef struct {

@@ -27,14 +27,12 @@ static int hoists(const fastlstm_plan *plan, const fl_layer *layer, size_t T, si
 
 typedef struct {
     char *y[2];      /* of layers that are not the last, in turns */
-    char *wx;        /* a single step needs none, */
-    char *state;     /* and has its state from the caller */
+    char *wx, *state;
 } workspace;
 
-static workspace lay_out_step(const fastlstm_plan *plan, size_t rows, fl_arena *arena) {
-    workspace w = {{NULL, NULL}, NULL, NULL};
-    for (int k = 0; k < 2; k++) w.y[k] = fl_take(arena, fl_times(rows, fl_times(plan->between[k], plan->bytes)));
-    return w;
+static void lay_out_outputs(const fastlstm_plan *plan, size_t rows, fl_arena *arena, char *y[2]) {
+    for (int k = 0; k < 2; k++)
+        y[k] = plan->between[k] ? fl_take(arena, fl_times(rows, fl_times(plan->between[k], plan->bytes))) : NULL;
 }
 
 /* Rows of W x in a block. Where so many sequences have none, seven still do: memory for more is to be enough for them. */
@@ -46,8 +44,9 @@ static size_t wx_rows(const fastlstm_plan *plan, const fl_layer *layer, size_t T
 }
 
 static workspace lay_out(const fastlstm_plan *plan, size_t T, size_t B, fl_arena *arena) {
-    workspace w = lay_out_step(plan, fl_times(T, B), arena);
+    workspace w;
     size_t wx = 0;
+    lay_out_outputs(plan, fl_times(T, B), arena, w.y);
     for (size_t n = 0; n < plan->layer_count; n++) {
         const fl_layer *layer = &plan->layers[n];
         const size_t values = fl_times(wx_rows(plan, layer, T, B), (size_t)(layer->cell.gates * layer->hidden));
@@ -60,6 +59,47 @@ static workspace lay_out(const fastlstm_plan *plan, size_t T, size_t B, fl_arena
 
 void fl_lay_out_forward(const fastlstm_plan *plan, size_t T, size_t B, fl_arena *arena) { lay_out(plan, T, B, arena); }
 
+/* ---- a single step ---- */
+
+/* Of all layers, with the state changed in place and nothing else kept. */
+static void step_network(const fastlstm_plan *plan, fl_size B, const char *x, char *state, char *y, char *const between[2]) {
+    const fl_float_mode mode = fl_flush_denormals();
+    const size_t bytes = plan->bytes;
+    for (size_t n = 0; n < plan->layer_count; n++) {
+        const fl_layer *layer = &plan->layers[n];
+        const fl_size H = layer->hidden, seen = layer->seen;
+        char *out = n + 1 == plan->layer_count ? y : between[n % 2];
+        for (int way = 0; way < layer->directions; way++) {
+            fl_forward f = layer->direction[way].forward;
+            char *h = state, *c = (char *)fl_at(state, B * seen, bytes);
+            f.x = x;
+            f.y_prev = seen ? h : x;
+            f.c_prev = f.c = c;
+            f.y_copy = (char *)fl_at(out, way * H, bytes);
+            (layer->lstm ? plan->k->lstm_forward : plan->k->rnn_forward)(&f, 0, B, 0, H);
+            for (fl_size b = 0; seen && b < B; b++) /* not before all units have read it */
+                memcpy(h + b * H * (fl_size)bytes, fl_at(f.y_copy, b * f.y_copy_step, bytes), (size_t)H * bytes);
+            state = (char *)fl_at(state, (layer->lstm ? 2 : 1) * B * seen, bytes);
+        }
+        x = out;
+    }
+    fl_restore_float_mode(mode);
+}
+
+fastlstm_status fastlstm_step(const fastlstm_plan *plan, size_t B, const void *x, void *state, void *y, void *space) {
+    const fastlstm_status status = fl_check_plan(plan);
+    if (status) return status;
+    if (!x || (!state && plan->state) || !y || !space) return FASTLSTM_NULL;
+    if (!plan->has_parameters) return FASTLSTM_PARAMETERS;
+    if (!fl_have_size(plan, 1, B)) return FASTLSTM_SIZE;
+    fl_arena arena = fl_arena_in(space);
+    char *between[2];
+    lay_out_outputs(plan, B, &arena, between);
+    if (fl_is_too_much(&arena)) return FASTLSTM_SIZE;
+    step_network(plan, (fl_size)B, (const char *)x, (char *)state, (char *)y, between);
+    return FASTLSTM_OK;
+}
+
 /* ---- a layer in one direction ---- */
 
 typedef struct {
@@ -71,8 +111,7 @@ typedef struct {
     fl_rows rows;
     int hoist;
     const char *x;                   /* (rows, I) */
-    char *y;                         /* (rows, ...): H values, a row every so many */
-    fl_size y_step;
+    char *y;                         /* (rows, outputs): H values of them */
     char *h, *c;                     /* (B, H) the state, in and out */
     char *wx;                        /* of a block of steps, where the tape has no place for it */
 } run;
@@ -92,15 +131,13 @@ static char *multiply_block(const run *r, fl_size row, fl_size count) {
 static void run_steps(const run *r) {
     const fl_layer *layer = r->layer;
     const size_t bytes = r->plan->bytes;
-    const fl_size H = layer->hidden, G = layer->cell.gates, row_bytes = H * (fl_size)bytes;
+    const fl_size H = layer->hidden, G = layer->cell.gates, row_bytes = H * (fl_size)bytes, outputs = layer->outputs;
     const int reverse = r->direction->reverse;
     const fl_size block = r->hoist ? fl_block_steps(&r->rows) : 0;
     const fl_forward_step step = layer->lstm ? r->plan->k->lstm_forward : r->plan->k->rnn_forward;
     char *wx = NULL;
     fl_size wx_row = 0, before = 0;
-    fl_forward f = {.cell = &layer->cell, .hidden = H, .input = layer->input, .outputs = layer->seen,
-                    .W_panels = r->direction->W_columns, .R_panels = r->direction->R_columns, .b = r->direction->b,
-                    .p = r->direction->p, .y_copy_step = r->y_step};
+    fl_forward f = r->direction->forward;
     for (fl_size s = 0; s < r->rows.steps; s++) {
         const fl_size row = fl_row(&r->rows, reverse, s), count = fl_count(&r->rows, row);
         if (r->hoist && s % block == 0) {
@@ -112,15 +149,15 @@ static void run_steps(const run *r) {
             f.wx = fl_at(wx, (row - wx_row) * G * H, bytes);
         else
             f.x = fl_at(r->x, row * layer->input, bytes);
-        f.y_prev = !layer->seen ? f.x : s ? fl_at(r->y, before * r->y_step, bytes) : r->h;
-        f.y_prev_step = !layer->seen ? 0 : s ? r->y_step : H;
+        f.y_prev = !layer->seen ? f.x : s ? fl_at(r->y, before * outputs, bytes) : r->h;
+        if (s && layer->seen) f.y_prev_step = outputs;
         f.c_prev = f.c = r->c;
         if (r->tape) {
             f.gates = (char *)fl_at(r->tape->gates, row * G * H, bytes);
             f.c_prev = fl_cell_before(r->tape, reverse, row, r->B, row_bytes);
             f.c = fl_cell_of(r->tape, reverse, row, r->B, row_bytes);
         }
-        f.y_copy = (char *)fl_at(r->y, row * r->y_step, bytes);
+        f.y_copy = (char *)fl_at(r->y, row * outputs, bytes);
         step(&f, 0, count, 0, H);
         before = row;
     }
@@ -142,7 +179,7 @@ static void end(const run *r) {
     if (!r->layer->seen || !r->rows.steps) return;
     const fl_size row = fl_row(&r->rows, r->direction->reverse, r->rows.steps - 1);
     for (fl_size b = 0; b < r->B; b++)
-        memcpy(r->h + b * row_bytes, fl_at(r->y, (row + b) * r->y_step, r->plan->bytes), (size_t)row_bytes);
+        memcpy(r->h + b * row_bytes, fl_at(r->y, (row + b) * r->layer->outputs, r->plan->bytes), (size_t)row_bytes);
     if (r->tape && r->layer->lstm)
         memcpy(r->c, fl_cell_of(r->tape, r->direction->reverse, row, r->B, row_bytes), (size_t)(r->B * row_bytes));
 }
@@ -158,7 +195,7 @@ static void run_network(const fastlstm_plan *plan, size_t T, size_t B, const cha
         const fl_tape_layer kept = tape ? fl_take_tape(plan, layer, T, B, tape) : (fl_tape_layer){0};
         char *out = n + 1 == plan->layer_count ? y : kept.y ? kept.y : w->y[n % 2];
         run r = {.plan = plan, .layer = layer, .B = (fl_size)B, .rows = fl_rows_of(layer, (fl_size)T, (fl_size)B),
-                 .hoist = hoists(plan, layer, T, B), .x = x, .y_step = layer->outputs, .wx = w->wx};
+                 .hoist = hoists(plan, layer, T, B), .x = x, .wx = w->wx};
         for (int way = 0; way < layer->directions; way++) {
             r.direction = &layer->direction[way];
             r.tape = tape ? &kept.direction[way] : NULL;
@@ -173,19 +210,6 @@ static void run_network(const fastlstm_plan *plan, size_t T, size_t B, const cha
         x = out;
     }
     fl_restore_float_mode(mode);
-}
-
-fastlstm_status fastlstm_step(const fastlstm_plan *plan, size_t B, const void *x, void *state, void *y, void *space) {
-    const fastlstm_status status = fl_check_plan(plan);
-    if (status) return status;
-    if (!x || (!state && plan->state) || !y || !space) return FASTLSTM_NULL;
-    if (!plan->has_parameters) return FASTLSTM_PARAMETERS;
-    if (!fl_have_size(plan, 1, B)) return FASTLSTM_SIZE;
-    fl_arena arena = fl_arena_in(space);
-    const workspace w = lay_out_step(plan, B, &arena);
-    if (fl_is_too_much(&arena)) return FASTLSTM_SIZE;
-    run_network(plan, 1, B, (const char *)x, (char *)state, (char *)y, NULL, &w);
-    return FASTLSTM_OK;
 }
 
 fastlstm_status fastlstm_forward(const fastlstm_plan *plan, size_t T, size_t B, const void *x, const void *first, void *y,

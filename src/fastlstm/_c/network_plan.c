@@ -126,6 +126,16 @@ static void take_direction(fl_direction *d, const fastlstm_plan *plan, const fl_
         d->W_rows = fl_take(arena, fl_times(padded(I, width), fl_times(GH, bytes)));
         d->R_rows = fl_take(arena, fl_times(padded(K, width), fl_times(GH, bytes)));
     }
+    d->forward.cell = &layer->cell;
+    d->forward.hidden = layer->hidden;
+    d->forward.input = layer->input;
+    d->forward.outputs = layer->seen;
+    d->forward.W_panels = d->W_columns;
+    d->forward.R_panels = d->R_columns;
+    d->forward.y_prev_step = layer->seen;
+    d->forward.b = d->b;
+    d->forward.p = d->p;
+    d->forward.y_copy_step = layer->outputs;
 }
 
 /* Makes the layers one after the other, where there is memory; else in the same place, to count them. */
@@ -149,13 +159,13 @@ static fastlstm_status lay_out_plan(fastlstm_plan *plan, const fastlstm_network 
         layer->input = (fl_size)inputs;
         layer->hidden = (fl_size)given->units;
         layer->seen = given->kind == FASTLSTM_DENSE ? 0 : layer->hidden;
+        inputs = fl_times((size_t)layer->directions, given->units);
+        layer->outputs = (fl_size)inputs;
         for (int way = 0; way < layer->directions; way++) {
             layer->direction[way].reverse = way;
             layer->direction[way].p = given->peephole ? (char *)layer : NULL; /* that there are some */
             take_direction(&layer->direction[way], plan, layer, &plan->parameters, arena);
         }
-        inputs = fl_times((size_t)layer->directions, given->units);
-        layer->outputs = (fl_size)inputs;
         plan->state = fl_plus(plan->state, fl_times((layer->lstm ? 2 : 1) * (size_t)layer->directions, (size_t)layer->seen));
         if (inputs > plan->widest) plan->widest = inputs;
         if (n + 1 < d->layer_count && inputs > plan->between[n % 2]) plan->between[n % 2] = inputs;

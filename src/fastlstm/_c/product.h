@@ -142,7 +142,7 @@ FL_INLINE void product_block(accumulators acc, int columns, fl_size rows, fl_for
     const fl_size bytes = (f1->K + (f2 ? f2->K : 0)) * columns * VL * weight_bytes(format);
     const int alone = count == 1 && bytes > NEAR_PANEL;
     for (fl_size n = 0, row = 0; n < count; n++) {
-        const fl_size height = (rows - row) / (count - n);
+        const fl_size height = n + 1 < count ? (rows - row) / (count - n) : rows - row;
         tiles[format][height - 1][columns - 1](acc, row, f1, f2, add, alone ? ALONE : count == 1 ? COLUMNS : (int)n);
         row += height;
     }
@@ -151,11 +151,12 @@ FL_INLINE void product_block(accumulators acc, int columns, fl_size rows, fl_for
 /* acc = [f1 f2] panels for up to ROW_BLOCK rows. f2 may be NULL. */
 static void product(accumulators acc, int columns, fl_size rows, fl_format format, const factor *f1, const factor *f2) {
     assert(0 < rows && rows <= ROW_BLOCK && 0 < columns && columns <= COLUMNS);
-    const fl_size step = columns * VL * weight_bytes(format), block = PANEL_BLOCK / step;
-    if (rows <= TILE_ROWS || f1->K + (f2 ? f2->K : 0) <= block) {
+    const fl_size step = columns * VL * weight_bytes(format);
+    if (rows <= TILE_ROWS || (f1->K + (f2 ? f2->K : 0)) * step <= PANEL_BLOCK) {
         product_block(acc, columns, rows, format, f1, f2, 0);
         return;
     }
+    const fl_size block = PANEL_BLOCK / step;
     for (const factor *f = f1; f; f = f == f1 ? f2 : NULL)
         for (fl_size k = 0, K; k < f->K; k += K) {
             K = at_most(f->K - k, block);
@@ -166,8 +167,8 @@ static void product(accumulators acc, int columns, fl_size rows, fl_format forma
 
 /* Rows of the next accumulator block, of those from row to end: blocks of nearly equal height. */
 FL_INLINE fl_size next_rows(fl_size row, fl_size end) {
-    const fl_size blocks = (end - row + ROW_BLOCK - 1) / ROW_BLOCK;
-    return (end - row + blocks - 1) / blocks;
+    const fl_size rows = end - row, blocks = (rows + ROW_BLOCK - 1) / ROW_BLOCK;
+    return rows <= ROW_BLOCK ? rows : (rows + blocks - 1) / blocks; /* a division is long beside a small step */
 }
 
 /* Vectors of the panel that starts at `column` of so many, where panels are `vectors` wide. */

@@ -6,20 +6,14 @@
 #include "forward.h"
 
 static void rnn_forward(const fl_forward *s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1) {
-    const fl_size H = s->hidden, I = s->x ? s->input : 0;
+    const fl_size H = s->hidden;
     assert(0 <= row0 && unit0 % (COLUMNS * VL) == 0 && unit1 <= H);
-    assert(s->x || s->wx); /* W x comes from one or the other */
     FL_ALIGN(64) accumulators acc;
     for (fl_size unit = unit0; unit < unit1; unit += COLUMNS * VL) {
         const int columns = columns_from(unit, H);
         for (fl_size row = row0, rows; row < row1; row += rows) {
             rows = next_rows(row, row1);
-            const factor x = factor_x(s, row, I, unit), h_prev = factor_y_prev(s, row, unit);
-            const factor *first = I ? &x : &h_prev, *second = I ? &h_prev : NULL;
-            if (s->R_panels)
-                product(acc, columns, rows, s->format, first, second);
-            else
-                product_by_rows(acc, columns, rows, first, I ? s->W : s->R, second, s->R, 1, H, unit);
+            forward_product(acc, s, columns, row, rows, unit);
             for (fl_size r = row; r < row + rows; r++)
                 for (int v = 0; v < columns; v++) {
                     const fl_size u = unit + v * VL, n = at_most(H - u, VL);
