@@ -20,7 +20,9 @@ FROZEN = ROOT / "tests" / "c" / "frozen_1.c"
 CC, CXX = shutil.which("cc"), shutil.which("c++")
 
 # On Windows a cc is not the compiler that made the library, nor does it take its format.
-pytestmark = pytest.mark.skipif(CC is None or sys.platform == "win32", reason="there is no C compiler named cc")
+pytestmark = pytest.mark.skipif(
+    CC is None or sys.platform == "win32", reason="there is no cc, or not the one that made the library"
+)
 
 
 def run(*command, **options):

@@ -12,7 +12,12 @@ import pytest
 from fastlstm import LSTM, FileError, _files, nn
 from fastlstm.nn import Batch, Batches, Chunks, Epoch, History, evaluate, fit, mse
 
-pytest.importorskip("safetensors")
+
+@pytest.fixture
+def path(tmp_path):
+    """Of a checkpoint."""
+    pytest.importorskip("safetensors")
+    return tmp_path / "run"
 
 
 def Momentum(flat, learning_rate=0.01):
@@ -61,19 +66,19 @@ def test_the_optimiser_is_adam_unless_given():
 
 
 @pytest.mark.parametrize("optimiser", [nn.SGD, nn.Adam, nn.AdamW])
-def test_every_optimiser_can_be_resumed(tmp_path, optimiser):
+def test_every_optimiser_can_be_resumed(path, optimiser):
     def trained(epochs):
         model = network()
         schedule = nn.CosineDecay(0.01, steps=20)
         fit(
             model, mse, data(), optimiser=optimiser(model.flat, schedule), epochs=epochs, progress=False,
-            checkpoint=tmp_path / "run", resume=True,
+            checkpoint=path, resume=True,
         )  # fmt: skip
         return model.flat.tobytes()
 
     trained(2)
     broken = trained(5)
-    (tmp_path / "run").unlink()
+    path.unlink()
     assert trained(5) == broken
 
 
@@ -280,8 +285,7 @@ def test_ctrl_c_keeps_the_best_so_far(calls):
 
 @pytest.mark.parametrize("average", [None, 0.9])
 @pytest.mark.parametrize("stop", ["epochs", "ctrl-c"])
-def test_resumed_is_as_if_there_had_been_no_break(tmp_path, average, stop):
-    path = tmp_path / "run"
+def test_resumed_is_as_if_there_had_been_no_break(path, average, stop):
     whole, history = run(epochs=5, average=average)
     if stop == "epochs":
         run(epochs=2, average=average, checkpoint=path)
@@ -308,14 +312,13 @@ def test_resumed_is_as_if_there_had_been_no_break(tmp_path, average, stop):
     assert model.flat.tobytes() == whole.flat.tobytes()
 
 
-def test_resume_without_a_file_begins(tmp_path):
-    _, history = run(epochs=2, checkpoint=tmp_path / "run", resume=True)
+def test_resume_without_a_file_begins(path):
+    _, history = run(epochs=2, checkpoint=path, resume=True)
     assert len(history.epochs) == 2
-    assert (tmp_path / "run").exists()
+    assert path.exists()
 
 
-def test_checkpoints_that_do_not_fit(tmp_path):
-    path = tmp_path / "run"
+def test_checkpoints_that_do_not_fit(path):
     run(epochs=1, checkpoint=path)
 
     def resume(model, optimiser=Momentum, **options):
@@ -461,12 +464,12 @@ class Described:
 @pytest.mark.parametrize(
     "schedule", [lambda: lambda t: 0.01, Described, lambda: partial(lambda t, rate: rate, rate=0.01)]
 )
-def test_any_function_may_be_the_schedule_of_what_goes_on(tmp_path, schedule):
+def test_any_function_may_be_the_schedule_of_what_goes_on(path, schedule):
     def trained(epochs):
         model = network()
         history = fit(
             model, mse, data(), optimiser=nn.Adam(model.flat, schedule()), epochs=epochs, progress=False,
-            checkpoint=tmp_path / "run", resume=True,
+            checkpoint=path, resume=True,
         )  # fmt: skip
         return len(history.epochs), model.flat.tobytes()
 
@@ -474,12 +477,12 @@ def test_any_function_may_be_the_schedule_of_what_goes_on(tmp_path, schedule):
     assert trained(3)[0] == 3
 
 
-def test_a_loss_may_be_any_number(tmp_path):
+def test_a_loss_may_be_any_number(path):
     def loss(y, target):
         value, dy = mse(y, target)
         return np.float32(value), dy
 
-    history = fit(network(), loss, data(), epochs=2, progress=False, checkpoint=tmp_path / "run")
+    history = fit(network(), loss, data(), epochs=2, progress=False, checkpoint=path)
     assert all(type(epoch.loss) is float for epoch in history.epochs)
 
 
@@ -504,8 +507,7 @@ def test_averages_are_of_this_training():
     "change",
     [{"t": -1}, {"t": "2"}, {"steps": None}, {"rng": {}}, {"rng": 3}, {"epochs": [[1]]}, {"epochs": 3}],
 )
-def test_a_checkpoint_is_used_whole_or_not_at_all(tmp_path, change):
-    path = tmp_path / "run"
+def test_a_checkpoint_is_used_whole_or_not_at_all(path, change):
     run(epochs=1, checkpoint=path)
     arrays, content = _files.read(path, "checkpoint")
     _files.write(path, "checkpoint", arrays, content | change)
