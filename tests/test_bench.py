@@ -194,7 +194,14 @@ def test_table_and_picture_of_a_stored_run(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "argv",
-    [["--threads", "0"], ["--threads", "a"], ["--shape", "1,2,3"], ["--only", "nothing"], ["--seconds", "-1"]],
+    [
+        ["--threads", "0"],
+        ["--threads", "a"],
+        ["--shape", "1,2,3"],
+        ["--table", "nowhere"],
+        ["--only", "nothing"],
+        ["--seconds", "-1"],
+    ],
 )
 def test_bad_options(argv, capsys):
     with pytest.raises(SystemExit) as caught:

@@ -95,6 +95,8 @@ def test_no_allocation_in_a_call(tmp_path):
         "float x, y;": "float x, y = 0;\n    begun = 1;",
         'while (scanf("%f", &x) == 1)': "for (x = -1; x < 1; x += 0.125f)",
         r'printf("%.9g\n", y);': "",
+        "if (!feof(stdin))": "if (0)",
+        "return feof(stdin) ? 0 : 1;": "return 0;",
     }.items():
         assert text.count(old) == 1
         text = text.replace(old, new)

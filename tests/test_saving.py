@@ -376,5 +376,7 @@ def test_extra_may_have_numbers_and_arrays_of_numpys(saved):
 
 
 def test_a_folder_that_is_not_there_is_named(saved, tmp_path):
+    with pytest.raises(IsADirectoryError, match="a folder, not a file"):
+        fastlstm.save(saved[1], tmp_path)
     with pytest.raises(FileNotFoundError, match=r"no folder to write to.*nowhere'$"):
         fastlstm.save(saved[1], tmp_path / "nowhere" / "network")

@@ -432,6 +432,25 @@ y = np.ones((4, 1), np.float32)
         (lambda: Chunks(x, y, 3, 2), TypeError, "sequence must be an array"),
         (lambda: evaluate(network(), mse, Batches([], y[:0], 2)), ValueError, "batches must have something"),
         (lambda: fit(network(), mse, Batches([], y[:0], 2), progress=False), ValueError, "train must have something"),
+        (lambda: fit(mse, network(), Batches(x, y, 2)), TypeError, "model must be a network, .* not function"),
+        (
+            lambda: fit(nn.Sequential, mse, Batches(x, y, 2)),
+            TypeError,
+            "model must be a network, .* the class Sequential",
+        ),
+        (lambda: fit(network(), mse, Batches(x, None, 2)), ValueError, "train must have targets"),
+        (
+            lambda: fit(network(), mse, Batches(x, y, 2), Batches([one[:, :1] for one in x], y, 2)),
+            ValueError,
+            r"validation: inputs must be N sequences of shape \(T, 2\) each, .* shape \(3, 1\)",
+        ),
+        (
+            lambda: fit(network(), mse, Batches([one.astype(float) for one in x], y, 2)),
+            TypeError,
+            "train: inputs must have dtype float32, the network's, not float64",
+        ),
+        (lambda: network().predict(x[0]), ValueError, r"inputs must be N sequences of shape \(T, 2\) .* shape \(2,\)"),
+        (lambda: network().predict(None), TypeError, "inputs must be a list of arrays"),
         (lambda: fit(network(), mse, Batches(x, y, 2), epochs=0), ValueError, "epochs must be at least 1"),
         (lambda: fit(network(), mse, Batches(x, y, 2), clip=0), ValueError, "clip must be above 0"),
         (lambda: fit(network(), mse, Batches(x, y, 2), clip="1"), TypeError, "clip must be a number"),
@@ -522,6 +541,14 @@ def test_a_checkpoint_is_used_whole_or_not_at_all(path, change):
     assert model.flat.tobytes() == before
     assert optimiser.t == 0
     assert not optimiser.velocity.any()
+
+
+def test_no_sequences_give_no_predictions():
+    assert network().predict(np.empty((0, 3, 2), np.float32)).shape == (0, 1)
+    assert network().predict([]) == []
+    words = nn.Sequential(nn.Embedding(5, 3), nn.Dropout(0.5), LSTM(3, 4))
+    with pytest.raises(ValueError, match=r"inputs must be N sequences of shape \(T,\) each"):
+        words.predict(np.zeros((2, 3, 4), int))
 
 
 def test_an_array_of_targets_is_for_steps_or_for_sequences():

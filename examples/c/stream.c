@@ -30,13 +30,15 @@ int main(int argc, char **argv) {
     const fastlstm_network network = {.version = FASTLSTM_C_VERSION, .dtype = FASTLSTM_FLOAT32, .inputs = 1,
                                       .layer_count = 2, .layers = layers};
     const size_t bytes = fastlstm_plan_bytes(&network);
+    void *memory = malloc(bytes);
     fastlstm_plan *plan;
-    check(fastlstm_make_plan(&network, malloc(bytes), bytes, &plan));
+    check(fastlstm_make_plan(&network, memory, bytes, &plan));
 
     const size_t count = fastlstm_parameter_count(plan);
     float *parameters = malloc((count + 1) * sizeof(float)); /* one more, to see that there is none */
     FILE *file = argc == 2 ? fopen(argv[1], "rb") : NULL;
     if (!file) {
+        if (argc == 2) perror(argv[1]);
         fprintf(stderr, "usage: stream FILE, with %zu parameters in the file\n", count);
         return 1;
     }
@@ -51,7 +53,7 @@ int main(int argc, char **argv) {
         check(fastlstm_step(plan, 1, &x, state, &y, workspace));
         printf("%.9g\n", y);
     }
-    free(workspace);
-    free(state);
-    return 0;
+    if (!feof(stdin)) fprintf(stderr, "stream: what comes next is no number\n");
+    free(workspace), free(state), free(memory);
+    return feof(stdin) ? 0 : 1;
 }

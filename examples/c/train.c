@@ -30,7 +30,8 @@ int main(void) {
                                       .layer_count = 2, .layers = layers, .training = 1};
     const size_t bytes = fastlstm_plan_bytes(&network);
     fastlstm_plan *plan;
-    check(fastlstm_make_plan(&network, malloc(bytes), bytes, &plan));
+    void *memory = malloc(bytes);
+    check(fastlstm_make_plan(&network, memory, bytes, &plan));
 
     const size_t count = fastlstm_parameter_count(plan);
     float *parameters = malloc(count * sizeof(float)), *gradients = malloc(count * sizeof(float));
@@ -62,6 +63,6 @@ int main(void) {
         const float rate = 0.3f * (1 - (float)step / STEPS) / (float)fmax(1, sqrt(norm));
         for (size_t k = 0; k < count; k++) parameters[k] -= rate * gradients[k];
     }
-    free(parameters), free(gradients), free(workspace), free(tape);
+    free(parameters), free(gradients), free(workspace), free(tape), free(memory);
     return loss < 0.01 ? 0 : 1;
 }

@@ -40,13 +40,13 @@ def positive_int(name: str, value: int) -> int:
     return value.__index__()
 
 
-def is_array(name: str, value: object) -> Array:
-    """`value` if it is an array of float32 or float64; for the argument that decides sizes and dtype."""
+def is_array(name: str, value: object, dtype: np.dtype[Any] | None = None) -> Array:
+    """`value` if it is an array of float32 or float64, or of `dtype`; for the argument that decides sizes."""
     if not isinstance(value, np.ndarray):
         raise TypeError(f"{name} must be a NumPy array, not {type(value).__name__}")
     unmasked(name, value)
-    if value.dtype not in FLOATS:
-        raise TypeError(f"{name} must have dtype float32 or float64, not {value.dtype}")
+    if value.dtype not in FLOATS if dtype is None else value.dtype != dtype:
+        raise TypeError(f"{name} must have dtype {dtype or 'float32 or float64'}, not {value.dtype}")
     return value
 
 
@@ -57,9 +57,9 @@ def unmasked(name: str, value: Value) -> Value:
     return value
 
 
-def sized(name: str, value: object, ndim: int, axes: str) -> Array:
+def sized(name: str, value: object, ndim: int, axes: str, dtype: np.dtype[Any] | None = None) -> Array:
     """`value` if it is a float array of `ndim` dimensions, described by `axes`."""
-    array = is_array(name, value)
+    array = is_array(name, value, dtype)
     if array.ndim != ndim:
         raise ValueError(f"{name} must have shape {axes}, not {array.shape}")
     return array
@@ -70,11 +70,10 @@ def matching(name: str, value: object, shape: tuple[int, ...], dtype: np.dtype[A
     if type(value) is np.ndarray and value.dtype == dtype and value.shape == shape:
         array = value  # the usual case, quickly
     else:
-        array = np.asarray(is_array(name, value))
-        if array.dtype != dtype:
-            raise TypeError(f"{name} must have dtype {dtype}, not {array.dtype}")
+        array = np.asarray(is_array(name, value, dtype))
         if array.shape != shape:
-            raise ValueError(f"{name} must have shape {axes} = {shape}, not {array.shape}")
+            expected = f"{shape}, {axes}" if axes.startswith(("that of", "the ", "its ")) else f"{axes} = {shape}"
+            raise ValueError(f"{name} must have shape {expected}, not {array.shape}")
     flags = array.flags
     return array if flags.c_contiguous and flags.aligned else np.require(array, requirements=["C", "A"])
 

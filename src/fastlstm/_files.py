@@ -41,6 +41,8 @@ def write(path: str | os.PathLike[str], kind: str, arrays: Mapping[str, Array], 
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "no folder to write to", str(path.parent))
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "a folder, not a file to write", str(path))
     partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")  # beside it, so that it can be renamed
     with partial.open("xb") as file:  # its own, or not at all
         try:

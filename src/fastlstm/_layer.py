@@ -412,8 +412,8 @@ class Layer(Masking, Parametric):
             rows = Lengths.of_packed(x)
             shape = rows.batch.count, self.input_size
             return check.matching("x.data", x.data, shape, self.dtype, "(count, columns)"), rows
-        axes = "(B, T, columns)" if self.batch_first else "(T, B, columns)"
-        x = check.sized("x", x, 3, axes)
+        axes = "(B, T, I)" if self.batch_first else "(T, B, I)"
+        x = check.sized("x", x, 3, axes, self.dtype)
         x = check.matching("x", x, (*x.shape[:2], self.input_size), self.dtype, axes)
         x = x.swapaxes(0, 1) if self.batch_first else x
         if lengths is None:
@@ -436,7 +436,7 @@ class Layer(Masking, Parametric):
                 dy, name = dy.data, "dy.data"
             return check.matching(name, dy, call.shape(columns), self.dtype, "(count, columns)")
         axes = "(B, T, D H)" if self.batch_first else "(T, B, D H)"
-        above = check.sized("dy", dy, 3, axes)
+        above = check.sized("dy", dy, 3, axes, self.dtype)
         above = check.matching("dy", above, self._shape_given(call, columns), self.dtype, axes)
         above = above.swapaxes(0, 1) if self.batch_first else above
         return np.ascontiguousarray(above) if rows is None else rows.pack(above, threads)

@@ -51,7 +51,7 @@ class LSTM(Layer):
     batch_first : bool
         Sequences are (B, T, I) and (B, T, H) arrays, instead of (T, B, I) and (T, B, H).
     dropout : float
-        Rate at which outputs are dropped on their way to the next layer.
+        Rate at which outputs are dropped on their way to the next layer: nothing, where there is one layer.
     recurrent_dropout : float
         Rate at which outputs are dropped on their way to the next step, the same ones at every step.
     drop_connect : float
@@ -380,7 +380,7 @@ class LSTM(Layer):
         self, x_t: Array, state: PartialState | None, out: tuple[Array, State] | None, num_threads: int
     ) -> tuple[Array, State]:
         self.check_steps()
-        B = check.sized("x_t", x_t, 2, "(B, I)").shape[0]
+        B = check.sized("x_t", x_t, 2, "(B, I)", self.dtype).shape[0]
         L, P, H, dtype = self.num_layers, self.output_size, self.hidden_size, self.dtype
         x = check.matching("x_t", x_t, (B, self.input_size), dtype, "(B, I)")
         cell = self._kind

@@ -289,7 +289,7 @@ class RNN(Layer):
         self, x_t: Array, state: Array | None, out: tuple[Array, Array] | None, num_threads: int
     ) -> tuple[Array, Array]:
         self.check_steps()
-        B = check.sized("x_t", x_t, 2, "(B, I)").shape[0]
+        B = check.sized("x_t", x_t, 2, "(B, I)", self.dtype).shape[0]
         L, H, dtype = self.num_layers, self.hidden_size, self.dtype
         x = check.matching("x_t", x_t, (B, self.input_size), dtype, "(B, I)")
         h, _, _ = self._states("state", state, B)

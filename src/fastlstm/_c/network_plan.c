@@ -7,7 +7,7 @@ const char *fastlstm_message(fastlstm_status status) {
     switch (status) {
     case FASTLSTM_OK: return "all is well";
     case FASTLSTM_NULL: return "a pointer that must be there is NULL";
-    case FASTLSTM_VERSION: return "the description is not of a version that this library knows";
+    case FASTLSTM_VERSION: return "the description is not of a version that this library knows: .version is to be FASTLSTM_C_VERSION";
     case FASTLSTM_DTYPE: return "dtype must be FASTLSTM_FLOAT32 or FASTLSTM_FLOAT64";
     case FASTLSTM_SIZE: return "a size is zero, or larger than memory can hold";
     case FASTLSTM_KIND: return "a layer's kind or variant is not one there is";

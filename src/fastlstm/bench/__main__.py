@@ -22,15 +22,17 @@ QUICK_SECONDS, FULL_SECONDS = 0.04, 1.0
 
 
 def _counts(value: str) -> list[int]:
-    counts = [int(part) for part in value.split(",")]
-    if min(counts) < 1:
-        raise ValueError
+    counts = [int(part) for part in value.split(",") if part.strip().isdigit()]
+    if len(counts) != value.count(",") + 1 or min(counts) < 1:
+        raise argparse.ArgumentTypeError(f"must be positive numbers, with commas between them, not {value!r}")
     return counts
 
 
 def _shape(value: str) -> Shape:
-    T, B, I, H = _counts(value)
-    return Shape(T, B, I, H)
+    counts = _counts(value)
+    if len(counts) != 4:
+        raise argparse.ArgumentTypeError(f"must be four numbers T,B,I,H, not {value!r}")
+    return Shape(*counts)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -87,6 +89,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.seconds is not None and options.seconds <= 0:
         parser.error("--seconds must be positive")
     if options.table is not None:
+        if not options.table.is_file():
+            parser.error(f"{options.table} is no file")
         report = _selected(load(options.table), options.only, options.threads)
         if not report["parts"]:
             parser.error(f"{options.table} has no such part")

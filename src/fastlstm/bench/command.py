@@ -57,6 +57,8 @@ def run(
     parser.add_argument("--table", type=Path, metavar="FILE", help="measure nothing: print such a FILE's tables")
     options = parser.parse_args(argv)
     if options.table is not None:
+        if not options.table.is_file():
+            parser.error(f"{options.table} is no file")
         print(markdown(json.loads(options.table.read_text("utf-8"))))
         return 0
     peers = Peers.find()

@@ -124,7 +124,7 @@ def _heading(report: Report) -> list[str]:
         lines.append("A quick run: fewer shapes and rounds, rough figures.")
     lines += [f"Not measured: {name} ({reason})" for name, reason in report["missing"].items()]
     if not report["blas_limited"]:
-        lines.append("BLAS threads were not limited: install threadpoolctl, or set OPENBLAS_NUM_THREADS (or its like).")
+        lines.append("The threads of BLAS were not limited, its rate may be that of several: install threadpoolctl.")
     if warning := busy(machine):
         lines.append(warning)
     return lines

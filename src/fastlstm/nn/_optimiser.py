@@ -86,7 +86,7 @@ class Optimiser:
         """
         if not self._flat.flags.writeable:
             raise ValueError("flat is a layer's own no more: make the optimiser once the layer is in its network")
-        g = check.matching("gradient", gradient, self._flat.shape, self._flat.dtype, "the shape of flat")
+        g = check.matching("gradient", gradient, self._flat.shape, self._flat.dtype, "that of flat")
         check.disjoint({"flat": self._flat}, {"gradient": g})
         rate = self._learning_rate
         if callable(rate):

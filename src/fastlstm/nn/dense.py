@@ -129,7 +129,7 @@ class Dense(Parametric):
 
     def forward(self, h: Array) -> tuple[Array, DenseTape]:
         """Run the layer as by a call, and keep what `backward` needs: gives y, tape."""
-        leading = check.is_array("h", h).shape[:-1]
+        leading = check.is_array("h", h, self.dtype).shape[:-1]
         h = check.matching("h", h, (*leading, self.input_size), self.dtype, "(..., input_size)")
         y = empty((*leading, self.output_size), self.dtype)
         rows = y.reshape(-1, self.output_size)  # one large product, not one for each leading index

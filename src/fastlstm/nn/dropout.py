@@ -132,7 +132,7 @@ class Dropout(Parametric):
         grads = self._gradients(out, accumulate)
         if not isinstance(tape, DropoutTape):
             raise TypeError(f"tape must be a DropoutTape from forward, not {type(tape).__name__}")
-        dy = check.matching("dy", dy, tape.mask.shape, tape.mask.dtype, "as x")
+        dy = check.matching("dy", dy, tape.mask.shape, tape.mask.dtype, "that of x")
         grads.x, grads.state = np.multiply(dy, tape.mask, out=empty(dy.shape, dy.dtype)), None
         return grads
 

@@ -274,8 +274,13 @@ class Sequential(Composite):
         TypeError, ValueError
             If `inputs` are not such sequences, or not those that the network takes.
         """
+        batches = Batches(inputs, None, batch_size)
+        check_sequences("inputs", self, inputs)
+        features, is_sequence = chained(self.layers)
+        if isinstance(inputs, np.ndarray) and not len(inputs) and is_sequence is False and features is not None:
+            return np.empty((0, features), self.dtype)
         found: list[Any] = [None] * len(inputs)
-        for batch in Batches(inputs, None, batch_size).epoch():
+        for batch in batches.epoch():
             y, _ = self(**batch.inputs)
             for k, row in enumerate(batch.rows):
                 found[row] = y[: len(inputs[row]), k].copy() if y.ndim == 3 else y[k]
@@ -307,6 +312,25 @@ def chained(
                 )
             features = layer.output_size * (1 if isinstance(layer, Dense) else layer.directions)
     return features, is_sequence
+
+
+def check_sequences(name: str, network: Any, sequences: Sequence[Array] | Array) -> None:
+    """Raise unless these arrays, of one shape but for the first axis, are sequences of what the network takes."""
+    layers = [network]
+    while layers and isinstance(layers[0], (Sequential, Dropout)):
+        layers = [*getattr(layers[0], "layers", ()), *layers[1:]]
+    if not len(sequences) or not layers or not isinstance(layers[0], (LSTM, RNN, Dense, Embedding)):
+        return
+    first, found = layers[0], np.asarray(sequences[0])
+    size = () if isinstance(first, Embedding) else (first.input_size,)
+    if found.shape[1:] != size or found.ndim == 0:
+        axes = ", ".join(("T", *map(str, size))) + ("" if size else ",")
+        raise ValueError(
+            f"{name} must be N sequences of shape ({axes}) each, steps first, in a list or an array; "
+            f"the first has shape {found.shape}"
+        )
+    if size and found.dtype != network.dtype:
+        raise TypeError(f"{name} must have dtype {network.dtype}, the network's, not {found.dtype}")
 
 
 def _directions(layer: Parametric, below: int) -> int:

@@ -20,9 +20,10 @@ from fastlstm._files import FileError
 from fastlstm._parameters import Gradients
 from fastlstm.nn._numbers import real
 from fastlstm.nn.adam import Adam
-from fastlstm.nn.batches import Batch, BatchSource
+from fastlstm.nn.batches import Batch, Batches, BatchSource
 from fastlstm.nn.clipping import clip_norm
 from fastlstm.nn.history import Epoch, History
+from fastlstm.nn.sequential import check_sequences
 
 __all__ = ["evaluate", "fit"]
 
@@ -177,6 +178,9 @@ class _Training:
         clip: float | None, average: float | None, score: Callable[[Any], float] | None, patience: int | None,
         seed: int,
     ) -> None:  # fmt: skip
+        if not isinstance(getattr(model, "flat", None), np.ndarray):
+            found = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
+            raise TypeError(f"model must be a network, such as an nn.Sequential, not {found}")
         if not callable(loss):
             raise TypeError(
                 f"loss must be a function of outputs and targets, such as nn.mse, not {type(loss).__name__}"
@@ -187,6 +191,10 @@ class _Training:
                     f"{name} must be Batches, Chunks, Pairs, Transcripts or another BatchSource, "
                     f"not {type(source).__name__}"
                 )
+            if type(source) is Batches:
+                check_sequences(f"{name}: inputs", model, source.inputs)
+                if source.targets is None:
+                    raise ValueError(f"{name} must have targets to learn from: they are None in these Batches")
         if optimiser is not None and (isinstance(optimiser, type) or not hasattr(optimiser, "step")):
             found = f"the class {optimiser.__name__}" if isinstance(optimiser, type) else type(optimiser).__name__
             raise TypeError(f"optimiser must be one for model.flat, such as nn.Adam(model.flat), not {found}")
