@@ -2,6 +2,7 @@
 
 FASTLSTM_DEBUG=1      assertions of sizes and bounds in C, no optimisation, Cython's line numbers
 FASTLSTM_SANITIZE=..  gcc's or clang's -fsanitize=.., for example address,undefined
+FASTLSTM_EMULATED=1   with the kernels of a device, run by the processor: the instruction set "emulated", for tests
 """
 
 import os
@@ -17,6 +18,7 @@ from setuptools.command.build_clib import build_clib
 DEBUG = os.environ.get("FASTLSTM_DEBUG", "0") not in ("", "0")
 SANITIZE = os.environ.get("FASTLSTM_SANITIZE", "")
 MSVC = sys.platform == "win32" and "GCC" not in sys.version
+EMULATED = os.environ.get("FASTLSTM_EMULATED", "0") not in ("", "0")
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 
 PACKAGE = Path("src/fastlstm")
@@ -37,6 +39,8 @@ else:
 if not (MSVC or DEBUG or SANITIZE):
     # The product's loop fits into one line of the instruction cache; across two a step takes up to a quarter longer.
     INSTRUCTION_SETS = {name: [*flags, "-falign-loops=64"] for name, flags in INSTRUCTION_SETS.items()}
+if EMULATED:  # see _c/emulated.inc; in a debug build, too, as fast as tests need it
+    INSTRUCTION_SETS["emulated"] = [] if MSVC else ["-O2"]
 # Beside another one it is only a reference, which is to be small.
 INSTRUCTION_SETS["portable"] = ["-O2"] if INSTRUCTION_SETS and not (MSVC or DEBUG or SANITIZE) else []
 
@@ -72,7 +76,11 @@ LIBRARIES = [
     )
     for name, flags, sources in [
         *((name, flags, [f"targets/{name}_{bits}.c" for bits in (32, 64)]) for name, flags in INSTRUCTION_SETS.items()),
-        ("network", [], ["dispatch.c", "network_plan.c", "network_forward.c", "network_backward.c"]),
+        (
+            "network",
+            ["-DFL_EMULATED"] if EMULATED else [],
+            ["dispatch.c", "network_plan.c", "network_forward.c", "network_backward.c"],
+        ),
     ]
 ]
 

@@ -5,7 +5,7 @@ first, in blocks whose deltas stay in the cache for the products that give the g
 there is a tape of one segment at a time, from running that again.
 """
 from libc.stdint cimport int64_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
 from ._blas cimport matmul
 from ._forward cimport Forward, ForwardPass, lay_out as lay_out_forward, prepare, run_again
@@ -173,7 +173,7 @@ cdef void run_dy(const Backward *f, fl_size s, fl_size row0, fl_size row1, fl_si
 cdef void run_start(const Backward *f, fl_size s, fl_size row0, fl_size row1, fl_size column0, fl_size column1,
                     bint with_cells) noexcept nogil:
     """The gradient of the initial state of rows that begin with step s."""
-    cdef fl_size t = time(f, s), H = f.constant.hidden, r
+    cdef fl_size t = time(f, s), H = f.constant.hidden
     cdef fl_size begin = rows_at(&f.rows, time(f, s - 1)) if s else 0
     cdef const unsigned char *reset = <const unsigned char *>of(f.reset, first_row(&f.rows, t), 1)
     cdef fl_y_gradient g = f.between
@@ -185,15 +185,13 @@ cdef void run_start(const Backward *f, fl_size s, fl_size row0, fl_size row1, fl
     g.a, g.reset, g.to_first, g.zoned = delta_of(f, s), reset, NULL, f.zoned
     f.k.y_gradient(&g, f.dh0, f.outputs, row0, row1, column0, column1)
     if with_cells and reset != NULL and f.constant.dc != NULL:
-        for r in range(row0, row1):
-            if reset[r]:
-                memset(<char *>f.constant.dc + r * H * f.size, 0, H * f.size)
+        f.k.clear(<char *>f.constant.dc + row0 * H * f.size, H * f.size, H * f.size, row1 - row0, reset + row0)
 
 
 cdef void start_gates(const Backward *f, fl_size s, fl_size row0, fl_size row1, fl_size column0,
                       fl_size column1) noexcept nogil:
     """The gradient of the initial gates of rows that begin with step s, for some columns."""
-    cdef fl_size t = time(f, s), values = f.gates * f.constant.hidden, Q = f.K - f.outputs, r
+    cdef fl_size t = time(f, s), values = f.gates * f.constant.hidden, Q = f.K - f.outputs
     cdef const unsigned char *reset = <const unsigned char *>of(f.reset, first_row(&f.rows, t), 1)
     cdef fl_product product
     row0, row1 = max(row0, rows_at(&f.rows, time(f, s - 1)) if s else 0), min(row1, rows_at(&f.rows, t))
@@ -202,9 +200,7 @@ cdef void start_gates(const Backward *f, fl_size s, fl_size row0, fl_size row1, 
     product = fl_product(Q, values, delta_of(f, s), values, 1, f.gate_panels, 3, 1, FL_FULL, f.dg0, Q, False)
     f.k.multiply(&product, row0, row1, column0, column1)
     if reset != NULL and f.reset_to_zero:
-        for r in range(row0, row1):
-            if reset[r]:
-                memset(f.dg0 + (r * Q + column0) * f.size, 0, (column1 - column0) * f.size)
+        f.k.clear(f.dg0 + (row0 * Q + column0) * f.size, Q * f.size, (column1 - column0) * f.size, row1 - row0, reset + row0)
 
 
 cdef fl_size going_on(const Backward *f, fl_size s) noexcept nogil:
@@ -291,6 +287,14 @@ cdef void projection_part(void *argument, int part, int parts) noexcept nogil:
     f.k.multiply(&product, 0, P, border(H, f.k.column_block, part, parts), border(H, f.k.column_block, part + 1, parts))
 
 
+cdef void start_with(const Backward *f, char *to, const char *values, fl_size count) noexcept nogil:
+    """These values, or zeros where they are NULL."""
+    if values == NULL:
+        f.k.clear(to, 0, count * f.size, 1, NULL)
+    else:
+        f.k.copy(to, 0, values, 0, count * f.size, 1)
+
+
 cdef void run_block(Backward *f, Span block) noexcept nogil:
     """The steps of a block, and what their deltas give."""
     cdef fl_size H = f.constant.hidden, I = f.products.input, values = f.gates * H, row = first_row(&f.rows, block.t0), n
@@ -318,7 +322,7 @@ cdef void run_block(Backward *f, Span block) noexcept nogil:
         parallel(projection_part, f, parts)
     if f.delta_all == NULL:
         n = rows_at(&f.rows, time(f, s0))
-        memcpy(f.delta_before, delta_of(f, s0), n * values * f.size)
+        start_with(f, f.delta_before, delta_of(f, s0), n * values)
 
 
 cdef void run(Backward *f, int num_threads) noexcept nogil:
@@ -326,30 +330,23 @@ cdef void run(Backward *f, int num_threads) noexcept nogil:
     cdef int vectors = <int>(f.k.column_block // f.k.unit_block), parts
     cdef char *dc0 = <char *>f.constant.dc
     cdef Span left = Span(0, T if B else 0), segment
+    if f.k.device:  # which has threads of its own
+        num_threads = 1
     divide(&f.division, &f.rows, H, f.k.column_block, values * f.K, f.size, num_threads)
     parts = f.division.parts
     if not f.products.accumulate:
         if f.dp != NULL:
-            memset(f.dp, 0, (f.gates - 1) * H * f.size)
+            start_with(f, f.dp, NULL, (f.gates - 1) * H)
         if f.dproj != NULL:
-            memset(f.dproj, 0, P * H * f.size)
+            start_with(f, f.dproj, NULL, P * H)
     if dc0 != NULL:
-        if f.dc != NULL:
-            memcpy(dc0, f.dc, B * H * f.size)
-        else:
-            memset(dc0, 0, B * H * f.size)
+        start_with(f, dc0, f.dc, B * H)
     # Rows without a step: what arrives goes on. All others' are written later.
-    if f.dh != NULL:
-        memcpy(f.dh0, f.dh, B * P * f.size)
-    else:
-        memset(f.dh0, 0, B * P * f.size)
+    start_with(f, f.dh0, f.dh, B * P)
     if f.dg0 != NULL:
-        if f.dg != NULL:
-            memcpy(f.dg0, f.dg, B * (f.K - P) * f.size)
-        else:
-            memset(f.dg0, 0, B * (f.K - P) * f.size)
+        start_with(f, f.dg0, f.dg, B * (f.K - P))
     if f.zoned != NULL:
-        memset(f.zoned, 0, B * P * f.size)
+        start_with(f, f.zoned, NULL, B * P)
     if f.packed:
         pack_rows(f.k, f.R_panels, vectors, f.R, f.K, values, P, parts)
         f.between.panels = f.R_panels
@@ -372,7 +369,7 @@ cdef void run(Backward *f, int num_threads) noexcept nogil:
             run_block(f, next_block(&segment, &f.rows, FL_ROWS_PER_BLOCK, not f.reverse))
     end_products(&f.products, parts)
     if T == 1 and not f.packed:
-        matmul(f.size, False, False, B, P, values, f.products.delta, f.R, 0, f.dh0)
+        matmul(f.k, f.size, False, False, B, P, values, f.products.delta, f.R, 0, f.dh0)
 
 
 cdef void run_one(void *argument, int part, int parts) noexcept nogil:

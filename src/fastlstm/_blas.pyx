@@ -1,4 +1,4 @@
-"""Matrix products by SciPy's BLAS: the only user of scipy.linalg.cython_blas.
+"""Matrix products by SciPy's BLAS, or a device's own: the only user of scipy.linalg.cython_blas.
 
 The functions are taken from that module at import, not by cimport: SciPy's integers for BLAS have 32 or 64 bits, by its
 version and build, and a cimport would tie a wheel to one of them. BLAS takes integers by address, and all our machines are
@@ -8,6 +8,8 @@ import sys
 
 from cpython.pycapsule cimport PyCapsule_GetName, PyCapsule_GetPointer
 from libc.stdint cimport int64_t
+
+from ._kernels cimport fl_kernels
 
 from scipy.linalg import cython_blas
 
@@ -25,8 +27,8 @@ cdef gemm_function sgemm = find("sgemm")
 cdef gemm_function dgemm = find("dgemm")
 
 
-cdef void matmul(int itemsize, bint transpose_a, bint transpose_b, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k,
-                 const void *a, const void *b, double beta, void *c) noexcept nogil:
+cdef void matmul(const fl_kernels *kernels, int itemsize, bint transpose_a, bint transpose_b, Py_ssize_t m,
+                 Py_ssize_t n, Py_ssize_t k, const void *a, const void *b, double beta, void *c) noexcept nogil:
     """C = op(A) op(B) + beta C for dense row-major matrices; C is (m, n), op(A) (m, k), op(B) (k, n).
 
     BLAS counts by columns and so sees each matrix transposed: it computes C^T = op(B)^T op(A)^T.
@@ -38,6 +40,9 @@ cdef void matmul(int itemsize, bint transpose_a, bint transpose_b, Py_ssize_t m,
     cdef char op_a = b"T" if transpose_a else b"N"
     cdef char op_b = b"T" if transpose_b else b"N"
     if m == 0 or n == 0:
+        return
+    if kernels.device:
+        kernels.matmul(transpose_a, transpose_b, m, n, k, a, b, beta, c)
         return
     # BLAS wants leading dimensions of at least 1, even of matrices it does not read.
     lda = max(lda, 1)

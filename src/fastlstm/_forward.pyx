@@ -14,6 +14,7 @@ from ._loops cimport (Cell, Rows, Share, Span, block_rows, border, c_on, c_prev_
                       share, take)
 from ._runtime cimport Buffers, kernels, parallel
 
+from ._batches import Batch
 from ._checks import empty
 
 cdef fl_size side_by_side(const Forward *f) noexcept nogil:
@@ -33,7 +34,9 @@ cdef void lay_out(Forward *f, char **at) noexcept nogil:
     if f.way.hoist:
         f.wx_space = take(at, block_rows(&f.rows, FL_ROWS_PER_BLOCK) * f.gates * H * f.size) if not f.taped else NULL
     if f.proj != NULL:
-        f.proj_panels = take(at, column_panels(f.k, 1, f.outputs, H) * f.size) if many_rows(&f.rows) else NULL
+        f.proj_panels = NULL
+        if many_rows(&f.rows) or f.k.device:
+            f.proj_panels = take(at, column_panels(f.k, 1, f.outputs, H) * f.size)
         f.m_space = take(at, B * H * f.size) if not f.taped else NULL
     if not f.taped and not f.direct:
         f.pong = take(at, 2 * B * K * f.size)
@@ -142,14 +145,21 @@ cdef void project(const Forward *f, fl_size s, fl_size row0, fl_size row1, fl_si
         f.k.multiply(&product, row0, end, column0, column1)
     else:
         for row in range(row0, end):
-            matmul(f.size, False, True, 1, column1 - column0, H, m + row * H * f.size, f.proj + column0 * H * f.size, 0,
+            matmul(f.k, f.size, False, True, 1, column1 - column0, H, m + row * H * f.size, f.proj + column0 * H * f.size, 0,
                    y + (row * f.y_step + column0) * f.size)
+
+
+cdef void copy_columns(const Forward *f, char *to, fl_size to_step, const char *src, fl_size from_step, fl_size row0,
+                       fl_size row1, fl_size column0, fl_size column1) noexcept nogil:
+    """Of arrays that have a row every so many values."""
+    f.k.copy(to + (row0 * to_step + column0) * f.size, to_step * f.size, src + (row0 * from_step + column0) * f.size,
+             from_step * f.size, (column1 - column0) * f.size, row1 - row0)
 
 
 cdef void hand_on(const Forward *f, fl_size s, Share own, fl_size column0, fl_size column1) noexcept nogil:
     """y and c from step s to the next, for own rows, hidden units and columns of y; final states of rows that end."""
     cdef fl_size t = time(f, s), row = first_row(&f.rows, t), next, end = min(own.row1, rows_at(&f.rows, t))
-    cdef fl_size keep = kept(f, s), H = f.constant.hidden, r
+    cdef fl_size keep = kept(f, s), H = f.constant.hidden
     cdef fl_carry between = f.between
     cdef char *y = y_of(f, s)
     if own.row0 >= end:
@@ -175,18 +185,17 @@ cdef void hand_on(const Forward *f, fl_size s, Share own, fl_size column0, fl_si
         f.k.carry(&between, own.row0, end, column0, column1, own.unit0, own.unit1)
     if f.h_last == NULL:
         return
-    for r in range(max(own.row0, keep), end):
-        memcpy(f.h_last + (r * f.outputs + column0) * f.size, y + (r * f.y_step + column0) * f.size,
-               (column1 - column0) * f.size)
+    row = max(own.row0, keep)
+    if row < end:
+        copy_columns(f, f.h_last, f.outputs, y, f.y_step, row, end, column0, column1)
         if f.tape.c != NULL and f.tape.c_prev == NULL:
-            memcpy(f.c_last + (r * H + own.unit0) * f.size, c_of(f, s) + (r * H + own.unit0) * f.size,
-                   (own.unit1 - own.unit0) * f.size)
+            copy_columns(f, f.c_last, H, c_of(f, s), H, row, end, own.unit0, own.unit1)
 
 
 cdef void start_rows(const Forward *f, fl_size s) noexcept nogil:
     """The state before step s of the rows that begin there."""
     cdef fl_size t = time(f, s), row0 = rows_at(&f.rows, time(f, s - 1)) if s else 0, row1 = rows_at(&f.rows, t)
-    cdef fl_size P = f.outputs, K = f.constant.outputs, H = f.constant.hidden, r
+    cdef fl_size P = f.outputs, K = f.constant.outputs, H = f.constant.hidden
     cdef fl_carry between = f.between
     if row0 >= row1:
         return
@@ -197,8 +206,7 @@ cdef void start_rows(const Forward *f, fl_size s) noexcept nogil:
     if not f.direct:
         between.y_seen = y_prev_of(f, s)
         if f.g0 != NULL:
-            for r in range(row0, row1):
-                memcpy(<char *>between.y_seen + (r * K + P) * f.size, f.g0 + r * (K - P) * f.size, (K - P) * f.size)
+            copy_columns(f, <char *>between.y_seen + P * f.size, K, f.g0, K - P, row0, row1, 0, K - P)
     f.k.carry(&between, row0, row1, 0, P, 0, H if f.c_last != NULL else 0)
 
 
@@ -259,6 +267,8 @@ cdef void run_span(Forward *f, Span left) noexcept nogil:
 cdef void prepare(Forward *f, int num_threads) noexcept nogil:
     cdef fl_size H = f.constant.hidden, I = f.constant.input, K = f.constant.outputs
     cdef int parts
+    if f.k.device:  # which has threads of its own
+        num_threads = 1
     divide(&f.division, &f.rows, H, f.block, f.gates * H * (K + (0 if f.way.hoist else I)), f.size, num_threads)
     parts = f.division.parts
     if not f.packed and f.W_panels != NULL:
@@ -270,35 +280,39 @@ cdef void prepare(Forward *f, int num_threads) noexcept nogil:
     f.constant.W_panels, f.constant.R_panels = f.W_panels, f.R_panels
 
 
-cdef void copy(char *kept, char *state, fl_size bytes, bint back) noexcept nogil:
-    memcpy(state if back else kept, kept if back else state, bytes)
+cdef void copy(const fl_kernels *k, char *kept, char *state, fl_size state_step, fl_size bytes, fl_size rows,
+               bint back) noexcept nogil:
+    if back:
+        k.copy(state, state_step, kept, bytes, bytes, rows)
+    else:
+        k.copy(kept, bytes, state, state_step, bytes, rows)
 
 
 cdef void copy_state(const Forward *f, Span segment, bint back) noexcept nogil:
     """The state that a segment's first step sees: kept, or brought back."""
-    cdef fl_size s = f.rows.T - segment.t1 if f.reverse else segment.t0, rows = rows_at(&f.rows, time(f, s)), row
+    cdef fl_size s = f.rows.T - segment.t1 if f.reverse else segment.t0, rows = rows_at(&f.rows, time(f, s))
     cdef fl_size at = first_row(&f.rows, segment.t0) // f.segment * f.rows.B
     cdef fl_size y_bytes = f.constant.outputs * f.size, c_bytes = f.constant.hidden * f.size, bytes = f.outputs * f.size
-    copy(f.marks_y + at * y_bytes, y_prev_of(f, s), rows * y_bytes, back)
+    copy(f.k, f.marks_y + at * y_bytes, y_prev_of(f, s), y_bytes, y_bytes, rows, back)
     if f.marks_c != NULL:
-        copy(f.marks_c + at * c_bytes, c_prev_of(f, s), rows * c_bytes, back)
+        copy(f.k, f.marks_c + at * c_bytes, c_prev_of(f, s), c_bytes, c_bytes, rows, back)
     if f.marks_y_before != NULL and s:
-        for row in range(min(rows, rows_at(&f.rows, time(f, s - 1)))):
-            copy(f.marks_y_before + (at + row) * bytes, y_of(f, s - 1) + row * f.y_step * f.size, bytes, back)
+        rows = min(rows, rows_at(&f.rows, time(f, s - 1)))
+        copy(f.k, f.marks_y_before + at * bytes, y_of(f, s - 1), f.y_step * f.size, bytes, rows, back)
 
 
 cdef void run(Forward *f, int num_threads) noexcept nogil:
-    cdef fl_size H = f.constant.hidden, T = f.rows.T, s
+    cdef fl_size H = f.constant.hidden, T = f.rows.T, Q = f.constant.outputs - f.outputs, s
     cdef Span left = Span(0, T), segment
     f.s_end = T
     prepare(f, num_threads)
-    memcpy(f.h_last, f.h0, f.rows.B * f.outputs * f.size)
+    copy_columns(f, f.h_last, f.outputs, f.h0, f.outputs, 0, f.rows.B, 0, f.outputs)
     if f.tape.c != NULL and T == 0:
-        memcpy(f.tape.c, f.c0, f.rows.B * H * f.size)
+        copy_columns(f, f.tape.c, H, f.c0, H, 0, f.rows.B, 0, H)
     if f.c_last != NULL:
-        memcpy(f.c_last, f.c0, f.rows.B * H * f.size)
+        copy_columns(f, f.c_last, H, f.c0, H, 0, f.rows.B, 0, H)
     if f.g_last != NULL:
-        memcpy(f.g_last, f.g0, f.rows.B * (f.constant.outputs - f.outputs) * f.size)
+        copy_columns(f, f.g_last, Q, f.g0, Q, 0, f.rows.B, 0, Q)
     for s in range(T):
         if f.direct and s:
             break
@@ -400,7 +414,7 @@ cdef class ForwardPass:
         f.carries = options is not None or (proj is not None and with_tape)
         f.direct = not (with_tape or recompute or options is not None or f.constant.outputs > f.outputs
                         or (reverse and f.rows.offsets != NULL))
-        f.way = plan(&f.rows, f.constant.input, f.constant.hidden, f.constant.outputs, f.gates,
+        f.way = plan(f.k, &f.rows, f.constant.input, f.constant.hidden, f.constant.outputs, f.gates,
                      weights.packed.W.itemsize if f.packed else size, f.packed)
         if not f.direct and proj is not None:
             f.carries = True
@@ -468,10 +482,11 @@ cdef class Step:
     cdef Buffers held
     cdef Forward prototype
     cdef Cell cell
+    cdef object weights
 
     def __init__(self, Cell cell, weights):
         cdef Forward *f = &self.prototype
-        self.held, self.cell = Buffers(5), cell
+        self.held, self.cell, self.weights = Buffers(5), cell, weights
         memset(f, 0, sizeof(Forward))
         f.size, f.gates, f.rows.T, f.direct = weights.b.itemsize, cell.cell.gates, 1, True
         take_weights(f, self.held, cell, weights)
@@ -497,6 +512,9 @@ cdef class Step:
             if (get.overlap(2, 4) or get.overlap(2, 5) or get.overlap(3, 4) or get.overlap(3, 5) or get.overlap(5, 0)
                     or get.overlap(5, 1) or get.overlap_partly(5, 4)):
                 return False
+        if kernels(size).device:
+            self.pass_of_one(x, h, c, y, h_out, c_out)
+            return True
         f = self.prototype
         f.k = kernels(size)
         f.step = f.k.lstm_forward if self.cell.lstm else f.k.rnn_forward
@@ -513,3 +531,12 @@ cdef class Step:
             run_steps(&f, 0, 1)
             memcpy(get.views[3].buf, f.y, B * H * size)
         return True
+
+    cdef int pass_of_one(self, x, h, c, y, h_out, c_out) except -1:
+        """A step as a pass: on a device, where W x is a product of its own and needs memory."""
+        B = len(x)
+        batch = Batch(1, B, B)
+        one = ForwardPass(self.cell, batch, False, self.weights, None, False, 0, self.prototype.size)
+        one.start(x, (h, c, None), y, 0, (h_out, c_out, None), None, None, empty((one.workspace(),), x.dtype))
+        run_passes([one], 1)
+        return 0

@@ -195,6 +195,7 @@ cdef extern from "kernels.h":
         fl_size unit_block
         fl_size row_block
         fl_size column_block
+        bint device
         void (*pack_columns)(void *panels, fl_size gates, fl_size hidden, const void *A, fl_size K, fl_size panel0,
                              fl_size panel1) noexcept nogil
         void (*pack_rows)(void *panels, int vectors, const void *A, fl_size row_step, fl_size rows, fl_size columns,
@@ -236,6 +237,10 @@ cdef extern from "kernels.h":
         void (*ctc_shares)(const double *labels, const double *blanks, const double *labels_back,
                            const double *blanks_back, const double *y_labels, double y_blank, double total, fl_size L,
                            double *share) noexcept nogil
+        void (*copy)(void *to, fl_size to_step, const void *src, fl_size from_step, fl_size bytes, fl_size rows) noexcept nogil
+        void (*clear)(void *to, fl_size step, fl_size bytes, fl_size rows, const unsigned char *which) noexcept nogil
+        void (*matmul)(bint transpose_a, bint transpose_b, fl_size m, fl_size n, fl_size k, const void *a, const void *b,
+                       double beta, void *c) noexcept nogil
 
     enum: FL_ROWS_PER_BLOCK
     enum: FL_ROWS_TO_FOLD

@@ -94,7 +94,7 @@ cdef struct Plan:
     bint hoist          # W x is one product over many steps, before them; else it is part of each step
 
 cdef bint many_rows(const Rows *r) noexcept nogil
-cdef Plan plan(const Rows *r, fl_size I, fl_size H, fl_size K, fl_size gates, int size, bint packed) noexcept nogil
+cdef Plan plan(const fl_kernels *k, const Rows *r, fl_size I, fl_size H, fl_size K, fl_size gates, int size, bint packed) noexcept nogil
 
 cdef fl_size column_panels(const fl_kernels *k, fl_size gates, fl_size H, fl_size K) noexcept nogil
 cdef fl_size row_panels(const fl_kernels *k, int vectors, fl_size rows, fl_size columns) noexcept nogil

@@ -1,6 +1,4 @@
 """What the loops over time share: batches, dividing the work, packing weights, the gradients of the weights."""
-from libc.string cimport memset
-
 from ._blas cimport matmul
 from ._kernels cimport (FL_CACHED, FL_FULL, FL_MAX_THREADS, FL_ROWS_PER_BLOCK, FL_ROWS_TO_FOLD, fl_format, fl_kernels,
                         fl_padded, fl_padded_columns, fl_panel_columns, fl_panel_count, fl_product, fl_size)
@@ -120,10 +118,14 @@ cdef bint many_rows(const Rows *r) noexcept nogil:
     return r.invariant or r.count >= ROWS_TO_PACK
 
 
-cdef Plan plan(const Rows *r, fl_size I, fl_size H, fl_size K, fl_size gates, int size, bint packed) noexcept nogil:
+cdef Plan plan(const fl_kernels *k, const Rows *r, fl_size I, fl_size H, fl_size K, fl_size gates, int size,
+               bint packed) noexcept nogil:
     """`size` is the bytes of a weight, `packed` whether they are packed already."""
     cdef fl_size R_bytes = gates * H * K * size, W_bytes = gates * H * I * size
     cdef Plan p
+    if k.device:
+        p.hoist, p.pack = True, False
+        return p
     p.hoist = R_bytes + W_bytes > FL_CACHED
     if not r.invariant:
         p.hoist = many_rows(r) and r.T > 1 and (p.hoist or r.count < FL_ROWS_TO_FOLD * r.T)
@@ -280,7 +282,7 @@ cdef void lay_out_products(Products *p, const Rows *r, bint with_dx, char **at) 
     cdef fl_size padded = fl_padded_columns(p.k, p.gates, p.hidden)
     cdef int vectors = <int>(p.k.column_block // p.k.unit_block)
     p.delta_panels = NULL
-    if many_rows(r):
+    if many_rows(r) and not p.k.device:
         p.delta_panels = take(at, rows * padded * p.size)
         p.dW_sum = take(at, p.input * padded * p.size)
         p.dR_sum = take(at, p.outputs * padded * p.size)
@@ -294,14 +296,15 @@ cdef void begin_products(Products *p, const Rows *r, int parts) noexcept nogil:
     """Clears what is added to; packs W."""
     cdef fl_size columns = p.gates * p.hidden
     if not p.accumulate:
-        memset(p.db, 0, columns * p.size)
+        p.k.clear(p.db, 0, columns * p.size, 1, NULL)
         if r.count == 0:
-            memset(p.dW, 0, columns * p.input * p.size)
-            memset(p.dR, 0, columns * p.outputs * p.size)
+            p.k.clear(p.dW, 0, columns * p.input * p.size, 1, NULL)
+            p.k.clear(p.dR, 0, columns * p.outputs * p.size, 1, NULL)
     p.begun = False
     if p.delta_panels != NULL:
         # Its padding stays zero.
-        memset(p.delta_panels, 0, block_rows(r, FL_ROWS_PER_BLOCK) * fl_padded_columns(p.k, p.gates, p.hidden) * p.size)
+        p.k.clear(p.delta_panels, 0, block_rows(r, FL_ROWS_PER_BLOCK) * fl_padded_columns(p.k, p.gates, p.hidden) * p.size,
+                  1, NULL)
         if p.dx != NULL:
             pack_rows(p.k, p.W_panels, <int>(p.k.column_block // p.k.unit_block), p.W, p.input, columns, p.input, parts)
 
@@ -361,10 +364,10 @@ cdef void add_products(Products *p, int parts) noexcept nogil:
         parallel(transpose_part, p, parts)
     parallel(add_products_part, p, parts)
     if p.delta_panels == NULL:
-        matmul(p.size, True, False, columns, p.input, p.rows, p.delta, p.x, p.accumulate or p.begun, p.dW)
-        matmul(p.size, True, False, columns, p.outputs, p.rows, p.delta, p.y_prev, p.accumulate or p.begun, p.dR)
+        matmul(p.k, p.size, True, False, columns, p.input, p.rows, p.delta, p.x, p.accumulate or p.begun, p.dW)
+        matmul(p.k, p.size, True, False, columns, p.outputs, p.rows, p.delta, p.y_prev, p.accumulate or p.begun, p.dR)
         if p.dx != NULL:
-            matmul(p.size, False, False, p.rows, p.input, columns, p.delta, p.W, 0, p.dx)
+            matmul(p.k, p.size, False, False, p.rows, p.input, columns, p.delta, p.W, 0, p.dx)
     p.begun = True
 
 

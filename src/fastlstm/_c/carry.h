@@ -11,7 +11,7 @@ FL_INLINE const real *at_row(const void *array, fl_size row, fl_size step) {
     return array ? (const real *)array + row * step : NULL;
 }
 
-static void carry(const fl_carry *s, fl_size row0, fl_size row1, fl_size column0, fl_size column1, fl_size unit0,
+FL_FUNCTION void carry(const fl_carry *s, fl_size row0, fl_size row1, fl_size column0, fl_size column1, fl_size unit0,
                   fl_size unit1) {
     const fl_size H = s->hidden, P = s->width;
     for (fl_size row = row0; row < row1; row++) {
@@ -70,6 +70,7 @@ FL_INLINE vec y_gradient_of(const fl_y_gradient *s, vec seen, fl_size row, fl_si
     return seen;
 }
 
+#ifndef FL_TARGET_DEVICE
 /* The product that a gradient of y begins with, for `columns` vectors from `column` on. */
 FL_INLINE void product_seen(accumulators acc, const fl_y_gradient *s, int columns, fl_size row, fl_size rows,
                             fl_size column) {
@@ -96,5 +97,6 @@ static void y_gradient(const fl_y_gradient *s, void *dy, fl_size width, fl_size 
         }
     }
 }
+#endif
 
 #endif

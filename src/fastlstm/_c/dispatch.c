@@ -7,6 +7,9 @@
 #endif
 
 extern const fl_kernels fl_kernels_portable_32, fl_kernels_portable_64;
+#ifdef FL_EMULATED /* a device on the processor: see emulated.inc */
+extern const fl_kernels fl_kernels_emulated_32, fl_kernels_emulated_64;
+#endif
 #if FL_X86
 extern const fl_kernels fl_kernels_base_32, fl_kernels_base_64;
 extern const fl_kernels fl_kernels_avx2_32, fl_kernels_avx2_64;
@@ -15,16 +18,19 @@ extern const fl_kernels fl_kernels_avx512_32, fl_kernels_avx512_64;
 extern const fl_kernels fl_kernels_neon_32, fl_kernels_neon_64;
 #endif
 
-enum { PORTABLE, BASE, AVX2, AVX512, NEON };
+enum { EMULATED, PORTABLE, BASE, AVX2, AVX512, NEON };
 
 const char *fl_isa_name(int isa) {
-    static const char *const names[FL_ISA_COUNT] = {"portable", "base", "avx2", "avx512", "neon"};
+    static const char *const names[FL_ISA_COUNT] = {"emulated", "portable", "base", "avx2", "avx512", "neon"};
     return names[isa];
 }
 
 const fl_kernels *fl_isa_kernels(int isa, int bytes) {
 #define BOTH(name) (bytes == 4 ? &fl_kernels_##name##_32 : &fl_kernels_##name##_64)
     switch (isa) {
+#ifdef FL_EMULATED
+    case EMULATED: return BOTH(emulated);
+#endif
     case PORTABLE: return BOTH(portable);
 #if FL_X86
     case BASE: return BOTH(base);
@@ -61,7 +67,7 @@ int fl_isa_available(int isa) {
     enum { HAS_AVX2 = 1 << 5, AVX512F = 1 << 16, AVX512DQ = 1 << 17 };   /* leaf 7, ebx */
     enum { YMM_STATE = 0x06, ZMM_STATE = 0xe6 };                         /* XCR0 */
     unsigned leaf1[4], leaf7[4];
-    if (isa == PORTABLE || isa == BASE) return 1;
+    if (isa == EMULATED || isa == PORTABLE || isa == BASE) return 1;
     if (isa == NEON) return 0;
     cpuid(1, leaf1);
     if ((leaf1[2] & (FMA | OSXSAVE | AVX)) != (FMA | OSXSAVE | AVX)) return 0;

@@ -4,9 +4,9 @@
 
 #include "kernels.h"
 
-#define FL_ISA_COUNT 5
+#define FL_ISA_COUNT 6
 
-/* The k-th name, slowest first: "portable", "base", "avx2", "avx512", "neon". */
+/* The k-th name, slowest first: "emulated", "portable", "base", "avx2", "avx512", "neon". */
 const char *fl_isa_name(int isa);
 /* Is it compiled in, and does this machine run it? */
 int fl_isa_available(int isa);

@@ -4,6 +4,7 @@
 
 #include "product.h"
 
+#ifndef FL_TARGET_DEVICE
 /* acc = W x^t + R y^{t-1}, without W x^t where s->wx has it, for some rows and the panel that begins at `unit`. */
 static void forward_product(accumulators acc, const fl_forward *s, int columns, fl_size row, fl_size rows, fl_size unit) {
     const fl_size G = s->cell->gates, I = s->x ? s->input : 0, K = s->outputs, step = s->y_prev_step;
@@ -16,6 +17,7 @@ static void forward_product(accumulators acc, const fl_forward *s, int columns, 
     else
         product_by_rows(acc, columns, rows, first, I ? s->W : s->R, second, s->R, G, s->hidden, unit);
 }
+#endif
 
 /* The whole sum from that of the products, for n units: `at_wx` and `unit` are their places in wx and b. */
 FL_INLINE vec sum_of(const fl_forward *s, vec sum, fl_size at_wx, fl_size unit, fl_size n) {

@@ -191,6 +191,7 @@ typedef struct {
     fl_size unit_block;     /* hidden units per LSTM panel: the vector length */
     fl_size row_block;      /* batch rows per register tile */
     fl_size column_block;   /* columns per panel: 4 vectors */
+    int device;             /* memory is not the processor's own: W x is always hoisted, weights are read as they are */
 
     /* Forward panels of weights A (gates H, K), gates 1 for the RNN. Panel j holds, for each k, the weights of its hidden
      * units side by side, zero-padded: for an LSTM a vector for each gate of unit_block units, for the RNN column_block
@@ -254,6 +255,13 @@ typedef struct {
                      double y_blank, fl_size size, double *next_labels, double *next_blanks);
     void (*ctc_shares)(const double *labels, const double *blanks, const double *labels_back, const double *blanks_back,
                        const double *y_labels, double y_blank, double total, fl_size L, double *share);
+
+    /* Memory, the processor's or a device's: so many rows of `bytes` bytes, one every `step` bytes. */
+    void (*copy)(void *to, fl_size to_step, const void *from, fl_size from_step, fl_size bytes, fl_size rows);
+    void (*clear)(void *to, fl_size step, fl_size bytes, fl_size rows, const unsigned char *which); /* those marked; NULL: all */
+    /* A device's own product, as matmul() of _blas.pyx; NULL on a processor. */
+    void (*matmul)(int transpose_a, int transpose_b, fl_size m, fl_size n, fl_size k, const void *a, const void *b, double beta,
+                   void *c);
 } fl_kernels;
 
 /* Steps whose batch rows are at most so many are one block: what they leave is used again while it is in the cache. */

@@ -104,6 +104,7 @@ FL_INLINE void lstm_output(const fl_forward *s, const int plain, const int peeph
     if (s->y_copy) v_store_part((real *)s->y_copy + row * s->y_copy_step + unit, y, n);
 }
 
+#ifndef FL_TARGET_DEVICE
 /* A half for some rows of a panel; n < VL is known to be there only in a panel of the last units. */
 typedef void (*half_of_cells)(const fl_forward *s, const real *acc, fl_size row, fl_size rows, fl_size unit, fl_size n);
 #define HALF(name, half, plain, peephole, lanes)                                                                       \
@@ -148,6 +149,8 @@ static void lstm_forward(const fl_forward *s, fl_size row0, fl_size row1, fl_siz
         }
     }
 }
+
+#endif
 
 /* ---- backward ---- */
 
@@ -252,10 +255,31 @@ FL_INLINE void lstm_cell_backward(const fl_backward *s, const int plain, const i
 #undef STORE_DELTA
 }
 
+/* The same in general, from the sum of what the next step sends to y and, with full gate recurrence, to the gates:
+ * 3 vectors, or NULL. */
+FL_INLINE void lstm_backward_general(const fl_backward *s, const bounds *b, vec dy, const real *sent_to_gates, fl_size row,
+                                     fl_size unit, fl_size n) {
+    const fl_size H = s->hidden;
+    const int reset = s->reset && s->reset[row];
+    const real *last = (const real *)s->to_gates_last;
+    vec to_gates[3];
+    if (sent_to_gates || last)
+        for (int gate = 0; gate < 3; gate++) {
+            const fl_size at = row * seen_gates(H) + 3 * unit + gate * VL;
+            to_gates[gate] = v_load(sent_to_gates ? sent_to_gates + gate * VL : last + at);
+            if (reset && s->to_gates_first) {
+                real *to = (real *)s->to_gates_first + at;
+                v_store(to, v_add(v_load(to), to_gates[gate]));
+            }
+        }
+    dy = y_gradient_of(&s->y, dy, row, unit, H, n);
+    lstm_cell_backward(s, 0, s->p != NULL, b, dy, (sent_to_gates || last) && !reset ? to_gates : NULL, row, unit, n);
+}
+
+#ifndef FL_TARGET_DEVICE
 static void lstm_backward(const fl_backward *s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1) {
     const fl_size H = s->hidden, G = s->cell->gates;
     const int plain = s->cell->plain && s->simple, with_gates = s->gate_panels && s->delta_next;
-    const int gates_sent = with_gates || s->to_gates_last;
     const bounds b = bounds_of(s->cell);
     assert(0 <= row0 && unit0 % (COLUMNS * VL) == 0 && unit1 <= H);
     FL_ALIGN(64) accumulators acc, gates_acc[COLUMNS];
@@ -284,23 +308,11 @@ static void lstm_backward(const fl_backward *s, fl_size row0, fl_size row1, fl_s
                             lstm_cell_backward(s, 1, 0, NULL, dy, NULL, r, first, VL);
                         continue;
                     }
-                    const int reset = s->reset && s->reset[r];
-                    vec to_gates[3];
-                    for (int gate = 0; gates_sent && gate < 3; gate++) {
-                        const fl_size at = r * seen_gates(H) + 3 * first + gate * VL;
-                        const real *last = (const real *)s->to_gates_last;
-                        to_gates[gate] = v_load(with_gates ? &gates_acc[v][m][gate * VL] : last + at);
-                        if (reset && s->to_gates_first) {
-                            real *to = (real *)s->to_gates_first + at;
-                            v_store(to, v_add(v_load(to), to_gates[gate]));
-                        }
-                    }
-                    dy = y_gradient_of(&s->y, dy, r, first, H, n);
-                    const vec *sent = gates_sent && !reset ? to_gates : NULL;
+                    const real *sent = with_gates ? gates_acc[v][m] : NULL;
                     if (n < VL)
-                        lstm_cell_backward(s, 0, s->p != NULL, &b, dy, sent, r, first, n);
+                        lstm_backward_general(s, &b, dy, sent, r, first, n);
                     else
-                        lstm_cell_backward(s, 0, s->p != NULL, &b, dy, sent, r, first, VL);
+                        lstm_backward_general(s, &b, dy, sent, r, first, VL);
                 }
         }
     }
@@ -328,5 +340,7 @@ static void add_peephole_gradient(void *dp, const fl_cell *cell, const void *del
         }
     }
 }
+
+#endif
 
 #endif

@@ -86,9 +86,10 @@ static fastlstm_status check_network(const fastlstm_network *d) {
 
 /* The kernels asked for; NULL where this machine does not have them. */
 static const fl_kernels *kernels_for(const char *name, int bytes) {
-    for (int isa = FL_ISA_COUNT - 1; isa >= 0; isa--)
-        if (fl_isa_kernels(isa, bytes) && fl_isa_available(isa) && (!name || strcmp(name, fl_isa_name(isa)) == 0))
-            return fl_isa_kernels(isa, bytes);
+    for (int isa = FL_ISA_COUNT - 1; isa >= 0; isa--) {
+        const fl_kernels *k = fl_isa_kernels(isa, bytes);
+        if (k && !k->device && fl_isa_available(isa) && (!name || strcmp(name, fl_isa_name(isa)) == 0)) return k;
+    }
     return NULL;
 }
 

@@ -9,6 +9,8 @@
 
 #include "kernels.h"
 #include "simd.h"
+
+#ifndef FL_TARGET_DEVICE /* where products are a library's */
 #include "transpose.h"
 
 #define COLUMNS 4 /* vectors per panel */
@@ -335,5 +337,7 @@ static void unpack_gradient(void *dA, const void *G, fl_size gates, fl_size hidd
         unit += n;
     }
 }
+
+#endif
 
 #endif

@@ -1,7 +1,8 @@
 /* One vector type `vec` of VL values of type `real`, for every instruction set and both precisions.
  *
  * The including file defines FL_BITS (32 or 64) and one of FL_TARGET_AVX512, FL_TARGET_AVX2, FL_TARGET_BASE (SSE2),
- * FL_TARGET_NEON, FL_TARGET_PORTABLE. Everything else in the kernels is written with the few operations below.
+ * FL_TARGET_NEON, FL_TARGET_PORTABLE, FL_TARGET_DEVICE (a GPU's thread, which has one lane). Everything else in the kernels is
+ * written with the few operations below.
  *
  * v_sum4 gives the sums of four vectors' lanes. The FL_DOUBLE_PARTS parts of a vec in double precision, d_part(x, k), are
  * each a vec_double.
@@ -20,6 +21,15 @@
 #define FL_CAT_(a, b, c) a##b##c
 #define FL_CAT(a, b, c) FL_CAT_(a, b, c)
 
+/* FL_FUNCTION is for what a device runs and is too long to inline, FL_TERMS for constants that it reads. */
+#if defined(__CUDACC__)
+#define FL_INLINE static __device__ __forceinline__
+#define FL_FUNCTION static __device__
+#define FL_TERMS static __device__ const
+#define FL_UNROLL _Pragma("unroll")
+#else
+#define FL_FUNCTION static
+#define FL_TERMS static const
 #if defined(_MSC_VER) && !defined(__clang__)
 #define FL_INLINE static __forceinline
 #define FL_RESTRICT __restrict
@@ -36,6 +46,7 @@
 #else
 #define FL_UNROLL _Pragma("GCC unroll 16")
 #define FL_NO_UNROLL _Pragma("GCC unroll 1")
+#endif
 #endif
 #endif
 
@@ -346,11 +357,19 @@ FL_INLINE void v_sum4(real *sums, const vec *x) {
 }
 #endif
 
-/* ---- anything else: plain C11 loops that a compiler may vectorise ------------------------------------------------ */
-#elif defined(FL_TARGET_PORTABLE)
+/* ---- anything else: plain C11 loops that a compiler may vectorise; on a device each is of one lane ---------------- */
+#elif defined(FL_TARGET_PORTABLE) || defined(FL_TARGET_DEVICE)
 #include <math.h>
+#ifdef FL_TARGET_DEVICE
+#define FL_BYTES (FL_BITS / 8)
+#else
 #define FL_BYTES 16
+#endif
+#ifdef __CUDACC__
+#define FL_FMA 1
+#else
 #define FL_FMA 0
+#endif
 #define VL (FL_BYTES * 8 / FL_BITS)
 typedef struct {
     real lane[VL];
@@ -370,8 +389,15 @@ FL_INLINE vec v_div(vec a, vec b) { LANES(a.lane[l] / b.lane[l]); }
 FL_INLINE vec v_sqrt(vec a) { LANES((real)sqrt(a.lane[l])); } /* of a float, in double, and rounded once more: exact */
 FL_INLINE vec v_max(vec bound, vec x) { LANES(bound.lane[l] > x.lane[l] ? bound.lane[l] : x.lane[l]); }
 FL_INLINE vec v_min(vec bound, vec x) { LANES(bound.lane[l] < x.lane[l] ? bound.lane[l] : x.lane[l]); }
+#if FL_FMA
+FL_INLINE real fused(float a, float b, float c) { return fmaf(a, b, c); }
+FL_INLINE real fused(double a, double b, double c) { return fma(a, b, c); }
+FL_INLINE vec v_fma(vec a, vec b, vec c) { LANES(fused(a.lane[l], b.lane[l], c.lane[l])); }
+FL_INLINE vec v_fnma(vec a, vec b, vec c) { LANES(fused(-a.lane[l], b.lane[l], c.lane[l])); }
+#else
 FL_INLINE vec v_fma(vec a, vec b, vec c) { LANES(a.lane[l] * b.lane[l] + c.lane[l]); }
 FL_INLINE vec v_fnma(vec a, vec b, vec c) { LANES(c.lane[l] - a.lane[l] * b.lane[l]); }
+#endif
 FL_INLINE real_bits as_bits(real x) { real_bits b; memcpy(&b, &x, sizeof b); return b; }
 FL_INLINE real as_real(real_bits b) { real x; memcpy(&x, &b, sizeof x); return x; }
 #define FL_SIGN ((real_bits)1 << (FL_BITS - 1))
@@ -409,7 +435,7 @@ FL_INLINE void d_store(double *p, vec_double x) { v_store(p, x); }
 #endif
 
 /* Targets without masked loads and stores copy the last few lanes. */
-#if FL_BYTES == 16
+#if FL_BYTES <= 16
 FL_INLINE vec v_load_n(const real *p, ptrdiff_t n) {
     real buffer[VL] = {0};
     memcpy(buffer, p, (size_t)n * sizeof(real));
@@ -429,7 +455,7 @@ FL_INLINE vec v_quotient(vec a, vec b) {
     vec r = _mm512_rcp14_ps(b), q = v_mul(a, r);
     return v_fma(v_fnma(b, q, a), r, q);
 }
-#elif defined(FL_TARGET_PORTABLE) /* which cannot rely on a mode of the processor: a denormal quotient is zero */
+#elif defined(FL_TARGET_PORTABLE) || defined(FL_TARGET_DEVICE) /* which have no mode for it: a denormal quotient is zero */
 FL_INLINE vec v_quotient(vec a, vec b) {
     const vec q = v_div(a, b);
     return v_if_greater(v_set1(FL_SMALLEST), v_abs(q), v_zero(), q);

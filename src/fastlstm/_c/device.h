@@ -1,0 +1,292 @@
+/* The kernels on a device: each thread has one unit of one row, and the products are the device's library's.
+ *
+ * These are the equations of lstm.h, rnn.h and carry.h, compiled with vectors of one lane; the loops over time are those of
+ * all instruction sets. W x is hoisted, R y is added to it in place, and what remains of a step is one kernel over its
+ * units. "Panels" are copies: of columns as the weights lie, of rows transposed, so that every product is A B^T.
+ *
+ * The including file defines FL_BITS and FL_TABLE (the table's name), and, after simd.h:
+ *   FL_EACH(function, arguments, count)   function(&arguments, k) for all k < count, in any order, each once
+ *   FL_SUM(function, arguments, rows, columns, to)   to[column] += the sum over rows of function(&arguments, row, column)
+ *   gemm, copy, clear_all                 as they are used below
+ */
+#ifndef FL_DEVICE_H
+#define FL_DEVICE_H
+
+#include "activations.h"
+#include "carry.h"
+#include "kernels.h"
+#include "lstm.h"
+#include "rnn.h"
+
+/* C = op(A) op(B), or C += where `add`: row-major, C (m, n), a row every so many values. */
+static void gemm(int transpose_a, int transpose_b, fl_size m, fl_size n, fl_size k, const real *a, fl_size lda, const real *b,
+                 fl_size ldb, int add, real *c, fl_size ldc);
+
+/* ---- memory ---- */
+
+static void copy(void *to, fl_size to_step, const void *from, fl_size from_step, fl_size bytes, fl_size rows);
+static void clear_all(void *to, fl_size bytes);
+
+typedef struct {
+    char *to;
+    fl_size step, bytes;
+    const unsigned char *which;
+} marked_rows;
+
+FL_FUNCTION void clear_at(const marked_rows *s, fl_size k) {
+    const fl_size row = k / s->bytes;
+    if (s->which[row]) s->to[row * s->step + k % s->bytes] = 0;
+}
+
+static void clear(void *to, fl_size step, fl_size bytes, fl_size rows, const unsigned char *which) {
+    const marked_rows marked = {(char *)to, step, bytes, which};
+    if (which)
+        FL_EACH(clear_at, marked, rows * bytes);
+    else
+        for (fl_size row = 0; row < rows; row++) clear_all((char *)to + row * step, bytes);
+}
+
+static void pack_columns(void *panels, fl_size gates, fl_size hidden, const void *A, fl_size K, fl_size panel0, fl_size panel1) {
+    const fl_size bytes = gates * K * (fl_size)sizeof(real);
+    copy((char *)panels + panel0 * bytes, 0, (const char *)A + panel0 * bytes, 0, (panel1 - panel0) * bytes, 1);
+    (void)hidden;
+}
+
+typedef struct {
+    real *to;
+    const real *from;
+    fl_size row_step, rows;
+} transposed;
+
+FL_FUNCTION void transpose_at(const transposed *s, fl_size k) {
+    s->to[k] = s->from[k % s->rows * s->row_step + k / s->rows];
+}
+
+static void pack_rows(void *panels, int vectors, const void *A, fl_size row_step, fl_size rows, fl_size columns, fl_size panel0,
+                      fl_size panel1) {
+    const transposed t = {(real *)panels, (const real *)A, row_step, rows};
+    assert(panel0 == 0 && panel1 * vectors >= columns);
+    FL_EACH(transpose_at, t, rows * columns);
+}
+
+/* ---- products ---- */
+
+static void multiply(const fl_product *p, fl_size row0, fl_size row1, fl_size column0, fl_size column1) {
+    const int as_it_is = p->a_k_step == 1;
+    const real *a = (const real *)p->a + row0 * p->a_row_step;
+    assert(p->gates == 1 && column0 == 0 && column1 == p->columns && (as_it_is || p->a_row_step == 1));
+    gemm(!as_it_is, 1, row1 - row0, column1, p->K, a, as_it_is ? p->a_row_step : p->a_k_step, (const real *)p->panels, p->K,
+         p->add, (real *)p->c + row0 * p->c_row_step, p->c_row_step);
+}
+
+static void matmul(int transpose_a, int transpose_b, fl_size m, fl_size n, fl_size k, const void *a, const void *b, double beta,
+                   void *c) {
+    gemm(transpose_a, transpose_b, m, n, k, (const real *)a, transpose_a ? m : k, (const real *)b, transpose_b ? k : n, beta != 0,
+         (real *)c, n);
+}
+
+/* ---- a step, forward ---- */
+
+typedef struct {
+    fl_forward step;
+    fl_cell cell;
+    fl_size row0;
+} forward_units;
+
+FL_INLINE void forward_of(const forward_units *s, fl_size k, fl_forward *step, fl_size *row, fl_size *unit) {
+    *step = s->step;
+    step->cell = &s->cell;
+    *row = s->row0 + k / step->hidden;
+    *unit = k % step->hidden;
+}
+
+FL_INLINE void lstm_unit(const forward_units *s, const int plain, const int peephole, fl_size k) {
+    const real none[4] = {0, 0, 0, 0}; /* the products are in wx */
+    fl_forward step;
+    fl_size row, unit;
+    forward_of(s, k, &step, &row, &unit);
+    lstm_cell(&step, plain, peephole, none, row, unit, 1);
+    lstm_output(&step, plain, peephole, none, row, unit, 1);
+}
+
+FL_FUNCTION void vanilla_at(const forward_units *s, fl_size k) { lstm_unit(s, 1, 0, k); }
+FL_FUNCTION void peephole_at(const forward_units *s, fl_size k) { lstm_unit(s, 1, 1, k); }
+FL_FUNCTION void lstm_at(const forward_units *s, fl_size k) { lstm_unit(s, 0, s->step.p != NULL, k); }
+FL_FUNCTION void rnn_at(const forward_units *s, fl_size k) {
+    fl_forward step;
+    fl_size row, unit;
+    forward_of(s, k, &step, &row, &unit);
+    rnn_cell(&step, v_zero(), row, unit, 1);
+}
+
+/* W x is there already: R y^{t-1} is added to it. */
+static forward_units add_product(const fl_forward *s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1) {
+    const forward_units units = {*s, *s->cell, row0};
+    const fl_size columns = s->cell->gates * s->hidden, K = s->outputs;
+    assert(s->wx && s->R && unit0 == 0 && unit1 == s->hidden);
+    gemm(0, 1, row1 - row0, columns, K, (const real *)s->y_prev + row0 * s->y_prev_step, s->y_prev_step, (const real *)s->R, K, 1,
+         (real *)s->wx + row0 * columns, columns);
+    return units;
+}
+
+static void lstm_forward(const fl_forward *s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1) {
+    const forward_units units = add_product(s, row0, row1, unit0, unit1);
+    const fl_size count = (row1 - row0) * s->hidden;
+    if (!s->cell->plain || s->gates_seen || s->gates_last)
+        FL_EACH(lstm_at, units, count);
+    else if (s->p)
+        FL_EACH(peephole_at, units, count);
+    else
+        FL_EACH(vanilla_at, units, count);
+}
+
+static void rnn_forward(const fl_forward *s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1) {
+    const forward_units units = add_product(s, row0, row1, unit0, unit1);
+    FL_EACH(rnn_at, units, (row1 - row0) * s->hidden);
+}
+
+typedef struct {
+    fl_carry carry;
+    fl_size row0, columns, units, most; /* of y, of c, of either */
+} carried;
+
+FL_FUNCTION void carry_at(const carried *s, fl_size k) {
+    const fl_size row = s->row0 + k / s->most, at = k % s->most, end = at + 1;
+    carry(&s->carry, row, row + 1, at, at < s->columns ? end : at, at, at < s->units ? end : at);
+}
+
+static void carry_all(const fl_carry *s, fl_size row0, fl_size row1, fl_size column0, fl_size column1, fl_size unit0,
+                      fl_size unit1) {
+    const carried all = {*s, row0, column1, unit1, column1 > unit1 ? column1 : unit1};
+    assert(column0 == 0 && unit0 == 0);
+    FL_EACH(carry_at, all, (row1 - row0) * all.most);
+}
+
+/* ---- a step, backward ---- */
+
+typedef struct {
+    fl_backward step;
+    fl_cell cell;
+    fl_size row0;
+    int with_gates;
+} backward_units;
+
+FL_INLINE vec backward_of(const backward_units *s, fl_size k, fl_backward *step, fl_size *row, fl_size *unit) {
+    *step = s->step;
+    step->cell = &s->cell;
+    *row = s->row0 + k / step->hidden;
+    *unit = k % step->hidden;
+    /* What the next step sends is where this unit's first delta will be. */
+    return step->y.a ? v_load((const real *)step->delta + *row * s->cell.gates * step->hidden + *unit) : v_zero();
+}
+
+FL_INLINE void plain_unit_backward(const backward_units *s, const int peephole, fl_size k) {
+    fl_backward step;
+    fl_size row, unit;
+    vec dy = backward_of(s, k, &step, &row, &unit);
+    if (step.y.above) dy = v_add(dy, v_load((const real *)step.y.above + row * step.y.above_step + unit));
+    if (step.y.last) dy = v_add(dy, v_load((const real *)step.y.last + row * step.hidden + unit));
+    lstm_cell_backward(&step, 1, peephole, NULL, dy, NULL, row, unit, 1);
+}
+
+FL_FUNCTION void vanilla_back_at(const backward_units *s, fl_size k) { plain_unit_backward(s, 0, k); }
+FL_FUNCTION void peephole_back_at(const backward_units *s, fl_size k) { plain_unit_backward(s, 1, k); }
+FL_FUNCTION void lstm_back_at(const backward_units *s, fl_size k) {
+    fl_backward step;
+    fl_size row, unit;
+    const vec dy = backward_of(s, k, &step, &row, &unit);
+    const bounds b = bounds_of(step.cell);
+    const real *delta = (const real *)step.delta + row * 4 * step.hidden + unit;
+    real sent[3];
+    for (int gate = 0; gate < 3; gate++) sent[gate] = s->with_gates ? delta[(gate + 1) * step.hidden] : 0;
+    lstm_backward_general(&step, &b, dy, s->with_gates ? sent : NULL, row, unit, 1);
+}
+FL_FUNCTION void rnn_back_at(const backward_units *s, fl_size k) {
+    fl_backward step;
+    fl_size row, unit;
+    const vec seen = backward_of(s, k, &step, &row, &unit);
+    rnn_cell_backward(&step, seen, row, unit, 1);
+}
+
+static backward_units multiply_back(const fl_backward *s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1) {
+    const fl_size H = s->hidden, columns = s->cell->gates * H, rows = row1 - row0;
+    const backward_units units = {*s, *s->cell, row0, s->gate_panels && s->delta_next};
+    real *delta = (real *)s->delta + row0 * columns;
+    assert(unit0 == 0 && unit1 == H && !s->delta_panels);
+    if (s->y.a)
+        gemm(0, 1, rows, H, s->y.K, (const real *)s->y.a + row0 * s->y.K, s->y.K, (const real *)s->y.panels, s->y.K, 0, delta,
+             columns);
+    for (int gate = 0; units.with_gates && gate < 3; gate++) /* whose columns lie side by side, unit by unit */
+        gemm(0, 1, rows, H, columns, (const real *)s->delta_next + row0 * columns, columns,
+             (const real *)s->gate_panels + gate * columns, 3 * columns, 0, delta + (gate + 1) * H, columns);
+    return units;
+}
+
+static void lstm_backward(const fl_backward *s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1) {
+    const backward_units units = multiply_back(s, row0, row1, unit0, unit1);
+    const fl_size count = (row1 - row0) * s->hidden;
+    if (!s->cell->plain || !s->simple)
+        FL_EACH(lstm_back_at, units, count);
+    else if (s->p)
+        FL_EACH(peephole_back_at, units, count);
+    else
+        FL_EACH(vanilla_back_at, units, count);
+}
+
+static void rnn_backward(const fl_backward *s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1) {
+    const backward_units units = multiply_back(s, row0, row1, unit0, unit1);
+    FL_EACH(rnn_back_at, units, (row1 - row0) * s->hidden);
+}
+
+typedef struct {
+    fl_y_gradient of;
+    real *dy;
+    fl_size width, row0;
+} y_gradients;
+
+FL_FUNCTION void y_gradient_at(const y_gradients *s, fl_size k) {
+    const fl_size row = s->row0 + k / s->width, column = k % s->width;
+    real *dy = s->dy + row * s->width + column;
+    v_store(dy, y_gradient_of(&s->of, s->of.a ? v_load(dy) : v_zero(), row, column, s->width, 1));
+}
+
+static void y_gradient(const fl_y_gradient *s, void *dy, fl_size width, fl_size row0, fl_size row1, fl_size column0,
+                       fl_size column1) {
+    const y_gradients all = {*s, (real *)dy, width, row0};
+    assert(column0 == 0 && column1 == width);
+    if (s->a)
+        gemm(0, 1, row1 - row0, width, s->K, (const real *)s->a + row0 * s->K, s->K, (const real *)s->panels, s->K, 0,
+             (real *)dy + row0 * width, width);
+    FL_EACH(y_gradient_at, all, (row1 - row0) * width);
+}
+
+/* ---- sums over rows ---- */
+
+typedef struct {
+    const real *delta, *seen;
+    fl_size delta_step, seen_step;
+} summands;
+
+FL_FUNCTION real bias_at(const summands *s, fl_size row, fl_size column) { return s->delta[row * s->delta_step + column]; }
+FL_FUNCTION real peephole_gradient_at(const summands *s, fl_size row, fl_size unit) {
+    return s->delta[row * s->delta_step + unit] * s->seen[row * s->seen_step + unit];
+}
+
+static void add_bias_gradient(void *db, const void *delta, fl_size rows, fl_size columns, fl_size column0, fl_size column1) {
+    const summands s = {(const real *)delta, NULL, columns, 0};
+    assert(column0 == 0 && column1 == columns);
+    FL_SUM(bias_at, s, rows, columns, (real *)db);
+}
+
+static void add_peephole_gradient(void *dp, const fl_cell *cell, const void *delta, const void *c_prev, const void *c,
+                                  fl_size rows, fl_size hidden, fl_size unit0, fl_size unit1) {
+    const int places[3] = {cell->i, cell->f, cell->o}, of[3] = {PEEPHOLE_I_F(cell->i), PEEPHOLE_I_F(cell->f), PEEPHOLE_O(cell->o)};
+    assert(unit0 == 0 && unit1 == hidden);
+    for (int gate = 0; gate < 3; gate++) {
+        const void *seen = gate == 2 ? c : c_prev;
+        const summands s = {(const real *)delta + places[gate] * hidden, (const real *)seen, cell->gates * hidden, hidden};
+        if (places[gate] >= 0) FL_SUM(peephole_gradient_at, s, rows, hidden, (real *)dp + of[gate] * hidden);
+    }
+}
+
+#endif
