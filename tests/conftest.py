@@ -1,14 +1,15 @@
 import os
 
 import pytest
+from helpers import ISAS
 
 import fastlstm
 from fastlstm import _config, _runtime
 
 
-@pytest.fixture(params=_runtime.available_isas())
+@pytest.fixture(params=[_config.ISA] if os.environ.get("FASTLSTM_ISA") else ISAS)
 def isa(request):
-    """Each instruction set that this machine runs, in use during the test."""
+    """Each instruction set that this machine runs, in use during the test; where one is asked for, that alone."""
     _runtime.choose_isa(request.param)
     yield request.param
     _runtime.choose_isa(_config.ISA)

@@ -20,9 +20,10 @@ from c_interface import (
     network,
     status,
 )  # fmt: skip
+from helpers import ISAS
 
 import fastlstm
-from fastlstm import _runtime, nn
+from fastlstm import nn
 
 DTYPES = (np.float32, np.float64)
 
@@ -153,7 +154,7 @@ def test_lstm(dtype, H, T, B, peephole):
     check([fastlstm.LSTM(5, H, peephole=peephole, dtype=dtype, seed=0)], T, B)
 
 
-@pytest.mark.parametrize("instruction_set", _runtime.available_isas())
+@pytest.mark.parametrize("instruction_set", ISAS)
 @pytest.mark.parametrize("variant", [*VARIANTS, "NP"])
 def test_variants_on_each_instruction_set(variant, instruction_set):
     for dtype in DTYPES:
@@ -161,7 +162,7 @@ def test_variants_on_each_instruction_set(variant, instruction_set):
         check([layer], 6, 4, instruction_set=instruction_set.encode())
 
 
-@pytest.mark.parametrize("instruction_set", _runtime.available_isas())
+@pytest.mark.parametrize("instruction_set", ISAS)
 @pytest.mark.parametrize("nonlinearity", ["tanh", "logistic", "identity"])
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_rnn(nonlinearity, bidirectional, instruction_set):
