@@ -289,4 +289,12 @@ static void add_peephole_gradient(void *dp, const fl_cell *cell, const void *del
     }
 }
 
+/* What every device's table has. */
+#define FL_DEVICE_KERNELS                                                                                              \
+    .unit_block = VL, .row_block = 1, .column_block = VL, .device = 1, .pack_columns = pack_columns,                   \
+    .pack_rows = pack_rows, .lstm_forward = lstm_forward, .lstm_backward = lstm_backward, .rnn_forward = rnn_forward,  \
+    .rnn_backward = rnn_backward, .carry = carry_all, .y_gradient = y_gradient, .multiply = multiply,                  \
+    .add_bias_gradient = add_bias_gradient, .add_peephole_gradient = add_peephole_gradient, .copy = copy,              \
+    .clear = clear, .matmul = matmul
+
 #endif

@@ -11,7 +11,8 @@ static inline fl_float_mode fl_flush_denormals(void) {
     if ((before & 0x8040) != 0x8040) _mm_setcsr(before | 0x8040); /* flush to zero, denormals are zero */
     return before;
 }
-/* Exception flags that the task raised are dropped, too: the caller sees its register as it was. */
+/* Exception flags that the task raised are dropped, too: the caller sees its register as it was. Writing it waits for all that
+ * came before: where the caller flushes denormals already, it is left alone, flags included. */
 static inline void fl_restore_float_mode(fl_float_mode before) {
     if ((before & 0x8040) != 0x8040) _mm_setcsr(before);
 }

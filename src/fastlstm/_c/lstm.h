@@ -105,7 +105,7 @@ FL_INLINE void lstm_output(const fl_forward *s, const int plain, const int peeph
 }
 
 #ifndef FL_TARGET_DEVICE
-/* A half for some rows of a panel; n < VL is known to be there only in a panel of the last units. */
+/* A half for some rows of a panel of n units: fewer than VL in the last one alone. */
 typedef void (*half_of_cells)(const fl_forward *s, const real *acc, fl_size row, fl_size rows, fl_size unit, fl_size n);
 #define HALF(name, half, plain, peephole, lanes)                                                                       \
     static void name(const fl_forward *s, const real *acc, fl_size row, fl_size rows, fl_size unit, fl_size n) {       \
