@@ -2,6 +2,7 @@
 
 FASTLSTM_DEBUG=1      assertions of sizes and bounds in C, no optimisation, Cython's line numbers
 FASTLSTM_SANITIZE=..  gcc's or clang's -fsanitize=.., for example address,undefined
+FASTLSTM_CUDA=1       with the GPU backend; needs nvcc, see cuda/nvcc.py
 FASTLSTM_EMULATED=1   with the kernels of a device, run by the processor: the instruction set "emulated", for tests
 """
 
@@ -18,6 +19,7 @@ from setuptools.command.build_clib import build_clib
 DEBUG = os.environ.get("FASTLSTM_DEBUG", "0") not in ("", "0")
 SANITIZE = os.environ.get("FASTLSTM_SANITIZE", "")
 MSVC = sys.platform == "win32" and "GCC" not in sys.version
+CUDA = os.environ.get("FASTLSTM_CUDA", "0") not in ("", "0")
 EMULATED = os.environ.get("FASTLSTM_EMULATED", "0") not in ("", "0")
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 
@@ -79,7 +81,13 @@ LIBRARIES = [
         (
             "network",
             ["-DFL_EMULATED"] if EMULATED else [],
-            ["dispatch.c", "network_plan.c", "network_forward.c", "network_backward.c"],
+            [
+                "dispatch.c",
+                "network_plan.c",
+                "network_forward.c",
+                "network_backward.c",
+                *(["emulated.c"] if EMULATED else []),
+            ],
         ),
     ]
 ]
@@ -133,10 +141,18 @@ EXTENSIONS = [
     extension("_ctc"),
     extension("_ctc_beam"),
 ]
+COMMANDS = {"build_clib": BuildLibrary}
+if CUDA:
+    sys.path.insert(0, "cuda")
+    import nvcc
+
+    nvcc.find_nvcc()  # at once, before anything is built
+    EXTENSIONS.append(nvcc.extension("fastlstm"))
+    COMMANDS["build_ext"] = nvcc.BuildWithCuda
 
 setup(
     libraries=LIBRARIES,
-    cmdclass={"build_clib": BuildLibrary},
+    cmdclass=COMMANDS,
     ext_modules=cythonize(
         EXTENSIONS,
         build_dir="build/cython",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 API = Path(__file__).parents[1] / "docs" / "api"
-MODULES = {"fastlstm", "fastlstm.nn", "fastlstm.inspect", "fastlstm.reference"}
+MODULES = {"fastlstm", "fastlstm.gpu", "fastlstm.nn", "fastlstm.inspect", "fastlstm.reference"}
 LINE = re.compile(r"^\.\. (currentmodule|module|automodule|autoclass|autofunction|autoexception):: (\S+)", re.MULTILINE)
 
 
@@ -27,7 +27,7 @@ def described():
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_every_public_name_has_its_place(module):
     public = [name for name in importlib.import_module(module).__all__ if f"{module}.{name}" not in MODULES]
-    assert len(public) > 5
+    assert public
     assert sorted(described()[module]) == sorted(public)
 
 

@@ -7,7 +7,7 @@ functions below them, arrays in and arrays out. `fastlstm.reference` has the sam
 
 __version__ = "0.1.0"
 
-from fastlstm import nn, reference
+from fastlstm import gpu, nn, reference
 from fastlstm._batches import PackedSequence
 from fastlstm._config import get_include, get_library, get_num_threads, set_num_threads, show_config
 from fastlstm._layer import Tape
@@ -44,6 +44,7 @@ __all__ = [
     "get_include",
     "get_library",
     "get_num_threads",
+    "gpu",
     "load",
     "load_extra",
     "lstm_backward",

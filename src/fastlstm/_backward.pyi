@@ -4,6 +4,7 @@ from typing_extensions import disjoint_base
 
 from fastlstm._forward import ForwardPass
 from fastlstm._loops import Cell
+from fastlstm._runtime import Device
 
 @disjoint_base
 class BackwardPass:
@@ -18,6 +19,7 @@ class BackwardPass:
         with_deltas: bool,
         size: int,
         again: ForwardPass | None = None,
+        device: Device | None = None,
     ) -> None: ...
     def workspace(self) -> int: ...
     def start(
@@ -38,4 +40,4 @@ class BackwardPass:
         workspace: Any,
     ) -> None: ...
 
-def run_passes(passes: list[BackwardPass], num_threads: int) -> None: ...
+def run_passes(passes: list[BackwardPass], num_threads: int, device: Device | None = None) -> None: ...

@@ -14,7 +14,7 @@ from ._kernels cimport (FL_FULL, FL_ROWS_PER_BLOCK, fl_backward, fl_backward_ste
 from ._loops cimport (Cell, Division, Products, Rows, Share, Span, Tape, add_products, begin_products,
                       block_rows, border, c_on, c_prev_on, divide, divide_rows, end_products, first_row,
                       lay_out_products, next_block, of, pack_rows, row_panels, rows_at, share, take)
-from ._runtime cimport Buffers, kernels, parallel
+from ._runtime cimport Buffers, Device, kernels, parallel
 
 cdef struct Backward:
     const fl_kernels *k
@@ -386,8 +386,9 @@ cdef class BackwardPass:
     cdef ForwardPass again
 
     def __init__(self, Cell cell, batch, bint reverse, weights, options, bint with_dx, bint with_deltas, int size,
-                 ForwardPass again=None):
-        """`weights` are Weights, `options` as for a ForwardPass; `again` makes the tape where there is none."""
+                 ForwardPass again=None, Device device=None):
+        """`weights` are Weights, `options` and `device` as for a ForwardPass; `again` makes the tape where there is
+        none."""
         cdef Backward *f = &self.f
         cdef Buffers get = Buffers()
         cdef fl_size H
@@ -395,7 +396,8 @@ cdef class BackwardPass:
         self.get, self.cell, self.again = get, cell, again
         memset(f, 0, sizeof(Backward))
         f.again = NULL if again is None else &again.f
-        f.k, f.size, f.reverse, f.gates = kernels(size), size, reverse, cell.cell.gates
+        f.k = kernels(size) if device is None else device.kernels(size)
+        f.size, f.reverse, f.gates = size, reverse, cell.cell.gates
         f.step = f.k.lstm_backward if cell.lstm else f.k.rnn_backward
         f.block = f.k.column_block
         f.rows.T, f.rows.B, f.rows.count = batch.T, batch.B, batch.count
@@ -467,17 +469,21 @@ cdef class BackwardPass:
         lay_out(f, &at)
 
 
-def run_passes(list passes, int num_threads):
-    """Several passes that have been started, side by side where threads allow."""
+def run_passes(list passes, int num_threads, Device device=None):
+    """Several passes that have been started, side by side where threads allow; on a device, on its stream."""
     cdef Backward *all_passes[2]
     cdef BackwardPass one
     cdef int count = len(passes), k
     for k in range(count):
         one = passes[k]
         all_passes[k] = &one.f
+    if device is not None:
+        device.begin()
     with nogil:
-        if count == 2 and 1 < num_threads < 4:
+        if count == 2 and 1 < num_threads < 4 and not all_passes[0].k.device:
             parallel(run_one, all_passes, 2)
         else:
             for k in range(count):
                 run(all_passes[k], num_threads)
+    if device is not None:
+        device.end()

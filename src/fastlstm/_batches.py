@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastlstm import _checks as check
 from fastlstm import _rows
-from fastlstm._checks import Array, empty
+from fastlstm._arrays import Array, Kind, contiguous, empty, kind_of, moved, on_host, take, zeros
+from fastlstm._libraries import DeviceKind, library_of
 
 
 @dataclass(frozen=True)
@@ -57,14 +58,17 @@ Sequences = TypeVar("Sequences", Array, PackedSequence)
 
 
 def _field(name: str, value: Any) -> Array:
+    if isinstance(value, np.ndarray) or library_of(value) is not None:
+        array: Array = value
+        return array
     try:
-        return value if isinstance(value, np.ndarray) else np.asarray(value)
+        return np.asarray(value)
     except (RuntimeError, TypeError) as error:  # a tensor's that needs a gradient, or is not on the CPU
         raise TypeError(f"{name} must be a NumPy array or share its memory with one: {error}") from error
 
 
 def _integers(name: str, value: Any) -> NDArray[np.int64]:
-    array = _field(name, value)
+    array = on_host(_field(name, value))  # of a GPU's, only after what it is still doing
     if array.dtype.kind not in "iu" and array.size:
         raise TypeError(f"{name} must be integers, not {array.dtype}")
     return array.astype(np.int64)  # a copy: what is checked must not change
@@ -110,6 +114,8 @@ class Lengths:
     packed: PackedSequence | None
 
     def __init__(self, lengths: ArrayLike, T: int, B: int) -> None:
+        if not isinstance(lengths, np.ndarray) and library_of(lengths) is not None:
+            raise TypeError("lengths must be on the host, where the steps are planned, not on a GPU")
         given = np.array(check.unmasked("lengths", lengths))  # a copy: what is checked must not change
         if given.dtype.kind not in "iu" and given.size:
             raise TypeError(f"lengths must be integers, not {given.dtype}")
@@ -134,8 +140,18 @@ class Lengths:
         self.batch = Batch(T, B, int(offsets[T]), offsets)
         return self
 
+    def _caller_rows(self) -> NDArray[np.int64]:
+        """Of each of the kernels' rows, which it is of the caller's T x B."""
+        batch = self.batch
+        assert batch.offsets is not None
+        step = np.repeat(np.arange(batch.T), np.diff(batch.offsets))
+        row = np.arange(batch.count) - batch.offsets[step]
+        return np.asarray(step * batch.B + self.order[row], np.int64)
+
     def pack(self, array: Array, num_threads: int = 1, out: Array | None = None) -> Array:
         """(T, B, ...) of the caller's as the kernels' (count, ...)."""
+        if not isinstance(array, np.ndarray):
+            return take(array.reshape(array.shape[0] * array.shape[1], *array.shape[2:]), self._caller_rows(), 0)
         rows = empty((self.batch.count, *array.shape[2:]), array.dtype) if out is None else out
         if array.strides[2:] != rows.strides[1:]:
             array = np.ascontiguousarray(array)
@@ -146,17 +162,26 @@ class Lengths:
         """The kernels' (count, ...) as (T, B, ...), zero past each end; rows of `out` must be contiguous."""
         if len(rows) != self.batch.count:
             raise ValueError(f"there must be {self.batch.count} rows, not {len(rows)}")
+        kind, (T, B) = kind_of(rows), self.shape
+        if isinstance(kind, DeviceKind):
+            all_rows = zeros((T * B, *rows.shape[1:]), kind)
+            all_rows[moved(self._caller_rows(), kind.of(np.int64))] = rows
+            padded = all_rows.reshape(T, B, *rows.shape[1:])
+            if out is None:
+                return padded
+            out[...] = padded
+            return out
         padded = empty((*self.shape, *rows.shape[1:]), rows.dtype) if out is None else out
         _rows.scatter(self.batch, self.order, np.ascontiguousarray(rows), padded, num_threads)
         return padded
 
     def sort(self, state: Array) -> Array:
         """(..., B, size) with the longest sequence's row first."""
-        return np.take(state, self.order, -2)
+        return take(state, self.order, -2)
 
     def unsort(self, state: Array) -> Array:
         """(..., B, size) in the caller's order."""
-        return np.take(state, self._back, -2)
+        return take(state, self._back, -2)
 
 
 @dataclass(frozen=True)
@@ -175,8 +200,35 @@ class Options:
         return {"reset": self.reset, "recurrent_mask": self.mask, **zoneout}
 
 
+def _flags(reset: ArrayLike, shape: tuple[int, int], kind: Kind) -> Array:
+    """Which rows are reset before which steps, in bytes where the other arrays are."""
+    library = None if isinstance(reset, np.ndarray) else library_of(reset)
+    if library is not None and isinstance(kind, DeviceKind):
+        given = kind.library.adopt("reset", reset)
+        found = kind.library.kind(given)
+        if found.index != kind.index:
+            raise TypeError(f"reset is on {found.place}, but must be on {kind.place} as the other arrays are")
+        dtype = found.values
+    elif library is not None:
+        raise TypeError("reset is on a GPU, but must be on the host as the other arrays are")
+    else:
+        given = np.asarray(reset)
+        dtype = given.dtype
+    if dtype != np.bool_:
+        raise TypeError(f"reset must have dtype bool, not {dtype}")
+    if given.shape != shape:
+        raise ValueError(f"reset must have shape (T, B) = {shape}, not {tuple(given.shape)}")
+    flags = contiguous(given)
+    if isinstance(flags, np.ndarray):
+        in_bytes = flags.view(np.uint8)
+        return moved(in_bytes, kind.of(np.uint8)) if isinstance(kind, DeviceKind) else in_bytes
+    assert isinstance(kind, DeviceKind)
+    as_bytes: Array = kind.library.as_bytes(flags)
+    return as_bytes
+
+
 def options_of(
-    T: int, B: int, P: int, H: int, dtype: np.dtype[Any], lengths: Lengths | None,
+    T: int, B: int, P: int, H: int, kind: Kind, lengths: Lengths | None,
     reset: ArrayLike | None, reset_to: Literal["initial", "zero"], mask: Array | None, zoneout: tuple[Any, Any] | None,
 ) -> Options | None:  # fmt: skip
     """The options of a call, checked and brought to the kernels' order; None where there are none."""
@@ -184,18 +236,11 @@ def options_of(
         raise ValueError(f"reset_to must be 'initial' or 'zero', not {reset_to!r}")
     if reset is None and mask is None and zoneout is None:
         return None
-    flags = None
-    if reset is not None:
-        given = np.asarray(reset)
-        if given.dtype != np.bool_:
-            raise TypeError(f"reset must have dtype bool, not {given.dtype}")
-        if given.shape != (T, B):
-            raise ValueError(f"reset must have shape (T, B) = {(T, B)}, not {given.shape}")
-        flags = np.ascontiguousarray(given).view(np.uint8)
-    mask = check.optional("recurrent_mask", mask, (B, P), dtype, "(B, H)")
+    flags = None if reset is None else _flags(reset, (T, B), kind)
+    mask = check.optional("recurrent_mask", mask, (B, P), kind, "(B, H)")
     zone_y, zone_c = (None, None) if zoneout is None else check.pair("zoneout", zoneout, "(share of y, share of c)")
-    zone_y = check.optional("zoneout of y", zone_y, (T, B, P), dtype, "(T, B, H)")
-    zone_c = check.optional("zoneout of c", zone_c, (T, B, H), dtype, "(T, B, H)")
+    zone_y = check.optional("zoneout of y", zone_y, (T, B, P), kind, "(T, B, H)")
+    zone_c = check.optional("zoneout of c", zone_c, (T, B, H), kind, "(T, B, H)")
     if lengths is not None:
         flags, zone_y, zone_c = (None if a is None else lengths.pack(a) for a in (flags, zone_y, zone_c))
         mask = None if mask is None else lengths.sort(mask)

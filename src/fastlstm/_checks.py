@@ -1,24 +1,21 @@
-"""Arrays: new ones, and checks of arguments before any kernel runs.
+"""Checks of arguments before any kernel runs: each error names the argument, what was expected and what came.
 
-Each error names the argument, what was expected and what came.
+What an array must be like is a `Kind`: for a call on a GPU all arrays must be on its device, of whatever library.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from fastlstm import _runtime
+from fastlstm import _runtime, gpu
+from fastlstm._arrays import Array, Kind, empty
+from fastlstm._libraries import DeviceKind, library_of
 
-Array = NDArray[Any]
 Value = TypeVar("Value")
-
-ALIGNMENT = 64
-WORTH_ALIGNING = 1 << 14
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -40,14 +37,38 @@ def positive_int(name: str, value: int) -> int:
     return value.__index__()
 
 
-def is_array(name: str, value: object, dtype: np.dtype[Any] | None = None) -> Array:
-    """`value` if it is an array of float32 or float64, or of `dtype`; for the argument that decides sizes."""
+def is_array(name: str, value: object, kind: Kind | None = None, anywhere: bool = False) -> Array:
+    """`value` if it is an array of `kind`; else of float32 or float64, on the host or, with `anywhere`, on a device."""
     if not isinstance(value, np.ndarray):
-        raise TypeError(f"{name} must be a NumPy array, not {type(value).__name__}")
+        return _on_device(name, value, FLOATS[0] if kind is None and not anywhere else kind)
     unmasked(name, value)
-    if value.dtype not in FLOATS if dtype is None else value.dtype != dtype:
-        raise TypeError(f"{name} must have dtype {dtype or 'float32 or float64'}, not {value.dtype}")
+    if isinstance(kind, DeviceKind):
+        raise TypeError(f"{name} is on the host, but must be on {kind.place} as the other arrays are")
+    if value.dtype not in FLOATS if kind is None else value.dtype != kind:
+        raise TypeError(f"{name} must have dtype {kind or 'float32 or float64'}, not {value.dtype}")
     return value
+
+
+def _on_device(name: str, value: object, kind: Kind | None) -> Array:
+    """As `is_array`, of what is not NumPy's: an array on a device, as one of the library that the call uses."""
+    library = library_of(value)
+    if library is None:
+        expected = f"an array on {kind.place}" if isinstance(kind, DeviceKind) else "a NumPy array"
+        raise TypeError(f"{name} must be {expected}, not {type(value).__name__}")
+    reason = gpu.why_unavailable()
+    if reason is not None:
+        raise TypeError(f"{name} is on a GPU, which cannot be used: {reason}")
+    if isinstance(kind, np.dtype):
+        raise TypeError(f"{name} is on a GPU, but must be on the host")
+    if kind is not None:
+        library = kind.library
+    array: Array = library.adopt(name, value)
+    found = library.kind(array)
+    if kind is not None and found.index != kind.index:
+        raise TypeError(f"{name} is on {found.place}, but must be on {kind.place} as the other arrays are")
+    if found.values not in FLOATS if kind is None else found.values != kind.values:
+        raise TypeError(f"{name} must have dtype {kind.values if kind else 'float32 or float64'}, not {found.values}")
+    return array
 
 
 def unmasked(name: str, value: Value) -> Value:
@@ -57,33 +78,41 @@ def unmasked(name: str, value: Value) -> Value:
     return value
 
 
-def sized(name: str, value: object, ndim: int, axes: str, dtype: np.dtype[Any] | None = None) -> Array:
-    """`value` if it is a float array of `ndim` dimensions, described by `axes`."""
-    array = is_array(name, value, dtype)
+def sized(name: str, value: object, ndim: int, axes: str, kind: Kind | None = None, *, anywhere: bool = False) -> Array:
+    """`value` if it is a float array of `ndim` dimensions, described by `axes`; for the argument that decides sizes."""
+    array = is_array(name, value, kind, anywhere)
     if array.ndim != ndim:
-        raise ValueError(f"{name} must have shape {axes}, not {array.shape}")
+        raise ValueError(f"{name} must have shape {axes}, not {tuple(array.shape)}")
     return array
 
 
-def matching(name: str, value: object, shape: tuple[int, ...], dtype: np.dtype[Any], axes: str) -> Array:
-    """`value` as a C-contiguous array if it has this shape and dtype; a copy where it is not contiguous."""
-    if type(value) is np.ndarray and value.dtype == dtype and value.shape == shape:
+def matching(name: str, value: object, shape: tuple[int, ...], kind: Kind, axes: str) -> Array:
+    """`value` as a C-contiguous array if it has this shape and kind; a copy where it is not contiguous."""
+    if type(value) is np.ndarray and value.dtype == kind and value.shape == shape:
         array = value  # the usual case, quickly
     else:
-        array = np.asarray(is_array(name, value, dtype))
+        array = is_array(name, value, kind)
         if array.shape != shape:
             expected = f"{shape}, {axes}" if axes.startswith(("that of", "the ", "its ")) else f"{axes} = {shape}"
-            raise ValueError(f"{name} must have shape {expected}, not {array.shape}")
+            raise ValueError(f"{name} must have shape {expected}, not {tuple(array.shape)}")
+        if isinstance(kind, DeviceKind):
+            return array if kind.library.is_contiguous(array) else kind.library.contiguous(array)
+        array = np.asarray(array)
     flags = array.flags
     return array if flags.c_contiguous and flags.aligned else np.require(array, requirements=["C", "A"])
 
 
-def output(name: str, value: object, shape: tuple[int, ...], dtype: np.dtype[Any], axes: str) -> Array:
-    """`value` if results can be written into it: the shape, the dtype, C-contiguous, aligned, writable."""
+def output(name: str, value: object, shape: tuple[int, ...], kind: Kind, axes: str) -> Array:
+    """`value` if results can be written into it: the shape, the kind, C-contiguous, aligned, writable."""
+    if isinstance(kind, DeviceKind):
+        array = is_array(name, value, kind)
+        if not kind.library.is_contiguous(array):
+            raise ValueError(f"{name} must be C-contiguous, since results are written to it")
+        return matching(name, array, shape, kind, axes)
     array = is_array(name, value)
     if not (array.flags.c_contiguous and array.flags.aligned and array.flags.writeable):
         raise ValueError(f"{name} must be C-contiguous, aligned and writable, since results are written to it")
-    return matching(name, array, shape, dtype, axes)
+    return matching(name, array, shape, kind, axes)
 
 
 def disjoint(outputs: Mapping[str, Array], inputs: Mapping[str, Array | None]) -> None:
@@ -95,14 +124,14 @@ def disjoint(outputs: Mapping[str, Array], inputs: Mapping[str, Array | None]) -
         raise ValueError(f"{names[found[0]]} must not overlap {names[found[1]]}")
 
 
-def workspace(value: Array | None, size: int, dtype: np.dtype[Any]) -> Array:
+def workspace(value: Array | None, size: int, kind: Kind) -> Array:
     """A one-dimensional array of at least `size` values: `value` if it is one, else a new one."""
     if value is None:
-        return np.empty(size, dtype)
-    array = sized("workspace", value, 1, "(n,)")
-    if array.size < size:
-        raise ValueError(f"workspace must have at least {size} values, not {array.size}")
-    return output("workspace", array, array.shape, dtype, "(n,)")
+        return np.empty(size, kind) if isinstance(kind, np.dtype) else empty((size,), kind)
+    array = sized("workspace", value, 1, "(n,)", kind)
+    if len(array) < size:
+        raise ValueError(f"workspace must have at least {size} values, not {len(array)}")
+    return output("workspace", array, tuple(array.shape), kind, "(n,)")
 
 
 def items(name: str, value: object, expected: str, *counts: int) -> tuple[Any, ...]:
@@ -120,9 +149,9 @@ def pair(name: str, value: object, expected: str) -> tuple[Any, Any]:
     return first, second
 
 
-def optional(name: str, value: object, shape: tuple[int, ...], dtype: np.dtype[Any], axes: str) -> Array | None:
+def optional(name: str, value: object, shape: tuple[int, ...], kind: Kind, axes: str) -> Array | None:
     """As `matching`, but None stays None."""
-    return None if value is None else matching(name, value, shape, dtype, axes)
+    return None if value is None else matching(name, value, shape, kind, axes)
 
 
 def lengths(value: ArrayLike | None, T: int, B: int, axis: str = "T", name: str = "lengths") -> NDArray[np.int64]:
@@ -137,13 +166,3 @@ def lengths(value: ArrayLike | None, T: int, B: int, axis: str = "T", name: str 
     if B and not 0 <= given.min() <= given.max() <= T:
         raise ValueError(f"{name} must be from 0 to {axis} = {T}, not {given.min()} to {given.max()}")
     return given.astype(np.int64)
-
-
-def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """An uninitialised array; a large one begins at a multiple of 64 bytes, as vectors like it."""
-    size = math.prod(shape) * dtype.itemsize
-    if size < WORTH_ALIGNING:
-        return np.empty(shape, dtype)
-    memory = np.empty(size + ALIGNMENT, np.uint8)
-    start = -memory.__array_interface__["data"][0] % ALIGNMENT
-    return memory[start : start + size].view(dtype).reshape(shape)

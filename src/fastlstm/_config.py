@@ -118,6 +118,7 @@ def show_config() -> None:
     import scipy
 
     import fastlstm
+    from fastlstm import gpu
 
     blas = scipy.show_config(mode="dicts")["Build Dependencies"]["blas"]
     free_threaded = " free-threaded" if sysconfig.get_config_var("Py_GIL_DISABLED") else ""
@@ -128,7 +129,7 @@ def show_config() -> None:
         "instruction set": f"{ISA} (available: {', '.join(_runtime.available_isas())})",
         "precision": "float32, float64",
         "threads": str(_num_threads),
-        "GPU": "none: this version computes on the CPU only",
+        "GPU": gpu.description(),
     }
     print(f"fastlstm {fastlstm.__version__}")
     for name, value in lines.items():

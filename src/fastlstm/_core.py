@@ -6,13 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from fastlstm import _backward, _forward, _loops
+from fastlstm import _backward, _forward, _loops, _runtime, gpu
 from fastlstm import _checks as check
+from fastlstm._arrays import Array, Kind, contiguous, empty, kind_of, zeros, zeros_like
 from fastlstm._batches import Batch, Lengths, Options
 from fastlstm._cells import LSTMCell, RNNCell
-from fastlstm._checks import Array
+from fastlstm._libraries import DeviceKind
 
 Cell = LSTMCell | RNNCell
 
@@ -51,6 +50,7 @@ class Call:
 
     cell: Cell
     batch: Batch
+    kind: Kind
     lengths: Lengths | None = None
     reverse: bool = False
     options: Options | None = None
@@ -104,20 +104,20 @@ def each(function: Callable[[Array], Array], states: States) -> States:
     return None if h is None else function(h), None if c is None else function(c), None if g is None else function(g)
 
 
-def or_zeros(states: States, cell: Cell, lead: tuple[int, ...], P: int, H: int, dtype: np.dtype[Any]) -> States:
+def or_zeros(states: States, cell: Cell, lead: tuple[int, ...], P: int, H: int, kind: Kind) -> States:
     """All that a cell's state has, zeros where they are not given."""
     h, c, g = states
-    h = np.zeros((*lead, P), dtype) if h is None else h
-    c = np.zeros((*lead, H), dtype) if c is None and cell.kernel.lstm else c
-    g = np.zeros((*lead, 3 * H), dtype) if g is None and cell.full_recurrence else g
+    h = zeros((*lead, P), kind) if h is None else h
+    c = zeros((*lead, H), kind) if c is None and cell.kernel.lstm else c
+    g = zeros((*lead, 3 * H), kind) if g is None and cell.full_recurrence else g
     return h, c, g
 
 
-def kernel_states(cell: Cell, lead: tuple[int, ...], P: int, H: int, dtype: np.dtype[Any]) -> States:
+def kernel_states(cell: Cell, lead: tuple[int, ...], P: int, H: int, kind: Kind) -> States:
     """New arrays for a cell's state as the kernels write it."""
-    c = np.empty((*lead, H), dtype) if cell.kernel.lstm else None
-    g = np.empty((*lead, kernel_gates(H, dtype.itemsize)), dtype) if cell.full_recurrence else None
-    return np.empty((*lead, P), dtype), c, g
+    c = empty((*lead, H), kind) if cell.kernel.lstm else None
+    g = empty((*lead, kernel_gates(H, kind)), kind) if cell.full_recurrence else None
+    return empty((*lead, P), kind), c, g
 
 
 def copy_states(to: States, states: States) -> None:
@@ -131,7 +131,7 @@ def gradients_of_resets(options: Options | None, first: States) -> States | None
     """Where resets to the initial state are to add what they send to it: `first` gets none of that."""
     if options is None or options.reset is None or options.reset_to_zero:
         return None
-    return each(np.zeros_like, first)
+    return each(zeros_like, first)
 
 
 def add_resets(first: States, resets: States) -> None:
@@ -144,9 +144,14 @@ def add_resets(first: States, resets: States) -> None:
 # ---- full gate recurrence ----
 
 
-def kernel_gates(H: int, itemsize: int) -> int:
+def unit_block(kind: Kind) -> int:
+    """Hidden units whose gates lie side by side, vector after vector."""
+    return 1 if isinstance(kind, DeviceKind) else _loops.unit_block(kind.itemsize)
+
+
+def kernel_gates(H: int, kind: Kind) -> int:
     """Values in a row of gates as the kernels keep them."""
-    block = _loops.unit_block(itemsize)
+    block = unit_block(kind)
     return 3 * -(-H // block) * block
 
 
@@ -155,7 +160,7 @@ def gate_views(gates: Array, rows: Array) -> list[tuple[Array, Array]]:
 
     Pairs of views of the same values, of one shape, to copy from one to the other: whole vectors, and what is left.
     """
-    lead, H, block = gates.shape[:-1], gates.shape[-1] // 3, _loops.unit_block(gates.itemsize)
+    lead, H, block = gates.shape[:-1], gates.shape[-1] // 3, unit_block(kind_of(gates))
     by_gate, by_vector = gates.reshape(*lead, 3, H), rows.reshape(*lead, rows.shape[-1] // (3 * block), 3, block)
     count, left = divmod(H, block)
     whole = by_gate[..., : count * block].reshape(*lead, 3, count, block).swapaxes(-3, -2)
@@ -167,7 +172,8 @@ def gate_views(gates: Array, rows: Array) -> list[tuple[Array, Array]]:
 
 def gates_to_kernels(gates: Array) -> Array:
     """Gates i, f, o side by side as the kernels keep them."""
-    rows = np.zeros((*gates.shape[:-1], kernel_gates(gates.shape[-1] // 3, gates.itemsize)), gates.dtype)
+    kind = kind_of(gates)
+    rows = zeros((*gates.shape[:-1], kernel_gates(gates.shape[-1] // 3, kind)), kind)
     for given, own in gate_views(gates, rows):
         own[...] = given
     return rows
@@ -175,7 +181,7 @@ def gates_to_kernels(gates: Array) -> Array:
 
 def gates_of_kernels(rows: Array, H: int) -> Array:
     """The way back from `gates_to_kernels`."""
-    gates = np.empty((*rows.shape[:-1], 3 * H), rows.dtype)
+    gates = empty((*rows.shape[:-1], 3 * H), kind_of(rows))
     for given, own in gate_views(gates, rows):
         given[...] = own
     return gates
@@ -191,8 +197,8 @@ def write_gate_recurrence(G: Array, columns: Array) -> None:
 
 def with_gate_recurrence(R: Array, G: Array) -> Array:
     """[R G'] where G' is G as `write_gate_recurrence` writes it."""
-    H, P = len(R) // 4, R.shape[1]
-    wide = np.zeros((4 * H, P + kernel_gates(H, R.itemsize)), R.dtype)
+    H, P, kind = len(R) // 4, R.shape[1], kind_of(R)
+    wide = zeros((4 * H, P + kernel_gates(H, kind)), kind)
     wide[:, :P] = R
     write_gate_recurrence(G, wide[:, P:])
     return wide
@@ -202,7 +208,7 @@ def gate_recurrence_of(wide: Array, P: int) -> tuple[Array, Array]:
     """R and G from [R G']."""
     H = len(wide) // 4
     G = gates_of_kernels(wide[:, P:], H).reshape(4, H, 3 * H)[[0, 1, 3]]
-    return np.ascontiguousarray(wide[:, :P]), G.reshape(3 * H, 3 * H)
+    return contiguous(wide[:, :P]), G.reshape(3 * H, 3 * H)
 
 
 # ---- recompute ----
@@ -255,11 +261,11 @@ class Checkpoints:
         arrays: dict[str, Any] = dict.fromkeys(CHECKPOINTS)
         for name, shape in cls._shapes(call, weights, k).items():
             if shape is not None:
-                dtype, label = weights.W.dtype, f"tape.checkpoints.{name}"
+                kind, label = kind_of(weights.W), f"tape.checkpoints.{name}"
                 arrays[name] = (
-                    check.empty(shape, dtype)
+                    empty(shape, kind)
                     if given is None
-                    else check.output(label, getattr(given, name), shape, dtype, str(shape))
+                    else check.output(label, getattr(given, name), shape, kind, str(shape))
                 )
         return cls(k, b=weights.b, **arrays)
 
@@ -269,7 +275,7 @@ class Checkpoints:
         for name, shape in arrays.items():
             if shape is not None:
                 arrays[name] = check.matching(
-                    f"tape.checkpoints.{name}", getattr(self, name), shape, weights.W.dtype, str(shape)
+                    f"tape.checkpoints.{name}", getattr(self, name), shape, kind_of(weights.W), str(shape)
                 )
         return Checkpoints(self.k, **arrays)
 
@@ -298,11 +304,18 @@ def recompute_steps(recompute: int | None) -> int | None:
 # ---- passes ----
 
 
+def device_of(kind: Kind) -> _runtime.Device | None:
+    """The stream where a call on such arrays is to run; None for the host."""
+    if not isinstance(kind, DeviceKind):
+        return None
+    return _runtime.Device(gpu.backend(), kind.index, kind.library.stream(kind.index))
+
+
 def forward_pass(call: Call, weights: Weights, with_tape: bool, recompute: int | None = None) -> _forward.ForwardPass:
     """A pass to be started; with `recompute` it keeps checkpoints, or `with_tape` is what runs from them again."""
-    k = 0 if recompute is None else min(recompute, max(call.batch.T, 1))
+    k, kind = 0 if recompute is None else min(recompute, max(call.batch.T, 1)), call.kind
     return _forward.ForwardPass(
-        call.cell.kernel, call.batch, call.reverse, weights, call.options, with_tape, k, weights.W.itemsize
+        call.cell.kernel, call.batch, call.reverse, weights, call.options, with_tape, k, kind.itemsize, device_of(kind)
     )
 
 
@@ -310,12 +323,12 @@ def backward_pass(
     call: Call, weights: Weights, with_dx: bool, with_deltas: bool, checkpoints: Checkpoints | None = None
 ) -> _backward.BackwardPass:
     """A pass to be started."""
-    again = None
+    again, kind = None, call.kind
     if checkpoints is not None:
         again = forward_pass(call, weights._replace(b=checkpoints.b), True, checkpoints.k)
     return _backward.BackwardPass(
-        call.cell.kernel, call.batch, call.reverse, weights, call.options, with_dx, with_deltas, weights.W.itemsize,
-        again,
+        call.cell.kernel, call.batch, call.reverse, weights, call.options, with_dx, with_deltas, kind.itemsize, again,
+        device_of(kind),
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from fastlstm._checks import Array
+from fastlstm._arrays import Array
 
 VERSION = 1
 KEY = "fastlstm"  # in the metadata

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from fastlstm import _checks as check
 from fastlstm import _core, _forward
+from fastlstm._arrays import Array, empty, on_device, zeros_like
 from fastlstm._batches import batch_of, options_of
-from fastlstm._checks import Array
 from fastlstm._core import Call, States
 from fastlstm._layer import Layer, of_cell
 
@@ -16,35 +14,40 @@ class FixedStep:
     """A pass of a single step for each layer, where something lies between two steps, as zoneout or a projection."""
 
     def __init__(self, layers: Layer, B: int) -> None:
-        kind, dtype, H, P = layers._kind, layers.dtype, layers.hidden_size, layers.output_size
+        cell, kind, H, P = layers._kind, layers._array_kind, layers.hidden_size, layers.output_size
         cells, lead = range(layers.num_layers), (layers.num_layers, B)
         self._layers, self._weights = layers, [layers._wide(k) for k in cells]
         self._first, self._last = (
-            _core.each(np.zeros_like, _core.kernel_states(kind, lead, P, H, dtype)) for _ in range(2)
+            _core.each(zeros_like, _core.kernel_states(cell, lead, P, H, kind)) for _ in range(2)
         )
-        self._shapes = [array.shape for array in layers.zero_state(B)]
-        self._x = np.empty((1, B, layers.input_size), dtype)
+        self._shapes = [tuple(array.shape) for array in layers.zero_state(B)]
+        self._x = empty((1, B, layers.input_size), kind)
         self._passes, below = [], self._x
         for k in cells:
-            zoneout = layers._expected_masks(1, B).zoneout[k] if any(layers.zoneout) else None
-            options = options_of(1, B, P, H, dtype, None, None, "initial", None, zoneout)
-            call = Call(kind, batch_of(1, B, None, layers.batch_invariant), options=options)
-            one, y = _core.forward_pass(call, self._weights[k], False), np.empty((1, B, P), dtype)
+            zoneout = None
+            if any(layers.zoneout):
+                share_y, share_c = layers._expected_masks(1, B).zoneout[k]
+                zoneout = on_device(share_y, kind), on_device(share_c, kind)
+            options = options_of(1, B, P, H, kind, None, None, "initial", None, zoneout)
+            call = Call(cell, batch_of(1, B, None, layers.batch_invariant), kind, options=options)
+            one, y = _core.forward_pass(call, self._weights[k], False), empty((1, B, P), kind)
             first, last = of_cell(self._first, k), of_cell(self._last, k)
-            one.start(below, first, y, 0, last, None, None, np.empty(one.workspace(), dtype))
+            one.start(below, first, y, 0, last, None, None, empty((one.workspace(),), kind))
             self._passes.append(one)
             below = y
         self._y = below
 
     def run(self, x: Array, state: tuple[Array, ...], y: Array, num_threads: int) -> None:
         """Advance `state`, (h, c, g) as far as the cell has them, by a step; its outputs go to `y`."""
-        self._x[0] = check.matching("x_t", x, self._x.shape[1:], self._x.dtype, "(B, I)")
+        kind = self._layers._array_kind
+        self._x[0] = check.matching("x_t", x, tuple(self._x.shape[1:]), kind, "(B, I)")
         for name, array, expected in zip("hcg", state, self._shapes, strict=False):
-            check.output(f"state {name}", array, expected, self._x.dtype, str(expected))
+            check.output(f"state {name}", array, expected, kind, str(expected))
         self._refresh()
         self._copy(state, self._first, back=False)
+        device = _core.device_of(kind)
         for one in self._passes:
-            _forward.run_passes([one], num_threads)
+            _forward.run_passes([one], num_threads, device)
         self._copy(state, self._last, back=True)
         y[:] = self._y[0]
 

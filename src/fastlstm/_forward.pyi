@@ -3,6 +3,7 @@ from typing import Any
 from typing_extensions import disjoint_base
 
 from fastlstm._loops import Cell
+from fastlstm._runtime import Device
 
 FORMATS: dict[str, int]
 
@@ -18,6 +19,7 @@ class ForwardPass:
         with_tape: bool,
         recompute: int,
         size: int,
+        device: Device | None = None,
     ) -> None: ...
     def workspace(self) -> int: ...
     def start(
@@ -33,7 +35,7 @@ class ForwardPass:
     ) -> None: ...
 
 def packed_columns(A: Any, gates: int) -> Any: ...
-def run_passes(passes: list[ForwardPass], num_threads: int) -> None: ...
+def run_passes(passes: list[ForwardPass], num_threads: int, device: Device | None = None) -> None: ...
 
 @disjoint_base
 class Step:

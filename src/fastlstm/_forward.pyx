@@ -12,10 +12,10 @@ from ._kernels cimport (FL_BFLOAT16, FL_FULL, FL_INT8, FL_ROWS_PER_BLOCK, fl_car
 from ._loops cimport (Cell, Rows, Share, Span, block_rows, border, c_on, c_prev_on, column_panels, divide,
                       divide_rows, first_row, many_rows, multiply, next_block, of, pack_columns, plan, rows_at, segment_rows,
                       share, take)
-from ._runtime cimport Buffers, kernels, parallel
+from ._runtime cimport Buffers, Device, kernels, parallel
 
+from ._arrays import empty
 from ._batches import Batch
-from ._checks import empty
 
 cdef fl_size side_by_side(const Forward *f) noexcept nogil:
     """The gates that panels of W hold side by side: all for a step; for W x before the steps one, whose results lie side
@@ -28,14 +28,18 @@ cdef void lay_out(Forward *f, char **at) noexcept nogil:
     if not f.packed:
         rows = f.gates * H // side_by_side(f)
         f.W_panels = NULL
-        if f.way.pack or f.way.hoist:
+        if f.k.device:
+            f.W_panels = <char *>f.constant.W
+        elif f.way.pack or f.way.hoist:
             f.W_panels = take(at, column_panels(f.k, side_by_side(f), rows, I) * f.size)
         f.R_panels = take(at, column_panels(f.k, f.gates, H, K) * f.size) if f.way.pack else NULL
     if f.way.hoist:
         f.wx_space = take(at, block_rows(&f.rows, FL_ROWS_PER_BLOCK) * f.gates * H * f.size) if not f.taped else NULL
     if f.proj != NULL:
         f.proj_panels = NULL
-        if many_rows(&f.rows) or f.k.device:
+        if f.k.device:
+            f.proj_panels = <char *>f.proj
+        elif many_rows(&f.rows):
             f.proj_panels = take(at, column_panels(f.k, 1, f.outputs, H) * f.size)
         f.m_space = take(at, B * H * f.size) if not f.taped else NULL
     if not f.taped and not f.direct:
@@ -271,12 +275,13 @@ cdef void prepare(Forward *f, int num_threads) noexcept nogil:
         num_threads = 1
     divide(&f.division, &f.rows, H, f.block, f.gates * H * (K + (0 if f.way.hoist else I)), f.size, num_threads)
     parts = f.division.parts
-    if not f.packed and f.W_panels != NULL:
-        pack_columns(f.k, f.W_panels, side_by_side(f), f.gates * H // side_by_side(f), f.constant.W, I, parts)
-    if not f.packed and f.R_panels != NULL:
-        pack_columns(f.k, f.R_panels, f.gates, H, f.constant.R, K, parts)
-    if f.proj_panels != NULL:
-        pack_columns(f.k, f.proj_panels, 1, f.outputs, f.proj, H, parts)
+    if not f.k.device:  # which reads weights as they are
+        if not f.packed and f.W_panels != NULL:
+            pack_columns(f.k, f.W_panels, side_by_side(f), f.gates * H // side_by_side(f), f.constant.W, I, parts)
+        if not f.packed and f.R_panels != NULL:
+            pack_columns(f.k, f.R_panels, f.gates, H, f.constant.R, K, parts)
+        if f.proj_panels != NULL:
+            pack_columns(f.k, f.proj_panels, 1, f.outputs, f.proj, H, parts)
     f.constant.W_panels, f.constant.R_panels = f.W_panels, f.R_panels
 
 
@@ -351,6 +356,8 @@ def packed_columns(A, Py_ssize_t gates):
     cdef Buffers get = Buffers(2)
     cdef const fl_kernels *k = kernels(A.itemsize)
     cdef fl_size H = len(A) // gates, K = A.shape[1]
+    if k.device:
+        raise NotImplementedError("a device reads weights as they are: there is nothing to pack")
     panels = empty((column_panels(k, gates, H, K),), A.dtype)
     panels[:] = 0  # past the end of the last one there is nothing
     pack_columns(k, get.write(panels), gates, H, get.read(A), K, 1)
@@ -387,14 +394,15 @@ cdef class ForwardPass:
     """
 
     def __init__(self, Cell cell, batch, bint reverse, weights, options, bint with_tape, fl_size recompute,
-                 int size):
-        """`weights` are Weights, `options` Options or None."""
+                 int size, Device device=None):
+        """`weights` are Weights, `options` Options or None; `device` is where all arrays are, None for the host."""
         cdef Forward *f = &self.f
         cdef Buffers get = Buffers()
         proj = weights.proj
         self.get, self.cell = get, cell
         memset(f, 0, sizeof(Forward))
-        f.k, f.size, f.reverse, f.gates = kernels(size), size, reverse, cell.cell.gates
+        f.k = kernels(size) if device is None else device.kernels(size)
+        f.size, f.reverse, f.gates = size, reverse, cell.cell.gates
         f.step = f.k.lstm_forward if cell.lstm else f.k.rnn_forward
         f.block = f.k.unit_block if cell.lstm else f.k.column_block
         f.rows = rows_of(get, batch)
@@ -461,20 +469,24 @@ cdef class ForwardPass:
         lay_out(f, &at)
 
 
-def run_passes(list passes, int num_threads):
-    """Several passes that have been started, side by side where threads allow."""
+def run_passes(list passes, int num_threads, Device device=None):
+    """Several passes that have been started, side by side where threads allow; on a device, on its stream."""
     cdef Forward *all_passes[2]
     cdef ForwardPass one
     cdef int count = len(passes), k
     for k in range(count):
         one = passes[k]
         all_passes[k] = &one.f
+    if device is not None:
+        device.begin()
     with nogil:
-        if count == 2 and 1 < num_threads < 4:
+        if count == 2 and 1 < num_threads < 4 and not all_passes[0].k.device:
             parallel(run_one, all_passes, 2)
         else:
             for k in range(count):
                 run(all_passes[k], num_threads)
+    if device is not None:
+        device.end()
 
 
 cdef class Step:

@@ -250,11 +250,25 @@ cdef extern from "kernels.h":
     fl_size fl_padded_columns(const fl_kernels *k, fl_size gates, fl_size hidden) nogil
     fl_size fl_padded(const fl_kernels *k, int vectors, fl_size columns) nogil
 
+cdef extern from "backend.h":
+    const char *FL_BACKEND_CAPSULE
+
+    ctypedef struct fl_backend:
+        size_t table_bytes
+        const char *name
+        const fl_kernels *kernels_32
+        const fl_kernels *kernels_64
+        const char *(*unavailable)() noexcept nogil
+        void (*describe)(char *to, size_t bytes) noexcept nogil
+        void (*begin)(int device, void *stream) noexcept nogil
+        const char *(*end)() noexcept nogil
+
 cdef extern from "dispatch.h":
     enum: FL_ISA_COUNT
     const char *fl_isa_name(int isa) nogil
     int fl_isa_available(int isa) nogil
     const fl_kernels *fl_isa_kernels(int isa, int bytes) nogil
+    const fl_backend *fl_emulated_backend() nogil
 
 cdef extern from "pool.h":
     enum: FL_MAX_THREADS

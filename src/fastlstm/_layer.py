@@ -6,17 +6,28 @@ import functools
 import math
 import threading
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from fastlstm import _backward, _core, _forward, _loops, _tapes
 from fastlstm import _checks as check
+from fastlstm._arrays import (
+    Array,
+    Kind,
+    contiguous,
+    empty,
+    empty_like,
+    kind_of,
+    moved,
+    on_host,
+    zeros_like,
+)
 from fastlstm._batches import Lengths, PackedSequence, batch_of, options_of
-from fastlstm._checks import Array, empty
 from fastlstm._config import checked_num_threads
 from fastlstm._core import Call, Cell, States, Weights
+from fastlstm._libraries import DeviceKind, LibraryName, device_kind, native_library
 from fastlstm._masks import Masking, Masks, rate
 from fastlstm._parameters import Gradients, Parametric
 from fastlstm._tapes import LSTMTape, RNNTape
@@ -148,9 +159,10 @@ class Layer(Masking, Parametric):
         self._between = threading.local()
         # A step may read the weights as they are, unless something lies between two steps.
         between = any(self.zoneout) or self.proj_size or self._kind.full_recurrence
-        self._one_by_one = not between and (not self.batch_invariant or weights[0].packed is not None)
+        on_device = isinstance(self._array_kind, DeviceKind)
+        self._one_by_one = not between and not on_device and (not self.batch_invariant or weights[0].packed is not None)
         self._steps_directly = self._one_by_one and not self.bidirectional and self.num_layers == 1
-        self._steps = [_forward.Step(self._kind.kernel, one) for one in weights]
+        self._steps = [] if on_device else [_forward.Step(self._kind.kernel, one) for one in weights]
 
     def _start_weights(self, seed: int | np.random.Generator | None, scale: float | None) -> None:
         self._initialise(seed, 1 / math.sqrt(self.hidden_size) if scale is None else scale)
@@ -162,14 +174,74 @@ class Layer(Masking, Parametric):
             weights = weights._replace(R=weights.R * masks.weights[k])
         return weights if G is None else weights._replace(R=_core.with_gate_recurrence(weights.R, G))
 
+    # ---- devices ----
+
+    @property
+    def device(self) -> str:
+        """Where the parameters are: "cpu", "cuda:0" and so on."""
+        kind = self._array_kind
+        return kind.place if isinstance(kind, DeviceKind) else "cpu"
+
+    def to(self, device: str, *, library: LibraryName | None = None) -> Self:
+        """Make the same layer on another device: this one stays as it is.
+
+        Parameters
+        ----------
+        device : str
+            "cuda" or "cuda:1", a GPU; "cpu", the host.
+        library : "cupy" or "torch", optional
+            Whose arrays the parameters are to be on a GPU. Default: that which the program has imported, CuPy where it
+            has both or neither and both are installed.
+
+        Returns
+        -------
+        layer
+            With copies of the parameters.
+
+        Raises
+        ------
+        RuntimeError
+            Where a GPU cannot be used: `fastlstm.gpu.why_unavailable` says why.
+        ImportError
+            Without CuPy and PyTorch.
+
+        Examples
+        --------
+        >>> import fastlstm
+        >>> lstm = fastlstm.LSTM(3, 8, seed=0)
+        >>> if fastlstm.gpu.is_available():
+        ...     lstm = lstm.to("cuda")
+        >>> lstm.to("cpu").device
+        'cpu'
+        """
+        kind = device_kind(device, self.dtype, library)
+        other = type(self).__new__(type(self))
+        other.__setstate__(self.__getstate__() | {"flat": moved(on_host(self.flat), kind)})
+        return other
+
+    def _kind_for(self, x: object) -> Kind:
+        """What the arrays of a call must be like: as the parameters; x must not be another library's."""
+        own = self._array_kind
+        if not isinstance(own, DeviceKind):
+            return own
+        library = native_library(x.data if isinstance(x, PackedSequence) else x)
+        if library not in (None, own.library):
+            raise TypeError(
+                f"x is an array of {library.name}, but the parameters are arrays of {own.library.name}: "
+                f'to("cuda", library="{library.name}") makes a layer for x'
+            )
+        return own
+
     # ---- memory ----
 
-    def _borrow(self, size: int) -> Array:
+    def _borrow(self, size: int, kind: Kind) -> Array:
         """Memory of `size` values to compute in.
 
-        Kept between calls where it is large, since new memory costs the system a clearing. Give it back with `_return`;
-        calls at the same time get memory of their own.
+        Kept between calls where it is large, since new memory costs the system a clearing; not on a device, whose
+        libraries do that. Give it back with `_return`; calls at the same time get memory of their own.
         """
+        if isinstance(kind, DeviceKind):
+            return empty((size,), kind)
         if size * self.dtype.itemsize >= WORTH_KEEPING:
             try:
                 space = self._spaces.pop()
@@ -180,13 +252,13 @@ class Layer(Masking, Parametric):
         return np.empty(size, self.dtype)
 
     def _return(self, spaces: list[Array]) -> None:
-        if not self._spaces:
+        if not self._spaces and self._steps:
             self._spaces += [space for space in spaces if space.nbytes >= WORTH_KEEPING]
 
-    def _temporary(self, use: str, shape: tuple[int, ...], taken: dict[str, Array] | None) -> Array:
+    def _temporary(self, use: str, shape: tuple[int, ...], kind: Kind, taken: dict[str, Array] | None) -> Array:
         """A new array; with `taken`, memory kept in `_rows` between calls, to be put there again."""
         if taken is None:
-            return empty(shape, self.dtype)
+            return empty(shape, kind)
         size, space = math.prod(shape), self._rows.pop(use, None)
         if space is None or space.size < size:
             space = empty((size,), self.dtype)
@@ -202,27 +274,27 @@ class Layer(Masking, Parametric):
     ) -> tuple[Any, States, Tape | None]:  # fmt: skip
         """y, the state and the tape, from a checked state (layers D, B, ...)."""
         threads, steps = checked_num_threads(num_threads), _tapes.recompute_steps(recompute, tape, Tape)
-        (T, B), D, P, H, dtype = self._sizes(x), self.directions, self.output_size, self.hidden_size, self.dtype
+        (T, B), D, P, H, kind = self._sizes(x), self.directions, self.output_size, self.hidden_size, self._kind_for(x)
         cells = self.num_layers * D
         # Without a tape, rows in the kernels' order are needed here alone.
-        taken: dict[str, Array] | None = None if tape or lengths is None else {}
-        below, rows = self._rows_of(x, lengths, threads, taken)
-        call = Call(self._kind, batch_of(T, B, rows, self.batch_invariant), rows)
+        taken: dict[str, Array] | None = None if tape or lengths is None or isinstance(kind, DeviceKind) else {}
+        below, rows = self._rows_of(x, lengths, threads, kind, taken)
+        call = Call(self._kind, batch_of(T, B, rows, self.batch_invariant), kind, rows)
         if isinstance(tape, Tape) and len(tape.layers) != cells:
             raise ValueError(f"tape must be of {cells} layers and directions, not of {len(tape.layers)}")
         if masks is not None:
-            masks = self._check_masks(masks, T, B)
-        first_states = call.states_in(_core.or_zeros(states, self._kind, (cells, B), P, H, dtype))
-        last_states = _core.each(np.empty_like, first_states)
+            masks = self._check_masks(masks, T, B, kind)
+        first_states = call.states_in(_core.or_zeros(states, self._kind, (cells, B), P, H, kind))
+        last_states = _core.each(empty_like, first_states)
         layers: list[Any] = []
         for first in range(0, cells, D):
-            y = self._temporary("even" if first // D % 2 else "odd", call.shape(D * P), taken)
+            y = self._temporary("even" if first // D % 2 else "odd", call.shape(D * P), kind, taken)
             passes, spaces = [], []
             for k in range(first, first + D):
                 recurrent = None if masks is None or not masks.recurrent else masks.recurrent[k]
                 zoneout = None if masks is None or not masks.zoneout else masks.zoneout[k]
-                options = options_of(T, B, P, H, dtype, rows, reset, reset_to, recurrent, zoneout)
-                own = Call(self._kind, call.batch, rows, k > first, options)
+                options = options_of(T, B, P, H, kind, rows, reset, reset_to, recurrent, zoneout)
+                own = Call(self._kind, call.batch, kind, rows, k > first, options)
                 weights, kept = self._wide(k, masks), None
                 if tape:
                     given = tape.layers[k] if isinstance(tape, Tape) else None
@@ -232,13 +304,13 @@ class Layer(Masking, Parametric):
                         initial = {name: a for name, a in zip("hcg", first_states, strict=True) if a is not None}
                         check.disjoint(kept.named(), {"x": below, "flat": self.flat} | initial)
                 one = _core.forward_pass(own, weights, kept is not None and steps is None, steps)
-                space = self._borrow(one.workspace())
+                space = self._borrow(one.workspace(), kind)
                 _tapes.start_forward(
                     one, kept, below, of_cell(first_states, k), y, (k - first) * P, of_cell(last_states, k), space
                 )
                 passes.append(one)
                 spaces.append(space)
-            _forward.run_passes(passes, threads)
+            _forward.run_passes(passes, threads, _core.device_of(kind))
             self._return(spaces)
             below = y
             if masks is not None and masks.between and first + D < cells:
@@ -256,17 +328,17 @@ class Layer(Masking, Parametric):
     ) -> tuple[Gradients, States]:  # fmt: skip
         """The gradients but for their state, and that."""
         grads, threads = self._gradients(out, accumulate), checked_num_threads(num_threads)
-        call, D, P, H, dtype = tape.call, self.directions, self.output_size, self.hidden_size, self.dtype
+        call, D, P, H, kind = tape.call, self.directions, self.output_size, self.hidden_size, self._array_kind
         B, rows, cells = call.batch.B, call.lengths, self.num_layers * self.directions
         above = None if dy is None else self._gradient_rows(call, dy, threads)
-        dlast, dfirst = call.states_in(dstates), _core.kernel_states(self._kind, (cells, B), P, H, dtype)
+        dlast, dfirst = call.states_in(dstates), _core.kernel_states(self._kind, (cells, B), P, H, kind)
         cell_gradients = self._cell_gradients(call, dc_above, threads)
         all_weights = [self._wide(k, tape.masks) for k in range(cells)]
         tapes = [self._checked(kept, weights) for kept, weights in zip(tape.layers, all_weights, strict=True)]
         # Does the caller have x as the kernels do?
         direct = not self.batch_first if rows is None else rows.packed is not None
         shape = call.shape(self.input_size) if direct else self._shape_given(call, self.input_size)
-        dx_given = self._like_x(out, shape)
+        dx_given = self._like_x(out, shape, kind)
         if out is not None:
             inputs: dict[str, Array | None] = {"dy": above, **{f"dc[{k}]": a for k, a in enumerate(cell_gradients)}}
             inputs |= {f"dstate {name}": array for name, array in zip("hcg", dlast, strict=True)}
@@ -274,7 +346,7 @@ class Layer(Masking, Parametric):
             for kept in tapes:  # each name stands for all layers
                 check.disjoint({"out x": dx_given, "out.flat": grads.flat}, inputs | kept.named() | kept.call.named())
             if isinstance(dy, np.ndarray) and np.may_share_memory(dx_given, dy):
-                raise ValueError("out x must not overlap dy")
+                raise ValueError("out x must not overlap dy")  # not contiguous, so that `above` is a copy
         visible: list[tuple[Array, ...]] = [()] * cells
         for first in reversed(range(0, cells, D)):
             passes, spaces, dxs, wides = [], [], [], []
@@ -283,13 +355,13 @@ class Layer(Masking, Parametric):
                 kept, suffix, weights = tapes[k], self._names()[k], all_weights[k]
                 part = {name: grads.params.get(name + suffix) for name in ("W", "R", "b", "p", "proj", "G")}
                 mask = tape.masks.weights[k] if tape.masks is not None and tape.masks.weights else None
-                wide = part["R"] if part["G"] is None and mask is None else np.zeros_like(weights.R)
+                wide = part["R"] if part["G"] is None and mask is None else zeros_like(weights.R)
                 one = _core.backward_pass(kept.call, weights, True, deltas, kept.checkpoints)
-                space = self._borrow(one.workspace())
-                dx = dx_given if k == 0 and direct else empty(call.shape(weights.W.shape[1]), dtype)
+                space = self._borrow(one.workspace(), kind)
+                dx = dx_given if k == 0 and direct else empty(call.shape(weights.W.shape[1]), kind)
                 if deltas:
                     sizes = self._kind.gates * H, P, *((H,) if self._tape_type is LSTMTape else ())
-                    visible[k] = tuple(empty(call.shape(size), dtype) for size in sizes)
+                    visible[k] = tuple(empty(call.shape(size), kind) for size in sizes)
                 reset = _core.gradients_of_resets(kept.call.options, of_cell(dfirst, k))
                 one.start(
                     kept.x, kept.arrays(), kept.again(), above, (k - first) * P, of_cell(dlast, k), cell_gradients[k],
@@ -301,7 +373,7 @@ class Layer(Masking, Parametric):
                 dxs.append(dx)
                 resets.append(reset)
                 wides.append((part, wide, mask))
-            _backward.run_passes(passes, threads)
+            _backward.run_passes(passes, threads, _core.device_of(kind))
             self._return(spaces)
             for k, reset in enumerate(resets, first):
                 if reset is not None:
@@ -314,7 +386,9 @@ class Layer(Masking, Parametric):
                 for target, found in ((part["R"], dR if mask is None else dR * mask), (part["G"], dG)):
                     if target is not None:
                         target[:] = target + found if accumulate else found
-            above = dxs[0] if D == 1 else np.add(dxs[0], dxs[1], out=dxs[0])
+            for dx in dxs[1:]:
+                dxs[0] += dx
+            above = dxs[0]
             if tape.masks is not None and tape.masks.between and first:
                 mask = tape.masks.between[first // D - 1]
                 above *= mask if rows is None else rows.pack(mask, threads)
@@ -335,7 +409,7 @@ class Layer(Masking, Parametric):
         if len(dc) != cells:
             raise ValueError(f"dc must have {cells} items, one for each layer and direction, not {len(dc)}")
         return [
-            call.rows(check.optional(f"dc[{k}]", above, shape, self.dtype, "(T, B, H)"), threads)
+            call.rows(check.optional(f"dc[{k}]", above, shape, self._array_kind, "(T, B, H)"), threads)
             for k, above in enumerate(dc)
         ]
 
@@ -345,23 +419,32 @@ class Layer(Masking, Parametric):
         cells = self.num_layers * self.directions
         if len(tape.layers) != cells or any(kept.call.cell != self._kind for kept in tape.layers):
             raise ValueError(f"tape must be from a layer like this one, {self!r}")
+        if isinstance(self._array_kind, DeviceKind) and tape.call.kind != self._array_kind:
+            raise TypeError(
+                f"tape must be of arrays of {self._array_kind.library.name} on {self.device}, as this layer is"
+            )
         return tape
 
     def _checked(self, kept: Any, weights: Weights) -> Any:
         """The tape of one layer and direction, once it is known to fit the weights."""
-        check.matching("tape.x", kept.x, kept.call.shape(weights.W.shape[1]), self.dtype, "(T, B, I)")
+        check.matching("tape.x", kept.x, kept.call.shape(weights.W.shape[1]), self._array_kind, "(T, B, I)")
         return kept.checked(kept.call, weights)
 
-    def _like_x(self, out: Gradients | None, shape: tuple[int, ...]) -> Array:
+    def _like_x(self, out: Gradients | None, shape: tuple[int, ...], kind: Kind) -> Array:
         """Where to write dJ/dx: that of `out` where it has this layout."""
         before = getattr(out, "x", None)
         if isinstance(before, PackedSequence):
             before = before.data
+        if isinstance(kind, DeviceKind):
+            own = kind.library
+            if before is not None and own.owns(before) and own.kind(before) == kind and own.is_contiguous(before):
+                return before if before.shape == shape else empty(shape, kind)
+            return empty(shape, kind)
         if isinstance(before, np.ndarray) and before.shape == shape and before.dtype == self.dtype:
             flags = before.flags
             if flags.c_contiguous and flags.aligned and flags.writeable:
                 return before
-        return empty(shape, self.dtype)
+        return empty(shape, kind)
 
     # ---- single steps ----
 
@@ -403,23 +486,24 @@ class Layer(Masking, Parametric):
     # ---- sequences and states ----
 
     def _rows_of(
-        self, x: Array | PackedSequence, lengths: ArrayLike | None, threads: int, taken: dict[str, Array] | None
-    ) -> tuple[Array, Lengths | None]:
+        self, x: Array | PackedSequence, lengths: ArrayLike | None, threads: int, kind: Kind,
+        taken: dict[str, Array] | None,
+    ) -> tuple[Array, Lengths | None]:  # fmt: skip
         """The rows of x as the kernels want them, and how they lie."""
         if isinstance(x, PackedSequence):
             if lengths is not None:
                 raise ValueError(f"lengths must be None with packed x, which has its own, not {lengths}")
             rows = Lengths.of_packed(x)
             shape = rows.batch.count, self.input_size
-            return check.matching("x.data", x.data, shape, self.dtype, "(count, columns)"), rows
+            return check.matching("x.data", x.data, shape, kind, "(count, columns)"), rows
         axes = "(B, T, I)" if self.batch_first else "(T, B, I)"
-        x = check.sized("x", x, 3, axes, self.dtype)
-        x = check.matching("x", x, (*x.shape[:2], self.input_size), self.dtype, axes)
+        x = check.sized("x", x, 3, axes, kind)
+        x = check.matching("x", x, (*x.shape[:2], self.input_size), kind, axes)
         x = x.swapaxes(0, 1) if self.batch_first else x
         if lengths is None:
-            return np.ascontiguousarray(x), None
+            return contiguous(x), None
         rows = Lengths(lengths, *x.shape[:2])
-        return rows.pack(x, threads, self._temporary("x", (rows.batch.count, self.input_size), taken)), rows
+        return rows.pack(x, threads, self._temporary("x", (rows.batch.count, self.input_size), kind, taken)), rows
 
     def _gradient_rows(self, call: Call, dy: Array | PackedSequence, threads: int) -> Array:
         """The rows of dy as the kernels want them."""
@@ -434,12 +518,12 @@ class Layer(Masking, Parametric):
                     if not np.array_equal(found, expected):
                         raise ValueError(f"dy.{field} must be those of x, {expected.tolist()}, not {found.tolist()}")
                 dy, name = dy.data, "dy.data"
-            return check.matching(name, dy, call.shape(columns), self.dtype, "(count, columns)")
+            return check.matching(name, dy, call.shape(columns), self._array_kind, "(count, columns)")
         axes = "(B, T, D H)" if self.batch_first else "(T, B, D H)"
-        above = check.sized("dy", dy, 3, axes, self.dtype)
-        above = check.matching("dy", above, self._shape_given(call, columns), self.dtype, axes)
+        above = check.sized("dy", dy, 3, axes, self._array_kind)
+        above = check.matching("dy", above, self._shape_given(call, columns), self._array_kind, axes)
         above = above.swapaxes(0, 1) if self.batch_first else above
-        return np.ascontiguousarray(above) if rows is None else rows.pack(above, threads)
+        return contiguous(above) if rows is None else rows.pack(above, threads)
 
     def _shape_given(self, call: Call, columns: int) -> tuple[int, ...]:
         """Of a sequence in the layout of the caller."""
@@ -453,34 +537,37 @@ class Layer(Masking, Parametric):
                 return sequence
             turned = sequence.swapaxes(0, 1)
             if out is None:
-                return np.ascontiguousarray(turned)
+                return contiguous(turned)
             out[:] = turned
             return out
         if rows.packed is not None:
             return rows.packed._replace(data=sequence)
         if out is None:
             T, B = rows.shape
-            out = empty((B, T, sequence.shape[1]) if self.batch_first else (T, B, sequence.shape[1]), self.dtype)
+            out = empty((B, T, sequence.shape[1]) if self.batch_first else (T, B, sequence.shape[1]), kind_of(sequence))
         rows.pad(sequence, out.swapaxes(0, 1) if self.batch_first else out, threads)
         return out
 
-    def _state_in(self, name: str, state: Array | None, B: int, size: int, columns: str = "H") -> Array | None:
+    def _state_in(
+        self, name: str, state: Array | None, B: int, size: int, kind: Kind, columns: str = "H"
+    ) -> Array | None:
         """A state or its gradient, (layers D, B, size)."""
         cells = self.num_layers * self.directions
         axes = f"(1, B, {columns})" if cells == 1 else f"(layers D, B, {columns})"
-        return check.optional(name, state, (cells, B, size), self.dtype, axes)
+        return check.optional(name, state, (cells, B, size), kind, axes)
 
     def zero_state(self, B: int) -> tuple[Array, ...]:
         """New arrays for all that the state has: h, c, g."""
         lead, nothing = (self.num_layers * self.directions, B), (None, None, None)
-        states = _core.or_zeros(nothing, self._kind, lead, self.output_size, self.hidden_size, self.dtype)
+        states = _core.or_zeros(nothing, self._kind, lead, self.output_size, self.hidden_size, self._array_kind)
         return tuple(array for array in states if array is not None)
 
     def _sizes(self, x: Array | PackedSequence) -> tuple[int, int]:
         """T and B."""
         if isinstance(x, PackedSequence):
             return len(x.batch_sizes), int(x.batch_sizes[0]) if x.batch_sizes.size else 0
-        first, second, _ = check.sized("x", x, 3, "(B, T, I)" if self.batch_first else "(T, B, I)").shape
+        axes = "(B, T, I)" if self.batch_first else "(T, B, I)"
+        first, second, _ = check.sized("x", x, 3, axes, anywhere=True).shape
         return (second, first) if self.batch_first else (first, second)
 
     # ---- Python ----

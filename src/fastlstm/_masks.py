@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from fastlstm import _checks as check
+from fastlstm._arrays import Array, Kind, on_device
 from fastlstm._batches import PackedSequence
-from fastlstm._checks import Array
 from fastlstm._core import Weights
+from fastlstm._libraries import DeviceKind
 
 
 @dataclass
@@ -118,7 +119,8 @@ class Masking:
         )
         return Masks(zoneout=[shares] * (self.num_layers * self.directions))
 
-    def _check_masks(self, masks: object, T: int, B: int) -> Masks:
+    def _check_masks(self, masks: object, T: int, B: int, kind: Kind) -> Masks:
+        """The masks of a call, checked; on a device, those from NumPy are brought there."""
         if not isinstance(masks, Masks):
             raise TypeError(f"masks must be Masks, not {type(masks).__name__}")
         cells, shape = self.num_layers * self.directions, (T, B, self.directions * self.output_size)
@@ -127,10 +129,17 @@ class Masking:
             found = getattr(masks, name)
             if found and len(found) != count:
                 raise ValueError(f"masks.{name} must have {count} items, not {len(found)}")
+        if isinstance(kind, DeviceKind):
+            masks = Masks(
+                [on_device(mask, kind) for mask in masks.between],
+                [on_device(mask, kind) for mask in masks.recurrent],
+                [(on_device(y, kind), on_device(c, kind)) for y, c in masks.zoneout],
+                [on_device(mask, kind) for mask in masks.weights],
+            )
         for k, mask in enumerate(masks.between):
-            check.matching(f"masks.between[{k}]", mask, shape, self.dtype, "(T, B, D H)")
+            check.matching(f"masks.between[{k}]", mask, shape, kind, "(T, B, D H)")
         for k, mask in enumerate(masks.weights):
-            check.matching(f"masks.weights[{k}]", mask, self._weights[k].R.shape, self.dtype, "as R")
+            check.matching(f"masks.weights[{k}]", mask, tuple(self._weights[k].R.shape), kind, "as R")
         return masks
 
     def _training_masks(

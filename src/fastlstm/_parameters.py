@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from fastlstm import _checks as check
-from fastlstm._checks import Array, empty
+from fastlstm._arrays import Array, Kind, empty, kind_of
+from fastlstm._libraries import DeviceKind
 
 ONLY_AT_FIRST = ("seed", "init_scale", "forget_bias")  # arguments that say what parameters begin with
 
@@ -77,10 +78,14 @@ class Parametric:
         """Take hold of the parameters' arrays, which move once at most: into the buffer of a network."""
         raise NotImplementedError
 
-    def _allocate(self) -> None:
+    _array_kind: Kind
+    """What the parameters' arrays are like."""
+
+    def _allocate(self, kind: Kind | None = None) -> None:
+        self._array_kind = self.dtype if kind is None else kind
         size = sum(math.prod(shape) for shape in self._shapes().values())
         self._take(size)
-        self.flat = empty((size,), self.dtype)
+        self.flat = empty((size,), self._array_kind)
         self.params = self._views(self.flat)
         self._bind()
 
@@ -113,11 +118,11 @@ class Parametric:
         if out is None:
             if accumulate:
                 raise ValueError("accumulate needs out, the gradients to add to")
-            flat = empty(self.flat.shape, self.dtype)
+            flat = empty(tuple(self.flat.shape), self._array_kind)
             return Gradients(flat, self._views(flat), self)
         if not isinstance(out, Gradients):
             raise TypeError(f"out must be Gradients, not {type(out).__name__}")
-        check.output("out.flat", out.flat, self.flat.shape, self.dtype, "the layer's flat")
+        check.output("out.flat", out.flat, tuple(self.flat.shape), self._array_kind, "the layer's flat")
         check.disjoint({"out.flat": out.flat}, {"the layer's flat": self.flat})
         if out.views_of[0] is not out.flat or out.views_of[1] is not self:
             out.params, out.views_of, out.parts = self._views(out.flat), (out.flat, self), {}
@@ -143,5 +148,6 @@ class Parametric:
     def __setstate__(self, state: dict[str, Any]) -> None:
         flat = state["flat"]
         vars(self).update({name: value for name, value in state.items() if name != "flat"})
-        self._allocate()
+        kind = kind_of(flat)
+        self._allocate(kind if isinstance(kind, DeviceKind) else None)
         self.flat[:] = flat

@@ -1,4 +1,4 @@
-from ._kernels cimport fl_kernels, fl_size, fl_task
+from ._kernels cimport fl_backend, fl_kernels, fl_size, fl_task
 
 cdef const fl_kernels *kernels(int itemsize) noexcept nogil
 cdef void parallel(fl_task task, void *argument, int parts) noexcept nogil
@@ -14,11 +14,21 @@ cdef inline fl_size part_start(fl_size n, int part, int parts, fl_size block) no
     return n if part == parts else n * part // parts // block * block
 
 
+cdef class Device:
+    cdef const fl_backend *backend
+    cdef int index
+    cdef void *stream
+    cdef const fl_kernels *kernels(self, int itemsize)
+    cdef void begin(self) noexcept
+    cdef int end(self) except -1
+
+
 cdef class Buffers:
     cdef Py_buffer *views
     cdef int count
     cdef int capacity
     cdef Py_buffer *take(self, array, int flags) except NULL
+    cdef Py_buffer *take_device(self, array, Py_buffer *view) except NULL
     cdef const void *read(self, array) except? NULL
     cdef void *write(self, array) except? NULL
     cdef bint fits(self, array, bint writable, int ndim, int size, fl_size B, fl_size columns) except -1

@@ -1,12 +1,13 @@
-"""The instruction set in use, the pool of threads, pointers into arrays, and the C interface's capsule."""
-from cpython.buffer cimport (PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release,
-                             PyObject_GetBuffer)
-from cpython.pycapsule cimport PyCapsule_New
+"""The instruction set or the device in use, the pool of threads, pointers into arrays, the C interface's capsule."""
+from cpython.buffer cimport (PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_FillInfo,
+                             PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer)
+from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 from libc.stdlib cimport free, malloc
 
 from numpy import ndarray
 
-from ._kernels cimport (FL_ISA_COUNT, FL_HARD_LOGISTIC, FL_IDENTITY, FL_LOGISTIC, FL_MAX_THREADS, FL_RELU, FL_TANH, fl_activation, fl_isa_available,
+from ._kernels cimport (FL_BACKEND_CAPSULE, FL_HARD_LOGISTIC, FL_IDENTITY, FL_ISA_COUNT, FL_LOGISTIC, FL_MAX_THREADS,
+                        FL_RELU, FL_TANH, fl_activation, fl_backend, fl_emulated_backend, fl_isa_available,
                         fl_isa_kernels, fl_isa_name, fl_kernels, fl_parallel, fl_size, fl_task)
 
 cdef extern from "interface.h":
@@ -28,12 +29,68 @@ cdef void parallel(fl_task task, void *argument, int parts) noexcept nogil:
     fl_parallel(task, argument, parts)
 
 
+class DeviceError(RuntimeError):
+    """What a device, its driver or its libraries say when work cannot be started."""
+
+
+cdef class Backend:
+    """Kernels for devices, from the capsule of the module that has them."""
+    cdef const fl_backend *own
+
+    def __init__(self, capsule):
+        self.own = <const fl_backend *>PyCapsule_GetPointer(capsule, FL_BACKEND_CAPSULE)
+        if self.own.table_bytes != sizeof(fl_kernels):
+            raise ValueError("kernels of another version")
+
+    @property
+    def name(self):
+        return self.own.name.decode()
+
+    def why_unavailable(self):
+        """Why no device can be used; None where one can."""
+        cdef const char *reason = self.own.unavailable()
+        return None if reason == NULL else reason.decode()
+
+    def describe(self):
+        """The devices, in words."""
+        cdef char text[256]
+        self.own.describe(text, sizeof(text))
+        return (<const char *>text).decode()
+
+
+def emulated_backend():
+    """The processor as a device, in a build for tests; else None."""
+    cdef const fl_backend *own = fl_emulated_backend()
+    return None if own == NULL else Backend(PyCapsule_New(<void *>own, FL_BACKEND_CAPSULE, NULL))
+
+
+cdef class Device:
+    """A stream of a device, where the work of a call goes."""
+
+    def __init__(self, Backend backend, int index, size_t stream):
+        self.backend, self.index, self.stream = backend.own, index, <void *>stream
+
+    cdef const fl_kernels *kernels(self, int itemsize):
+        return self.backend.kernels_32 if itemsize == 4 else self.backend.kernels_64
+
+    cdef void begin(self) noexcept:
+        self.backend.begin(self.index, self.stream)
+
+    cdef int end(self) except -1:
+        cdef const char *message = self.backend.end()
+        if message != NULL:
+            raise DeviceError(message.decode())
+        return 0
+
+
 cdef class Buffers:
-    """Holds up to `capacity` arrays in place while kernels use their memory; all are C-contiguous. None gives NULL."""
+    """Holds up to `capacity` arrays in place while kernels use their memory; all are C-contiguous. None gives NULL.
+
+    An array on a device is its address there."""
 
     def __cinit__(self, int capacity=40):
         self.count, self.capacity = 0, capacity
-        self.views = <Py_buffer *>malloc(capacity * sizeof(Py_buffer))
+        self.views = <Py_buffer *>malloc((capacity + 1) * sizeof(Py_buffer))
         if self.views == NULL:
             raise MemoryError
 
@@ -41,8 +98,20 @@ cdef class Buffers:
         cdef Py_buffer *view = &self.views[self.count]
         if self.count == self.capacity:
             raise IndexError("too many arrays for these Buffers")
-        PyObject_GetBuffer(array, view, flags)
+        if PyObject_CheckBuffer(array):
+            PyObject_GetBuffer(array, view, flags)
+        else:
+            self.take_device(array, view)
         self.count += 1
+        return view
+
+    cdef Py_buffer *take_device(self, array, Py_buffer *view) except NULL:
+        from ._arrays import memory  # which imports this module
+
+        cdef size_t address
+        cdef Py_ssize_t size
+        address, size = memory(array)
+        PyBuffer_FillInfo(view, array, <void *>address, size, False, PyBUF_SIMPLE)
         return view
 
     cdef const void *read(self, array) except? NULL:
@@ -66,9 +135,9 @@ cdef class Buffers:
 
     cdef bint overlap(self, int a, int b) noexcept:
         """Do the a-th and the b-th array share memory?"""
-        cdef char *start_a = <char *>self.views[a].buf
-        cdef char *start_b = <char *>self.views[b].buf
-        return start_a < start_b + self.views[b].len and start_b < start_a + self.views[a].len
+        cdef size_t start_a = <size_t>self.views[a].buf, end_a = start_a + self.views[a].len
+        cdef size_t start_b = <size_t>self.views[b].buf, end_b = start_b + self.views[b].len
+        return max(start_a, start_b) < min(end_a, end_b)
 
     cdef bint overlap_partly(self, int a, int b) noexcept:
         return self.views[a].buf != self.views[b].buf and self.overlap(a, b)
@@ -81,25 +150,15 @@ cdef class Buffers:
 
 def find_overlap(list arrays, Py_ssize_t outputs):
     """Indices (a, b), b < a, of two C-contiguous arrays that share memory, a among the last `outputs`; None without."""
-    cdef Py_ssize_t count = len(arrays), a, b
-    cdef Py_buffer view
-    cdef size_t *start = <size_t *>malloc((2 * count + 1) * sizeof(size_t))
-    cdef size_t *end = start + count
-    if start == NULL:
-        raise MemoryError
-    try:
-        for a in range(count):
-            PyObject_GetBuffer(arrays[a], &view, PyBUF_SIMPLE)
-            start[a] = <size_t>view.buf
-            end[a] = start[a] + view.len
-            PyBuffer_Release(&view)
-        for a in range(count - outputs, count):
-            for b in range(a):
-                if max(start[a], start[b]) < min(end[a], end[b]):
-                    return a, b
-        return None
-    finally:
-        free(start)
+    cdef int count = len(arrays), a, b
+    cdef Buffers get = Buffers(count)
+    for array in arrays:
+        get.take(array, PyBUF_SIMPLE)
+    for a in range(count - outputs, count):
+        for b in range(a):
+            if get.overlap(a, b):
+                return a, b
+    return None
 
 
 def available_isas():

@@ -9,8 +9,8 @@ import numpy as np
 
 from fastlstm import _checks as check
 from fastlstm import _core, _forward
+from fastlstm._arrays import Array, empty, kind_of, take
 from fastlstm._cells import BLOCKS, LSTMCell
-from fastlstm._checks import Array, empty
 from fastlstm._core import Call, Checkpoints, States, Weights
 
 
@@ -54,22 +54,22 @@ class LSTMTape:
         cls, call: Call, weights: Weights, x: Array, given: LSTMTape | None = None, recompute: int | None = None
     ) -> LSTMTape:
         """A tape to fill: `given`, if it has the right arrays, or a new one."""
-        n, K, dtype = call.cell.gates, weights.R.shape[1], x.dtype
+        n, K, kind = call.cell.gates, weights.R.shape[1], kind_of(x)
         H = len(weights.W) // n
         arrays: dict[str, Any]
         shapes = {"gates": call.shape(n * H), "c": call.cell_shape(H), "y_prev": call.shape(K)}
         checkpoints = _checkpoints(call, weights, given, recompute)
         if checkpoints is not None:
-            arrays = {name: np.empty((0, *shape[1:]), dtype) for name, shape in shapes.items()}
+            arrays = {name: empty((0, *shape[1:]), kind) for name, shape in shapes.items()}
             return cls(x, **arrays, call=call, checkpoints=checkpoints)
         if call.keeps_c_prev:
             shapes["c_prev"] = call.shape(H)
         if weights.proj is not None:
             shapes["m"] = call.shape(H)
         if given is None:
-            arrays = {name: empty(shape, dtype) for name, shape in shapes.items()}
+            arrays = {name: empty(shape, kind) for name, shape in shapes.items()}
             return cls(x, **arrays, call=call)
-        arrays = {k: check.output(f"tape.{k}", getattr(given, k), v, dtype, str(v)) for k, v in shapes.items()}
+        arrays = {k: check.output(f"tape.{k}", getattr(given, k), v, kind, str(v)) for k, v in shapes.items()}
         return cls(x, **arrays, call=call)
 
     def arrays(self) -> tuple[Array | None, ...]:
@@ -96,20 +96,20 @@ class LSTMTape:
     def checked(self, call: Call, weights: Weights) -> LSTMTape:
         """The same, once it is known that it belongs to a call and its weights."""
         n, K, x = call.cell.gates, weights.R.shape[1], self.x
-        H, dtype = len(weights.W) // n, x.dtype
+        H, kind = len(weights.W) // n, kind_of(x)
         if self.checkpoints is not None:
             return replace(self, checkpoints=self.checkpoints.checked(call, weights))
         arrays: dict[str, Any] = {
-            "gates": check.matching("tape.gates", self.gates, call.shape(n * H), dtype, f"(T, B, {n}H)"),
-            "c": check.matching("tape.c", self.c, call.cell_shape(H), dtype, "(T + 1, B, H)"),
-            "y_prev": check.matching("tape.y_prev", self.y_prev, call.shape(K), dtype, "(T, B, H)"),
+            "gates": check.matching("tape.gates", self.gates, call.shape(n * H), kind, f"(T, B, {n}H)"),
+            "c": check.matching("tape.c", self.c, call.cell_shape(H), kind, "(T + 1, B, H)"),
+            "y_prev": check.matching("tape.y_prev", self.y_prev, call.shape(K), kind, "(T, B, H)"),
             "c_prev": None,
             "m": None,
         }
         if call.keeps_c_prev:
-            arrays["c_prev"] = check.matching("tape.c_prev", self.c_prev, call.shape(H), dtype, "(T, B, H)")
+            arrays["c_prev"] = check.matching("tape.c_prev", self.c_prev, call.shape(H), kind, "(T, B, H)")
         if weights.proj is not None:
-            arrays["m"] = check.matching("tape.m", self.m, call.shape(H), dtype, "(T, B, H)")
+            arrays["m"] = check.matching("tape.m", self.m, call.shape(H), kind, "(T, B, H)")
         if all(array is getattr(self, name) for name, array in arrays.items()):
             return self
         return replace(self, **arrays)
@@ -127,7 +127,7 @@ class LSTMTape:
         sizes = np.diff(offsets)
         step = np.repeat(np.arange(batch.T), sizes)
         row = np.arange(batch.count) - offsets[step]
-        return call.sequence(self.c[np.where(step > 0, batch.B + offsets[step - 1] + row, row)])
+        return call.sequence(take(self.c, np.where(step > 0, batch.B + offsets[step - 1] + row, row), 0))
 
     def gate(self, name: Literal["i", "f", "z", "o"]) -> Array:
         """A gate's activations for every t: (T, B, H)."""
@@ -185,14 +185,14 @@ class RNNTape:
         cls, call: Call, weights: Weights, x: Array, given: RNNTape | None = None, recompute: int | None = None
     ) -> RNNTape:
         """A tape to fill: `given`, if it has the right arrays, or a new one."""
-        shape, dtype = call.shape(weights.R.shape[1]), x.dtype
+        shape, kind = call.shape(weights.R.shape[1]), kind_of(x)
         checkpoints = _checkpoints(call, weights, given, recompute)
         if checkpoints is not None:
-            none = np.empty((0, *shape[1:]), dtype)
+            none = empty((0, *shape[1:]), kind)
             return cls(x, none, none, call, checkpoints)
         if given is None:
-            return cls(x, empty(shape, dtype), empty(shape, dtype), call)
-        h, h_prev = (check.output(f"tape.{k}", getattr(given, k), shape, dtype, "(T, B, H)") for k in ("h", "h_prev"))
+            return cls(x, empty(shape, kind), empty(shape, kind), call)
+        h, h_prev = (check.output(f"tape.{k}", getattr(given, k), shape, kind, "(T, B, H)") for k in ("h", "h_prev"))
         return cls(x, h, h_prev, call)
 
     def arrays(self) -> tuple[Array | None, ...]:
@@ -219,8 +219,8 @@ class RNNTape:
         """The same, once it is known that it belongs to a call and its weights."""
         if self.checkpoints is not None:
             return replace(self, checkpoints=self.checkpoints.checked(call, weights))
-        shape, dtype = call.shape(weights.R.shape[1]), self.x.dtype
-        h, h_prev = (check.matching(f"tape.{k}", getattr(self, k), shape, dtype, "(T, B, H)") for k in ("h", "h_prev"))
+        shape, kind = call.shape(weights.R.shape[1]), kind_of(self.x)
+        h, h_prev = (check.matching(f"tape.{k}", getattr(self, k), shape, kind, "(T, B, H)") for k in ("h", "h_prev"))
         return self if h is self.h and h_prev is self.h_prev else replace(self, h=h, h_prev=h_prev)
 
 

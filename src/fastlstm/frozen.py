@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastlstm import _forward
+from fastlstm._arrays import Array
 from fastlstm._batches import PackedSequence
-from fastlstm._checks import Array
 from fastlstm._core import PackedWeights, Weights
 from fastlstm.lstm import LSTM
 from fastlstm.rnn import RNN
@@ -86,6 +86,8 @@ class Frozen:
     def __init__(self, network: LSTM | RNN, weights: Format = "full") -> None:
         if not isinstance(network, (LSTM, RNN)):
             raise TypeError(f"network must be an LSTM or an RNN, not {type(network).__name__}")
+        if network.device != "cpu":
+            raise TypeError(f"network must be on the host, not on {network.device}: freeze network.to('cpu')")
         if weights not in ("full", "bfloat16", "int8"):
             raise ValueError(f"weights must be 'full', 'bfloat16' or 'int8', not {weights!r}")
         if weights != "full" and network.dtype != np.float32:
@@ -137,6 +139,7 @@ def _network_of(network: LSTM | RNN, form: Format) -> LSTM | RNN:
     vars(inner).update(state)
     inner.params = MappingProxyType({})
     inner._kind = network._kind
+    inner._array_kind = network._array_kind
     cells = range(len(network._weights))
     inner._bind_weights([_pack(network._wide(k), network._kind.gates, form) for k in cells])
     return inner

@@ -9,9 +9,9 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from fastlstm import _checks as check
 from fastlstm import _core
+from fastlstm._arrays import Array, Kind, empty, empty_like
 from fastlstm._batches import PackedSequence, Sequences, as_packed
 from fastlstm._cells import LSTMCell, lstm_cell
-from fastlstm._checks import Array
 from fastlstm._config import checked_num_threads
 from fastlstm._core import Call, States
 from fastlstm._layer import Layer, Tape
@@ -181,13 +181,13 @@ class LSTM(Layer):
         given = "".join(f", {name}={value!r}" for name, (value, usual) in named.items() if value != usual)
         return f"peephole={self.peephole}{given}"
 
-    def _states(self, name: str, state: PartialState | None, B: int) -> States:
+    def _states(self, name: str, state: PartialState | None, B: int, kind: Kind) -> States:
         expected = ("(h, c)", "(h, c, g)") if name == "state" else ("(dh, dc)", "(dh, dc, dg)")
         h, c, g = state_parts(name, state, self._kind, *expected)
         return (
-            self._state_in(f"{name} h", h, B, self.output_size),
-            self._state_in(f"{name} c", c, B, self.hidden_size),
-            None if g is None else self._state_in(f"{name} g", g, B, 3 * self.hidden_size, "3H"),
+            self._state_in(f"{name} h", h, B, self.output_size, kind),
+            self._state_in(f"{name} c", c, B, self.hidden_size, kind),
+            None if g is None else self._state_in(f"{name} g", g, B, 3 * self.hidden_size, kind, "3H"),
         )
 
     def __call__(
@@ -228,7 +228,7 @@ class LSTM(Layer):
             )
             return self._as_sequence(y_t), last_state
         x = as_packed("x", x)
-        states = self._states("state", state, self._sizes(x)[1])
+        states = self._states("state", state, self._sizes(x)[1], self._kind_for(x))
         masks = self._inference_masks(x)
         y, last, _ = self._forward_pass(x, states, lengths, reset, reset_to, masks, False, None, num_threads)
         return y, state_of(last)
@@ -271,7 +271,7 @@ class LSTM(Layer):
             For `backward`.
         """
         x = as_packed("x", x)
-        states = self._states("state", state, self._sizes(x)[1])
+        states = self._states("state", state, self._sizes(x)[1], self._kind_for(x))
         masks = self._training_masks(masks, rng, x)
         y, last, kept = self._forward_pass(
             x, states, lengths, reset, reset_to, masks, True if tape is None else tape, recompute, num_threads
@@ -320,7 +320,7 @@ class LSTM(Layer):
             each layer and direction, of (T, B, H) arrays.
         """
         tape, dy = self._check_tape(tape), as_packed("dy", dy)
-        dstates = self._states("dstate", dstate, tape.call.batch.B)
+        dstates = self._states("dstate", dstate, tape.call.batch.B, self._array_kind)
         grads, dfirst = self._backward_pass(tape, dy, dstates, out, accumulate, num_threads, deltas, dc)
         grads.state = state_of(dfirst)
         return grads
@@ -380,23 +380,23 @@ class LSTM(Layer):
         self, x_t: Array, state: PartialState | None, out: tuple[Array, State] | None, num_threads: int
     ) -> tuple[Array, State]:
         self.check_steps()
-        B = check.sized("x_t", x_t, 2, "(B, I)", self.dtype).shape[0]
-        L, P, H, dtype = self.num_layers, self.output_size, self.hidden_size, self.dtype
-        x = check.matching("x_t", x_t, (B, self.input_size), dtype, "(B, I)")
+        L, P, H, kind = self.num_layers, self.output_size, self.hidden_size, self._kind_for(x_t)
+        B = check.sized("x_t", x_t, 2, "(B, I)", kind).shape[0]
+        x = check.matching("x_t", x_t, (B, self.input_size), kind, "(B, I)")
         cell = self._kind
-        first = _core.or_zeros(self._states("state", state, B), cell, (L, B), P, H, dtype)
+        first = _core.or_zeros(self._states("state", state, B, kind), cell, (L, B), P, H, kind)
         if out is None:
-            y, last = np.empty((B, P), dtype), _core.each(np.empty_like, first)
+            y, last = empty((B, P), kind), _core.each(empty_like, first)
         else:
             h, c, g = first
             y, given = check.pair("out", out, "(y, (h, c, g))" if cell.full_recurrence else "(y, (h, c))")
             h_out, c_out, g_out = state_parts("out state", given, cell, whole=True)
             layers = "1" if L == 1 else "layers"
-            y = check.output("out y", y, (B, P), dtype, "(B, H)")
-            h_out = check.output("out h", h_out, (L, B, P), dtype, f"({layers}, B, H)")
-            c_out = check.output("out c", c_out, (L, B, H), dtype, f"({layers}, B, H)")
+            y = check.output("out y", y, (B, P), kind, "(B, H)")
+            h_out = check.output("out h", h_out, (L, B, P), kind, f"({layers}, B, H)")
+            c_out = check.output("out c", c_out, (L, B, H), kind, f"({layers}, B, H)")
             if cell.full_recurrence:
-                g_out = check.output("out g", g_out, (L, B, 3 * H), dtype, f"({layers}, B, 3H)")
+                g_out = check.output("out g", g_out, (L, B, 3 * H), kind, f"({layers}, B, 3H)")
             last = h_out, c_out, g_out
             before, after = {"x_t": x, "state h": h, "state c": c, "state g": g}, {"out c": c_out, "out g": g_out}
             check.disjoint({"out y": y}, before | after | {"out h": h_out})
@@ -415,7 +415,7 @@ class LSTM(Layer):
                     raise ValueError("out's state may be the state itself, but must not overlap it partly")
                 x = above
             return y, state_of(last)
-        sequence = x[:, np.newaxis] if self.batch_first else x[np.newaxis]
+        sequence = x[:, None] if self.batch_first else x[None]
         found, state_found = self(sequence, state_of(first), num_threads=num_threads)
         y[:] = found[:, 0] if self.batch_first else found[0]
         for to, part in zip(state_of(last), state_found, strict=True):

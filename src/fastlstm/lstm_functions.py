@@ -14,11 +14,12 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from fastlstm import _backward, _core, _forward, _tapes
 from fastlstm import _checks as check
+from fastlstm._arrays import Array, Kind, empty, empty_like, kind_of, zeros_like
 from fastlstm._batches import Batch, Lengths, batch_of, options_of
 from fastlstm._cells import LSTMCell, lstm_cell
-from fastlstm._checks import Array, empty
 from fastlstm._config import checked_num_threads
 from fastlstm._core import Call, States, Weights
+from fastlstm._libraries import device_kind
 from fastlstm._tapes import LSTMTape
 
 __all__ = ["LSTMDeltas", "LSTMGradients", "LSTMTape", "lstm_backward", "lstm_forward", "lstm_workspace"]
@@ -70,7 +71,7 @@ class LSTMGradients(NamedTuple):
 
 def lstm_workspace(
     T: int, B: int, I: int, H: int, dtype: DTypeLike = np.float32, *, variant: str = "vanilla", proj_size: int = 0,
-    recompute: int | None = None, batch_invariant: bool = False,
+    recompute: int | None = None, batch_invariant: bool = False, device: str = "cpu",
 ) -> int:  # fmt: skip
     """Values of workspace with which `lstm_forward` and `lstm_backward` need allocate none.
 
@@ -83,6 +84,8 @@ def lstm_workspace(
         As for `LSTM`.
     recompute, batch_invariant
         As for `lstm_forward`.
+    device : str
+        Where the arrays are: "cpu", "cuda".
 
     Examples
     --------
@@ -97,7 +100,8 @@ def lstm_workspace(
     mask, zones = np.empty((B, P), dtype), (np.empty((T, B, P), dtype), np.empty((T, B, H), dtype))
     options = options_of(T, B, P, H, dtype, None, None, "zero", mask, zones)
     batch = batch_of(T, B, None, bool(batch_invariant))
-    calls = [Call(cell, batch, options=given) for given in (None, options)]
+    kind = device_kind(device, dtype)
+    calls = [Call(cell, batch, kind, options=given) for given in (None, options)]
     k = _core.recompute_steps(recompute)
     return max(_core.workspace_size(call, weights, k) for call in calls)
 
@@ -227,48 +231,48 @@ def lstm_forward(
     ((5, 2, 4), True)
     """
     cell = lstm_cell(variant, activations, clip, cell_clip)
-    x = check.sized("x", x, 3, "(T, B, I)")
+    x = check.sized("x", x, 3, "(T, B, I)", anywhere=True)
     T, B, I = x.shape
-    H, P, proj = _sizes(R, proj, cell.gates)
-    dtype = x.dtype
-    x = check.matching("x", x, (T, B, I), dtype, "(T, B, I)")
-    b = check.matching("b", b, (cell.gates * H,), dtype, f"({cell.gates}H,)")
-    W, R, p, G, proj = _checked_weights(cell, W, R, p, G, proj, I, H, P, dtype)
+    kind = kind_of(x)
+    H, P, proj = _sizes(R, proj, cell.gates, kind)
+    x = check.matching("x", x, (T, B, I), kind, "(T, B, I)")
+    b = check.matching("b", b, (cell.gates * H,), kind, f"({cell.gates}H,)")
+    W, R, p, G, proj = _checked_weights(cell, W, R, p, G, proj, I, H, P, kind)
     given = {"W": W, "R": R, "b": b, "p": p, "G": G, "proj": proj}
     if G is not None:
         R = _core.with_gate_recurrence(R, G)
     rows = None if lengths is None else Lengths(lengths, T, B)
-    options = options_of(T, B, P, H, dtype, rows, reset, reset_to, recurrent_mask, zoneout)
-    call = Call(cell, batch_of(T, B, rows, bool(batch_invariant)), rows, bool(reverse), options)
+    options = options_of(T, B, P, H, kind, rows, reset, reset_to, recurrent_mask, zoneout)
+    call = Call(cell, batch_of(T, B, rows, bool(batch_invariant)), kind, rows, bool(reverse), options)
     return _run(call, x, Weights(W, R, b, p, proj), given, state, tape, recompute, out, workspace, num_threads)
 
 
-def _sizes(R: Array, proj: Array | None, gates: int) -> tuple[int, int, Array | None]:
+def _sizes(R: Array, proj: Array | None, gates: int, kind: Kind) -> tuple[int, int, Array | None]:
     """H, P and the projection."""
-    columns = check.sized("R", R, 2, f"({gates}H, H)" if proj is None else f"({gates}H, P)").shape[1]
+    columns = check.sized("R", R, 2, f"({gates}H, H)" if proj is None else f"({gates}H, P)", kind).shape[1]
     if proj is None:
         return columns, columns, None
-    proj = check.sized("proj", proj, 2, "(P, H)")
+    proj = check.sized("proj", proj, 2, "(P, H)", kind)
     return proj.shape[1], columns, proj
 
 
 def _checked_weights(
     cell: LSTMCell, W: Array, R: Array, p: Array | None, G: Array | None, proj: Array | None,
-    I: int, H: int, P: int, dtype: np.dtype[np.floating],
+    I: int, H: int, P: int, kind: Kind,
 ) -> tuple[Array, Array, Array | None, Array | None, Array | None]:  # fmt: skip
     """All that the backward pass needs too."""
     n = cell.gates
-    W = check.matching("W", W, (n * H, I), dtype, f"({n}H, I)")
-    R = check.matching("R", R, (n * H, P), dtype, f"({n}H, H)" if proj is None else f"({n}H, P)")
+    W = check.matching("W", W, (n * H, I), kind, f"({n}H, I)")
+    R = check.matching("R", R, (n * H, P), kind, f"({n}H, H)" if proj is None else f"({n}H, P)")
     if cell.variant == "NP" and p is not None:
         raise ValueError("p must be None with variant NP, which has no peepholes")
-    p = check.optional("p", p, (n - 1, H), dtype, f"({n - 1}, H)")
+    p = check.optional("p", p, (n - 1, H), kind, f"({n - 1}, H)")
     if cell.full_recurrence and G is None:
         raise ValueError("G must be given with variant FGR: a (3H, 3H) array")
     if not cell.full_recurrence and G is not None:
         raise ValueError(f"G must be None with variant {cell.variant}: only FGR has it")
-    G = check.optional("G", G, (3 * H, 3 * H), dtype, "(3H, 3H)")
-    return W, R, p, G, check.optional("proj", proj, (P, H), dtype, "(P, H)")
+    G = check.optional("G", G, (3 * H, 3 * H), kind, "(3H, 3H)")
+    return W, R, p, G, check.optional("proj", proj, (P, H), kind, "(P, H)")
 
 
 def _run(
@@ -284,25 +288,25 @@ def _run(
     num_threads: int | None,
 ) -> tuple[Array, State, LSTMTape | None]:
     """`lstm_forward` once x and the weights are known to be right; `inputs` are the weights as they were given."""
-    (T, B, _), dtype, lengths = x.shape, x.dtype, call.lengths
+    (T, B, _), kind, lengths = x.shape, call.kind, call.lengths
     H = len(weights.W) // call.cell.gates
     P = H if weights.proj is None else len(weights.proj)
     cell, gates = call.cell, call.cell.full_recurrence
     assert isinstance(cell, LSTMCell)
-    first = _of_shapes("state", state_parts("state", state, cell), check.optional, B, P, H, dtype)
-    first = _core.or_zeros(first, cell, (B,), P, H, dtype)
+    first = _of_shapes("state", state_parts("state", state, cell), check.optional, B, P, H, kind)
+    first = _core.or_zeros(first, cell, (B,), P, H, kind)
     if out is None:
-        y, last = empty((T, B, P), dtype), _core.each(np.empty_like, first)
+        y, last = empty((T, B, P), kind), _core.each(empty_like, first)
     else:
         y, given = check.pair("out", out, "(y, (h, c, g))" if gates else "(y, (h, c))")
-        y = check.output("out y", y, (T, B, P), dtype, "(T, B, H)")
-        last = _of_shapes("out", state_parts("out state", given, cell, whole=True), check.output, B, P, H, dtype, gates)
+        y = check.output("out y", y, (T, B, P), kind, "(T, B, H)")
+        last = _of_shapes("out", state_parts("out state", given, cell, whole=True), check.output, B, P, H, kind, gates)
     k = _tapes.recompute_steps(recompute, tape, LSTMTape)
     kept: LSTMTape | None = None
     if tape is not False:
         kept = LSTMTape.of_call(call, weights, x, tape if isinstance(tape, LSTMTape) else None, k)
     one = _core.forward_pass(call, weights, kept is not None and k is None, k)
-    space = check.workspace(workspace, one.workspace(), dtype)
+    space = check.workspace(workspace, one.workspace(), kind)
     if out is not None or workspace is not None or isinstance(tape, LSTMTape):
         outputs = {"out y": y, **_named("out", last), "workspace": space}
         if kept is not None:
@@ -312,13 +316,13 @@ def _run(
     threads = checked_num_threads(num_threads)
     y_rows, last_rows = y, last
     if lengths is not None:
-        x, y_rows = lengths.pack(x, threads), empty(call.shape(P), dtype)
+        x, y_rows = lengths.pack(x, threads), empty(call.shape(P), kind)
         if kept is not None:
             kept.x = x
     if lengths is not None or gates:
-        last_rows = _core.kernel_states(cell, (B,), P, H, dtype)
+        last_rows = _core.kernel_states(cell, (B,), P, H, kind)
     _tapes.start_forward(one, kept, x, call.states_in(first), y_rows, 0, last_rows, space)
-    _forward.run_passes([one], threads)
+    _forward.run_passes([one], threads, _core.device_of(kind))
     if lengths is not None:
         lengths.pad(y_rows, y, threads)
     if last_rows is not last:
@@ -343,14 +347,14 @@ def state_parts(
 
 def _of_shapes(
     name: str, parts: tuple[Any, Any, Any], checked: Callable[..., Any], B: int, P: int, H: int,
-    dtype: np.dtype[np.floating], with_gates: bool = True,
+    kind: Kind, with_gates: bool = True,
 ) -> States:  # fmt: skip
     """The parts of a state, once they are known to be right."""
     h, c, g = parts
     return (
-        checked(f"{name} h", h, (B, P), dtype, "(B, H)"),
-        checked(f"{name} c", c, (B, H), dtype, "(B, H)"),
-        checked(f"{name} g", g, (B, 3 * H), dtype, "(B, 3H)") if with_gates else None,
+        checked(f"{name} h", h, (B, P), kind, "(B, H)"),
+        checked(f"{name} c", c, (B, H), kind, "(B, H)"),
+        checked(f"{name} g", g, (B, 3 * H), kind, "(B, 3H)") if with_gates else None,
     )
 
 
@@ -445,15 +449,16 @@ def lstm_backward(
         raise TypeError(f"tape must be an LSTMTape from lstm_forward(..., tape=True), not {type(tape).__name__}")
     call = tape.call
     if call is None:
-        T, B, _ = check.sized("tape.x", tape.x, 3, "(T, B, I)").shape
-        call = Call(lstm_cell(), Batch(T, B, T * B))
+        x = check.sized("tape.x", tape.x, 3, "(T, B, I)", anywhere=True)
+        T, B, _ = x.shape
+        call = Call(lstm_cell(), Batch(T, B, T * B), kind_of(x))
     cell = call.cell
     assert isinstance(cell, LSTMCell)
-    x = check.sized("tape.x", tape.x, len(call.shape()) + 1, "(T, B, I)")
-    dtype, I, n = x.dtype, x.shape[-1], cell.gates
-    H, P, proj = _sizes(R, proj, n)
+    x = check.sized("tape.x", tape.x, len(call.shape()) + 1, "(T, B, I)", call.kind)
+    kind, I, n = call.kind, x.shape[-1], cell.gates
+    H, P, proj = _sizes(R, proj, n, kind)
     T, B = call.batch.T, call.batch.B
-    W, R, p, G, proj = _checked_weights(cell, W, R, p, G, proj, I, H, P, dtype)
+    W, R, p, G, proj = _checked_weights(cell, W, R, p, G, proj, I, H, P, kind)
     shapes: dict[str, tuple[int, ...]]
     shapes = {"x": (T, B, I), "W": W.shape, "R": R.shape, "b": (n * H,), "h0": (B, P), "c0": (B, H)}
     optional, own_R = {"p": p, "G": G, "proj": proj}, R
@@ -463,47 +468,47 @@ def lstm_backward(
     if G is not None:
         R = _core.with_gate_recurrence(R, G)
     weights = Weights(W, R, None, p, proj)
-    x = check.matching("tape.x", x, call.shape(I), dtype, "(T, B, I)")
+    x = check.matching("tape.x", x, call.shape(I), kind, "(T, B, I)")
     kept = tape.checked(call, weights)
-    dy = check.optional("dy", dy, (T, B, P), dtype, "(T, B, H)")
-    dc = check.optional("dc", dc, (T, B, H), dtype, "(T, B, H)")
+    dy = check.optional("dy", dy, (T, B, P), kind, "(T, B, H)")
+    dc = check.optional("dc", dc, (T, B, H), kind, "(T, B, H)")
     parts = state_parts("dstate", dstate, cell, "(dh, dc)", "(dh, dc, dg)")
-    dlast = _of_shapes("dstate", parts, check.optional, B, P, H, dtype)
+    dlast = _of_shapes("dstate", parts, check.optional, B, P, H, kind)
 
     if out is None:
         if accumulate:
             raise ValueError("accumulate needs out, the gradients to add to")
-        arrays = {name: empty(shape, dtype) for name, shape in shapes.items()}
+        arrays = {name: empty(shape, kind) for name, shape in shapes.items()}
     else:
         if not isinstance(out, LSTMGradients):
             raise TypeError(f"out must be LSTMGradients, not {type(out).__name__}")
         state = state_parts("out.state", out.state, cell, "(h0, c0)", "(h0, c0, g0)", whole=True)
         given = out._asdict() | dict(zip(("h0", "c0", "g0"), state, strict=True))
-        arrays = {name: check.output(f"out {name}", given[name], shapes[name], dtype, name) for name in shapes}
+        arrays = {name: check.output(f"out {name}", given[name], shapes[name], kind, name) for name in shapes}
     one = _core.backward_pass(call, weights, True, deltas, kept.checkpoints)
-    space = check.workspace(workspace, one.workspace(), dtype)
+    space = check.workspace(workspace, one.workspace(), kind)
     if out is not None or workspace is not None:
         above = {"dy": dy, "dc": dc, **_named("dstate", dlast)}
         inputs = {"tape.x": x, **kept.read(), "W": W, "R": own_R, **optional, **above, **call.named()}
         check.disjoint({f"out {name}": array for name, array in arrays.items()} | {"workspace": space}, inputs)
 
-    dx = arrays["x"] if call.lengths is None else empty(call.shape(I), dtype)
-    dR = arrays["R"] if G is None else np.zeros_like(R)
+    dx = arrays["x"] if call.lengths is None else empty(call.shape(I), kind)
+    dR = arrays["R"] if G is None else zeros_like(R)
     dfirst: States = arrays["h0"], arrays["c0"], arrays.get("g0")
     rows = dfirst
     if call.lengths is not None or cell.full_recurrence:
-        rows = _core.kernel_states(cell, (B,), P, H, dtype)
+        rows = _core.kernel_states(cell, (B,), P, H, kind)
     resets = _core.gradients_of_resets(call.options, rows)
     all_deltas = None
     if deltas:
-        all_deltas = empty(call.shape(n * H), dtype), empty(call.shape(P), dtype), empty(call.shape(H), dtype)
+        all_deltas = empty(call.shape(n * H), kind), empty(call.shape(P), kind), empty(call.shape(H), kind)
     threads = checked_num_threads(num_threads)
     one.start(
         x, kept.arrays(), kept.again(), call.rows(dy, threads), 0, call.states_in(dlast), call.rows(dc, threads), dx,
         (arrays["W"], dR, arrays["b"], arrays.get("p"), arrays.get("proj")), rows, resets, all_deltas,
         bool(accumulate), space,
     )  # fmt: skip
-    _backward.run_passes([one], threads)
+    _backward.run_passes([one], threads, _core.device_of(kind))
     if resets is not None:
         _core.add_resets(rows, resets)
     if call.lengths is not None:

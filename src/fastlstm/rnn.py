@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from fastlstm import _checks as check
+from fastlstm._arrays import Array, Kind, empty, zeros
 from fastlstm._batches import PackedSequence, Sequences, as_packed
 from fastlstm._cells import RNNCell, rnn_cell
-from fastlstm._checks import Array
 from fastlstm._config import checked_num_threads
 from fastlstm._core import Call, States
 from fastlstm._layer import Layer, Tape
@@ -111,8 +111,8 @@ class RNN(Layer):
     def _options(self) -> str:
         return f"nonlinearity={self.nonlinearity!r}"
 
-    def _states(self, name: str, state: Array | None, B: int) -> States:
-        return self._state_in(name, state, B, self.hidden_size), None, None
+    def _states(self, name: str, state: Array | None, B: int, kind: Kind) -> States:
+        return self._state_in(name, state, B, self.hidden_size, kind), None, None
 
     def __call__(
         self,
@@ -150,7 +150,7 @@ class RNN(Layer):
             y_t, last = self.step(x_t, zeros if state is None else state, num_threads=num_threads)
             return self._as_sequence(y_t), last
         x = as_packed("x", x)
-        states = self._states("state", state, self._sizes(x)[1])
+        states = self._states("state", state, self._sizes(x)[1], self._kind_for(x))
         masks = self._inference_masks(x)
         y, (h, _, _), _ = self._forward_pass(x, states, lengths, reset, reset_to, masks, False, None, num_threads)
         assert h is not None
@@ -187,7 +187,7 @@ class RNN(Layer):
             For `backward`.
         """
         x = as_packed("x", x)
-        states = self._states("state", state, self._sizes(x)[1])
+        states = self._states("state", state, self._sizes(x)[1], self._kind_for(x))
         masks = self._training_masks(masks, rng, x)
         y, (h, _, _), kept = self._forward_pass(
             x, states, lengths, reset, reset_to, masks, True if tape is None else tape, recompute, num_threads
@@ -233,7 +233,7 @@ class RNN(Layer):
             each layer and direction, of (T, B, H) arrays.
         """
         tape, dy = self._check_tape(tape), as_packed("dy", dy)
-        dstates = self._states("dstate", dstate, tape.call.batch.B)
+        dstates = self._states("dstate", dstate, tape.call.batch.B, self._array_kind)
         grads, (dh0, _, _) = self._backward_pass(tape, dy, dstates, out, accumulate, num_threads, deltas)
         grads.state = dh0
         return grads
@@ -289,17 +289,17 @@ class RNN(Layer):
         self, x_t: Array, state: Array | None, out: tuple[Array, Array] | None, num_threads: int
     ) -> tuple[Array, Array]:
         self.check_steps()
-        B = check.sized("x_t", x_t, 2, "(B, I)", self.dtype).shape[0]
-        L, H, dtype = self.num_layers, self.hidden_size, self.dtype
-        x = check.matching("x_t", x_t, (B, self.input_size), dtype, "(B, I)")
-        h, _, _ = self._states("state", state, B)
-        h = np.zeros((L, B, H), dtype) if h is None else h
+        L, H, kind = self.num_layers, self.hidden_size, self._kind_for(x_t)
+        B = check.sized("x_t", x_t, 2, "(B, I)", kind).shape[0]
+        x = check.matching("x_t", x_t, (B, self.input_size), kind, "(B, I)")
+        h, _, _ = self._states("state", state, B, kind)
+        h = zeros((L, B, H), kind) if h is None else h
         if out is None:
-            y, h_out = np.empty((B, H), dtype), np.empty((L, B, H), dtype)
+            y, h_out = empty((B, H), kind), empty((L, B, H), kind)
         else:
             y, h_out = check.pair("out", out, "(y, h)")
-            y = check.output("out y", y, (B, H), dtype, "(B, H)")
-            h_out = check.output("out h", h_out, (L, B, H), dtype, "(1, B, H)" if L == 1 else "(layers, B, H)")
+            y = check.output("out y", y, (B, H), kind, "(B, H)")
+            h_out = check.output("out h", h_out, (L, B, H), kind, "(1, B, H)" if L == 1 else "(layers, B, H)")
             check.disjoint({"out y": y}, {"x_t": x, "state": h, "out h": h_out})
             check.disjoint({"out h": h_out}, {"x_t": x})
         if self.steps_one_by_one:
@@ -311,7 +311,7 @@ class RNN(Layer):
                     raise ValueError("out's state may be the state itself, but must not overlap it partly")
                 x = above
             return y, h_out
-        sequence = x[:, np.newaxis] if self.batch_first else x[np.newaxis]
+        sequence = x[:, None] if self.batch_first else x[None]
         found, h_new = self(sequence, h, num_threads=num_threads)
         y[:], h_out[:] = found[:, 0] if self.batch_first else found[0], h_new
         return y, h_out

@@ -13,11 +13,12 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from fastlstm import _backward, _core, _forward, _tapes
 from fastlstm import _checks as check
+from fastlstm._arrays import Array, empty, empty_like, kind_of, zeros
 from fastlstm._batches import Batch, Lengths, batch_of, options_of
 from fastlstm._cells import rnn_cell
-from fastlstm._checks import Array, empty
 from fastlstm._config import checked_num_threads
 from fastlstm._core import Call, States, Weights
+from fastlstm._libraries import device_kind
 from fastlstm._tapes import RNNTape
 
 __all__ = ["RNNDeltas", "RNNGradients", "RNNTape", "rnn_backward", "rnn_forward", "rnn_workspace"]
@@ -55,7 +56,7 @@ class RNNGradients(NamedTuple):
 
 def rnn_workspace(
     T: int, B: int, I: int, H: int, dtype: DTypeLike = np.float32, *, recompute: int | None = None,
-    batch_invariant: bool = False,
+    batch_invariant: bool = False, device: str = "cpu",
 ) -> int:  # fmt: skip
     """Values of workspace with which `rnn_forward` and `rnn_backward` need allocate none.
 
@@ -66,13 +67,16 @@ def rnn_workspace(
     dtype : float32 or float64
     recompute, batch_invariant
         As for `rnn_forward`.
+    device : str
+        Where the arrays are: "cpu", "cuda".
     """
     dtype = check.float_dtype(dtype)
     weights = Weights(np.empty((H, I), dtype), np.empty((H, H), dtype), np.empty(H, dtype))
     mask, zone = np.empty((B, H), dtype), np.empty((T, B, H), dtype)
     options = options_of(T, B, H, H, dtype, None, None, "zero", mask, (zone, None))
     batch = batch_of(T, B, None, bool(batch_invariant))
-    calls = [Call(rnn_cell(), batch, options=given) for given in (None, options)]
+    kind = device_kind(device, dtype)
+    calls = [Call(rnn_cell(), batch, kind, options=given) for given in (None, options)]
     k = _core.recompute_steps(recompute)
     return max(_core.workspace_size(call, weights, k) for call in calls)
 
@@ -154,18 +158,18 @@ def rnn_forward(
     ((5, 2, 4), True)
     """
     cell = rnn_cell(nonlinearity)
-    x = check.sized("x", x, 3, "(T, B, I)")
+    x = check.sized("x", x, 3, "(T, B, I)", anywhere=True)
     T, B, I = x.shape
-    H = check.sized("R", R, 2, "(H, H)").shape[1]
-    dtype = x.dtype
-    x = check.matching("x", x, (T, B, I), dtype, "(T, B, I)")
-    W = check.matching("W", W, (H, I), dtype, "(H, I)")
-    R = check.matching("R", R, (H, H), dtype, "(H, H)")
-    b = check.matching("b", b, (H,), dtype, "(H,)")
+    kind = kind_of(x)
+    H = check.sized("R", R, 2, "(H, H)", kind).shape[1]
+    x = check.matching("x", x, (T, B, I), kind, "(T, B, I)")
+    W = check.matching("W", W, (H, I), kind, "(H, I)")
+    R = check.matching("R", R, (H, H), kind, "(H, H)")
+    b = check.matching("b", b, (H,), kind, "(H,)")
     rows = None if lengths is None else Lengths(lengths, T, B)
     zones = None if zoneout is None else (zoneout, None)
-    options = options_of(T, B, H, H, dtype, rows, reset, reset_to, recurrent_mask, zones)
-    call = Call(cell, batch_of(T, B, rows, bool(batch_invariant)), rows, bool(reverse), options)
+    options = options_of(T, B, H, H, kind, rows, reset, reset_to, recurrent_mask, zones)
+    call = Call(cell, batch_of(T, B, rows, bool(batch_invariant)), kind, rows, bool(reverse), options)
     return _run(call, x, Weights(W, R, b), state, tape, recompute, out, workspace, num_threads)
 
 
@@ -181,20 +185,20 @@ def _run(
     num_threads: int | None,
 ) -> tuple[Array, Array, RNNTape | None]:
     """`rnn_forward` once x and the weights are known to be right, as a layer's are."""
-    (T, B, _), H, dtype, lengths = x.shape, weights.R.shape[1], x.dtype, call.lengths
-    h0 = np.zeros((B, H), dtype) if state is None else check.matching("state", state, (B, H), dtype, "(B, H)")
+    (T, B, _), H, kind, lengths = x.shape, weights.R.shape[1], call.kind, call.lengths
+    h0 = zeros((B, H), kind) if state is None else check.matching("state", state, (B, H), kind, "(B, H)")
     if out is None:
-        y, h = empty((T, B, H), dtype), np.empty((B, H), dtype)
+        y, h = empty((T, B, H), kind), empty((B, H), kind)
     else:
         y, h = check.pair("out", out, "(y, h)")
-        y = check.output("out y", y, (T, B, H), dtype, "(T, B, H)")
-        h = check.output("out h", h, (B, H), dtype, "(B, H)")
+        y = check.output("out y", y, (T, B, H), kind, "(T, B, H)")
+        h = check.output("out h", h, (B, H), kind, "(B, H)")
     k = _tapes.recompute_steps(recompute, tape, RNNTape)
     kept: RNNTape | None = None
     if tape is not False:
         kept = RNNTape.of_call(call, weights, x, tape if isinstance(tape, RNNTape) else None, k)
     one = _core.forward_pass(call, weights, kept is not None and k is None, k)
-    space = check.workspace(workspace, one.workspace(), dtype)
+    space = check.workspace(workspace, one.workspace(), kind)
     if out is not None or workspace is not None or isinstance(tape, RNNTape):
         outputs = {"out y": y, "out h": h, "workspace": space}
         if kept is not None:
@@ -205,16 +209,16 @@ def _run(
     threads = checked_num_threads(num_threads)
     if lengths is None:
         _tapes.start_forward(one, kept, x, (h0, None, None), y, 0, (h, None, None), space)
-        _forward.run_passes([one], threads)
+        _forward.run_passes([one], threads, _core.device_of(kind))
         return y, h, kept
-    x, y_rows, h_rows = lengths.pack(x, threads), empty(call.shape(H), dtype), np.empty_like(h)
+    x, y_rows, h_rows = lengths.pack(x, threads), empty(call.shape(H), kind), empty_like(h)
     if kept is not None:
         kept.x = x
     first, last = (lengths.sort(h0), None, None), (h_rows, None, None)
     _tapes.start_forward(one, kept, x, first, y_rows, 0, last, space)
-    _forward.run_passes([one], threads)
+    _forward.run_passes([one], threads, _core.device_of(kind))
     lengths.pad(y_rows, y, threads)
-    h[lengths.order] = h_rows
+    h[:] = lengths.unsort(h_rows)
     return y, h, kept
 
 
@@ -271,32 +275,33 @@ def rnn_backward(
         raise TypeError(f"tape must be an RNNTape from rnn_forward(..., tape=True), not {type(tape).__name__}")
     call = tape.call
     if call is None:
-        T, B, _ = check.sized("tape.x", tape.x, 3, "(T, B, I)").shape
-        call = Call(rnn_cell(), Batch(T, B, T * B))
-    x = check.sized("tape.x", tape.x, len(call.shape()) + 1, "(T, B, I)")
-    T, B, I, dtype = call.batch.T, call.batch.B, x.shape[-1], x.dtype
-    H = check.sized("R", R, 2, "(H, H)").shape[1]
-    x = check.matching("tape.x", x, call.shape(I), dtype, "(T, B, I)")
-    W = check.matching("W", W, (H, I), dtype, "(H, I)")
-    R = check.matching("R", R, (H, H), dtype, "(H, H)")
+        x = check.sized("tape.x", tape.x, 3, "(T, B, I)", anywhere=True)
+        T, B, _ = x.shape
+        call = Call(rnn_cell(), Batch(T, B, T * B), kind_of(x))
+    x = check.sized("tape.x", tape.x, len(call.shape()) + 1, "(T, B, I)", call.kind)
+    T, B, I, kind = call.batch.T, call.batch.B, x.shape[-1], call.kind
+    H = check.sized("R", R, 2, "(H, H)", kind).shape[1]
+    x = check.matching("tape.x", x, call.shape(I), kind, "(T, B, I)")
+    W = check.matching("W", W, (H, I), kind, "(H, I)")
+    R = check.matching("R", R, (H, H), kind, "(H, H)")
     weights = Weights(W, R, None)
     kept = tape.checked(call, weights)
-    dy = check.optional("dy", dy, (T, B, H), dtype, "(T, B, H)")
-    dh_last = check.optional("dstate", dstate, (B, H), dtype, "(B, H)")
+    dy = check.optional("dy", dy, (T, B, H), kind, "(T, B, H)")
+    dh_last = check.optional("dstate", dstate, (B, H), kind, "(B, H)")
 
     shapes = {"x": (T, B, I), "W": (H, I), "R": (H, H), "b": (H,), "state": (B, H)}
     if out is None:
         if accumulate:
             raise ValueError("accumulate needs out, the gradients to add to")
-        arrays = {name: empty(shape, dtype) for name, shape in shapes.items()}
+        arrays = {name: empty(shape, kind) for name, shape in shapes.items()}
     else:
         if not isinstance(out, RNNGradients):
             raise TypeError(f"out must be RNNGradients, not {type(out).__name__}")
         given = out._asdict()
-        arrays = {name: check.output(f"out {name}", given[name], shapes[name], dtype, name) for name in shapes}
+        arrays = {name: check.output(f"out {name}", given[name], shapes[name], kind, name) for name in shapes}
     result = RNNGradients(arrays["x"], arrays["W"], arrays["R"], arrays["b"], arrays["state"])
     one = _core.backward_pass(call, weights, True, deltas, kept.checkpoints)
-    space = check.workspace(workspace, one.workspace(), dtype)
+    space = check.workspace(workspace, one.workspace(), kind)
     if out is not None or workspace is not None:
         outputs = {f"out {name}": array for name, array in arrays.items()} | {"workspace": space}
         inputs = {"tape.x": x, **kept.read(), "W": W, "R": R, "dy": dy, "dstate": dh_last, **call.named()}
@@ -304,16 +309,16 @@ def rnn_backward(
 
     dx, dh0 = result.x, result.state
     if call.lengths is not None:
-        dx, dh0 = empty(call.shape(I), dtype), np.empty((B, H), dtype)
+        dx, dh0 = empty(call.shape(I), kind), empty((B, H), kind)
     dfirst: States = (dh0, None, None)
     resets = _core.gradients_of_resets(call.options, dfirst)
     threads = checked_num_threads(num_threads)
-    all_deltas = (empty(call.shape(H), dtype), empty(call.shape(H), dtype)) if deltas else None
+    all_deltas = (empty(call.shape(H), kind), empty(call.shape(H), kind)) if deltas else None
     one.start(
         x, kept.arrays(), kept.again(), call.rows(dy, threads), 0, call.states_in((dh_last, None, None)), None, dx,
         (result.W, result.R, result.b, None, None), dfirst, resets, all_deltas, bool(accumulate), space,
     )  # fmt: skip
-    _backward.run_passes([one], threads)
+    _backward.run_passes([one], threads, _core.device_of(kind))
     if resets is not None:
         _core.add_resets(dfirst, resets)
     if call.lengths is not None:

@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from fastlstm import _files, nn
-from fastlstm._checks import Array
+from fastlstm._arrays import Array, on_host
 from fastlstm._files import FileError
 from fastlstm._parameters import ONLY_AT_FIRST, Parametric, at_most
 from fastlstm.lstm import LSTM
@@ -33,7 +33,7 @@ def save(network: Any, path: str | os.PathLike[str], extra: Any = None) -> None:
     Parameters
     ----------
     network : LSTM, RNN, Dense, Sequential, ...
-        Any layer or network of fastlstm's.
+        Any layer or network of fastlstm's, on the host or on a GPU; `load` gives it on the host.
     path : str or path
         Usually ending in ``.safetensors``.
     extra : optional
@@ -62,7 +62,8 @@ def save(network: Any, path: str | os.PathLike[str], extra: Any = None) -> None:
     (True, {'unit': 'degrees C'})
     """
     content = {"architecture": architecture(network), "extra": extra}
-    _files.write(path, KIND, network.params, content)
+    params = {name: on_host(array) for name, array in network.params.items()}
+    _files.write(path, KIND, params, content)
 
 
 def load(path: str | os.PathLike[str]) -> Any:

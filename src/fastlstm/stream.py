@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastlstm import _checks as check
-from fastlstm._checks import Array
+from fastlstm._arrays import Array, kind_of, moved, zeros
 from fastlstm._config import checked_num_threads
 from fastlstm._fixed import FixedStep
+from fastlstm._libraries import DeviceKind
 from fastlstm.frozen import Frozen
 from fastlstm.lstm import LSTM
 from fastlstm.rnn import RNN
@@ -67,7 +68,7 @@ class Stream:
         layers.check_steps()
         state = layers.zero_state(B)
         self.state: Any = state if isinstance(layers, LSTM) else state[0]
-        self.y = np.zeros((B, layers.output_size), layers.dtype)
+        self.y = zeros((B, layers.output_size), layers._array_kind)
         self._shape = B, layers.input_size
         # Of many rows, packing the weights anew pays; those of a Frozen network are packed.
         direct = layers.steps_one_by_one and (B < MANY_ROWS or isinstance(network, Frozen))
@@ -86,7 +87,7 @@ class Stream:
             `y`, which the next step overwrites.
         """
         if np.shape(x_t) != self._shape:
-            check.matching("x_t", x_t, self._shape, self.y.dtype, "(B, I)")
+            check.matching("x_t", x_t, self._shape, kind_of(self.y), "(B, I)")
         if self._fixed is None:
             self.network.step(x_t, self.state, (self.y, self.state), num_threads=self.num_threads)
         else:
@@ -110,19 +111,27 @@ class Stream:
         ValueError
             If `state` has not the parts of this one.
         """
-        at = slice(None) if rows is None else np.asarray(rows, dtype=None if np.size(rows) else np.intp)
+        at: Any = slice(None) if rows is None else np.asarray(rows, dtype=None if np.size(rows) else np.intp)
         arrays = self.state if isinstance(self.state, tuple) else (self.state,)
         given = (None,) * len(arrays) if state is None else state if isinstance(state, (tuple, list)) else (state,)
         if len(given) == 2 and len(arrays) == 3:
             given = *given, None  # FGR's gates
         if len(given) != len(arrays):
             raise ValueError(f"state must have {len(arrays)} parts, as the stream's has, not {len(given)}")
+        kind = kind_of(self.y)
+        if isinstance(kind, DeviceKind) and rows is not None:
+            at = moved(np.flatnonzero(at) if at.dtype == np.bool_ else at, kind.of(np.int64))
         parts = []
         for name, array, first in zip("hcg", arrays, given, strict=False):
-            shape = array[:, at].shape
-            part = np.zeros(shape, array.dtype) if first is None else np.asarray(first)
+            shape = tuple(array[:, at].shape)
+            if isinstance(kind, DeviceKind):
+                part = zeros(shape, kind) if first is None else check.is_array(f"state {name}", first, kind)
+            else:
+                part = np.zeros(shape, array.dtype) if first is None else np.asarray(first)
             if part.shape != shape:
-                raise ValueError(f"state {name} must have shape (layers, rows, units) = {shape}, not {part.shape}")
+                raise ValueError(
+                    f"state {name} must have shape (layers, rows, units) = {shape}, not {tuple(part.shape)}"
+                )
             parts.append(part)
         for array, part in zip(arrays, parts, strict=True):
             array[:, at] = part

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastlstm import _checks as check
-from fastlstm._checks import Array
+from fastlstm._arrays import Array, concatenate, take
 from fastlstm._parameters import Gradients
 from fastlstm.lstm import LSTM
 from fastlstm.rnn import RNN
@@ -62,15 +62,15 @@ class Chunk:
         for start, end, tape in reversed(self._pieces):
             part = None
             if dy is not None and start >= self.start:
-                part = np.take(dy, range(start - self.start, end - self.start), axis)
+                part = take(dy, range(start - self.start, end - self.start), axis)
             grads = network.backward(
                 tape, part, dstate, out=grads, accumulate=accumulate, num_threads=self._num_threads
             )
             dstate, accumulate = grads.state, True
             dxs.append(grads.x)
-            grads.x = np.empty(0, network.dtype)  # so that the next piece writes to memory of its own
+            grads.x = None  # so that the next piece writes to memory of its own
         assert grads is not None
-        grads.x = np.concatenate(dxs[::-1], axis)
+        grads.x = concatenate(dxs[::-1], axis)
         return grads
 
 
@@ -129,7 +129,7 @@ def truncated_bptt(
     if network.bidirectional:
         raise ValueError("network must have one direction: the other would have to begin at the last step")
     axis = 1 if network.batch_first else 0
-    T = check.sized("x", x, 3, "(B, T, I)" if network.batch_first else "(T, B, I)").shape[axis]
+    T = check.sized("x", x, 3, "(B, T, I)" if network.batch_first else "(T, B, I)", anywhere=True).shape[axis]
     return _chunks(network, x, T, k1, k2, state, lengths, reset, rng, num_threads)
 
 
@@ -147,11 +147,11 @@ def _chunks(
     for t in range(0, T, piece):
         end = min(t + piece, T)
         y, state, tape = network.forward(
-            np.take(x, range(t, end), axis), state, None if ends is None else np.clip(ends - t, 0, end - t),
+            take(x, range(t, end), axis), state, None if ends is None else np.clip(ends - t, 0, end - t),
             reset=None if flags is None else flags[t:end], rng=rng, num_threads=num_threads,
         )  # fmt: skip
         kept.append((t, end, tape))
         outputs.append(y)
         if end - start == k1 or end == T:
-            yield Chunk(network, start, end, np.concatenate(outputs, axis), state, list(kept), num_threads)
+            yield Chunk(network, start, end, concatenate(outputs, axis), state, list(kept), num_threads)
             start, outputs = end, []

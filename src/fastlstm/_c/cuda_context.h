@@ -1,4 +1,4 @@
-/* What a thread works with on a CUDA device: the stream, cuBLAS, the first error. */
+/* What a thread works with on a CUDA device: the stream, the first error, products by cuBLAS. */
 #ifndef FL_CUDA_CONTEXT_H
 #define FL_CUDA_CONTEXT_H
 
@@ -6,17 +6,20 @@
 
 #include "kernels.h"
 
-/* For this thread, from here on: work goes to this stream of the current device. */
-void fl_cuda_begin(void *stream);
-/* The first error since then, in words; NULL where there was none. */
+/* As an fl_backend has them. The device that was current before is again after the end. */
+void fl_cuda_begin(int device, void *stream);
 const char *fl_cuda_end(void);
 
 cudaStream_t fl_cuda_stream(void);
+int fl_cuda_device(void);
 int fl_cuda_failed(void); /* after an error nothing more is started */
+void fl_cuda_fail(const char *what);
 void fl_cuda_check(cudaError_t error);
 
 /* C = op(A) op(B) + (add ? C : 0) for row-major matrices of 32 or 64 bits, a row every so many values; C is (m, n). */
 void fl_cuda_gemm(int bits, int transpose_a, int transpose_b, fl_size m, fl_size n, fl_size k, const void *a, fl_size lda,
                   const void *b, fl_size ldb, int add, void *c, fl_size ldc);
+/* At the end of a thread's work: another thread may have its cuBLAS handle. */
+void fl_cuda_end_products(void);
 
 #endif

@@ -2,7 +2,7 @@
  *
  * These are the equations of lstm.h, rnn.h and carry.h, compiled with vectors of one lane; the loops over time are those of
  * all instruction sets. W x is hoisted, R y is added to it in place, and what remains of a step is one kernel over its
- * units. "Panels" are copies: of columns as the weights lie, of rows transposed, so that every product is A B^T.
+ * units. "Panels" of columns are the weights as they lie, those of rows a transposed copy: every product is A B^T.
  *
  * The including file defines FL_BITS and FL_TABLE (the table's name), and, after simd.h:
  *   FL_EACH(function, arguments, count)   function(&arguments, k) for all k < count, in any order, each once
@@ -44,12 +44,6 @@ static void clear(void *to, fl_size step, fl_size bytes, fl_size rows, const uns
         FL_EACH(clear_at, marked, rows * bytes);
     else
         for (fl_size row = 0; row < rows; row++) clear_all((char *)to + row * step, bytes);
-}
-
-static void pack_columns(void *panels, fl_size gates, fl_size hidden, const void *A, fl_size K, fl_size panel0, fl_size panel1) {
-    const fl_size bytes = gates * K * (fl_size)sizeof(real);
-    copy((char *)panels + panel0 * bytes, 0, (const char *)A + panel0 * bytes, 0, (panel1 - panel0) * bytes, 1);
-    (void)hidden;
 }
 
 typedef struct {
@@ -291,8 +285,8 @@ static void add_peephole_gradient(void *dp, const fl_cell *cell, const void *del
 
 /* What every device's table has. */
 #define FL_DEVICE_KERNELS                                                                                              \
-    .unit_block = VL, .row_block = 1, .column_block = VL, .device = 1, .pack_columns = pack_columns,                   \
-    .pack_rows = pack_rows, .lstm_forward = lstm_forward, .lstm_backward = lstm_backward, .rnn_forward = rnn_forward,  \
+    .unit_block = VL, .row_block = 1, .column_block = VL, .device = 1, .pack_rows = pack_rows,                         \
+    .lstm_forward = lstm_forward, .lstm_backward = lstm_backward, .rnn_forward = rnn_forward,                          \
     .rnn_backward = rnn_backward, .carry = carry_all, .y_gradient = y_gradient, .multiply = multiply,                  \
     .add_bias_gradient = add_bias_gradient, .add_peephole_gradient = add_peephole_gradient, .copy = copy,              \
     .clear = clear, .matmul = matmul

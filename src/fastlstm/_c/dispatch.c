@@ -9,6 +9,7 @@
 extern const fl_kernels fl_kernels_portable_32, fl_kernels_portable_64;
 #ifdef FL_EMULATED /* a device on the processor: see emulated.inc */
 extern const fl_kernels fl_kernels_emulated_32, fl_kernels_emulated_64;
+extern const fl_backend fl_emulated;
 #endif
 #if FL_X86
 extern const fl_kernels fl_kernels_base_32, fl_kernels_base_64;
@@ -41,6 +42,14 @@ const fl_kernels *fl_isa_kernels(int isa, int bytes) {
 #endif
     default: return NULL;
     }
+}
+
+const fl_backend *fl_emulated_backend(void) {
+#ifdef FL_EMULATED
+    return &fl_emulated;
+#else
+    return NULL;
+#endif
 }
 
 #if FL_X86

@@ -2,7 +2,7 @@
 #ifndef FL_DISPATCH_H
 #define FL_DISPATCH_H
 
-#include "kernels.h"
+#include "backend.h"
 
 #define FL_ISA_COUNT 6
 
@@ -12,5 +12,7 @@ const char *fl_isa_name(int isa);
 int fl_isa_available(int isa);
 /* Its kernels for values of 4 or 8 bytes; NULL where it is not compiled in. */
 const fl_kernels *fl_isa_kernels(int isa, int bytes);
+/* The processor as a device, for tests; NULL where it is not compiled in. */
+const fl_backend *fl_emulated_backend(void);
 
 #endif

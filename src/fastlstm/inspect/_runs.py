@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastlstm import _checks as check
-from fastlstm._checks import Array
+from fastlstm._arrays import Array
 from fastlstm._layer import Layer, Tape
 from fastlstm._masks import Masks
 from fastlstm.lstm import LSTM
@@ -99,7 +99,7 @@ def one_row(network: Any, x: Array, state: Any, row: int, times: int) -> tuple[A
     row = index("row", row, B)
     rows = [row] * times
     if state is not None:
-        parts = [None if part is None else part[:, rows] for part in network._states("state", state, B)]
+        parts = [None if part is None else part[:, rows] for part in network._states("state", state, B, network.dtype)]
         state = parts[0] if isinstance(network, RNN) else tuple(parts[: len(state)])
     return np.take(x, rows, axis), state
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, cast, overload
 
 import numpy as np
 
-from fastlstm._checks import Array
+from fastlstm._arrays import Array
 from fastlstm.inspect import _runs
 from fastlstm.lstm import LSTM
 from fastlstm.lstm_functions import LSTMDeltas

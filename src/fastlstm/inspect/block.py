@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastlstm._checks import Array
+from fastlstm._arrays import Array
 from fastlstm.inspect import _runs, _style
 from fastlstm.inspect._style import COLOURS, GREY, INK
 from fastlstm.inspect.forward import flows

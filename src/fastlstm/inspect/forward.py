@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, overload
 
-from fastlstm._checks import Array
+from fastlstm._arrays import Array
 from fastlstm.inspect import _runs
 from fastlstm.lstm import LSTM
 from fastlstm.rnn import RNN

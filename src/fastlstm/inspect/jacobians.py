@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastlstm._checks import Array
+from fastlstm._arrays import Array
 from fastlstm.inspect import _runs
 from fastlstm.inspect._runs import after, index, no_zoneout, one_row
 from fastlstm.lstm import LSTM

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastlstm import _checks as check
-from fastlstm._checks import Array
+from fastlstm._arrays import Array
 from fastlstm.inspect import _style
 from fastlstm.inspect._runs import index
 from fastlstm.inspect._style import COLOURS, GREY, INK, NAMES

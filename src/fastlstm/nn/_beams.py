@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlstm._checks import Array
+from fastlstm._arrays import Array
 
 
 class Hypothesis(NamedTuple):

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from fastlstm._checks import Array
+from fastlstm._arrays import Array, Kind
+from fastlstm._libraries import DeviceKind
 from fastlstm._parameters import Gradients, Parametric
 
 
@@ -16,6 +17,8 @@ def compatible(parts: Mapping[str, Parametric], label: str = "{}") -> np.dtype[A
     for name, part in parts.items():
         if not isinstance(part, Parametric):
             raise TypeError(f"{label.format(name)} must be a layer, not {type(part).__name__}")
+        if isinstance(part._array_kind, DeviceKind):
+            raise TypeError(f"{label.format(name)} must be on the host, not on {part._array_kind.place}")
         if part._moved:
             raise ValueError(f"{label.format(name)} is part of a network already: {part!r}")
     if len({id(part) for part in parts.values()}) < len(parts):
@@ -43,9 +46,9 @@ class Composite(Parametric):
             f"{part}.{name}": view.shape for part, own in self._parts().items() for name, view in own.params.items()
         }
 
-    def _allocate(self) -> None:
+    def _allocate(self, kind: Kind | None = None) -> None:
         self.dtype = compatible(self._parts(), self._label)
-        super()._allocate()
+        super()._allocate(kind)
         self._share(self.flat)
 
     def _take(self, size: int) -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fastlstm import _checks as check
 from fastlstm import _config, _losses
-from fastlstm._checks import Array, empty
+from fastlstm._arrays import Array, empty
 
 
 def counted(mask: object, shape: tuple[int, ...]) -> tuple[NDArray[np.bool] | None, int]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from fastlstm import _checks as check
 from fastlstm import _config
-from fastlstm._checks import Array
+from fastlstm._arrays import Array
 from fastlstm.nn._numbers import within
 
 Rate = float | Callable[[int], float]

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from fastlstm import _gradients
-from fastlstm._checks import Array
+from fastlstm._arrays import Array
 from fastlstm.nn._numbers import within
 from fastlstm.nn._optimiser import Optimiser, Rate
 

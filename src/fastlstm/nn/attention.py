@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastlstm import _checks as check
 from fastlstm import _runtime
-from fastlstm._checks import Array, empty
+from fastlstm._arrays import Array, empty
 from fastlstm._parameters import Gradients, Parametric
 
 __all__ = ["Attention", "AttentionMemory", "AttentionTape"]

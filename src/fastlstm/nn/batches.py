@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlstm import _checks as check
-from fastlstm._checks import Array
+from fastlstm._arrays import Array
 
 __all__ = ["Batch", "BatchSource", "Batches", "Chunks", "pad"]
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from fastlstm import _checks as check
 from fastlstm import _config, _losses
-from fastlstm._checks import Array, empty
+from fastlstm._arrays import Array, empty
 from fastlstm.nn._elementwise import counted, elementwise
 from fastlstm.nn._numbers import ids, within
 

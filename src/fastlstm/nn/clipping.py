@@ -9,7 +9,7 @@ import numpy as np
 
 from fastlstm import _checks as check
 from fastlstm import _config, _gradients
-from fastlstm._checks import Array
+from fastlstm._arrays import Array
 from fastlstm.nn._numbers import above_zero
 
 __all__ = ["clip_norm", "clip_value"]

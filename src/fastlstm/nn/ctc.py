@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastlstm import _checks as check
 from fastlstm import _ctc, _ctc_beam
-from fastlstm._checks import Array, empty
+from fastlstm._arrays import Array, empty
 from fastlstm._config import checked_num_threads
 
 __all__ = ["ctc_beam_search", "ctc_best_path", "ctc_loss"]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastlstm import _checks as check
-from fastlstm._checks import Array
+from fastlstm._arrays import Array
 from fastlstm._layer import Tape
 from fastlstm._masks import rate
 from fastlstm._parameters import Gradients, Parametric

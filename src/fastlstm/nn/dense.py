@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike
 
 from fastlstm import _checks as check
 from fastlstm import _runtime
-from fastlstm._checks import Array, empty
+from fastlstm._arrays import Array, empty
 from fastlstm._parameters import Gradients, Parametric
 
 __all__ = ["Dense", "DenseTape"]

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastlstm import _checks as check
 from fastlstm import _masks
-from fastlstm._checks import Array, empty
+from fastlstm._arrays import Array, empty
 from fastlstm._parameters import Gradients, Parametric
 
 __all__ = ["Dropout", "DropoutTape"]

@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastlstm import _checks as check
 from fastlstm import _config, _gradients
-from fastlstm._checks import Array, empty
+from fastlstm._arrays import Array, empty
 from fastlstm._parameters import Gradients, Parametric
 from fastlstm.nn._numbers import ids as checked_ids
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlstm import _checks as check
-from fastlstm._checks import Array
+from fastlstm._arrays import Array
 from fastlstm.nn._numbers import symbol
 from fastlstm.nn.batches import Batch, check_items, pad, similar_rows
 

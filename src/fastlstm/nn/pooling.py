@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastlstm import _checks as check
-from fastlstm._checks import Array
+from fastlstm._arrays import Array
 from fastlstm._parameters import Gradients, Parametric
 
 __all__ = ["Last", "Mean", "PoolingTape"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from fastlstm._checks import Array
+from fastlstm._arrays import Array
 from fastlstm.nn._elementwise import elementwise
 from fastlstm.nn._numbers import above_zero
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from fastlstm import _checks as check
 from fastlstm import _files
-from fastlstm._checks import Array
+from fastlstm._arrays import Array
 from fastlstm._files import FileError
 from fastlstm._parameters import Gradients
 from fastlstm.nn._numbers import real

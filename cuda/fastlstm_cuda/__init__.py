@@ -1,0 +1,1 @@
+"""The kernels of fastlstm for NVIDIA GPUs; `fastlstm.gpu` finds them."""

@@ -1,0 +1,83 @@
+"""The CUDA module, compiled and linked by nvcc: for fastlstm itself, and for the wheel fastlstm-cuda13x.
+
+NVCC                       the compiler; else it is looked for in CUDA_PATH, CUDA_HOME, PATH and the usual place
+FASTLSTM_CUDA_ARCHS=80,90  the GPUs to compile for, by compute capability; the default is ARCHS
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+from setuptools import Extension
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import PlatformError
+
+ARCHS = "75,80,86,89,90,100,120"
+C = Path(__file__).resolve().parents[1] / "src" / "fastlstm" / "_c"
+SOURCES = [*sorted(C.glob("cuda_*.cu")), *sorted(C.glob("targets/cuda_*.cu"))]
+# A multiplication and an addition are fused only where the source says so, and denormals are zero, as on processors.
+FLAGS = [
+    "-std=c++20", "-O3", "-DNDEBUG", "--extended-lambda", "-fmad=false", "-ftz=true",
+    "-Xcompiler", "-fPIC,-fvisibility=hidden", f"-I{C}", f"-I{sysconfig.get_paths()['include']}",
+]  # fmt: skip
+FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+
+
+def extension(package: str) -> Extension:
+    """The module `_cuda` of a package."""
+    return Extension(f"{package}._cuda", [], py_limited_api=not FREE_THREADED)
+
+
+def find_nvcc() -> str:
+    """The compiler, by the first way that leads to one."""
+    if not sys.platform.startswith("linux"):
+        raise PlatformError(f"FASTLSTM_CUDA=1 builds on Linux only, not on {sys.platform}")
+    asked = os.environ.get("NVCC")
+    homes = [os.environ[name] for name in ("CUDA_PATH", "CUDA_HOME") if os.environ.get(name)]
+    for name in [asked] if asked else [*(f"{home}/bin/nvcc" for home in homes), "nvcc", "/usr/local/cuda/bin/nvcc"]:
+        if found := shutil.which(name):
+            return found
+    where = f"{asked}, which NVCC says, is not there" if asked else "set NVCC to it, or CUDA_PATH to its toolkit"
+    raise PlatformError(f"FASTLSTM_CUDA=1 needs nvcc, which was not found: {where}")
+
+
+def arch_flags() -> list[str]:
+    """Machine code for each architecture, and for later ones PTX of the last."""
+    text = os.environ.get("FASTLSTM_CUDA_ARCHS") or ARCHS
+    archs = [arch.strip() for arch in text.split(",")]
+    if not all(arch.isdigit() for arch in archs):
+        raise PlatformError(f"FASTLSTM_CUDA_ARCHS must be compute capabilities such as 80,90, not {text}")
+    codes = [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in archs]
+    return [*codes, f"-gencode=arch=compute_{archs[-1]},code=compute_{archs[-1]}"]
+
+
+def run(command: list[str]) -> None:
+    """Run a command of the build, which is shown."""
+    print(" ".join(command), flush=True)
+    try:
+        subprocess.run(command, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise PlatformError(f"FASTLSTM_CUDA=1: {error}") from error
+
+
+class BuildWithCuda(build_ext):
+    """Builds the extension `_cuda` with nvcc, all others as ever."""
+
+    def build_extension(self, ext: Extension) -> None:
+        """Compile and link an extension."""
+        if not ext.name.endswith("._cuda"):
+            super().build_extension(ext)
+            return
+        nvcc, objects = find_nvcc(), []
+        limited = [] if FREE_THREADED else ["-DPy_LIMITED_API=0x030B0000"]
+        for source in SOURCES:
+            target = Path(self.build_temp, "cuda", source.relative_to(C)).with_suffix(".o")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            run([nvcc, *FLAGS, *limited, "-t0", *arch_flags(), "-c", str(source), "-o", str(target)])
+            objects.append(str(target))
+        library = Path(self.get_ext_fullpath(ext.name))
+        library.parent.mkdir(parents=True, exist_ok=True)
+        run([nvcc, "-shared", "-cudart=static", "-Xlinker", "-s", *objects, "-o", str(library)])

@@ -1,0 +1,20 @@
+/* What a library of device kernels offers: its tables, and where a thread's work goes. Such a library is a module of its
+ * own, which hands an fl_backend over in a capsule. */
+#ifndef FL_BACKEND_H
+#define FL_BACKEND_H
+
+#include "kernels.h"
+
+#define FL_BACKEND_CAPSULE "fastlstm.backend"
+
+typedef struct {
+    size_t table_bytes; /* sizeof(fl_kernels): another one is of another version */
+    const char *name;
+    const fl_kernels *kernels_32, *kernels_64;
+    const char *(*unavailable)(void); /* why no device can be used; NULL where one can */
+    void (*describe)(char *to, size_t bytes); /* the devices, in words */
+    void (*begin)(int device, void *stream); /* of this thread, from here on: work goes to this stream of this device, */
+    const char *(*end)(void);                /* until here. The first error in between, in words; NULL where there was none */
+} fl_backend;
+
+#endif

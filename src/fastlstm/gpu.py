@@ -1,0 +1,95 @@
+"""Recurrent layers on NVIDIA GPUs: what there is of them here.
+
+The same classes and functions as on the processor take arrays on a GPU: CuPy's, PyTorch's CUDA tensors, and whatever
+else has ``__cuda_array_interface__`` or DLPack. Results are arrays of the same library. The work goes to that library's
+current stream and is not waited for; memory comes from that library. All arrays of a call are on one device.
+
+`LSTM.to` brings a layer to a GPU and back.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+
+from fastlstm import _runtime
+
+__all__ = ["is_available", "why_unavailable"]
+
+PLUGIN = "fastlstm-cuda13x"
+
+
+@functools.cache
+def _found() -> _runtime.Backend | str:
+    """The kernels for GPUs, or why there are none."""
+    emulated = _runtime.emulated_backend()
+    for name in ("fastlstm._cuda", "fastlstm_cuda._cuda"):
+        try:
+            module = importlib.import_module(name)
+        except ModuleNotFoundError:
+            continue
+        except ImportError as error:
+            return f"{name} cannot be loaded: {error}"
+        try:
+            found = _runtime.Backend(module.backend)
+        except ValueError:
+            return f"{name} is of another version: install {PLUGIN} of the version that fastlstm has"
+        reason = found.why_unavailable()
+        if reason is None:
+            _load_cublas()
+            return found
+        return emulated or reason
+    return emulated or f"this installation has no kernels for GPUs: install {PLUGIN}, or build with FASTLSTM_CUDA=1"
+
+
+def _load_cublas() -> None:
+    """Bring cuBLAS into the process where it is a Python package's; the kernels look for it there first."""
+    try:
+        pathfinder = importlib.import_module("cuda.pathfinder")
+        pathfinder.load_nvidia_dynamic_lib("cublas")
+    except (ImportError, RuntimeError):
+        pass  # it may be the system's; if it is not found either, the first product says so
+
+
+def backend() -> _runtime.Backend:
+    """The kernels for GPUs; RuntimeError where there are none."""
+    found = _found()
+    if isinstance(found, str):
+        raise RuntimeError(f"a GPU cannot be used: {found}")
+    return found
+
+
+def is_emulated() -> bool:
+    """Whether the "device" is the processor, in a build for tests."""
+    found = _found()
+    return not isinstance(found, str) and found.name == "emulated"
+
+
+def is_available() -> bool:
+    """Tell whether arrays on a GPU can be used.
+
+    Examples
+    --------
+    >>> import fastlstm
+    >>> fastlstm.gpu.is_available() == (fastlstm.gpu.why_unavailable() is None)
+    True
+    """
+    return why_unavailable() is None
+
+
+def why_unavailable() -> str | None:
+    """Say why arrays on a GPU cannot be used; None where they can.
+
+    Returns
+    -------
+    str or None
+        That fastlstm was built without the kernels, that there is no device or no driver, or what else is missing.
+    """
+    found = _found()
+    return found if isinstance(found, str) else None
+
+
+def description() -> str:
+    """What `fastlstm.show_config` says."""
+    found = _found()
+    return f"none: {found}" if isinstance(found, str) else f"{found.name}: {found.describe()}"

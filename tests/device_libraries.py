@@ -1,0 +1,56 @@
+"""Array libraries on a device for the tests: real ones where there is a GPU, else on one that the build emulates."""
+
+import contextlib
+import importlib
+
+import fake_cupy
+import numpy as np
+import pytest
+
+from fastlstm import _libraries, gpu
+
+NAMES = ("cupy", "torch")
+
+
+class Moved:
+    """Brings NumPy's arrays to a library's and back; what is none of them stays as it is."""
+
+    def __init__(self, name):
+        self.name = name
+        self.library = _libraries.library(name)
+        self.index = self.library.device(None)
+
+    def there(self, value):
+        if isinstance(value, dict):
+            return {name: self.there(item) for name, item in value.items()}
+        if isinstance(value, (tuple, list)):
+            return type(value)(self.there(item) for item in value)
+        if isinstance(value, np.ndarray):
+            kind = _libraries.DeviceKind(self.library, self.index, value.dtype)
+            return self.library.from_host(value, kind)
+        return value
+
+    def back(self, value):
+        if isinstance(value, dict):
+            return {name: self.back(item) for name, item in value.items()}
+        if isinstance(value, (tuple, list)):
+            return tuple(self.back(item) for item in value)
+        if value is None:
+            return None
+        assert self.library.owns(value), f"a result is {type(value)}"
+        return self.library.to_host(value)
+
+
+@contextlib.contextmanager
+def library(name):
+    """The library of this name; skips, with the reason, where it cannot be used."""
+    if not gpu.is_available():
+        pytest.skip(f"no GPU: {gpu.why_unavailable()}")
+    with fake_cupy.installed() if name == "cupy" and gpu.is_emulated() else contextlib.nullcontext():
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            pytest.skip(f"{name} is not installed")
+        _libraries.library.cache_clear()
+        yield Moved(name)
+    _libraries.library.cache_clear()

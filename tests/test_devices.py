@@ -1,0 +1,444 @@
+"""Arrays on a device: results, gradients, options and contracts are those of arrays on the host.
+
+Where there is no GPU, a build with FASTLSTM_EMULATED=1 runs these tests too, with the processor as the device.
+"""
+
+import copy
+import itertools
+import pickle
+
+import numpy as np
+import pytest
+from device_libraries import NAMES, library
+from helpers import assert_close, assert_same, by_name, initial, lstm_case, rnn_arrays, rnn_case
+from test_networks import OPTIONS as LAYER_OPTIONS
+from test_networks import SHAPES, make, sequence, states
+from test_options import OPTIONS, VARIANTS, options_case, results
+
+import fastlstm
+from fastlstm import LSTM, RNN, gpu
+
+NAMES_OF_OPTIONS = [(), *((name,) for name in OPTIONS), *itertools.combinations(OPTIONS, 2)]
+LARGER = [(7, 9, 5, 17, 11), (20, 33, 9, 17, 5), (40, 1, 30, 70, 20), (3, 200, 33, 40, 9)]
+LAYERS = [
+    *((LSTM, options) for options in ({}, *LAYER_OPTIONS.values())),
+    *(
+        (RNN, LAYER_OPTIONS[name])
+        for name in LAYER_OPTIONS
+        if name not in ("variant", "recurrence", "projection", "zoneout")
+    ),
+    (RNN, {"zoneout": 0.3}),
+]
+STEPPING = [{}, {"zoneout": (0.2, 0.1)}, {"variant": "FGR"}, {"num_layers": 2, "proj_size": 2}]
+CALL_ARRAYS = ("recurrent_mask", "zoneout")
+
+
+@pytest.fixture(params=NAMES)
+def device(request):
+    with library(request.param) as moved:
+        yield moved
+
+
+def options_there(device, options):
+    """The options of a call with their arrays on the device; lengths stay on the host."""
+    return options | {name: device.there(options[name]) for name in CALL_ARRAYS if options.get(name) is not None}
+
+
+def check(device, case, options, tolerance=1e-11, **how):
+    expected = results(case, options)
+    found = device.back(results(device.there(case), options_there(device, options), **how))
+    assert_close(found, expected, tolerance)
+
+
+# ---- functions -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "names", [(), *((name,) for name in OPTIONS), *itertools.combinations(OPTIONS, 2)], ids="+".join
+)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_each_variant_with_pairs_of_options(device, variant, names):
+    check(device, *options_case(variant, set(names)))
+
+
+@pytest.mark.parametrize(
+    "sizes", [(7, 9, 5, 17, 11), (20, 33, 9, 17, 5), (40, 1, 30, 70, 20), (3, 200, 33, 40, 9)], ids=str
+)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_larger_sizes(device, variant, sizes):
+    for names in (set(), set(OPTIONS) - {"clip", "cell_clip", "activations"}):
+        check(device, *options_case(variant, names, **dict(zip("TBIHP", sizes, strict=True))))
+
+
+@pytest.mark.parametrize("sizes", [(0, 2, 3, 4), (3, 0, 3, 4), (1, 1, 1, 1), (1, 2, 0, 4), (2, 1, 3, 1)], ids=str)
+@pytest.mark.parametrize("names", [(), ("lengths", "reset"), ("reverse", "mask")], ids="+".join)
+def test_few_of_everything(device, names, sizes):
+    check(device, *options_case("vanilla", set(names), **dict(zip("TBIH", sizes, strict=True))))
+
+
+@pytest.mark.parametrize("peephole", [True, False])
+def test_float32(device, peephole):
+    case = lstm_case(30, 8, 20, 40, dtype=np.float32, peephole=peephole) | dict.fromkeys(("G", "proj", "g0", "dc_all"))
+    check(device, case, {}, 1e-5)
+
+
+@pytest.mark.parametrize("k", [1, 7, 100])
+@pytest.mark.parametrize("names", [(), ("reverse", "lengths", "zone_y", "zone_c", "reset", "proj")], ids="+".join)
+@pytest.mark.parametrize("variant", ["vanilla", "FGR"])
+def test_recompute(device, variant, names, k):
+    case, options = options_case(variant, set(names), T=60, B=30, I=3, H=7, P=5)
+    case["dc_all"] = None
+    kept = results(device.there(case), options_there(device, options))
+    again = results(device.there(case), options_there(device, options | {"recompute": k}))
+    assert_same(device.back(again), device.back(kept))
+
+
+@pytest.mark.parametrize("options", [{}, {"reverse": True, "lengths": np.array([3, 0, 7])}], ids=["plain", "lengths"])
+@pytest.mark.parametrize("nonlinearity", ["tanh", "relu", "logistic", "identity"])
+def test_rnn(device, nonlinearity, options):
+    case = rnn_case(7, 3, 5, 9, nonlinearity)
+    options = options | {"reset": np.random.default_rng(0).random((7, 3)) < 0.3}
+
+    def run(case, options):
+        x, W, R, b, h0, dy, dh = (case[name] for name in ("x", "W", "R", "b", "h0", "dy", "dh"))
+        y, h, tape = fastlstm.rnn_forward(x, W, R, b, h0, nonlinearity=nonlinearity, tape=True, **options)
+        gradients = fastlstm.rnn_backward(tape, W, R, dy, dh, deltas=True)
+        return {"y": y, "h": h, "a": gradients.deltas.a} | rnn_arrays(gradients)
+
+    assert_close(device.back(run(device.there(case), options)), run(case, options), 1e-11)
+
+
+def test_tapes_and_deltas_can_be_looked_at(device):
+    case, options = options_case("vanilla", {"lengths", "reverse", "zone_c"}, T=9, B=4)
+
+    def run(case, options):
+        x, W, R, b, p, dy = (case[name] for name in ("x", "W", "R", "b", "p", "dy"))
+        _, _, tape = fastlstm.lstm_forward(x, W, R, b, p, initial(case), tape=True, **options)
+        deltas = fastlstm.lstm_backward(tape, W, R, p, dy, deltas=True).deltas
+        gates = {f"gate {name}": tape.gate(name) for name in "ifzo"}
+        return {"c": tape.cells()} | gates | {f"delta {name}": a for name, a in deltas._asdict().items()}
+
+    found = run(device.there(case), options_there(device, options))
+    assert_close(device.back(found), run(case, options), 1e-11)
+
+
+def test_results_in_given_arrays_and_workspace(device):
+    T, B, I, H = 6, 3, 4, 5
+    case = lstm_case(T, B, I, H)
+    there = device.there(case)
+    x, W, R, b, p, dy = (there[name] for name in ("x", "W", "R", "b", "p", "dy"))
+    y, state, tape = fastlstm.lstm_forward(x, W, R, b, p, tape=True)
+    grads = fastlstm.lstm_backward(tape, W, R, p, dy)
+    expected = device.back({"y": y, "h": state[0], "dW": grads.W, "dx": grads.x})
+    space = device.there(np.zeros(fastlstm.lstm_workspace(T, B, I, H, np.float64, device="cuda")))
+    out = device.there((np.full((T, B, H), 7.0), (np.full((B, H), 7.0), np.full((B, H), 7.0))))
+    y, state, tape = fastlstm.lstm_forward(x, W, R, b, p, tape=tape, out=out, workspace=space)
+    assert y is out[0]
+    assert state[0] is out[1][0]
+    again = fastlstm.lstm_backward(tape, W, R, p, dy, out=grads, workspace=space)
+    assert again.W is grads.W
+    assert_same(device.back({"y": y, "h": state[0], "dW": again.W, "dx": again.x}), expected)
+    twice = fastlstm.lstm_backward(tape, W, R, p, dy, out=grads, accumulate=True)
+    assert_close(device.back({"dW": twice.W}), {"dW": 2 * expected["dW"]}, 1e-14)
+    with pytest.raises(ValueError, match="workspace must have at least"):
+        fastlstm.lstm_forward(x, W, R, b, p, workspace=space[:3])
+    turned = device.there(np.zeros((B, T, H))).swapaxes(0, 1)
+    x, W = device.there((np.zeros((T, B, H)), np.zeros((4 * H, H))))
+    with pytest.raises(ValueError, match="out y must not overlap x"):
+        fastlstm.lstm_forward(x, W, R, b, p, out=(x, out[1]))
+    with pytest.raises(ValueError, match="out y must be C-contiguous"):
+        fastlstm.lstm_forward(x, W, R, b, p, out=(turned, out[1]))
+
+
+def test_arrays_that_are_not_contiguous(device):
+    case = lstm_case(6, 3, 4, 5)
+    there = device.there(case)
+    turned = device.there(np.ascontiguousarray(case["x"].swapaxes(0, 1))).swapaxes(0, 1)
+    wide = device.there(np.concatenate([case["R"], case["R"]], 1))
+    weights = [there[name] for name in ("b", "p")]
+    y, _, _ = fastlstm.lstm_forward(turned, there["W"], wide[:, :5], *weights)
+    expected, _, _ = fastlstm.lstm_forward(*(case[name] for name in ("x", "W", "R", "b", "p")))
+    assert_close({"y": device.back(y)}, {"y": expected}, 1e-11)
+
+
+def test_the_same_bits_each_time(device):
+    case, options = options_case("vanilla", {"lengths", "mask"}, T=20, B=7, I=9, H=13)
+    first, again = (device.back(results(device.there(case), options_there(device, options))) for _ in range(2))
+    assert_same(again, first)
+
+
+def test_nan_goes_through(device):
+    case = lstm_case(12, 3, 4, 5)
+    case["x"][4, 1] = np.nan
+    there = device.there(case)
+    y, _, tape = fastlstm.lstm_forward(*(there[name] for name in ("x", "W", "R", "b", "p")), tape=True)
+    dx = fastlstm.lstm_backward(tape, there["W"], there["R"], there["p"], there["dy"]).x
+    nan = np.zeros((12, 3), bool)
+    nan[4:, 1] = True
+    assert np.array_equal(np.isnan(device.back(y)).any(2), nan)
+    assert np.isnan(device.back(dx)[4, 1]).all()
+
+
+# ---- layers ----------------------------------------------------------------------------------------------------------
+
+
+def layer_results(network, how, given, masks):
+    x, dy, first, dstate = given
+    y, last, tape = network.forward(x, first, masks=masks, **how)
+    grads = network.backward(tape, dy, dstate)
+    inferred, last_inferred = network(x, first, **how)
+    found = {"y": y, "dx": grads.x, "flat": grads.flat, "inferred": inferred}
+    for name, state in (("last", last), ("dfirst", grads.state), ("last inferred", last_inferred)):
+        found |= {f"{name} {k}": part for k, part in enumerate(state if isinstance(state, tuple) else (state,))}
+    return found
+
+
+@pytest.mark.parametrize(("layer", "options"), LAYERS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_layers(device, shape, layer, options):
+    network, how = make(SHAPES[shape] | options, layer)
+    D, P = network.directions, network.output_size
+    given = sequence(network, 6, 4, 3), sequence(network, 6, 4, D * P, seed=1), states(network, 2), states(network, 4)
+    masks = network.draw_masks(6, 4, np.random.default_rng(0))
+    expected = layer_results(network, how, given, masks)
+    there = network.to("cuda", library=device.name)
+    assert there.device == f"cuda:{device.index}"
+    found = layer_results(there, how, device.there(given), masks)
+    assert_close(device.back(found), expected, 1e-11)
+    back = there.to("cpu")
+    assert back.device == "cpu"
+    assert_same({"flat": back.flat}, {"flat": network.flat})
+
+
+def test_packed_sequences(device):
+    lstm = LSTM(3, 5, bidirectional=True, dtype=np.float64, seed=0)
+    sizes, order = np.array([3, 3, 2, 1]), np.array([1, 0, 2])
+    data = np.random.default_rng(0).standard_normal((9, 3))
+    expected, (h, _) = lstm(fastlstm.PackedSequence(data, sizes, order, np.argsort(order)))
+    there = lstm.to("cuda", library=device.name)
+    packed = fastlstm.PackedSequence(device.there(data), sizes, order, np.argsort(order))
+    y, (h_there, _), tape = there.forward(packed)
+    assert_close(device.back({"y": y.data, "h": h_there}), {"y": expected.data, "h": h}, 1e-11)
+    grads = there.backward(tape, device.there(np.ones_like(expected.data)))
+    assert device.back(grads.x.data).shape == data.shape
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"zoneout": (0.2, 0.1)}, {"variant": "FGR"}, {"num_layers": 2, "proj_size": 2}], ids=str
+)
+def test_steps_and_streams(device, options):
+    lstm = LSTM(3, 5, dtype=np.float64, seed=0, **options)
+    there = lstm.to("cuda", library=device.name)
+    x = np.random.default_rng(0).standard_normal((4, 2, 3))
+    expected, last = lstm(x)
+    stream = fastlstm.Stream(there, B=2)
+    state = None
+    for t in range(4):
+        y, state = there.step(device.there(x[t]), state)
+        streamed = stream.step(device.there(x[t]))
+        assert_close(
+            device.back({"step": y, "stream": streamed}), dict.fromkeys(("step", "stream"), expected[t]), 1e-11
+        )
+    assert_close(by_name(device.back(state)), by_name(last), 1e-11)
+    y, state = there.step(device.there(x[0]), state, out=(y, state))
+    stream.reset([1])
+    assert not device.back(stream.state[0])[:, 1].any()
+    assert device.back(stream.state[0])[:, 0].any()
+    stream.reset(np.array([True, False]), device.there(tuple(np.ones_like(part[:, :1]) for part in last)))
+    assert np.all(device.back(stream.state[0])[:, 0] == 1)
+    stream.reset()
+    assert not device.back(stream.state[1]).any()
+
+
+def test_truncated_bptt(device):
+    lstm = LSTM(3, 5, dtype=np.float64, seed=0)
+    x = np.random.default_rng(0).standard_normal((12, 2, 3))
+
+    def run(lstm, x, ones):
+        found = {}
+        for chunk in fastlstm.truncated_bptt(lstm, x, 4, 8):
+            grads = chunk.backward(ones)
+            found |= {f"{chunk.start} {k}": a for k, a in enumerate((chunk.y, grads.flat, grads.x))}
+        return found
+
+    found = run(lstm.to("cuda", library=device.name), device.there(x), device.there(np.ones((4, 2, 5))))
+    assert_close(device.back(found), run(lstm, x, np.ones((4, 2, 5))), 1e-11)
+
+
+def test_copies_and_files(device, tmp_path):
+    lstm = LSTM(3, 5, seed=0)
+    there = lstm.to("cuda", library=device.name)
+    for made in (copy.deepcopy(there), pickle.loads(pickle.dumps(there))):
+        assert made.device == there.device
+        assert np.array_equal(device.back(made.flat), lstm.flat)
+    x = device.there(np.ones((3, 2, 3), np.float32))
+    _, _, tape = there.forward(x)
+    again = pickle.loads(pickle.dumps(tape))
+    dy = device.there(np.ones((3, 2, 5), np.float32))
+    assert_same(*(device.back({"flat": there.backward(one, dy).flat}) for one in (tape, again)))
+    pytest.importorskip("safetensors")
+    fastlstm.save(there, tmp_path / "lstm.safetensors")
+    assert np.array_equal(fastlstm.load(tmp_path / "lstm.safetensors").flat, lstm.flat)
+
+
+def test_gradients_where_they_were(device):
+    lstm = LSTM(3, 5, seed=0).to("cuda", library=device.name)
+    x, dy = device.there(np.ones((3, 2, 3), np.float32)), device.there(np.ones((3, 2, 5), np.float32))
+    _, _, tape = lstm.forward(x)
+    grads = lstm.backward(tape, dy)
+    once, before = device.back(grads.flat), grads.x
+    again = lstm.backward(tape, dy, out=grads, accumulate=True)
+    assert again.x is before
+    assert_close({"flat": device.back(again.flat)}, {"flat": 2 * once}, 1e-6)
+
+
+def test_parameters_are_changed_in_place(device):
+    lstm = LSTM(3, 5, seed=0)
+    there = lstm.to("cuda", library=device.name)
+    x = np.ones((3, 2, 3), np.float32)
+    there.flat -= 0.5 * there.flat
+    lstm.flat[:] = 0.5 * lstm.flat
+    assert_close({"y": device.back(there(device.there(x))[0])}, {"y": lstm(x)[0]}, 1e-6)
+    with pytest.raises(AttributeError, match="flat cannot be set"):
+        there.flat = device.there(lstm.flat)
+
+
+# ---- what is refused -------------------------------------------------------------------------------------------------
+
+
+def test_arrays_in_two_places(device):
+    case = lstm_case(3, 2, 3, 4)
+    there = device.there(case)
+    names = ("x", "W", "R", "b", "p")
+    for name in names[1:]:
+        with pytest.raises(TypeError, match=f"{name} is on the host, but must be on cuda:"):
+            fastlstm.lstm_forward(*(case[n] if n == name else there[n] for n in names))
+        with pytest.raises(TypeError, match=f"{name} is on a GPU, but must be on the host"):
+            fastlstm.lstm_forward(*(there[n] if n == name else case[n] for n in names))
+    x, W, R, b, p = (there[name] for name in names)
+    with pytest.raises(TypeError, match="state h is on the host"):
+        fastlstm.lstm_forward(x, W, R, b, p, (case["h0"], there["c0"]))
+    with pytest.raises(TypeError, match="out y is on the host"):
+        fastlstm.lstm_forward(x, W, R, b, p, out=(np.zeros((3, 2, 4)), (there["h0"], there["c0"])))
+    with pytest.raises(TypeError, match="recurrent_mask is on the host"):
+        fastlstm.lstm_forward(x, W, R, b, p, recurrent_mask=np.ones((2, 4)))
+    with pytest.raises(TypeError, match="workspace is on the host"):
+        fastlstm.lstm_forward(x, W, R, b, p, workspace=np.ones(1000))
+    with pytest.raises(TypeError, match="reset is on a GPU, but must be on the host"):
+        fastlstm.lstm_forward(*(case[n] for n in names), reset=device.there(np.zeros((3, 2), bool)))
+    with pytest.raises(TypeError, match="lengths must be on the host"):
+        fastlstm.lstm_forward(x, W, R, b, p, lengths=device.there(np.array([1, 2])))
+    _, _, tape = fastlstm.lstm_forward(x, W, R, b, p, tape=True)
+    with pytest.raises(TypeError, match="dy is on the host"):
+        fastlstm.lstm_backward(tape, W, R, p, case["dy"])
+    lstm = LSTM(3, 4, seed=0)
+    with pytest.raises(TypeError, match="x is on a GPU, but must be on the host"):
+        lstm(device.there(np.ones((3, 2, 3), np.float32)))
+    with pytest.raises(TypeError, match="x is on the host, but must be on cuda:"):
+        lstm.to("cuda", library=device.name)(np.ones((3, 2, 3), np.float32))
+
+
+def test_wrong_shapes_and_dtypes(device):
+    there = device.there(lstm_case(3, 2, 3, 4))
+    x, W, R, b, p = (there[name] for name in ("x", "W", "R", "b", "p"))
+    with pytest.raises(ValueError, match=r"W must have shape \(4H, I\) = \(16, 3\), not \(8, 3\)"):
+        fastlstm.lstm_forward(x, W[:8], R, b, p)
+    with pytest.raises(ValueError, match=r"x must have shape \(T, B, I\), not \(2, 3\)"):
+        fastlstm.lstm_forward(x[0], W, R, b, p)
+    with pytest.raises(TypeError, match="b must have dtype float64, not float32"):
+        fastlstm.lstm_forward(x, W, R, device.there(np.zeros(16, np.float32)), p)
+    with pytest.raises(TypeError, match="x must have dtype float32 or float64, not int64"):
+        fastlstm.lstm_forward(device.there(np.zeros((3, 2, 3), np.int64)), W, R, b, p)
+    with pytest.raises(TypeError, match="reset must have dtype bool, not float64"):
+        fastlstm.lstm_forward(x, W, R, b, p, reset=device.there(np.zeros((3, 2))))
+    with pytest.raises(ValueError, match=r"reset must have shape \(T, B\) = \(3, 2\), not \(2, 3\)"):
+        fastlstm.lstm_forward(x, W, R, b, p, reset=device.there(np.zeros((2, 3), bool)))
+
+
+def test_resets_on_the_device(device):
+    case, options = options_case("vanilla", {"reset", "lengths"})
+    expected = device.back(results(device.there(case), options_there(device, options)))
+    there = options_there(device, options) | {"reset": device.there(options["reset"])}
+    assert_same(device.back(results(device.there(case), there)), expected)
+
+
+def test_what_runs_on_the_host_alone_says_so(device):
+    lstm = LSTM(3, 4, seed=0).to("cuda", library=device.name)
+    with pytest.raises(TypeError, match=r"network must be on the host, not on cuda:"):
+        fastlstm.Frozen(lstm)
+    with pytest.raises(TypeError, match="must be on the host, not on cuda:"):
+        fastlstm.nn.Sequential(lstm, fastlstm.nn.Dense(4, 2, seed=0))
+    with pytest.raises(TypeError, match="flat is on a GPU, but must be on the host"):
+        fastlstm.nn.Adam(lstm.flat)
+    with pytest.raises(TypeError, match="is on a GPU, but must be on the host"):
+        fastlstm.nn.mse(lstm.flat, lstm.flat)
+
+
+@pytest.mark.skipif(not gpu.is_emulated(), reason="a broken stream and a second device are emulated")
+def test_errors_of_the_device_are_raised():
+    with library("cupy") as cupy:
+        case = cupy.there(lstm_case(3, 2, 3, 4))
+        arguments = [case[name] for name in ("x", "W", "R", "b", "p")]
+        stream = cupy.library.cupy.cuda.get_current_stream(0)
+        stream.ptr = 1
+        try:
+            with pytest.raises(RuntimeError, match="a device's error, emulated"):
+                fastlstm.lstm_forward(*arguments)
+        finally:
+            stream.ptr = 0
+        fastlstm.lstm_forward(*arguments)
+        arguments[0].device.id = 1
+        with pytest.raises(TypeError, match="R is on cuda:0, but must be on cuda:1 as the other arrays are"):
+            fastlstm.lstm_forward(*arguments)
+
+
+def test_tensors_that_need_gradients():
+    with library("torch") as torch:
+        case = torch.there(lstm_case(3, 2, 3, 4))
+        case["W"].requires_grad = True
+        with pytest.raises(TypeError, match=r"W requires a gradient, which PyTorch would not see: give W\.detach\(\)"):
+            fastlstm.lstm_forward(*(case[name] for name in ("x", "W", "R", "b", "p")))
+
+
+def test_layers_of_another_library():
+    with library("cupy") as cupy, library("torch") as torch:
+        lstm = LSTM(3, 4, seed=0).to("cuda", library="cupy")
+        x = np.ones((3, 2, 3), np.float32)
+        other = LSTM(3, 4, seed=0).to("cuda", library="torch")
+        _, _, tape = other.forward(torch.there(x))
+        with pytest.raises(TypeError, match="tape must be of arrays of cupy on cuda:0, as this layer is"):
+            lstm.backward(tape, None)
+        with pytest.raises(TypeError, match="x is an array of torch, but the parameters are arrays of cupy"):
+            lstm(torch.there(x))
+        # Functions take any, and answer in that of x.
+        case = lstm_case(3, 2, 3, 4)
+        names = ("x", "W", "R", "b", "p")
+        y, _, _ = fastlstm.lstm_forward(*((torch if n == "W" else cupy).there(case[n]) for n in names))
+        assert_close({"y": cupy.back(y)}, {"y": fastlstm.lstm_forward(*(case[n] for n in names))[0]}, 1e-11)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "cuda:-1", "CPU", ""])
+def test_wrong_names_of_devices(device):
+    with pytest.raises(ValueError, match="device must be 'cpu', 'cuda' or 'cuda:0' and so on, not"):
+        LSTM(3, 4).to(device)
+    with pytest.raises(TypeError, match="device must be a str such as 'cpu' or 'cuda:0', not int"):
+        LSTM(3, 4).to(0)
+    with pytest.raises(ValueError, match="library must be 'cupy' or 'torch', not 'jax'"):
+        LSTM(3, 4).to("cpu", library="jax")
+
+
+def test_without_a_gpu_it_is_said_why():
+    if gpu.is_available():
+        assert gpu.why_unavailable() is None
+        return
+    assert gpu.why_unavailable()
+    with pytest.raises(RuntimeError, match=r"a GPU cannot be used: .*"):
+        LSTM(3, 4).to("cuda")
+
+
+def test_to_the_host_is_a_copy():
+    lstm = LSTM(3, 4, seed=0)
+    other = lstm.to("cpu")
+    other.flat[:] = 0
+    assert lstm.flat.any()
+    assert lstm.device == other.device == "cpu"
