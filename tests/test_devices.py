@@ -9,7 +9,7 @@ import pickle
 
 import numpy as np
 import pytest
-from device_libraries import NAMES, library
+from device_libraries import library
 from helpers import assert_close, assert_same, by_name, initial, lstm_case, rnn_arrays, rnn_case
 from test_networks import OPTIONS as LAYER_OPTIONS
 from test_networks import SHAPES, make, sequence, states
@@ -33,9 +33,14 @@ STEPPING = [{}, {"zoneout": (0.2, 0.1)}, {"variant": "FGR"}, {"num_layers": 2, "
 CALL_ARRAYS = ("recurrent_mask", "zoneout")
 
 
-@pytest.fixture(params=NAMES)
+# Each library and each algorithm, without all pairs of them.
+WAYS = [("cupy", "steps"), ("cupy", "resident"), ("cupy", "cluster"), ("torch", "auto")]
+
+
+@pytest.fixture(params=WAYS, ids="-".join)
 def device(request):
-    with library(request.param) as moved:
+    name, algorithm = request.param
+    with library(name) as moved, gpu.use(algorithm):
         yield moved
 
 
@@ -90,7 +95,7 @@ def test_recompute(device, variant, names, k):
     case["dc_all"] = None
     kept = results(device.there(case), options_there(device, options))
     again = results(device.there(case), options_there(device, options | {"recompute": k}))
-    assert_same(device.back(again), device.back(kept))
+    assert_close(device.back(again), device.back(kept), 1e-13)  # sums over time have other parts
 
 
 @pytest.mark.parametrize("options", [{}, {"reverse": True, "lengths": np.array([3, 0, 7])}], ids=["plain", "lengths"])
@@ -177,6 +182,60 @@ def test_nan_goes_through(device):
     nan[4:, 1] = True
     assert np.array_equal(np.isnan(device.back(y)).any(2), nan)
     assert np.isnan(device.back(dx)[4, 1]).all()
+
+
+# ---- algorithms ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def used(monkeypatch):
+    """Adds up how often calls ran in each way."""
+    made, real = [], gpu.device
+    monkeypatch.setattr(gpu, "device", lambda *arguments: made.append(real(*arguments)) or made[-1])
+
+    def count():
+        ran = [one.used for one in made if one.used is not None]
+        made.clear()
+        return {name: sum(one[name] for one in ran) for name in ("steps", "resident", "cluster")}
+
+    return count
+
+
+@pytest.mark.parametrize("algorithm", ["steps", "resident", "cluster"])
+def test_each_algorithm_runs_where_it_is_asked_for(used, algorithm):
+    with library("cupy") as cupy, gpu.use(algorithm):
+        for names in (
+            (),
+            ("lengths", "reset", "mask", "zone_y", "zone_c", "reverse", "clip", "cell_clip", "activations"),
+        ):
+            case, options = options_case("vanilla", set(names), T=30, B=5, I=4, H=20)
+            case["dc_all"] = None
+            there, options = cupy.there(case), options_there(cupy, options)
+            x, W, R, b, p, dy = (there[name] for name in ("x", "W", "R", "b", "p", "dy"))
+            _, _, tape = fastlstm.lstm_forward(x, W, R, b, p, tape=True, **options)
+            forward = used()
+            fastlstm.lstm_backward(tape, W, R, p, dy)
+            for ran in (forward, used()):
+                others = {"resident", "cluster"} - {algorithm}
+                assert ran[algorithm] > 0
+                assert not any(ran[name] for name in others)
+
+
+def test_what_cannot_be_resident_runs_by_steps(used):
+    with library("cupy") as cupy, gpu.use("resident"):
+        case, options = options_case("vanilla", {"proj"}, T=9)
+        check(cupy, case, options)
+        ran = used()
+        assert ran["resident"] == ran["cluster"] == 0
+        assert ran["steps"] > 0
+
+
+def test_an_unknown_algorithm():
+    with (
+        pytest.raises(ValueError, match="algorithm must be one of auto, steps, resident, cluster, not 'fast'"),
+        gpu.use("fast"),
+    ):
+        pass
 
 
 # ---- layers ----------------------------------------------------------------------------------------------------------

@@ -9,11 +9,11 @@ from libc.string cimport memset
 
 from ._blas cimport matmul
 from ._forward cimport Forward, ForwardPass, lay_out as lay_out_forward, prepare, run_again
-from ._kernels cimport (FL_FULL, FL_ROWS_PER_BLOCK, fl_backward, fl_backward_step, fl_kernels, fl_panel_columns, fl_product,
+from ._kernels cimport (FL_FULL, fl_backward, fl_backward_step, fl_kernels, fl_panel_columns, fl_product,
                         fl_size, fl_y_gradient)
 from ._loops cimport (Cell, Division, Products, Rows, Share, Span, Tape, add_products, begin_products,
                       block_rows, border, c_on, c_prev_on, divide, divide_rows, end_products, first_row,
-                      lay_out_products, next_block, of, pack_rows, row_panels, rows_at, share, take)
+                      lay_out_products, next_block, of, pack_rows, row_panels, rows_at, rows_per_block, share, take)
 from ._runtime cimport Buffers, Device, kernels, parallel
 
 cdef struct Backward:
@@ -29,6 +29,7 @@ cdef struct Backward:
     fl_size outputs             # P: values in a row of y, H without a projection
     fl_size K                   # values in a row of y as the steps see it
     fl_size block               # hidden units that a thread's share is made of
+    fl_size block_rows          # in a block of steps
     bint packed                 # is R packed? Not for a single plain step
     Division division
     fl_size s0                  # the steps to run, last first
@@ -73,7 +74,7 @@ cdef struct Backward:
 
 
 cdef void lay_out(Backward *f, char **at) noexcept nogil:
-    cdef fl_size H = f.constant.hidden, B = f.rows.B, rows = block_rows(&f.rows, FL_ROWS_PER_BLOCK), values = f.gates * H
+    cdef fl_size H = f.constant.hidden, B = f.rows.B, rows = block_rows(&f.rows, f.block_rows), values = f.gates * H
     cdef int vectors = <int>(f.k.column_block // f.k.unit_block)
     f.delta = take(at, rows * values * f.size) if f.delta_all == NULL else f.delta_all
     f.delta_before = take(at, B * values * f.size)
@@ -292,7 +293,7 @@ cdef void start_with(const Backward *f, char *to, const char *values, fl_size co
     if values == NULL:
         f.k.clear(to, 0, count * f.size, 1, NULL)
     else:
-        f.k.copy(to, 0, values, 0, count * f.size, 1)
+        f.k.copy(to, 0, values, 0, count * f.size, 0, 1)
 
 
 cdef void run_block(Backward *f, Span block) noexcept nogil:
@@ -366,7 +367,7 @@ cdef void run(Backward *f, int num_threads) noexcept nogil:
             run_again(f.again, segment)
             f.tape = f.again.tape
         while segment.t0 < segment.t1:
-            run_block(f, next_block(&segment, &f.rows, FL_ROWS_PER_BLOCK, not f.reverse))
+            run_block(f, next_block(&segment, &f.rows, f.block_rows, not f.reverse))
     end_products(&f.products, parts)
     if T == 1 and not f.packed:
         matmul(f.k, f.size, False, False, B, P, values, f.products.delta, f.R, 0, f.dh0)
@@ -407,6 +408,7 @@ cdef class BackwardPass:
         f.R, f.proj, f.K = <const char *>get.read(R), <const char *>get.read(proj), R.shape[1]
         f.outputs = H if proj is None else proj.shape[0]
         f.between.K = f.gates * H
+        f.block_rows = rows_per_block(f.k, f.gates * H * size)
         f.packed = (batch.invariant or f.rows.T > 1 or f.rows.offsets != NULL or options is not None
                     or proj is not None or f.K > f.outputs)
         if options is not None:
@@ -485,5 +487,7 @@ def run_passes(list passes, int num_threads, Device device=None):
         else:
             for k in range(count):
                 run(all_passes[k], num_threads)
+        if all_passes[0].k.device:
+            all_passes[0].k.finish()
     if device is not None:
         device.end()

@@ -308,7 +308,7 @@ def device_of(kind: Kind) -> _runtime.Device | None:
     """The stream where a call on such arrays is to run; None for the host."""
     if not isinstance(kind, DeviceKind):
         return None
-    return _runtime.Device(gpu.backend(), kind.index, kind.library.stream(kind.index))
+    return gpu.device(kind.index, kind.library.stream(kind.index))
 
 
 def forward_pass(call: Call, weights: Weights, with_tape: bool, recompute: int | None = None) -> _forward.ForwardPass:

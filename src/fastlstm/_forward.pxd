@@ -38,6 +38,7 @@ cdef struct Forward:
     Tape tape
     # Recompute: a segment's rows, or 0. The first pass, without a tape, keeps the state that each segment's first step
     # sees; then each segment runs `again`, its tape in the workspace.
+    fl_size block_rows          # in a block of steps
     fl_size segment
     bint again
     char *marks_y               # (segments, B, K)

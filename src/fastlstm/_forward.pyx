@@ -7,10 +7,10 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
 from ._blas cimport matmul
-from ._kernels cimport (FL_BFLOAT16, FL_FULL, FL_INT8, FL_ROWS_PER_BLOCK, fl_carry, fl_format, fl_forward, fl_kernels,
+from ._kernels cimport (FL_BFLOAT16, FL_FULL, FL_INT8, fl_carry, fl_format, fl_forward, fl_kernels,
                         fl_product, fl_size)
 from ._loops cimport (Cell, Rows, Share, Span, block_rows, border, c_on, c_prev_on, column_panels, divide,
-                      divide_rows, first_row, many_rows, multiply, next_block, of, pack_columns, plan, rows_at, segment_rows,
+                      divide_rows, first_row, many_rows, multiply, next_block, of, pack_columns, plan, rows_at, rows_per_block, segment_rows,
                       share, take)
 from ._runtime cimport Buffers, Device, kernels, parallel
 
@@ -34,7 +34,7 @@ cdef void lay_out(Forward *f, char **at) noexcept nogil:
             f.W_panels = take(at, column_panels(f.k, side_by_side(f), rows, I) * f.size)
         f.R_panels = take(at, column_panels(f.k, f.gates, H, K) * f.size) if f.way.pack else NULL
     if f.way.hoist:
-        f.wx_space = take(at, block_rows(&f.rows, FL_ROWS_PER_BLOCK) * f.gates * H * f.size) if not f.taped else NULL
+        f.wx_space = take(at, block_rows(&f.rows, f.block_rows) * f.gates * H * f.size) if not f.taped else NULL
     if f.proj != NULL:
         f.proj_panels = NULL
         if f.k.device:
@@ -156,8 +156,8 @@ cdef void project(const Forward *f, fl_size s, fl_size row0, fl_size row1, fl_si
 cdef void copy_columns(const Forward *f, char *to, fl_size to_step, const char *src, fl_size from_step, fl_size row0,
                        fl_size row1, fl_size column0, fl_size column1) noexcept nogil:
     """Of arrays that have a row every so many values."""
-    f.k.copy(to + (row0 * to_step + column0) * f.size, to_step * f.size, src + (row0 * from_step + column0) * f.size,
-             from_step * f.size, (column1 - column0) * f.size, row1 - row0)
+    f.k.copy(to + column0 * f.size, to_step * f.size, src + column0 * f.size, from_step * f.size,
+             (column1 - column0) * f.size, row0, row1)
 
 
 cdef void hand_on(const Forward *f, fl_size s, Share own, fl_size column0, fl_size column1) noexcept nogil:
@@ -258,7 +258,7 @@ cdef void run_span(Forward *f, Span left) noexcept nogil:
     cdef fl_size T = f.rows.T, values = f.gates * f.constant.hidden, I = f.constant.input
     cdef Span block
     while left.t0 < left.t1:
-        block = next_block(&left, &f.rows, FL_ROWS_PER_BLOCK if f.way.hoist else 0, f.reverse)
+        block = next_block(&left, &f.rows, f.block_rows if f.way.hoist else 0, f.reverse)
         divide_rows(&f.division, &f.rows, block.t0, block.t1)
         if f.way.hoist:
             f.wx_row = first_row(&f.rows, block.t0)
@@ -288,9 +288,9 @@ cdef void prepare(Forward *f, int num_threads) noexcept nogil:
 cdef void copy(const fl_kernels *k, char *kept, char *state, fl_size state_step, fl_size bytes, fl_size rows,
                bint back) noexcept nogil:
     if back:
-        k.copy(state, state_step, kept, bytes, bytes, rows)
+        k.copy(state, state_step, kept, bytes, bytes, 0, rows)
     else:
-        k.copy(kept, bytes, state, state_step, bytes, rows)
+        k.copy(kept, bytes, state, state_step, bytes, 0, rows)
 
 
 cdef void copy_state(const Forward *f, Span segment, bint back) noexcept nogil:
@@ -417,6 +417,7 @@ cdef class ForwardPass:
             f.between.mask = get.read(options.mask)
             f.zone_y, f.zone_c = <const char *>get.read(options.zone_y), <const char *>get.read(options.zone_c)
         f.taped, f.cells = with_tape, cell.lstm
+        f.block_rows = rows_per_block(f.k, f.gates * f.constant.hidden * size)
         if recompute:
             f.segment, f.again = segment_rows(min(recompute, max(f.rows.T, 1)), f.rows.B), with_tape
         f.carries = options is not None or (proj is not None and with_tape)
@@ -485,6 +486,8 @@ def run_passes(list passes, int num_threads, Device device=None):
         else:
             for k in range(count):
                 run(all_passes[k], num_threads)
+        if all_passes[0].k.device:
+            all_passes[0].k.finish()
     if device is not None:
         device.end()
 

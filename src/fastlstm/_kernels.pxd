@@ -237,10 +237,12 @@ cdef extern from "kernels.h":
         void (*ctc_shares)(const double *labels, const double *blanks, const double *labels_back,
                            const double *blanks_back, const double *y_labels, double y_blank, double total, fl_size L,
                            double *share) noexcept nogil
-        void (*copy)(void *to, fl_size to_step, const void *src, fl_size from_step, fl_size bytes, fl_size rows) noexcept nogil
+        void (*copy)(void *to, fl_size to_step, const void *src, fl_size from_step, fl_size bytes, fl_size row0,
+                     fl_size row1) noexcept nogil
         void (*clear)(void *to, fl_size step, fl_size bytes, fl_size rows, const unsigned char *which) noexcept nogil
         void (*matmul)(bint transpose_a, bint transpose_b, fl_size m, fl_size n, fl_size k, const void *a, const void *b,
                        double beta, void *c) noexcept nogil
+        void (*finish)() noexcept nogil
 
     enum: FL_ROWS_PER_BLOCK
     enum: FL_ROWS_TO_FOLD
@@ -253,6 +255,12 @@ cdef extern from "kernels.h":
 cdef extern from "backend.h":
     const char *FL_BACKEND_CAPSULE
 
+    ctypedef enum fl_algorithm:
+        FL_AUTO
+        FL_STEPS
+        FL_RESIDENT
+        FL_CLUSTER
+
     ctypedef struct fl_backend:
         size_t table_bytes
         const char *name
@@ -260,8 +268,9 @@ cdef extern from "backend.h":
         const fl_kernels *kernels_64
         const char *(*unavailable)() noexcept nogil
         void (*describe)(char *to, size_t bytes) noexcept nogil
-        void (*begin)(int device, void *stream) noexcept nogil
+        void (*begin)(int device, void *stream, fl_algorithm) noexcept nogil
         const char *(*end)() noexcept nogil
+        int (*used)(fl_algorithm) noexcept nogil
 
 cdef extern from "dispatch.h":
     enum: FL_ISA_COUNT

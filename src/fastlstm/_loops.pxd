@@ -25,6 +25,9 @@ cdef struct Span:
 # same from either end, and a block of more rows is made of whole smaller ones where those divide it.
 # The first or the last block of those left, which is taken from them; all at once where `rows` is 0.
 cdef Span next_block(Span *left, const Rows *r, fl_size rows, bint last) noexcept nogil
+# How many rows a block has where a step leaves so many bytes for each: few, to be used again while they are in the cache;
+# on a device many, which has no cache to speak of, but time to lose between blocks.
+cdef fl_size rows_per_block(const fl_kernels *k, fl_size bytes) noexcept nogil
 # The most rows that any has.
 cdef fl_size block_rows(const Rows *r, fl_size rows) noexcept nogil
 

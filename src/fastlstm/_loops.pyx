@@ -17,6 +17,8 @@ cdef enum:
     # What a step costs a part beside its rows, in rows: it reads all weights.
     ROWS_PER_STEP = 2
     ALIGNMENT = 64
+    # What the rows of a device's block take.
+    BYTES_PER_BLOCK = 64 << 20
 
 
 # ---- batches -----------------------------------------------------------------------------------------------------------
@@ -50,6 +52,10 @@ cdef Span next_block(Span *left, const Rows *r, fl_size rows, bint last) noexcep
             block.t1 += 1
         left.t0 = block.t1
     return block
+
+
+cdef fl_size rows_per_block(const fl_kernels *k, fl_size bytes) noexcept nogil:
+    return max(FL_ROWS_PER_BLOCK, BYTES_PER_BLOCK // max(bytes, 1)) if k.device else FL_ROWS_PER_BLOCK
 
 
 cdef fl_size block_rows(const Rows *r, fl_size rows) noexcept nogil:

@@ -1,4 +1,4 @@
-from ._kernels cimport fl_backend, fl_kernels, fl_size, fl_task
+from ._kernels cimport fl_algorithm, fl_backend, fl_kernels, fl_size, fl_task
 
 cdef const fl_kernels *kernels(int itemsize) noexcept nogil
 cdef void parallel(fl_task task, void *argument, int parts) noexcept nogil
@@ -18,6 +18,8 @@ cdef class Device:
     cdef const fl_backend *backend
     cdef int index
     cdef void *stream
+    cdef fl_algorithm algorithm
+    cdef readonly dict used
     cdef const fl_kernels *kernels(self, int itemsize)
     cdef void begin(self) noexcept
     cdef int end(self) except -1

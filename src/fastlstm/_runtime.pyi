@@ -4,6 +4,7 @@ from numpy.typing import NDArray
 from typing_extensions import disjoint_base
 
 ACTIVATIONS: dict[str, int]
+ALGORITHMS: dict[str, int]
 MAX_THREADS: int
 c_interface: object
 
@@ -19,7 +20,8 @@ class Backend:
 
 @disjoint_base
 class Device:
-    def __init__(self, backend: Backend, index: int, stream: int) -> None: ...
+    used: dict[str, int]
+    def __init__(self, backend: Backend, index: int, stream: int, algorithm: str) -> None: ...
 
 @disjoint_base
 class Buffers:

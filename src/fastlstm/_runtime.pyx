@@ -6,8 +6,8 @@ from libc.stdlib cimport free, malloc
 
 from numpy import ndarray
 
-from ._kernels cimport (FL_BACKEND_CAPSULE, FL_HARD_LOGISTIC, FL_IDENTITY, FL_ISA_COUNT, FL_LOGISTIC, FL_MAX_THREADS,
-                        FL_RELU, FL_TANH, fl_activation, fl_backend, fl_emulated_backend, fl_isa_available,
+from ._kernels cimport (FL_AUTO, FL_BACKEND_CAPSULE, FL_CLUSTER, FL_HARD_LOGISTIC, FL_IDENTITY, FL_ISA_COUNT, FL_LOGISTIC, FL_MAX_THREADS,
+                        FL_RELU, FL_RESIDENT, FL_STEPS, FL_TANH, fl_activation, fl_backend, fl_emulated_backend, fl_isa_available,
                         fl_isa_kernels, fl_isa_name, fl_kernels, fl_parallel, fl_size, fl_task)
 
 cdef extern from "interface.h":
@@ -27,6 +27,9 @@ cdef const fl_kernels *kernels(int itemsize) noexcept nogil:
 
 cdef void parallel(fl_task task, void *argument, int parts) noexcept nogil:
     fl_parallel(task, argument, parts)
+
+
+ALGORITHMS = {"auto": FL_AUTO, "steps": FL_STEPS, "resident": FL_RESIDENT, "cluster": FL_CLUSTER}
 
 
 class DeviceError(RuntimeError):
@@ -65,19 +68,24 @@ def emulated_backend():
 
 
 cdef class Device:
-    """A stream of a device, where the work of a call goes."""
+    """A stream of a device, where the work of a call goes, and how it is to be done there: one of ALGORITHMS.
 
-    def __init__(self, Backend backend, int index, size_t stream):
+    `used` tells afterwards how often it was done in each way.
+    """
+
+    def __init__(self, Backend backend, int index, size_t stream, str algorithm):
         self.backend, self.index, self.stream = backend.own, index, <void *>stream
+        self.algorithm = ALGORITHMS[algorithm]
 
     cdef const fl_kernels *kernels(self, int itemsize):
         return self.backend.kernels_32 if itemsize == 4 else self.backend.kernels_64
 
     cdef void begin(self) noexcept:
-        self.backend.begin(self.index, self.stream)
+        self.backend.begin(self.index, self.stream, self.algorithm)
 
     cdef int end(self) except -1:
         cdef const char *message = self.backend.end()
+        self.used = {name: self.backend.used(algorithm) for name, algorithm in ALGORITHMS.items()}
         if message != NULL:
             raise DeviceError(message.decode())
         return 0

@@ -11,12 +11,19 @@ from __future__ import annotations
 
 import functools
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Literal
 
 from fastlstm import _runtime
 
-__all__ = ["is_available", "why_unavailable"]
+__all__ = ["is_available", "use", "why_unavailable"]
 
 PLUGIN = "fastlstm-cuda13x"
+
+Algorithm = Literal["auto", "steps", "resident", "cluster"]
+_algorithm: ContextVar[Algorithm] = ContextVar("algorithm", default="auto")
 
 
 @functools.cache
@@ -59,6 +66,11 @@ def backend() -> _runtime.Backend:
     return found
 
 
+def device(index: int, stream: int) -> _runtime.Device:
+    """A stream of a GPU, to run a call on as `use` says."""
+    return _runtime.Device(backend(), index, stream, _algorithm.get())
+
+
 def is_emulated() -> bool:
     """Whether the "device" is the processor, in a build for tests."""
     found = _found()
@@ -93,3 +105,35 @@ def description() -> str:
     """What `fastlstm.show_config` says."""
     found = _found()
     return f"none: {found}" if isinstance(found, str) else f"{found.name}: {found.describe()}"
+
+
+@contextmanager
+def use(algorithm: Algorithm = "auto") -> Iterator[None]:
+    """Choose, for all calls within, how a GPU runs many time steps; for tests and measurements.
+
+    Parameters
+    ----------
+    algorithm : "auto", "steps", "resident" or "cluster"
+        "steps": a product by cuBLAS and a kernel for each. "resident": one kernel for up to 96 steps, whose blocks keep
+        their part of R on the chip. "cluster": likewise, in clusters of blocks that share batch rows, on GPUs that have
+        them. "auto", the default: what is likely to be the fastest. What cannot run as asked for runs by steps: where R
+        is too large for the chip, with projections, and full gate recurrence backward.
+
+    Raises
+    ------
+    ValueError
+        If it is none of these.
+
+    Examples
+    --------
+    >>> import fastlstm
+    >>> with fastlstm.gpu.use("steps"):
+    ...     pass
+    """
+    if algorithm not in _runtime.ALGORITHMS:
+        raise ValueError(f"algorithm must be one of {', '.join(_runtime.ALGORITHMS)}, not {algorithm!r}")
+    token = _algorithm.set(algorithm)
+    try:
+        yield
+    finally:
+        _algorithm.reset(token)

@@ -7,14 +7,20 @@
 
 #define FL_BACKEND_CAPSULE "fastlstm.backend"
 
+/* How a device runs many steps: one by one, a product and a kernel each; in one kernel whose blocks keep R on the chip, all
+ * of them together or in clusters. Where a call cannot be run as asked for, it runs step by step. */
+typedef enum { FL_AUTO, FL_STEPS, FL_RESIDENT, FL_CLUSTER } fl_algorithm;
+
 typedef struct {
     size_t table_bytes; /* sizeof(fl_kernels): another one is of another version */
     const char *name;
     const fl_kernels *kernels_32, *kernels_64;
     const char *(*unavailable)(void); /* why no device can be used; NULL where one can */
     void (*describe)(char *to, size_t bytes); /* the devices, in words */
-    void (*begin)(int device, void *stream); /* of this thread, from here on: work goes to this stream of this device, */
-    const char *(*end)(void);                /* until here. The first error in between, in words; NULL where there was none */
+    /* Of this thread, from here on: work goes to this stream of this device, */
+    void (*begin)(int device, void *stream, fl_algorithm);
+    const char *(*end)(void); /* until here. The first error in between, in words; NULL where there was none */
+    int (*used)(fl_algorithm); /* in between, how many kernels or programs ran so */
 } fl_backend;
 
 #endif

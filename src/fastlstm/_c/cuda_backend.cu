@@ -28,4 +28,5 @@ static void describe(char *to, size_t bytes) {
 
 extern "C" const fl_backend fl_cuda = {
     sizeof(fl_kernels), "CUDA", &fl_kernels_cuda_32, &fl_kernels_cuda_64, unavailable, describe, fl_cuda_begin, fl_cuda_end,
+    fl_cuda_used,
 };

@@ -43,18 +43,48 @@ static bool load_cublas(void) {
     return cublas.create && cublas.set_stream && cublas.set_workspace && cublas.gemm;
 }
 
-/* A handle belongs to one stream, and to one thread at a time. It has memory of its own to work in, so that results do not
- * depend on what else is on the device, and a graph that records the product records no allocation. */
-struct Handle {
+/* What belongs to one stream, and to one thread at a time. The handle has memory of its own to work in, so that results do
+ * not depend on what else is on the device, and a graph that records a product records no allocation. */
+struct Belongings {
     int device;
     cudaStream_t stream;
-    cublas_handle handle;
+    cublas_handle handle; /* each of these only where it was needed */
+    uint32_t *flags;
 };
 static std::mutex lock;
-static std::vector<Handle> idle;
-static thread_local Handle own = {-1, NULL, NULL};
+static std::vector<Belongings> idle;
+static thread_local Belongings own = {-1, NULL, NULL, NULL};
 
-static bool create_handle(Handle *made) {
+/* Takes hold of what this stream has. */
+static void take_belongings(void) {
+    if (own.device >= 0) return;
+    own = {fl_cuda_device(), fl_cuda_stream(), NULL, NULL};
+    const std::lock_guard<std::mutex> locked(lock);
+    for (size_t k = 0; k < idle.size(); k++)
+        if (idle[k].device == own.device && idle[k].stream == own.stream) {
+            own = idle[k];
+            idle.erase(idle.begin() + (ptrdiff_t)k);
+            return;
+        }
+}
+
+void fl_cuda_end_products(void) {
+    if (own.handle || own.flags) {
+        const std::lock_guard<std::mutex> locked(lock);
+        idle.push_back(own);
+    }
+    own = {-1, NULL, NULL, NULL};
+}
+
+uint32_t *fl_cuda_flags(size_t count) {
+    enum { MOST = 1 << 12 };
+    take_belongings();
+    if (count > MOST) fl_cuda_fail("a kernel of too many blocks");
+    if (!own.flags) fl_cuda_check(cudaMalloc(&own.flags, MOST * sizeof(uint32_t)));
+    return own.flags;
+}
+
+static bool create_handle(Belongings *made) {
     enum { WORKSPACE = 32 << 20 };
     void *workspace = NULL;
     cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed; /* so that this may happen while a graph is recorded */
@@ -71,30 +101,13 @@ static bool create_handle(Handle *made) {
 }
 
 static bool take_handle(void) {
+    take_belongings();
     if (own.handle) return true;
-    own = {fl_cuda_device(), fl_cuda_stream(), NULL};
-    {
-        const std::lock_guard<std::mutex> locked(lock);
-        for (size_t k = 0; k < idle.size(); k++)
-            if (idle[k].device == own.device && idle[k].stream == own.stream) {
-                own = idle[k];
-                idle.erase(idle.begin() + (ptrdiff_t)k);
-                return true;
-            }
-    }
     if (!load_cublas()) {
         fl_cuda_fail("cuBLAS was not found: install nvidia-cublas, or import CuPy or PyTorch first");
         return false;
     }
     return create_handle(&own);
-}
-
-void fl_cuda_end_products(void) {
-    if (own.handle) {
-        const std::lock_guard<std::mutex> locked(lock);
-        idle.push_back(own);
-    }
-    own.handle = NULL;
 }
 
 /* cuBLAS counts by columns and sees each matrix transposed: it computes C^T = op(B)^T op(A)^T. */

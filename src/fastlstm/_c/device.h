@@ -4,10 +4,13 @@
  * all instruction sets. W x is hoisted, R y is added to it in place, and what remains of a step is one kernel over its
  * units. "Panels" of columns are the weights as they lie, those of rows a transposed copy: every product is A B^T.
  *
+ * Steps and what lies between them wait in a program, and run when something else is asked for, or at the end.
+ *
  * The including file defines FL_BITS and FL_TABLE (the table's name), and, after simd.h:
  *   FL_EACH(function, arguments, count)   function(&arguments, k) for all k < count, in any order, each once
  *   FL_SUM(function, arguments, rows, columns, to)   to[column] += the sum over rows of function(&arguments, row, column)
- *   gemm, copy, clear_all                 as they are used below
+ *   FL_THREAD_LOCAL
+ *   gemm, copy_rows, clear_all, run_program   as they are used below
  */
 #ifndef FL_DEVICE_H
 #define FL_DEVICE_H
@@ -16,16 +19,71 @@
 #include "carry.h"
 #include "kernels.h"
 #include "lstm.h"
+#include "program.h"
 #include "rnn.h"
 
 /* C = op(A) op(B), or C += where `add`: row-major, C (m, n), a row every so many values. */
 static void gemm(int transpose_a, int transpose_b, fl_size m, fl_size n, fl_size k, const real *a, fl_size lda, const real *b,
                  fl_size ldb, int add, real *c, fl_size ldc);
 
+/* ---- the program ---- */
+
+static FL_THREAD_LOCAL program waiting;
+
+/* All of a program, and what it leaves; not empty. */
+static void run_program(const program *p);
+
+static void finish(void) {
+    if (waiting.count) run_program(&waiting);
+    waiting.count = 0;
+}
+
+/* The next op: what it is to do is written to it. */
+static op *add_op(op_kind kind, fl_size row0, fl_size row1) {
+    if (waiting.count == MOST_OPS) finish();
+    if (waiting.count == 0) waiting.kind = OP_CARRY;
+    op *o = &waiting.ops[waiting.count++];
+    o->kind = kind;
+    o->row0 = row0;
+    o->row1 = row1;
+    return o;
+}
+
+/* Likewise, a step, with which a program begins where it does not fit the one that waits. */
+static op *add_step(op_kind kind, const fl_cell *cell, fl_size hidden, fl_size row0, fl_size row1) {
+    if (waiting.count && is_step(waiting.kind) &&
+        (waiting.kind != kind || waiting.hidden != hidden || memcmp(&waiting.cell, cell, sizeof(fl_cell))))
+        finish();
+    op *o = add_op(kind, row0, row1);
+    waiting.kind = kind;
+    waiting.hidden = hidden;
+    waiting.cell = *cell;
+    return o;
+}
+
 /* ---- memory ---- */
 
-static void copy(void *to, fl_size to_step, const void *from, fl_size from_step, fl_size bytes, fl_size rows);
+static void copy_rows(void *to, fl_size to_step, const void *from, fl_size from_step, fl_size bytes, fl_size rows);
 static void clear_all(void *to, fl_size bytes);
+
+static void copy_now(const op *o) {
+    const row_copy *c = &o->of.copy;
+    copy_rows((char *)c->to + o->row0 * c->to_step, c->to_step, (const char *)c->from + o->row0 * c->from_step, c->from_step,
+              c->bytes, o->row1 - o->row0);
+}
+
+/* Rows of units, between steps, are part of the program. */
+static void copy(void *to, fl_size to_step, const void *from, fl_size from_step, fl_size bytes, fl_size row0, fl_size row1) {
+    const row_copy c = {to, from, to_step, from_step, bytes};
+    if (waiting.count && is_step(waiting.kind) && bytes == waiting.hidden * (fl_size)sizeof(real)) {
+        add_op(OP_COPY, row0, row1)->of.copy = c;
+    } else {
+        op now = {OP_COPY, row0, row1, {{0}}};
+        now.of.copy = c;
+        finish();
+        copy_now(&now);
+    }
+}
 
 typedef struct {
     char *to;
@@ -40,6 +98,7 @@ FL_FUNCTION void clear_at(const marked_rows *s, fl_size k) {
 
 static void clear(void *to, fl_size step, fl_size bytes, fl_size rows, const unsigned char *which) {
     const marked_rows marked = {(char *)to, step, bytes, which};
+    finish();
     if (which)
         FL_EACH(clear_at, marked, rows * bytes);
     else
@@ -60,6 +119,7 @@ static void pack_rows(void *panels, int vectors, const void *A, fl_size row_step
                       fl_size panel1) {
     const transposed t = {(real *)panels, (const real *)A, row_step, rows};
     assert(panel0 == 0 && panel1 * vectors >= columns);
+    finish();
     FL_EACH(transpose_at, t, rows * columns);
 }
 
@@ -68,6 +128,7 @@ static void pack_rows(void *panels, int vectors, const void *A, fl_size row_step
 static void multiply(const fl_product *p, fl_size row0, fl_size row1, fl_size column0, fl_size column1) {
     const int as_it_is = p->a_k_step == 1;
     const real *a = (const real *)p->a + row0 * p->a_row_step;
+    finish();
     assert(p->gates == 1 && column0 == 0 && column1 == p->columns && (as_it_is || p->a_row_step == 1));
     gemm(!as_it_is, 1, row1 - row0, column1, p->K, a, as_it_is ? p->a_row_step : p->a_k_step, (const real *)p->panels, p->K,
          p->add, (real *)p->c + row0 * p->c_row_step, p->c_row_step);
@@ -75,6 +136,7 @@ static void multiply(const fl_product *p, fl_size row0, fl_size row1, fl_size co
 
 static void matmul(int transpose_a, int transpose_b, fl_size m, fl_size n, fl_size k, const void *a, const void *b, double beta,
                    void *c) {
+    finish();
     gemm(transpose_a, transpose_b, m, n, k, (const real *)a, transpose_a ? m : k, (const real *)b, transpose_b ? k : n, beta != 0,
          (real *)c, n);
 }
@@ -114,19 +176,15 @@ FL_FUNCTION void rnn_at(const forward_units *s, fl_size k) {
 }
 
 /* W x is there already: R y^{t-1} is added to it. */
-static forward_units add_product(const fl_forward *s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1) {
-    const forward_units units = {*s, *s->cell, row0};
-    const fl_size columns = s->cell->gates * s->hidden, K = s->outputs;
-    assert(s->wx && s->R && unit0 == 0 && unit1 == s->hidden);
-    gemm(0, 1, row1 - row0, columns, K, (const real *)s->y_prev + row0 * s->y_prev_step, s->y_prev_step, (const real *)s->R, K, 1,
-         (real *)s->wx + row0 * columns, columns);
-    return units;
-}
-
-static void lstm_forward(const fl_forward *s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1) {
-    const forward_units units = add_product(s, row0, row1, unit0, unit1);
-    const fl_size count = (row1 - row0) * s->hidden;
-    if (!s->cell->plain || s->gates_seen || s->gates_last)
+static void forward_now(const op *o, const fl_cell *cell) {
+    const fl_forward *s = &o->of.forward;
+    const forward_units units = {*s, *cell, o->row0};
+    const fl_size rows = o->row1 - o->row0, count = rows * s->hidden, columns = cell->gates * s->hidden, K = s->outputs;
+    gemm(0, 1, rows, columns, K, (const real *)s->y_prev + o->row0 * s->y_prev_step, s->y_prev_step, (const real *)s->R, K, 1,
+         (real *)s->wx + o->row0 * columns, columns);
+    if (o->kind == OP_RNN)
+        FL_EACH(rnn_at, units, count);
+    else if (!cell->plain || s->gates_seen || s->gates_last)
         FL_EACH(lstm_at, units, count);
     else if (s->p)
         FL_EACH(peephole_at, units, count);
@@ -134,9 +192,14 @@ static void lstm_forward(const fl_forward *s, fl_size row0, fl_size row1, fl_siz
         FL_EACH(vanilla_at, units, count);
 }
 
+static void lstm_forward(const fl_forward *s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1) {
+    assert(s->wx && s->R && unit0 == 0 && unit1 == s->hidden);
+    add_step(OP_LSTM, s->cell, s->hidden, row0, row1)->of.forward = *s;
+}
+
 static void rnn_forward(const fl_forward *s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1) {
-    const forward_units units = add_product(s, row0, row1, unit0, unit1);
-    FL_EACH(rnn_at, units, (row1 - row0) * s->hidden);
+    assert(s->wx && s->R && unit0 == 0 && unit1 == s->hidden);
+    add_step(OP_RNN, s->cell, s->hidden, row0, row1)->of.forward = *s;
 }
 
 typedef struct {
@@ -149,11 +212,17 @@ FL_FUNCTION void carry_at(const carried *s, fl_size k) {
     carry(&s->carry, row, row + 1, at, at < s->columns ? end : at, at, at < s->units ? end : at);
 }
 
+static void carry_now(const op *o) {
+    const row_carry *c = &o->of.carry;
+    const carried all = {c->s, o->row0, c->columns, c->units, c->columns > c->units ? c->columns : c->units};
+    FL_EACH(carry_at, all, (o->row1 - o->row0) * all.most);
+}
+
 static void carry_all(const fl_carry *s, fl_size row0, fl_size row1, fl_size column0, fl_size column1, fl_size unit0,
                       fl_size unit1) {
-    const carried all = {*s, row0, column1, unit1, column1 > unit1 ? column1 : unit1};
+    const row_carry c = {*s, column1, unit1};
     assert(column0 == 0 && unit0 == 0);
-    FL_EACH(carry_at, all, (row1 - row0) * all.most);
+    add_op(OP_CARRY, row0, row1)->of.carry = c;
 }
 
 /* ---- a step, backward ---- */
@@ -202,24 +271,21 @@ FL_FUNCTION void rnn_back_at(const backward_units *s, fl_size k) {
     rnn_cell_backward(&step, seen, row, unit, 1);
 }
 
-static backward_units multiply_back(const fl_backward *s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1) {
-    const fl_size H = s->hidden, columns = s->cell->gates * H, rows = row1 - row0;
-    const backward_units units = {*s, *s->cell, row0, s->gate_panels && s->delta_next};
-    real *delta = (real *)s->delta + row0 * columns;
-    assert(unit0 == 0 && unit1 == H && !s->delta_panels);
+/* What the next step sends comes to be where the deltas will be. */
+static void backward_now(const op *o, const fl_cell *cell) {
+    const fl_backward *s = &o->of.backward;
+    const fl_size H = s->hidden, columns = cell->gates * H, rows = o->row1 - o->row0, count = rows * H;
+    const backward_units units = {*s, *cell, o->row0, s->gate_panels && s->delta_next};
+    real *delta = (real *)s->delta + o->row0 * columns;
     if (s->y.a)
-        gemm(0, 1, rows, H, s->y.K, (const real *)s->y.a + row0 * s->y.K, s->y.K, (const real *)s->y.panels, s->y.K, 0, delta,
+        gemm(0, 1, rows, H, s->y.K, (const real *)s->y.a + o->row0 * s->y.K, s->y.K, (const real *)s->y.panels, s->y.K, 0, delta,
              columns);
     for (int gate = 0; units.with_gates && gate < 3; gate++) /* whose columns lie side by side, unit by unit */
-        gemm(0, 1, rows, H, columns, (const real *)s->delta_next + row0 * columns, columns,
+        gemm(0, 1, rows, H, columns, (const real *)s->delta_next + o->row0 * columns, columns,
              (const real *)s->gate_panels + gate * columns, 3 * columns, 0, delta + (gate + 1) * H, columns);
-    return units;
-}
-
-static void lstm_backward(const fl_backward *s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1) {
-    const backward_units units = multiply_back(s, row0, row1, unit0, unit1);
-    const fl_size count = (row1 - row0) * s->hidden;
-    if (!s->cell->plain || !s->simple)
+    if (o->kind == OP_RNN_BACK)
+        FL_EACH(rnn_back_at, units, count);
+    else if (!cell->plain || !s->simple)
         FL_EACH(lstm_back_at, units, count);
     else if (s->p)
         FL_EACH(peephole_back_at, units, count);
@@ -227,9 +293,30 @@ static void lstm_backward(const fl_backward *s, fl_size row0, fl_size row1, fl_s
         FL_EACH(vanilla_back_at, units, count);
 }
 
+static void lstm_backward(const fl_backward *s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1) {
+    assert(unit0 == 0 && unit1 == s->hidden && !s->delta_panels);
+    add_step(OP_LSTM_BACK, s->cell, s->hidden, row0, row1)->of.backward = *s;
+}
+
 static void rnn_backward(const fl_backward *s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1) {
-    const backward_units units = multiply_back(s, row0, row1, unit0, unit1);
-    FL_EACH(rnn_back_at, units, (row1 - row0) * s->hidden);
+    assert(unit0 == 0 && unit1 == s->hidden && !s->delta_panels);
+    add_step(OP_RNN_BACK, s->cell, s->hidden, row0, row1)->of.backward = *s;
+}
+
+/* ---- one by one ---- */
+
+static void run_by_steps(const program *p) {
+    for (int k = 0; k < p->count; k++) {
+        const op *o = &p->ops[k];
+        switch (o->kind) {
+        case OP_LSTM:
+        case OP_RNN: forward_now(o, &p->cell); break;
+        case OP_LSTM_BACK:
+        case OP_RNN_BACK: backward_now(o, &p->cell); break;
+        case OP_CARRY: carry_now(o); break;
+        case OP_COPY: copy_now(o); break;
+        }
+    }
 }
 
 typedef struct {
@@ -247,6 +334,7 @@ FL_FUNCTION void y_gradient_at(const y_gradients *s, fl_size k) {
 static void y_gradient(const fl_y_gradient *s, void *dy, fl_size width, fl_size row0, fl_size row1, fl_size column0,
                        fl_size column1) {
     const y_gradients all = {*s, (real *)dy, width, row0};
+    finish();
     assert(column0 == 0 && column1 == width);
     if (s->a)
         gemm(0, 1, row1 - row0, width, s->K, (const real *)s->a + row0 * s->K, s->K, (const real *)s->panels, s->K, 0,
@@ -268,6 +356,7 @@ FL_FUNCTION real peephole_gradient_at(const summands *s, fl_size row, fl_size un
 
 static void add_bias_gradient(void *db, const void *delta, fl_size rows, fl_size columns, fl_size column0, fl_size column1) {
     const summands s = {(const real *)delta, NULL, columns, 0};
+    finish();
     assert(column0 == 0 && column1 == columns);
     FL_SUM(bias_at, s, rows, columns, (real *)db);
 }
@@ -275,6 +364,7 @@ static void add_bias_gradient(void *db, const void *delta, fl_size rows, fl_size
 static void add_peephole_gradient(void *dp, const fl_cell *cell, const void *delta, const void *c_prev, const void *c,
                                   fl_size rows, fl_size hidden, fl_size unit0, fl_size unit1) {
     const int places[3] = {cell->i, cell->f, cell->o}, of[3] = {PEEPHOLE_I_F(cell->i), PEEPHOLE_I_F(cell->f), PEEPHOLE_O(cell->o)};
+    finish();
     assert(unit0 == 0 && unit1 == hidden);
     for (int gate = 0; gate < 3; gate++) {
         const void *seen = gate == 2 ? c : c_prev;
@@ -289,6 +379,6 @@ static void add_peephole_gradient(void *dp, const fl_cell *cell, const void *del
     .lstm_forward = lstm_forward, .lstm_backward = lstm_backward, .rnn_forward = rnn_forward,                          \
     .rnn_backward = rnn_backward, .carry = carry_all, .y_gradient = y_gradient, .multiply = multiply,                  \
     .add_bias_gradient = add_bias_gradient, .add_peephole_gradient = add_peephole_gradient, .copy = copy,              \
-    .clear = clear, .matmul = matmul
+    .clear = clear, .matmul = matmul, .finish = finish
 
 #endif

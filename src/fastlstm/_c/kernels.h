@@ -256,12 +256,15 @@ typedef struct {
     void (*ctc_shares)(const double *labels, const double *blanks, const double *labels_back, const double *blanks_back,
                        const double *y_labels, double y_blank, double total, fl_size L, double *share);
 
-    /* Memory, the processor's or a device's: so many rows of `bytes` bytes, one every `step` bytes. */
-    void (*copy)(void *to, fl_size to_step, const void *from, fl_size from_step, fl_size bytes, fl_size rows);
+    /* Memory, the processor's or a device's: rows of `bytes` bytes, one every `step` bytes. */
+    void (*copy)(void *to, fl_size to_step, const void *from, fl_size from_step, fl_size bytes, fl_size row0, fl_size row1);
     void (*clear)(void *to, fl_size step, fl_size bytes, fl_size rows, const unsigned char *which); /* those marked; NULL: all */
     /* A device's own product, as matmul() of _blas.pyx; NULL on a processor. */
     void (*matmul)(int transpose_a, int transpose_b, fl_size m, fl_size n, fl_size k, const void *a, const void *b, double beta,
                    void *c);
+    /* A device may keep steps, and what lies between them, until something else is asked for; with this nothing waits. NULL
+     * on a processor. */
+    void (*finish)(void);
 } fl_kernels;
 
 /* Steps whose batch rows are at most so many are one block: what they leave is used again while it is in the cache. */
