@@ -43,6 +43,7 @@ if not (MSVC or DEBUG or SANITIZE):
     INSTRUCTION_SETS = {name: [*flags, "-falign-loops=64"] for name, flags in INSTRUCTION_SETS.items()}
 if EMULATED:  # see _c/emulated.inc; in a debug build, too, as fast as tests need it
     INSTRUCTION_SETS["emulated"] = [] if MSVC else ["-O2"]
+HALVES = ("bfloat16", "float16")  # what a device stores in half as many bits
 # Beside another one it is only a reference, which is to be small.
 INSTRUCTION_SETS["portable"] = ["-O2"] if INSTRUCTION_SETS and not (MSVC or DEBUG or SANITIZE) else []
 
@@ -77,7 +78,10 @@ LIBRARIES = [
         },
     )
     for name, flags, sources in [
-        *((name, flags, [f"targets/{name}_{bits}.c" for bits in (32, 64)]) for name, flags in INSTRUCTION_SETS.items()),
+        *(
+            (name, flags, [f"targets/{name}_{bits}.c" for bits in (32, 64, *(HALVES if name == "emulated" else ()))])
+            for name, flags in INSTRUCTION_SETS.items()
+        ),
         (
             "network",
             ["-DFL_EMULATED"] if EMULATED else [],

@@ -26,7 +26,7 @@ class Moved:
         if isinstance(value, (tuple, list)):
             return type(value)(self.there(item) for item in value)
         if isinstance(value, np.ndarray):
-            kind = _libraries.DeviceKind(self.library, self.index, value.dtype)
+            kind = _libraries.DeviceKind(self.library, self.index, value.dtype.name)
             return self.library.from_host(value, kind)
         return value
 

@@ -70,6 +70,9 @@ class ndarray:  # as CuPy calls it
     def view(self, dtype):
         return self._like(self._host.view(dtype))
 
+    def astype(self, dtype, copy=True):
+        return self._like(self._host.astype(dtype, copy=copy))
+
     def copy(self):
         return self._like(self._host.copy())
 

@@ -17,6 +17,7 @@ from test_options import OPTIONS, VARIANTS, options_case, results
 
 import fastlstm
 from fastlstm import LSTM, RNN, gpu
+from fastlstm._libraries import DeviceKind
 
 NAMES_OF_OPTIONS = [(), *((name,) for name in OPTIONS), *itertools.combinations(OPTIONS, 2)]
 LARGER = [(7, 9, 5, 17, 11), (20, 33, 9, 17, 5), (40, 1, 30, 70, 20), (3, 200, 33, 40, 9)]
@@ -238,6 +239,71 @@ def test_an_unknown_algorithm():
         pass
 
 
+# ---- fewer bits ------------------------------------------------------------------------------------------------------
+
+HALVES = {"bfloat16": 2.0**-8, "float16": 2.0**-11}
+CELLS = ("c0", "dc", "dc_all")  # of float32 where all else has 16 bits
+
+
+def in_fewer_bits(library, values, case):
+    """A case on the device in fewer bits, and the same values in float64 on the host."""
+
+    def there(name, array):
+        kind = DeviceKind(library.library, library.index, "float32" if name in CELLS else values)
+        return library.library.from_host(array, kind)
+
+    own = {name: None if array is None else there(name, array) for name, array in case.items()}
+    return own, {name: None if a is None else library.back(a).astype(np.float64) for name, a in own.items()}
+
+
+@pytest.mark.parametrize("algorithm", ["steps", "resident", "cluster"])
+@pytest.mark.parametrize("values", HALVES)
+@pytest.mark.parametrize(
+    "names", [(), ("lengths", "mask", "zone_y", "zone_c", "reset"), ("proj",), ("reverse", "zero")], ids="+".join
+)
+@pytest.mark.parametrize("variant", ["vanilla", "FGR", "CIFG", "NP"])
+def test_fewer_bits(variant, names, values, algorithm):
+    with library("torch") as torch, gpu.use(algorithm):
+        case, options = options_case(variant, set(names), T=12, B=9, I=5, H=17, P=11)
+        shares = options.get("zoneout") or (None, None)
+        extra = {"mask": options.get("recurrent_mask"), "y": shares[0], "c": shares[1]}
+        there, here = in_fewer_bits(torch, values, case | extra)
+        given, same = (
+            options | {"recurrent_mask": arrays["mask"], "zoneout": (arrays["y"], arrays["c"])}
+            for arrays in (there, here)
+        )
+        found = results(there, given if options.get("zoneout") else given | {"zoneout": None})
+        assert str(found["y"].dtype) == str(found["dR"].dtype) == f"torch.{values}"
+        assert str(found["c"].dtype) == str(found["dc0"].dtype) == "torch.float32"
+        expected = results(here, same if options.get("zoneout") else same | {"zoneout": None})
+        assert_close(torch.back(found), expected, 10 * HALVES[values])
+
+
+@pytest.mark.parametrize("values", HALVES)
+def test_layers_in_fewer_bits(values):
+    with library("torch") as torch:
+        lstm = LSTM(5, 17, num_layers=2, bidirectional=True, seed=0)
+        there = lstm.to("cuda", values, library="torch")
+        assert str(there.flat.dtype) == f"torch.{values}"
+        rounded = there.to("cpu")
+        assert rounded.dtype == np.float32
+        assert_close({"flat": rounded.flat}, {"flat": lstm.flat}, HALVES[values])
+        x, dy = (np.random.default_rng(0).standard_normal(shape) for shape in ((9, 4, 5), (9, 4, 34)))
+        own, same = in_fewer_bits(torch, values, {"x": x, "dy": dy})
+        y, (_, c), tape = there.forward(own["x"])
+        assert str(c.dtype) == "torch.float32"
+        grads = there.backward(tape, own["dy"])
+        expected, _, tape = rounded.forward(same["x"].astype(np.float32))
+        expected_grads = rounded.backward(tape, same["dy"].astype(np.float32))
+        found = torch.back({"y": y, "dx": grads.x, "flat": grads.flat})
+        assert_close(found, {"y": expected, "dx": expected_grads.x, "flat": expected_grads.flat}, 20 * HALVES[values])
+        assert str(there.to("cuda", "float64", library="torch").flat.dtype) == "torch.float64"
+    with pytest.raises(
+        ValueError, match="dtype must be one of float32, float64, bfloat16, float16, on the host float32"
+    ):
+        lstm.to("cpu", "float16")
+
+
 # ---- layers ----------------------------------------------------------------------------------------------------------
 
 
@@ -406,7 +472,7 @@ def test_wrong_shapes_and_dtypes(device):
         fastlstm.lstm_forward(x[0], W, R, b, p)
     with pytest.raises(TypeError, match="b must have dtype float64, not float32"):
         fastlstm.lstm_forward(x, W, R, device.there(np.zeros(16, np.float32)), p)
-    with pytest.raises(TypeError, match="x must have dtype float32 or float64, not int64"):
+    with pytest.raises(TypeError, match="x must have a dtype of float32, float64, bfloat16, float16, not int64"):
         fastlstm.lstm_forward(device.there(np.zeros((3, 2, 3), np.int64)), W, R, b, p)
     with pytest.raises(TypeError, match="reset must have dtype bool, not float64"):
         fastlstm.lstm_forward(x, W, R, b, p, reset=device.there(np.zeros((3, 2))))

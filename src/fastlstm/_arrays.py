@@ -39,6 +39,11 @@ def memory(array: Array) -> tuple[int, int]:
     return library.memory(array)
 
 
+def cells_of(kind: Kind) -> Kind:
+    """What cells are like where other arrays are of this kind."""
+    return kind.cells if isinstance(kind, DeviceKind) else kind
+
+
 def empty(shape: tuple[int, ...], kind: Kind) -> Array:
     """An uninitialised array; a large one begins at a multiple of 64 bytes, as vectors like it."""
     if isinstance(kind, DeviceKind):
@@ -78,7 +83,7 @@ def take(array: Array, indices: Array | range, axis: int) -> Array:
     kind = kind_of(array)
     if not isinstance(kind, DeviceKind):
         return np.take(array, indices, axis)
-    own = moved(np.asarray(indices, np.int64), kind.of(np.int64))
+    own = moved(np.asarray(indices, np.int64), kind.of("int64"))
     taken: Array = kind.library.take(array, own, axis % array.ndim)
     return taken
 

@@ -24,7 +24,8 @@ cdef struct Backward:
     Products products
     Rows rows
     bint reverse
-    int size                    # bytes of a value
+    int size                    # bytes of a value,
+    int cell_size               # of a cell, and of a sum
     fl_size gates
     fl_size outputs             # P: values in a row of y, H without a projection
     fl_size K                   # values in a row of y as the steps see it
@@ -78,6 +79,8 @@ cdef void lay_out(Backward *f, char **at) noexcept nogil:
     cdef int vectors = <int>(f.k.column_block // f.k.unit_block)
     f.delta = take(at, rows * values * f.size) if f.delta_all == NULL else f.delta_all
     f.delta_before = take(at, B * values * f.size)
+    if f.k.device:
+        f.constant.sent = take(at, B * values * f.cell_size)
     f.R_panels = take(at, row_panels(f.k, vectors, values, f.outputs) * f.size)
     if f.K > f.outputs:
         f.gate_panels = take(at, row_panels(f.k, 3, values, f.K - f.outputs) * f.size)
@@ -86,7 +89,7 @@ cdef void lay_out(Backward *f, char **at) noexcept nogil:
         f.m_panels = take(at, row_panels(f.k, vectors, rows, H) * f.size)
         f.dy_space = take(at, rows * f.outputs * f.size)
     if f.zone_y != NULL:
-        f.zoned = take(at, B * f.outputs * f.size)
+        f.zoned = take(at, B * f.outputs * f.cell_size)
     lay_out_products(&f.products, &f.rows, f.dx != NULL, at)
     if f.again != NULL:
         lay_out_forward(f.again, at)
@@ -99,11 +102,11 @@ cdef inline fl_size time(const Backward *f, fl_size s) noexcept nogil:
 
 
 cdef const char *c_of(const Backward *f, fl_size t) noexcept nogil:
-    return c_on(&f.tape, &f.rows, f.reverse, t, f.constant.hidden * f.size)
+    return c_on(&f.tape, &f.rows, f.reverse, t, f.constant.hidden * f.cell_size)
 
 
 cdef const char *c_prev_of(const Backward *f, fl_size t) noexcept nogil:
-    return c_prev_on(&f.tape, &f.rows, f.reverse, t, f.constant.hidden * f.size)
+    return c_prev_on(&f.tape, &f.rows, f.reverse, t, f.constant.hidden * f.cell_size)
 
 
 cdef char *delta_of(const Backward *f, fl_size s) noexcept nogil:
@@ -152,9 +155,9 @@ cdef void run_rows(const Backward *f, fl_size s, fl_size row0, fl_size row1, fl_
         step.reset = <const unsigned char *>of(f.reset, first_row(&f.rows, time(f, s + 1)), 1)
     step.gates = f.tape.gates + (row - f.tape.row) * values * f.size
     step.c, step.c_prev = c_of(f, t), c_prev_of(f, t)
-    step.dc_above = of(f.dc_above, row * H, f.size)
+    step.dc_above = of(f.dc_above, row * H, f.cell_size)
     step.zone_c = of(f.zone_c, row * H, f.size)
-    step.dc_all = of(f.dc_all, row * H, f.size)
+    step.dc_all = of(f.dc_all, row * H, f.cell_size)
     step.delta = delta_of(f, s)
     if f.products.delta_panels != NULL:
         step.delta_panels = f.products.delta_panels + (row - f.delta_row) * fl_panel_columns(f.k, f.gates) * f.size
@@ -186,7 +189,8 @@ cdef void run_start(const Backward *f, fl_size s, fl_size row0, fl_size row1, fl
     g.a, g.reset, g.to_first, g.zoned = delta_of(f, s), reset, NULL, f.zoned
     f.k.y_gradient(&g, f.dh0, f.outputs, row0, row1, column0, column1)
     if with_cells and reset != NULL and f.constant.dc != NULL:
-        f.k.clear(<char *>f.constant.dc + row0 * H * f.size, H * f.size, H * f.size, row1 - row0, reset + row0)
+        f.k.clear(<char *>f.constant.dc + row0 * H * f.cell_size, H * f.cell_size, H * f.cell_size, row1 - row0,
+                  reset + row0)
 
 
 cdef void start_gates(const Backward *f, fl_size s, fl_size row0, fl_size row1, fl_size column0,
@@ -198,7 +202,7 @@ cdef void start_gates(const Backward *f, fl_size s, fl_size row0, fl_size row1, 
     row0, row1 = max(row0, rows_at(&f.rows, time(f, s - 1)) if s else 0), min(row1, rows_at(&f.rows, t))
     if f.dg0 == NULL or row0 >= row1:
         return
-    product = fl_product(Q, values, delta_of(f, s), values, 1, f.gate_panels, 3, 1, FL_FULL, f.dg0, Q, False)
+    product = fl_product(Q, values, delta_of(f, s), values, 1, f.gate_panels, 3, 1, FL_FULL, f.dg0, Q, False, False)
     f.k.multiply(&product, row0, row1, column0, column1)
     if reset != NULL and f.reset_to_zero:
         f.k.clear(f.dg0 + (row0 * Q + column0) * f.size, Q * f.size, (column1 - column0) * f.size, row1 - row0, reset + row0)
@@ -284,16 +288,16 @@ cdef void projection_part(void *argument, int part, int parts) noexcept nogil:
     cdef fl_size H = f.constant.hidden, P = f.outputs
     cdef int vectors = <int>(f.k.column_block // f.k.unit_block)
     cdef fl_product product = fl_product(H, f.products.rows, f.dy_space, 1, P, f.m_panels, vectors, 1, FL_FULL, f.dproj,
-                                         H, True)
+                                         H, True, False)
     f.k.multiply(&product, 0, P, border(H, f.k.column_block, part, parts), border(H, f.k.column_block, part + 1, parts))
 
 
-cdef void start_with(const Backward *f, char *to, const char *values, fl_size count) noexcept nogil:
-    """These values, or zeros where they are NULL."""
+cdef void start_with(const Backward *f, char *to, const char *values, fl_size count, int size) noexcept nogil:
+    """These values, of so many bytes, or zeros where they are NULL."""
     if values == NULL:
-        f.k.clear(to, 0, count * f.size, 1, NULL)
+        f.k.clear(to, 0, count * size, 1, NULL)
     else:
-        f.k.copy(to, 0, values, 0, count * f.size, 0, 1)
+        f.k.copy(to, 0, values, 0, count * size, 0, 1)
 
 
 cdef void run_block(Backward *f, Span block) noexcept nogil:
@@ -323,7 +327,7 @@ cdef void run_block(Backward *f, Span block) noexcept nogil:
         parallel(projection_part, f, parts)
     if f.delta_all == NULL:
         n = rows_at(&f.rows, time(f, s0))
-        start_with(f, f.delta_before, delta_of(f, s0), n * values)
+        start_with(f, f.delta_before, delta_of(f, s0), n * values, f.size)
 
 
 cdef void run(Backward *f, int num_threads) noexcept nogil:
@@ -337,17 +341,17 @@ cdef void run(Backward *f, int num_threads) noexcept nogil:
     parts = f.division.parts
     if not f.products.accumulate:
         if f.dp != NULL:
-            start_with(f, f.dp, NULL, (f.gates - 1) * H)
+            start_with(f, f.dp, NULL, (f.gates - 1) * H, f.size)
         if f.dproj != NULL:
-            start_with(f, f.dproj, NULL, P * H)
+            start_with(f, f.dproj, NULL, P * H, f.size)
     if dc0 != NULL:
-        start_with(f, dc0, f.dc, B * H)
+        start_with(f, dc0, f.dc, B * H, f.cell_size)
     # Rows without a step: what arrives goes on. All others' are written later.
-    start_with(f, f.dh0, f.dh, B * P)
+    start_with(f, f.dh0, f.dh, B * P, f.size)
     if f.dg0 != NULL:
-        start_with(f, f.dg0, f.dg, B * (f.K - P))
+        start_with(f, f.dg0, f.dg, B * (f.K - P), f.size)
     if f.zoned != NULL:
-        start_with(f, f.zoned, NULL, B * P)
+        start_with(f, f.zoned, NULL, B * P, f.cell_size)
     if f.packed:
         pack_rows(f.k, f.R_panels, vectors, f.R, f.K, values, P, parts)
         f.between.panels = f.R_panels
@@ -397,8 +401,8 @@ cdef class BackwardPass:
         self.get, self.cell, self.again = get, cell, again
         memset(f, 0, sizeof(Backward))
         f.again = NULL if again is None else &again.f
-        f.k = kernels(size) if device is None else device.kernels(size)
-        f.size, f.reverse, f.gates = size, reverse, cell.cell.gates
+        f.k = kernels(size) if device is None else device.kernels()
+        f.size, f.cell_size, f.reverse, f.gates = size, max(size, 4), reverse, cell.cell.gates
         f.step = f.k.lstm_backward if cell.lstm else f.k.rnn_backward
         f.block = f.k.column_block
         f.rows.T, f.rows.B, f.rows.count = batch.T, batch.B, batch.count

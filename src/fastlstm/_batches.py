@@ -165,7 +165,7 @@ class Lengths:
         kind, (T, B) = kind_of(rows), self.shape
         if isinstance(kind, DeviceKind):
             all_rows = zeros((T * B, *rows.shape[1:]), kind)
-            all_rows[moved(self._caller_rows(), kind.of(np.int64))] = rows
+            all_rows[moved(self._caller_rows(), kind.of("int64"))] = rows
             padded = all_rows.reshape(T, B, *rows.shape[1:])
             if out is None:
                 return padded
@@ -213,15 +213,15 @@ def _flags(reset: ArrayLike, shape: tuple[int, int], kind: Kind) -> Array:
         raise TypeError("reset is on a GPU, but must be on the host as the other arrays are")
     else:
         given = np.asarray(reset)
-        dtype = given.dtype
-    if dtype != np.bool_:
+        dtype = given.dtype.name
+    if dtype != "bool":
         raise TypeError(f"reset must have dtype bool, not {dtype}")
     if given.shape != shape:
         raise ValueError(f"reset must have shape (T, B) = {shape}, not {tuple(given.shape)}")
     flags = contiguous(given)
     if isinstance(flags, np.ndarray):
         in_bytes = flags.view(np.uint8)
-        return moved(in_bytes, kind.of(np.uint8)) if isinstance(kind, DeviceKind) else in_bytes
+        return moved(in_bytes, kind.of("uint8")) if isinstance(kind, DeviceKind) else in_bytes
     assert isinstance(kind, DeviceKind)
     as_bytes: Array = kind.library.as_bytes(flags)
     return as_bytes

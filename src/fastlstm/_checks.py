@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastlstm import _runtime, gpu
 from fastlstm._arrays import Array, Kind, empty
+from fastlstm._libraries import FLOATS as DEVICE_FLOATS
 from fastlstm._libraries import DeviceKind, library_of
 
 Value = TypeVar("Value")
@@ -66,8 +67,9 @@ def _on_device(name: str, value: object, kind: Kind | None) -> Array:
     found = library.kind(array)
     if kind is not None and found.index != kind.index:
         raise TypeError(f"{name} is on {found.place}, but must be on {kind.place} as the other arrays are")
-    if found.values not in FLOATS if kind is None else found.values != kind.values:
-        raise TypeError(f"{name} must have dtype {kind.values if kind else 'float32 or float64'}, not {found.values}")
+    if found.values not in DEVICE_FLOATS if kind is None else found.values != kind.values:
+        expected = f"a dtype of {', '.join(DEVICE_FLOATS)}" if kind is None else f"dtype {kind.values}"
+        raise TypeError(f"{name} must have {expected}, not {found.values}")
     return array
 
 

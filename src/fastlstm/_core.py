@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from fastlstm import _backward, _forward, _loops, _runtime, gpu
 from fastlstm import _checks as check
-from fastlstm._arrays import Array, Kind, contiguous, empty, kind_of, zeros, zeros_like
+from fastlstm._arrays import Array, Kind, cells_of, contiguous, empty, kind_of, zeros, zeros_like
 from fastlstm._batches import Batch, Lengths, Options
 from fastlstm._cells import LSTMCell, RNNCell
 from fastlstm._libraries import DeviceKind
@@ -108,14 +108,14 @@ def or_zeros(states: States, cell: Cell, lead: tuple[int, ...], P: int, H: int, 
     """All that a cell's state has, zeros where they are not given."""
     h, c, g = states
     h = zeros((*lead, P), kind) if h is None else h
-    c = zeros((*lead, H), kind) if c is None and cell.kernel.lstm else c
+    c = zeros((*lead, H), cells_of(kind)) if c is None and cell.kernel.lstm else c
     g = zeros((*lead, 3 * H), kind) if g is None and cell.full_recurrence else g
     return h, c, g
 
 
 def kernel_states(cell: Cell, lead: tuple[int, ...], P: int, H: int, kind: Kind) -> States:
     """New arrays for a cell's state as the kernels write it."""
-    c = empty((*lead, H), kind) if cell.kernel.lstm else None
+    c = empty((*lead, H), cells_of(kind)) if cell.kernel.lstm else None
     g = empty((*lead, kernel_gates(H, kind)), kind) if cell.full_recurrence else None
     return empty((*lead, P), kind), c, g
 
@@ -254,6 +254,10 @@ class Checkpoints:
             "h0": (B, P), "c0": (B, H) if cells else None, "g0": (B, K - P) if call.cell.full_recurrence else None,
         }  # fmt: skip
 
+    @staticmethod
+    def _kind(call: Call, name: str) -> Kind:
+        return cells_of(call.kind) if name in ("c", "c0") else call.kind
+
     @classmethod
     def of_call(cls, call: Call, weights: Weights, k: int, given: Checkpoints | None) -> Checkpoints:
         """Checkpoints to fill: `given`, if it has the right arrays, or new ones."""
@@ -261,7 +265,7 @@ class Checkpoints:
         arrays: dict[str, Any] = dict.fromkeys(CHECKPOINTS)
         for name, shape in cls._shapes(call, weights, k).items():
             if shape is not None:
-                kind, label = kind_of(weights.W), f"tape.checkpoints.{name}"
+                kind, label = cls._kind(call, name), f"tape.checkpoints.{name}"
                 arrays[name] = (
                     empty(shape, kind)
                     if given is None
@@ -275,7 +279,7 @@ class Checkpoints:
         for name, shape in arrays.items():
             if shape is not None:
                 arrays[name] = check.matching(
-                    f"tape.checkpoints.{name}", getattr(self, name), shape, kind_of(weights.W), str(shape)
+                    f"tape.checkpoints.{name}", getattr(self, name), shape, self._kind(call, name), str(shape)
                 )
         return Checkpoints(self.k, **arrays)
 
@@ -308,7 +312,7 @@ def device_of(kind: Kind) -> _runtime.Device | None:
     """The stream where a call on such arrays is to run; None for the host."""
     if not isinstance(kind, DeviceKind):
         return None
-    return gpu.device(kind.index, kind.library.stream(kind.index))
+    return gpu.device(kind.index, kind.library.stream(kind.index), kind.values)
 
 
 def forward_pass(call: Call, weights: Weights, with_tape: bool, recompute: int | None = None) -> _forward.ForwardPass:

@@ -10,6 +10,7 @@ cdef struct Forward:
     Rows rows
     bint reverse
     int size                    # bytes of a value
+    int cell_size               # bytes of a cell, and of a sum
     fl_size gates               # blocks of H
     fl_size outputs             # P: values in a row of y, H without a projection
     fl_size block               # hidden units that a thread's share is made of

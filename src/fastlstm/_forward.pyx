@@ -34,7 +34,9 @@ cdef void lay_out(Forward *f, char **at) noexcept nogil:
             f.W_panels = take(at, column_panels(f.k, side_by_side(f), rows, I) * f.size)
         f.R_panels = take(at, column_panels(f.k, f.gates, H, K) * f.size) if f.way.pack else NULL
     if f.way.hoist:
-        f.wx_space = take(at, block_rows(&f.rows, f.block_rows) * f.gates * H * f.size) if not f.taped else NULL
+        f.wx_space = NULL
+        if not f.taped or f.cell_size != f.size:  # else it is where the gates will be
+            f.wx_space = take(at, block_rows(&f.rows, f.block_rows) * f.gates * H * f.cell_size)
     if f.proj != NULL:
         f.proj_panels = NULL
         if f.k.device:
@@ -44,14 +46,14 @@ cdef void lay_out(Forward *f, char **at) noexcept nogil:
         f.m_space = take(at, B * H * f.size) if not f.taped else NULL
     if not f.taped and not f.direct:
         f.pong = take(at, 2 * B * K * f.size)
-        f.c_space = take(at, B * H * f.size)
+        f.c_space = take(at, B * H * f.cell_size)
     if f.again:
         rows = block_rows(&f.rows, f.segment)
         f.tape.gates, f.tape.y_prev = take(at, rows * f.gates * H * f.size), take(at, rows * K * f.size)
         f.tape.m = take(at, rows * H * f.size) if f.proj != NULL else NULL
         if f.cells:
-            f.tape.c, f.c_last = take(at, (B + rows) * H * f.size), take(at, B * H * f.size)
-            f.tape.c_prev = take(at, rows * H * f.size) if f.reset != NULL or f.zone_c != NULL else NULL
+            f.tape.c, f.c_last = take(at, (B + rows) * H * f.cell_size), take(at, B * H * f.cell_size)
+            f.tape.c_prev = take(at, rows * H * f.cell_size) if f.reset != NULL or f.zone_c != NULL else NULL
         f.y, f.y_step = take(at, 2 * B * f.outputs * f.size), f.outputs
 
 
@@ -65,14 +67,14 @@ cdef char *c_of(const Forward *f, fl_size s) noexcept nogil:
     """Where step s writes c."""
     if f.tape.c == NULL:
         return f.c_space if f.zone_c != NULL else f.c_last
-    return c_on(&f.tape, &f.rows, f.reverse, time(f, s), f.constant.hidden * f.size)
+    return c_on(&f.tape, &f.rows, f.reverse, time(f, s), f.constant.hidden * f.cell_size)
 
 
 cdef char *c_prev_of(const Forward *f, fl_size s) noexcept nogil:
     """Where step s reads c."""
     if f.tape.c == NULL:
         return f.c_last
-    return c_prev_on(&f.tape, &f.rows, f.reverse, time(f, s), f.constant.hidden * f.size)
+    return c_prev_on(&f.tape, &f.rows, f.reverse, time(f, s), f.constant.hidden * f.cell_size)
 
 
 cdef char *y_prev_of(const Forward *f, fl_size s) noexcept nogil:
@@ -109,7 +111,7 @@ cdef void run_step(const Forward *f, fl_size s, Share own) noexcept nogil:
     if own.row0 >= end:
         return
     if f.way.hoist:
-        step.wx = of(f.wx, (row - f.wx_row) * f.gates * H, f.size)
+        step.wx = of(f.wx, (row - f.wx_row) * f.gates * H, f.cell_size)
     else:
         step.x = of(f.x, row * step.input, f.size)
     step.gates = of(f.tape.gates, (row - f.tape.row) * f.gates * H, f.size)
@@ -145,7 +147,7 @@ cdef void project(const Forward *f, fl_size s, fl_size row0, fl_size row1, fl_si
     if row0 >= end:
         return
     if f.proj_panels != NULL:
-        product = fl_product(columns, H, m, H, 1, f.proj_panels, vectors, 1, FL_FULL, y, f.y_step, False)
+        product = fl_product(columns, H, m, H, 1, f.proj_panels, vectors, 1, FL_FULL, y, f.y_step, False, False)
         f.k.multiply(&product, row0, end, column0, column1)
     else:
         for row in range(row0, end):
@@ -154,10 +156,9 @@ cdef void project(const Forward *f, fl_size s, fl_size row0, fl_size row1, fl_si
 
 
 cdef void copy_columns(const Forward *f, char *to, fl_size to_step, const char *src, fl_size from_step, fl_size row0,
-                       fl_size row1, fl_size column0, fl_size column1) noexcept nogil:
-    """Of arrays that have a row every so many values."""
-    f.k.copy(to + column0 * f.size, to_step * f.size, src + column0 * f.size, from_step * f.size,
-             (column1 - column0) * f.size, row0, row1)
+                       fl_size row1, fl_size column0, fl_size column1, int size) noexcept nogil:
+    """Of arrays that have a row every so many values, of so many bytes."""
+    f.k.copy(to + column0 * size, to_step * size, src + column0 * size, from_step * size, (column1 - column0) * size, row0, row1)
 
 
 cdef void hand_on(const Forward *f, fl_size s, Share own, fl_size column0, fl_size column1) noexcept nogil:
@@ -191,9 +192,9 @@ cdef void hand_on(const Forward *f, fl_size s, Share own, fl_size column0, fl_si
         return
     row = max(own.row0, keep)
     if row < end:
-        copy_columns(f, f.h_last, f.outputs, y, f.y_step, row, end, column0, column1)
+        copy_columns(f, f.h_last, f.outputs, y, f.y_step, row, end, column0, column1, f.size)
         if f.tape.c != NULL and f.tape.c_prev == NULL:
-            copy_columns(f, f.c_last, H, c_of(f, s), H, row, end, own.unit0, own.unit1)
+            copy_columns(f, f.c_last, H, c_of(f, s), H, row, end, own.unit0, own.unit1, f.cell_size)
 
 
 cdef void start_rows(const Forward *f, fl_size s) noexcept nogil:
@@ -210,7 +211,7 @@ cdef void start_rows(const Forward *f, fl_size s) noexcept nogil:
     if not f.direct:
         between.y_seen = y_prev_of(f, s)
         if f.g0 != NULL:
-            copy_columns(f, <char *>between.y_seen + P * f.size, K, f.g0, K - P, row0, row1, 0, K - P)
+            copy_columns(f, <char *>between.y_seen + P * f.size, K, f.g0, K - P, row0, row1, 0, K - P, f.size)
     f.k.carry(&between, row0, row1, 0, P, 0, H if f.c_last != NULL else 0)
 
 
@@ -262,7 +263,9 @@ cdef void run_span(Forward *f, Span left) noexcept nogil:
         divide_rows(&f.division, &f.rows, block.t0, block.t1)
         if f.way.hoist:
             f.wx_row = first_row(&f.rows, block.t0)
-            f.wx = f.tape.gates + (f.wx_row - f.tape.row) * values * f.size if f.taped else f.wx_space
+            f.wx = f.wx_space
+            if f.wx == NULL:
+                f.wx = f.tape.gates + (f.wx_row - f.tape.row) * values * f.size
             multiply(f.k, first_row(&f.rows, block.t1) - f.wx_row, side_by_side(f), values // side_by_side(f), I,
                      f.x + f.wx_row * I * f.size, f.W_panels, f.constant.format, <void *>f.wx, f.division.parts)
         run_steps(f, T - block.t1 if f.reverse else block.t0, T - block.t0 if f.reverse else block.t1)
@@ -297,7 +300,7 @@ cdef void copy_state(const Forward *f, Span segment, bint back) noexcept nogil:
     """The state that a segment's first step sees: kept, or brought back."""
     cdef fl_size s = f.rows.T - segment.t1 if f.reverse else segment.t0, rows = rows_at(&f.rows, time(f, s))
     cdef fl_size at = first_row(&f.rows, segment.t0) // f.segment * f.rows.B
-    cdef fl_size y_bytes = f.constant.outputs * f.size, c_bytes = f.constant.hidden * f.size, bytes = f.outputs * f.size
+    cdef fl_size y_bytes = f.constant.outputs * f.size, c_bytes = f.constant.hidden * f.cell_size, bytes = f.outputs * f.size
     copy(f.k, f.marks_y + at * y_bytes, y_prev_of(f, s), y_bytes, y_bytes, rows, back)
     if f.marks_c != NULL:
         copy(f.k, f.marks_c + at * c_bytes, c_prev_of(f, s), c_bytes, c_bytes, rows, back)
@@ -311,13 +314,13 @@ cdef void run(Forward *f, int num_threads) noexcept nogil:
     cdef Span left = Span(0, T), segment
     f.s_end = T
     prepare(f, num_threads)
-    copy_columns(f, f.h_last, f.outputs, f.h0, f.outputs, 0, f.rows.B, 0, f.outputs)
+    copy_columns(f, f.h_last, f.outputs, f.h0, f.outputs, 0, f.rows.B, 0, f.outputs, f.size)
     if f.tape.c != NULL and T == 0:
-        copy_columns(f, f.tape.c, H, f.c0, H, 0, f.rows.B, 0, H)
+        copy_columns(f, f.tape.c, H, f.c0, H, 0, f.rows.B, 0, H, f.cell_size)
     if f.c_last != NULL:
-        copy_columns(f, f.c_last, H, f.c0, H, 0, f.rows.B, 0, H)
+        copy_columns(f, f.c_last, H, f.c0, H, 0, f.rows.B, 0, H, f.cell_size)
     if f.g_last != NULL:
-        copy_columns(f, f.g_last, Q, f.g0, Q, 0, f.rows.B, 0, Q)
+        copy_columns(f, f.g_last, Q, f.g0, Q, 0, f.rows.B, 0, Q, f.size)
     for s in range(T):
         if f.direct and s:
             break
@@ -401,8 +404,8 @@ cdef class ForwardPass:
         proj = weights.proj
         self.get, self.cell = get, cell
         memset(f, 0, sizeof(Forward))
-        f.k = kernels(size) if device is None else device.kernels(size)
-        f.size, f.reverse, f.gates = size, reverse, cell.cell.gates
+        f.k = kernels(size) if device is None else device.kernels()
+        f.size, f.cell_size, f.reverse, f.gates = size, max(size, 4), reverse, cell.cell.gates
         f.step = f.k.lstm_forward if cell.lstm else f.k.rnn_forward
         f.block = f.k.unit_block if cell.lstm else f.k.column_block
         f.rows = rows_of(get, batch)
@@ -503,7 +506,8 @@ cdef class Step:
         cdef Forward *f = &self.prototype
         self.held, self.cell, self.weights = Buffers(5), cell, weights
         memset(f, 0, sizeof(Forward))
-        f.size, f.gates, f.rows.T, f.direct = weights.b.itemsize, cell.cell.gates, 1, True
+        f.size = f.cell_size = weights.b.itemsize
+        f.gates, f.rows.T, f.direct = cell.cell.gates, 1, True
         take_weights(f, self.held, cell, weights)
         f.outputs = f.y_step = f.constant.outputs
 

@@ -118,6 +118,7 @@ cdef extern from "kernels.h":
         void *to_gates_first
         const void *zone_c
         bint simple
+        void *sent
         void *delta
         void *delta_panels
         fl_size panel_step
@@ -137,6 +138,7 @@ cdef extern from "kernels.h":
         void *c
         fl_size c_row_step
         bint add
+        bint sums
 
     ctypedef void (*fl_forward_step)(const fl_forward *, fl_size row0, fl_size row1, fl_size unit0,
                                      fl_size unit1) noexcept nogil
@@ -261,14 +263,19 @@ cdef extern from "backend.h":
         FL_RESIDENT
         FL_CLUSTER
 
+    ctypedef enum fl_precision:
+        FL_IN_FLOAT32
+        FL_IN_FLOAT64
+        FL_IN_BFLOAT16
+        FL_IN_FLOAT16
+
     ctypedef struct fl_backend:
         size_t table_bytes
         const char *name
-        const fl_kernels *kernels_32
-        const fl_kernels *kernels_64
+        const fl_kernels *kernels[4]
         const char *(*unavailable)() noexcept nogil
         void (*describe)(char *to, size_t bytes) noexcept nogil
-        void (*begin)(int device, void *stream, fl_algorithm) noexcept nogil
+        void (*begin)(int device, void *stream, fl_algorithm, bint tf32) noexcept nogil
         const char *(*end)() noexcept nogil
         int (*used)(fl_algorithm) noexcept nogil
 

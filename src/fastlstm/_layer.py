@@ -16,6 +16,7 @@ from fastlstm import _checks as check
 from fastlstm._arrays import (
     Array,
     Kind,
+    cells_of,
     contiguous,
     empty,
     empty_like,
@@ -27,7 +28,7 @@ from fastlstm._arrays import (
 from fastlstm._batches import Lengths, PackedSequence, batch_of, options_of
 from fastlstm._config import checked_num_threads
 from fastlstm._core import Call, Cell, States, Weights
-from fastlstm._libraries import DeviceKind, LibraryName, device_kind, native_library
+from fastlstm._libraries import FLOATS, DeviceDType, DeviceKind, LibraryName, device_kind, native_library
 from fastlstm._masks import Masking, Masks, rate
 from fastlstm._parameters import Gradients, Parametric
 from fastlstm._tapes import LSTMTape, RNNTape
@@ -182,13 +183,16 @@ class Layer(Masking, Parametric):
         kind = self._array_kind
         return kind.place if isinstance(kind, DeviceKind) else "cpu"
 
-    def to(self, device: str, *, library: LibraryName | None = None) -> Self:
+    def to(self, device: str, dtype: DeviceDType | None = None, *, library: LibraryName | None = None) -> Self:
         """Make the same layer on another device: this one stays as it is.
 
         Parameters
         ----------
         device : str
             "cuda" or "cuda:1", a GPU; "cpu", the host.
+        dtype : "float32", "float64", "bfloat16" or "float16", optional
+            Of all arrays on a GPU; with the last two cells and their gradients are of float32. Default: as it is. The
+            layer's `dtype` is what it has on the host.
         library : "cupy" or "torch", optional
             Whose arrays the parameters are to be on a GPU. Default: that which the program has imported, CuPy where it
             has both or neither and both are installed.
@@ -214,9 +218,14 @@ class Layer(Masking, Parametric):
         >>> lstm.to("cpu").device
         'cpu'
         """
-        kind = device_kind(device, self.dtype, library)
+        own = self._array_kind
+        before = own.values if isinstance(own, DeviceKind) else own.name
+        if dtype is not None and (dtype not in FLOATS or (device == "cpu" and dtype != self.dtype)):
+            raise ValueError(f"dtype must be one of {', '.join(FLOATS)}, on the host {self.dtype}, not {dtype!r}")
+        values = self.dtype.name if device == "cpu" else dtype or before
+        flat = moved(on_host(self.flat), device_kind(device, values, library))
         other = type(self).__new__(type(self))
-        other.__setstate__(self.__getstate__() | {"flat": moved(on_host(self.flat), kind)})
+        other.__setstate__(self.__getstate__() | {"flat": flat})
         return other
 
     def _kind_for(self, x: object) -> Kind:
@@ -360,8 +369,9 @@ class Layer(Masking, Parametric):
                 space = self._borrow(one.workspace(), kind)
                 dx = dx_given if k == 0 and direct else empty(call.shape(weights.W.shape[1]), kind)
                 if deltas:
-                    sizes = self._kind.gates * H, P, *((H,) if self._tape_type is LSTMTape else ())
-                    visible[k] = tuple(empty(call.shape(size), kind) for size in sizes)
+                    sizes = (self._kind.gates * H, kind), (P, kind), (H, cells_of(kind))
+                    count = 3 if self._tape_type is LSTMTape else 2
+                    visible[k] = tuple(empty(call.shape(size), own) for size, own in sizes[:count])
                 reset = _core.gradients_of_resets(kept.call.options, of_cell(dfirst, k))
                 one.start(
                     kept.x, kept.arrays(), kept.again(), above, (k - first) * P, of_cell(dlast, k), cell_gradients[k],
@@ -409,7 +419,7 @@ class Layer(Masking, Parametric):
         if len(dc) != cells:
             raise ValueError(f"dc must have {cells} items, one for each layer and direction, not {len(dc)}")
         return [
-            call.rows(check.optional(f"dc[{k}]", above, shape, self._array_kind, "(T, B, H)"), threads)
+            call.rows(check.optional(f"dc[{k}]", above, shape, cells_of(self._array_kind), "(T, B, H)"), threads)
             for k, above in enumerate(dc)
         ]
 

@@ -17,35 +17,43 @@ import numpy as np
 from fastlstm import gpu
 
 LibraryName = Literal["cupy", "torch"]
+DeviceDType = Literal["float32", "float64", "bfloat16", "float16"]
 
 CUDA = 2
 """Of DLPack's kinds of devices."""
+FLOATS = ("float32", "float64", "bfloat16", "float16")
+"""What the kernels compute with on a device."""
 
 
 @dataclass(frozen=True)
 class DeviceKind:
-    """What the arrays of a call on a GPU are like: whose, on which device, of what dtype.
+    """What the arrays of a call on a GPU are like: whose, on which device, of what values.
 
-    It has no attribute `dtype`: with one it would be equal to that dtype of NumPy's.
+    Values have the names of dtypes; bfloat16, which NumPy lacks, is one of them.
     """
 
     library: Library
     index: int
-    values: np.dtype[Any]
+    values: str
 
     @property
     def itemsize(self) -> int:
         """Bytes of a value."""
-        return self.values.itemsize
+        return 2 if self.values == "bfloat16" else np.dtype(self.values).itemsize
 
     @property
     def place(self) -> str:
         """The device, as messages call it."""
         return f"cuda:{self.index}"
 
-    def of(self, dtype: Any) -> DeviceKind:
-        """The same, of another dtype."""
-        return DeviceKind(self.library, self.index, np.dtype(dtype))
+    def of(self, values: str) -> DeviceKind:
+        """The same, of other values."""
+        return DeviceKind(self.library, self.index, values)
+
+    @property
+    def cells(self) -> DeviceKind:
+        """What cells are like: never of fewer than 32 bits."""
+        return self.of("float32") if self.itemsize == 2 else self
 
 
 class Library(Protocol):
@@ -93,10 +101,10 @@ class Library(Protocol):
         """An array of bool as one of uint8."""
 
     def from_host(self, array: Any, kind: DeviceKind) -> Any:
-        """A copy of NumPy's."""
+        """A copy of NumPy's, rounded where `kind` has fewer bits."""
 
     def to_host(self, array: Any) -> Any:
-        """A copy for NumPy."""
+        """A copy for NumPy; what has fewer than 32 bits in float32."""
 
 
 class CuPy:
@@ -121,7 +129,7 @@ class CuPy:
         return self.cupy.from_dlpack(value)
 
     def kind(self, array: Any) -> DeviceKind:
-        return DeviceKind(self, array.device.id, array.dtype)
+        return DeviceKind(self, array.device.id, array.dtype.name)
 
     def device(self, index: int | None) -> int:
         return int(self.cupy.cuda.Device(index).id)
@@ -157,10 +165,10 @@ class CuPy:
 
     def from_host(self, array: Any, kind: DeviceKind) -> Any:
         with self.cupy.cuda.Device(kind.index):
-            return self.cupy.asarray(np.ascontiguousarray(array, kind.values))
+            return self.cupy.asarray(np.ascontiguousarray(array)).astype(kind.values, copy=False)
 
     def to_host(self, array: Any) -> Any:
-        return self.cupy.asnumpy(array)
+        return self.cupy.asnumpy(array.astype("float32") if self.kind(array).itemsize == 2 else array)
 
 
 class Torch:
@@ -172,9 +180,9 @@ class Torch:
         torch = self.torch = importlib.import_module("torch")
         # Where the device is emulated, its memory is the processor's.
         self.type = "cpu" if gpu.is_emulated() else "cuda"
-        dtypes = ("float32", "float64", "bool", "uint8", "int32", "int64")
-        self.dtypes = {np.dtype(name): getattr(torch, name) for name in dtypes}
-        self.numpy_dtypes = {own: dtype for dtype, own in self.dtypes.items()}
+        names = ("float32", "float64", "bfloat16", "float16", "bool", "uint8", "int32", "int64")
+        self.dtypes = {name: getattr(torch, name) for name in names}
+        self.names = {own: name for name, own in self.dtypes.items()}
 
     def __reduce__(self) -> Any:
         return library, (self.name,)
@@ -189,15 +197,15 @@ class Torch:
             return self.torch.from_dlpack(value)
         if value.requires_grad:
             raise TypeError(f"{name} requires a gradient, which PyTorch would not see: give {name}.detach()")
-        if value.dtype not in self.numpy_dtypes:
-            raise TypeError(f"{name} must have dtype float32 or float64, not {str(value.dtype).removeprefix('torch.')}")
+        if value.dtype not in self.names:
+            raise TypeError(f"{name} must have a dtype of {', '.join(FLOATS)}, not {value.dtype}")
         return value
 
     def _device(self, index: int) -> Any:
         return self.torch.device(self.type, index if self.type == "cuda" else None)
 
     def kind(self, array: Any) -> DeviceKind:
-        return DeviceKind(self, array.device.index or 0, self.numpy_dtypes[array.dtype])
+        return DeviceKind(self, array.device.index or 0, self.names[array.dtype])
 
     def device(self, index: int | None) -> int:
         if index is not None or self.type == "cpu":
@@ -232,11 +240,11 @@ class Torch:
         return array.view(self.torch.uint8)
 
     def from_host(self, array: Any, kind: DeviceKind) -> Any:
-        own = self.torch.from_numpy(np.array(array, kind.values, order="C"))
-        return own.to(self._device(kind.index))
+        own = self.torch.from_numpy(np.array(array, order="C"))
+        return own.to(self._device(kind.index), self.dtypes[kind.values])
 
     def to_host(self, array: Any) -> Any:
-        return array.cpu().numpy().copy()
+        return (array.float() if array.itemsize == 2 else array).cpu().numpy().copy()
 
 
 CLASSES: dict[str, type[CuPy] | type[Torch]] = {"cupy": CuPy, "torch": Torch}
@@ -280,18 +288,18 @@ def library_of(value: object) -> Library | None:
     return native_library(value) or (preferred() if _on_a_device(value) else None)
 
 
-def device_kind(device: str, dtype: Any, name: LibraryName | None = None) -> np.dtype[Any] | DeviceKind:
+def device_kind(device: str, values: str, name: LibraryName | None = None) -> np.dtype[Any] | DeviceKind:
     """The kind of arrays on a device: "cpu" is the host, "cuda" the library's current GPU, "cuda:1" the second."""
     if not isinstance(device, str):
         raise TypeError(f"device must be a str such as 'cpu' or 'cuda:0', not {type(device).__name__}")
     if name is not None and name not in CLASSES:
         raise ValueError(f"library must be 'cupy' or 'torch', not {name!r}")
-    own_dtype: np.dtype[Any] = np.dtype(dtype)
     if device == "cpu":
+        own_dtype: np.dtype[Any] = np.dtype(values)
         return own_dtype
     where, colon, number = device.partition(":")
     if where != "cuda" or (colon and not number.isdecimal()):
         raise ValueError(f"device must be 'cpu', 'cuda' or 'cuda:0' and so on, not {device!r}")
     gpu.backend()
     own = preferred() if name is None else library(name)
-    return DeviceKind(own, own.device(int(number) if colon else None), own_dtype)
+    return DeviceKind(own, own.device(int(number) if colon else None), values)

@@ -106,7 +106,7 @@ cdef void pack_columns(const fl_kernels *k, void *panels, fl_size gates, fl_size
 cdef void pack_rows(const fl_kernels *k, void *panels, int vectors, const void *A, fl_size row_step, fl_size rows,
                     fl_size columns, int parts) noexcept nogil
 
-# C (rows, gates H) = A (rows, K) B^T, with B in panels from pack_columns: W x of many steps.
+# C (rows, gates H) = A (rows, K) B^T, with B in panels from pack_columns: W x of many steps, as sums.
 cdef void multiply(const fl_kernels *k, fl_size rows, fl_size gates, fl_size H, fl_size K, const void *A,
                    const void *panels, fl_format format, void *C, int parts) noexcept nogil
 

@@ -278,7 +278,7 @@ cdef void multiply(const fl_kernels *k, fl_size rows, fl_size gates, fl_size H, 
                    const void *panels, fl_format format, void *C, int parts) noexcept nogil:
     cdef int vectors = <int>(k.column_block // k.unit_block)
     cdef Multiplication m = Multiplication(
-        k, fl_product(H, K, A, K, 1, panels, vectors, gates, format, C, gates * H, False), rows)
+        k, fl_product(H, K, A, K, 1, panels, vectors, gates, format, C, gates * H, False, True), rows)
     parallel(multiply_rows, &m, parts)
 
 
@@ -336,7 +336,7 @@ cdef void add_weight_sum(const Products *p, const void *a, const void *a_transpo
     cdef fl_size columns = fl_padded_columns(p.k, p.gates, p.hidden)
     cdef int vectors = <int>(fl_panel_columns(p.k, p.gates) // p.k.unit_block)
     cdef fl_product product = fl_product(columns, p.rows, a, 1, K, p.delta_panels, vectors, 1, FL_FULL, total,
-                                         columns, p.begun)
+                                         columns, p.begun, False)
     if far_rows(p, K):
         product.a, product.a_row_step, product.a_k_step = a_transposed, p.rows, 1
     p.k.multiply(&product, 0, K, column0, column1)
@@ -358,7 +358,7 @@ cdef void add_products_part(void *argument, int part, int parts) noexcept nogil:
     add_weight_sum(p, p.y_prev, p.y_transposed, p.outputs, p.dR_sum, column0, column1)
     if p.dx != NULL:
         dx = fl_product(p.input, columns, p.delta, columns, 1, p.W_panels, vectors, 1, FL_FULL, p.dx, p.input,
-                        False)
+                        False, False)
         p.k.multiply(&dx, border(p.rows, p.k.row_block, part, parts), border(p.rows, p.k.row_block, part + 1, parts),
                      0, p.input)
 

@@ -1,4 +1,4 @@
-from ._kernels cimport fl_algorithm, fl_backend, fl_kernels, fl_size, fl_task
+from ._kernels cimport fl_algorithm, fl_backend, fl_precision, fl_kernels, fl_size, fl_task
 
 cdef const fl_kernels *kernels(int itemsize) noexcept nogil
 cdef void parallel(fl_task task, void *argument, int parts) noexcept nogil
@@ -19,8 +19,10 @@ cdef class Device:
     cdef int index
     cdef void *stream
     cdef fl_algorithm algorithm
+    cdef fl_precision precision
+    cdef bint tf32
     cdef readonly dict used
-    cdef const fl_kernels *kernels(self, int itemsize)
+    cdef const fl_kernels *kernels(self)
     cdef void begin(self) noexcept
     cdef int end(self) except -1
 

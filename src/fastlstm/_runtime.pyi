@@ -5,6 +5,7 @@ from typing_extensions import disjoint_base
 
 ACTIVATIONS: dict[str, int]
 ALGORITHMS: dict[str, int]
+PRECISIONS: dict[str, int]
 MAX_THREADS: int
 c_interface: object
 
@@ -21,7 +22,9 @@ class Backend:
 @disjoint_base
 class Device:
     used: dict[str, int]
-    def __init__(self, backend: Backend, index: int, stream: int, algorithm: str) -> None: ...
+    def __init__(
+        self, backend: Backend, index: int, stream: int, precision: str, algorithm: str, tf32: bool
+    ) -> None: ...
 
 @disjoint_base
 class Buffers:

@@ -6,7 +6,8 @@ from libc.stdlib cimport free, malloc
 
 from numpy import ndarray
 
-from ._kernels cimport (FL_AUTO, FL_BACKEND_CAPSULE, FL_CLUSTER, FL_HARD_LOGISTIC, FL_IDENTITY, FL_ISA_COUNT, FL_LOGISTIC, FL_MAX_THREADS,
+from ._kernels cimport (FL_AUTO, FL_BACKEND_CAPSULE, FL_CLUSTER, FL_HARD_LOGISTIC, FL_IDENTITY, FL_IN_BFLOAT16, FL_IN_FLOAT16,
+                        FL_IN_FLOAT32, FL_IN_FLOAT64, FL_ISA_COUNT, FL_LOGISTIC, FL_MAX_THREADS,
                         FL_RELU, FL_RESIDENT, FL_STEPS, FL_TANH, fl_activation, fl_backend, fl_emulated_backend, fl_isa_available,
                         fl_isa_kernels, fl_isa_name, fl_kernels, fl_parallel, fl_size, fl_task)
 
@@ -29,6 +30,7 @@ cdef void parallel(fl_task task, void *argument, int parts) noexcept nogil:
     fl_parallel(task, argument, parts)
 
 
+PRECISIONS = {"float32": FL_IN_FLOAT32, "float64": FL_IN_FLOAT64, "bfloat16": FL_IN_BFLOAT16, "float16": FL_IN_FLOAT16}
 ALGORITHMS = {"auto": FL_AUTO, "steps": FL_STEPS, "resident": FL_RESIDENT, "cluster": FL_CLUSTER}
 
 
@@ -68,20 +70,21 @@ def emulated_backend():
 
 
 cdef class Device:
-    """A stream of a device, where the work of a call goes, and how it is to be done there: one of ALGORITHMS.
+    """A stream of a device, where the work of a call goes, and how it is to be done there.
 
-    `used` tells afterwards how often it was done in each way.
+    `precision` is one of PRECISIONS, what arrays hold, and `algorithm` one of ALGORITHMS; with `tf32` products of float32 are
+    of TF32. `used` tells afterwards how often it was done in each way.
     """
 
-    def __init__(self, Backend backend, int index, size_t stream, str algorithm):
+    def __init__(self, Backend backend, int index, size_t stream, str precision, str algorithm, bint tf32):
         self.backend, self.index, self.stream = backend.own, index, <void *>stream
-        self.algorithm = ALGORITHMS[algorithm]
+        self.precision, self.algorithm, self.tf32 = PRECISIONS[precision], ALGORITHMS[algorithm], tf32
 
-    cdef const fl_kernels *kernels(self, int itemsize):
-        return self.backend.kernels_32 if itemsize == 4 else self.backend.kernels_64
+    cdef const fl_kernels *kernels(self):
+        return self.backend.kernels[<int>self.precision]
 
     cdef void begin(self) noexcept:
-        self.backend.begin(self.index, self.stream, self.algorithm)
+        self.backend.begin(self.index, self.stream, self.algorithm, self.tf32)
 
     cdef int end(self) except -1:
         cdef const char *message = self.backend.end()

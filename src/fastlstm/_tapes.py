@@ -9,7 +9,7 @@ import numpy as np
 
 from fastlstm import _checks as check
 from fastlstm import _core, _forward
-from fastlstm._arrays import Array, empty, kind_of, take
+from fastlstm._arrays import Array, cells_of, empty, kind_of, take
 from fastlstm._cells import BLOCKS, LSTMCell
 from fastlstm._core import Call, Checkpoints, States, Weights
 
@@ -57,19 +57,20 @@ class LSTMTape:
         n, K, kind = call.cell.gates, weights.R.shape[1], kind_of(x)
         H = len(weights.W) // n
         arrays: dict[str, Any]
+        kinds = dict.fromkeys(("gates", "y_prev", "m"), kind) | dict.fromkeys(("c", "c_prev"), cells_of(kind))
         shapes = {"gates": call.shape(n * H), "c": call.cell_shape(H), "y_prev": call.shape(K)}
         checkpoints = _checkpoints(call, weights, given, recompute)
         if checkpoints is not None:
-            arrays = {name: empty((0, *shape[1:]), kind) for name, shape in shapes.items()}
+            arrays = {name: empty((0, *shape[1:]), kinds[name]) for name, shape in shapes.items()}
             return cls(x, **arrays, call=call, checkpoints=checkpoints)
         if call.keeps_c_prev:
             shapes["c_prev"] = call.shape(H)
         if weights.proj is not None:
             shapes["m"] = call.shape(H)
         if given is None:
-            arrays = {name: empty(shape, kind) for name, shape in shapes.items()}
+            arrays = {name: empty(shape, kinds[name]) for name, shape in shapes.items()}
             return cls(x, **arrays, call=call)
-        arrays = {k: check.output(f"tape.{k}", getattr(given, k), v, kind, str(v)) for k, v in shapes.items()}
+        arrays = {k: check.output(f"tape.{k}", getattr(given, k), v, kinds[k], str(v)) for k, v in shapes.items()}
         return cls(x, **arrays, call=call)
 
     def arrays(self) -> tuple[Array | None, ...]:
@@ -97,17 +98,18 @@ class LSTMTape:
         """The same, once it is known that it belongs to a call and its weights."""
         n, K, x = call.cell.gates, weights.R.shape[1], self.x
         H, kind = len(weights.W) // n, kind_of(x)
+        cells = cells_of(kind)
         if self.checkpoints is not None:
             return replace(self, checkpoints=self.checkpoints.checked(call, weights))
         arrays: dict[str, Any] = {
             "gates": check.matching("tape.gates", self.gates, call.shape(n * H), kind, f"(T, B, {n}H)"),
-            "c": check.matching("tape.c", self.c, call.cell_shape(H), kind, "(T + 1, B, H)"),
+            "c": check.matching("tape.c", self.c, call.cell_shape(H), cells, "(T + 1, B, H)"),
             "y_prev": check.matching("tape.y_prev", self.y_prev, call.shape(K), kind, "(T, B, H)"),
             "c_prev": None,
             "m": None,
         }
         if call.keeps_c_prev:
-            arrays["c_prev"] = check.matching("tape.c_prev", self.c_prev, call.shape(H), kind, "(T, B, H)")
+            arrays["c_prev"] = check.matching("tape.c_prev", self.c_prev, call.shape(H), cells, "(T, B, H)")
         if weights.proj is not None:
             arrays["m"] = check.matching("tape.m", self.m, call.shape(H), kind, "(T, B, H)")
         if all(array is getattr(self, name) for name, array in arrays.items()):

@@ -24,6 +24,7 @@ PLUGIN = "fastlstm-cuda13x"
 
 Algorithm = Literal["auto", "steps", "resident", "cluster"]
 _algorithm: ContextVar[Algorithm] = ContextVar("algorithm", default="auto")
+_tf32: ContextVar[bool] = ContextVar("tf32", default=False)
 
 
 @functools.cache
@@ -66,9 +67,9 @@ def backend() -> _runtime.Backend:
     return found
 
 
-def device(index: int, stream: int) -> _runtime.Device:
+def device(index: int, stream: int, values: str) -> _runtime.Device:
     """A stream of a GPU, to run a call on as `use` says."""
-    return _runtime.Device(backend(), index, stream, _algorithm.get())
+    return _runtime.Device(backend(), index, stream, values, _algorithm.get(), _tf32.get())
 
 
 def is_emulated() -> bool:
@@ -108,32 +109,38 @@ def description() -> str:
 
 
 @contextmanager
-def use(algorithm: Algorithm = "auto") -> Iterator[None]:
-    """Choose, for all calls within, how a GPU runs many time steps; for tests and measurements.
+def use(algorithm: Algorithm | None = None, *, tf32: bool | None = None) -> Iterator[None]:
+    """Choose, for all calls within, how a GPU computes. What is not given stays as it is.
 
     Parameters
     ----------
-    algorithm : "auto", "steps", "resident" or "cluster"
-        "steps": a product by cuBLAS and a kernel for each. "resident": one kernel for up to 96 steps, whose blocks keep
-        their part of R on the chip. "cluster": likewise, in clusters of blocks that share batch rows, on GPUs that have
-        them. "auto", the default: what is likely to be the fastest. What cannot run as asked for runs by steps: where R
-        is too large for the chip, with projections, and full gate recurrence backward.
+    algorithm : "auto", "steps", "resident" or "cluster", optional
+        How many time steps are run; for tests and measurements. "steps": a product by cuBLAS and a kernel for each.
+        "resident": one kernel for up to 96 steps, whose blocks keep their part of R on the chip. "cluster": likewise,
+        in clusters of blocks that share batch rows, on GPUs that have them. "auto", at first: what is likely to be the
+        fastest. What cannot run as asked for runs by steps: where R is too large for the chip, with projections, and
+        full gate recurrence backward.
+    tf32 : bool, optional
+        Whether matrix products of float32 may round their inputs to TF32, 10 bits of mantissa, as PyTorch's `LSTM` does
+        by default. At first they may not.
 
     Raises
     ------
     ValueError
-        If it is none of these.
+        If `algorithm` is none of these.
 
     Examples
     --------
     >>> import fastlstm
-    >>> with fastlstm.gpu.use("steps"):
+    >>> with fastlstm.gpu.use(tf32=True):
     ...     pass
     """
-    if algorithm not in _runtime.ALGORITHMS:
+    if algorithm is not None and algorithm not in _runtime.ALGORITHMS:
         raise ValueError(f"algorithm must be one of {', '.join(_runtime.ALGORITHMS)}, not {algorithm!r}")
-    token = _algorithm.set(algorithm)
+    algorithm_before = _algorithm.set(_algorithm.get() if algorithm is None else algorithm)
+    tf32_before = _tf32.set(_tf32.get() if tf32 is None else bool(tf32))
     try:
         yield
     finally:
-        _algorithm.reset(token)
+        _algorithm.reset(algorithm_before)
+        _tf32.reset(tf32_before)

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from fastlstm import _checks as check
 from fastlstm import _core
-from fastlstm._arrays import Array, Kind, empty, empty_like
+from fastlstm._arrays import Array, Kind, cells_of, empty, empty_like
 from fastlstm._batches import PackedSequence, Sequences, as_packed
 from fastlstm._cells import LSTMCell, lstm_cell
 from fastlstm._config import checked_num_threads
@@ -186,7 +186,7 @@ class LSTM(Layer):
         h, c, g = state_parts(name, state, self._kind, *expected)
         return (
             self._state_in(f"{name} h", h, B, self.output_size, kind),
-            self._state_in(f"{name} c", c, B, self.hidden_size, kind),
+            self._state_in(f"{name} c", c, B, self.hidden_size, cells_of(kind)),
             None if g is None else self._state_in(f"{name} g", g, B, 3 * self.hidden_size, kind, "3H"),
         )
 
@@ -394,7 +394,7 @@ class LSTM(Layer):
             layers = "1" if L == 1 else "layers"
             y = check.output("out y", y, (B, P), kind, "(B, H)")
             h_out = check.output("out h", h_out, (L, B, P), kind, f"({layers}, B, H)")
-            c_out = check.output("out c", c_out, (L, B, H), kind, f"({layers}, B, H)")
+            c_out = check.output("out c", c_out, (L, B, H), cells_of(kind), f"({layers}, B, H)")
             if cell.full_recurrence:
                 g_out = check.output("out g", g_out, (L, B, 3 * H), kind, f"({layers}, B, 3H)")
             last = h_out, c_out, g_out

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from fastlstm import _backward, _core, _forward, _tapes
 from fastlstm import _checks as check
-from fastlstm._arrays import Array, Kind, empty, empty_like, kind_of, zeros_like
+from fastlstm._arrays import Array, Kind, cells_of, empty, empty_like, kind_of, zeros_like
 from fastlstm._batches import Batch, Lengths, batch_of, options_of
 from fastlstm._cells import LSTMCell, lstm_cell
 from fastlstm._config import checked_num_threads
@@ -100,7 +100,7 @@ def lstm_workspace(
     mask, zones = np.empty((B, P), dtype), (np.empty((T, B, P), dtype), np.empty((T, B, H), dtype))
     options = options_of(T, B, P, H, dtype, None, None, "zero", mask, zones)
     batch = batch_of(T, B, None, bool(batch_invariant))
-    kind = device_kind(device, dtype)
+    kind = device_kind(device, dtype.name)
     calls = [Call(cell, batch, kind, options=given) for given in (None, options)]
     k = _core.recompute_steps(recompute)
     return max(_core.workspace_size(call, weights, k) for call in calls)
@@ -353,7 +353,7 @@ def _of_shapes(
     h, c, g = parts
     return (
         checked(f"{name} h", h, (B, P), kind, "(B, H)"),
-        checked(f"{name} c", c, (B, H), kind, "(B, H)"),
+        checked(f"{name} c", c, (B, H), cells_of(kind), "(B, H)"),
         checked(f"{name} g", g, (B, 3 * H), kind, "(B, 3H)") if with_gates else None,
     )
 
@@ -465,26 +465,27 @@ def lstm_backward(
     shapes |= {name: array.shape for name, array in optional.items() if array is not None}
     if cell.full_recurrence:
         shapes["g0"] = B, 3 * H
+    kinds = dict.fromkeys(shapes, kind) | {"c0": cells_of(kind)}
     if G is not None:
         R = _core.with_gate_recurrence(R, G)
     weights = Weights(W, R, None, p, proj)
     x = check.matching("tape.x", x, call.shape(I), kind, "(T, B, I)")
     kept = tape.checked(call, weights)
     dy = check.optional("dy", dy, (T, B, P), kind, "(T, B, H)")
-    dc = check.optional("dc", dc, (T, B, H), kind, "(T, B, H)")
+    dc = check.optional("dc", dc, (T, B, H), cells_of(kind), "(T, B, H)")
     parts = state_parts("dstate", dstate, cell, "(dh, dc)", "(dh, dc, dg)")
     dlast = _of_shapes("dstate", parts, check.optional, B, P, H, kind)
 
     if out is None:
         if accumulate:
             raise ValueError("accumulate needs out, the gradients to add to")
-        arrays = {name: empty(shape, kind) for name, shape in shapes.items()}
+        arrays = {name: empty(shape, kinds[name]) for name, shape in shapes.items()}
     else:
         if not isinstance(out, LSTMGradients):
             raise TypeError(f"out must be LSTMGradients, not {type(out).__name__}")
         state = state_parts("out.state", out.state, cell, "(h0, c0)", "(h0, c0, g0)", whole=True)
         given = out._asdict() | dict(zip(("h0", "c0", "g0"), state, strict=True))
-        arrays = {name: check.output(f"out {name}", given[name], shapes[name], kind, name) for name in shapes}
+        arrays = {name: check.output(f"out {name}", given[name], shapes[name], kinds[name], name) for name in shapes}
     one = _core.backward_pass(call, weights, True, deltas, kept.checkpoints)
     space = check.workspace(workspace, one.workspace(), kind)
     if out is not None or workspace is not None:
@@ -501,7 +502,8 @@ def lstm_backward(
     resets = _core.gradients_of_resets(call.options, rows)
     all_deltas = None
     if deltas:
-        all_deltas = empty(call.shape(n * H), kind), empty(call.shape(P), kind), empty(call.shape(H), kind)
+        cells = cells_of(kind)
+        all_deltas = empty(call.shape(n * H), kind), empty(call.shape(P), kind), empty(call.shape(H), cells)
     threads = checked_num_threads(num_threads)
     one.start(
         x, kept.arrays(), kept.again(), call.rows(dy, threads), 0, call.states_in(dlast), call.rows(dc, threads), dx,

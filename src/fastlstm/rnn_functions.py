@@ -75,7 +75,7 @@ def rnn_workspace(
     mask, zone = np.empty((B, H), dtype), np.empty((T, B, H), dtype)
     options = options_of(T, B, H, H, dtype, None, None, "zero", mask, (zone, None))
     batch = batch_of(T, B, None, bool(batch_invariant))
-    kind = device_kind(device, dtype)
+    kind = device_kind(device, dtype.name)
     calls = [Call(rnn_cell(), batch, kind, options=given) for given in (None, options)]
     k = _core.recompute_steps(recompute)
     return max(_core.workspace_size(call, weights, k) for call in calls)

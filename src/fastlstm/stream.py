@@ -120,12 +120,16 @@ class Stream:
             raise ValueError(f"state must have {len(arrays)} parts, as the stream's has, not {len(given)}")
         kind = kind_of(self.y)
         if isinstance(kind, DeviceKind) and rows is not None:
-            at = moved(np.flatnonzero(at) if at.dtype == np.bool_ else at, kind.of(np.int64))
+            at = moved(np.flatnonzero(at) if at.dtype == np.bool_ else at, kind.of("int64"))
         parts = []
         for name, array, first in zip("hcg", arrays, given, strict=False):
             shape = tuple(array[:, at].shape)
             if isinstance(kind, DeviceKind):
-                part = zeros(shape, kind) if first is None else check.is_array(f"state {name}", first, kind)
+                part = (
+                    zeros(shape, kind_of(array))
+                    if first is None
+                    else check.is_array(f"state {name}", first, kind_of(array))
+                )
             else:
                 part = np.zeros(shape, array.dtype) if first is None else np.asarray(first)
             if part.shape != shape:

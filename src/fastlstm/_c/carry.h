@@ -7,7 +7,10 @@
 /* The share of the state before that zoneout keeps. */
 FL_INLINE real zoned(real share, real before, real now) { return share * before + (1 - share) * now; }
 
-FL_INLINE const real *at_row(const void *array, fl_size row, fl_size step) {
+FL_INLINE const stored *at_row(const void *array, fl_size row, fl_size step) {
+    return array ? (const stored *)array + row * step : NULL;
+}
+FL_INLINE const real *cells_at_row(const void *array, fl_size row, fl_size step) {
     return array ? (const real *)array + row * step : NULL;
 }
 
@@ -17,32 +20,36 @@ FL_FUNCTION void carry(const fl_carry *s, fl_size row0, fl_size row1, fl_size co
     for (fl_size row = row0; row < row1; row++) {
         const int kept = row < s->keep, reset = kept && s->reset && s->reset[row], zero = reset && s->reset_to_zero;
         const int reset_before = s->reset_before && s->reset_before[row];
-        const real *y_first = at_row(s->y_first, row, P), *c_first = at_row(s->c_first, row, H);
+        const stored *y_first = at_row(s->y_first, row, P);
+        const real *c_first = cells_at_row(s->c_first, row, H);
 
-        real *y = (real *)s->y + row * s->y_step;
+        stored *y = (stored *)s->y + row * s->y_step;
         if (s->zone_y) {
-            const real *zone = at_row(s->zone_y, row, P);
-            const real *before =
+            const stored *zone = at_row(s->zone_y, row, P);
+            const stored *before =
                 reset_before || row >= s->before ? y_first : at_row(s->y_before, row, s->y_before_step);
             for (fl_size k = column0; k < column1; k++)
-                y[k] = zoned(zone[k], reset_before && s->reset_to_zero ? 0 : before[k], y[k]);
+                y[k] = to_stored(zoned(of_stored(zone[k]), reset_before && s->reset_to_zero ? 0 : of_stored(before[k]),
+                                       of_stored(y[k])));
         }
         if (s->y_seen && kept && (reset || !s->y_is_there)) {
-            real *seen = (real *)s->y_seen + row * s->y_seen_step;
-            const real *from = reset ? y_first : y, *mask = at_row(s->mask, row, P);
-            for (fl_size k = column0; k < column1; k++) seen[k] = zero ? 0 : mask ? mask[k] * from[k] : from[k];
+            stored *seen = (stored *)s->y_seen + row * s->y_seen_step;
+            const stored *from = reset ? y_first : y, *mask = at_row(s->mask, row, P);
+            for (fl_size k = column0; k < column1; k++)
+                seen[k] = zero ? to_stored(0) : mask ? to_stored(of_stored(mask[k]) * of_stored(from[k])) : from[k];
             if (reset && s->gates_first) {
                 const fl_size values = (unit1 - unit0 + VL - 1) / VL * 3 * VL;
-                const real *first = at_row(s->gates_first, row, s->y_seen_step - P) + 3 * unit0;
-                for (fl_size k = 0; k < values; k++) seen[P + 3 * unit0 + k] = zero ? 0 : first[k];
+                const stored *first = at_row(s->gates_first, row, s->y_seen_step - P) + 3 * unit0;
+                for (fl_size k = 0; k < values; k++) seen[P + 3 * unit0 + k] = zero ? to_stored(0) : first[k];
             }
         }
         const void *c_seen = kept ? s->c_seen : s->c_last;
         if (s->c_seen && (reset || c_seen != s->c)) {
             real *seen = (real *)c_seen + row * H;
-            const real *c = at_row(s->c, row, H), *c_prev = at_row(s->c_prev, row, H), *zone = at_row(s->zone_c, row, H);
+            const real *c = cells_at_row(s->c, row, H), *c_prev = cells_at_row(s->c_prev, row, H);
+            const stored *zone = at_row(s->zone_c, row, H);
             for (fl_size k = unit0; k < unit1; k++)
-                seen[k] = zero ? 0 : reset ? c_first[k] : zone ? zoned(zone[k], c_prev[k], c[k]) : c[k];
+                seen[k] = zero ? 0 : reset ? c_first[k] : zone ? zoned(of_stored(zone[k]), c_prev[k], c[k]) : c[k];
         }
     }
 }
@@ -50,20 +57,20 @@ FL_FUNCTION void carry(const fl_carry *s, fl_size row0, fl_size row1, fl_size co
 /* The gradient of y for one row and n columns from `column` on, from `seen`: that of what the next step saw of it. */
 FL_INLINE vec y_gradient_of(const fl_y_gradient *s, vec seen, fl_size row, fl_size column, fl_size width, fl_size n) {
     const fl_size at = row * width + column;
-    if (s->mask) seen = v_mul(seen, v_load_part((const real *)s->mask + at, n));
+    if (s->mask) seen = v_mul(seen, s_load_part((const stored *)s->mask + at, n));
     if (s->zoned) seen = v_add(seen, v_load_part((const real *)s->zoned + at, n));
     if (s->reset && s->reset[row]) {
         if (s->to_first) {
-            real *to = (real *)s->to_first + at;
-            v_store_part(to, v_add(v_load_part(to, n), seen), n);
+            stored *to = (stored *)s->to_first + at;
+            s_store_part(to, v_add(s_load_part(to, n), seen), n);
         }
         seen = v_zero();
     }
-    if (s->above) seen = v_add(seen, v_load_part((const real *)s->above + row * s->above_step + column, n));
-    if (s->last) seen = v_add(seen, v_load_part((const real *)s->last + at, n));
-    if (s->all) v_store_part((real *)s->all + at, seen, n);
+    if (s->above) seen = v_add(seen, s_load_part((const stored *)s->above + row * s->above_step + column, n));
+    if (s->last) seen = v_add(seen, s_load_part((const stored *)s->last + at, n));
+    if (s->all) s_store_part((stored *)s->all + at, seen, n);
     if (s->zoned) {
-        const vec zone = s->zone ? v_load_part((const real *)s->zone + at, n) : v_zero(), stays = v_mul(zone, seen);
+        const vec zone = s->zone ? s_load_part((const stored *)s->zone + at, n) : v_zero(), stays = v_mul(zone, seen);
         v_store_part((real *)s->zoned + at, stays, n);
         seen = v_sub(seen, stays);
     }

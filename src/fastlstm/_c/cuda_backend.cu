@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-extern "C" const fl_kernels fl_kernels_cuda_32, fl_kernels_cuda_64;
+extern "C" const fl_kernels fl_kernels_cuda_32, fl_kernels_cuda_64, fl_kernels_cuda_bfloat16, fl_kernels_cuda_float16;
 
 static const char *unavailable(void) {
     int count = 0;
@@ -27,6 +27,12 @@ static void describe(char *to, size_t bytes) {
 }
 
 extern "C" const fl_backend fl_cuda = {
-    sizeof(fl_kernels), "CUDA", &fl_kernels_cuda_32, &fl_kernels_cuda_64, unavailable, describe, fl_cuda_begin, fl_cuda_end,
+    sizeof(fl_kernels),
+    "CUDA",
+    {&fl_kernels_cuda_32, &fl_kernels_cuda_64, &fl_kernels_cuda_bfloat16, &fl_kernels_cuda_float16},
+    unavailable,
+    describe,
+    fl_cuda_begin,
+    fl_cuda_end,
     fl_cuda_used,
 };

@@ -22,9 +22,9 @@
 #include "program.h"
 #include "rnn.h"
 
-/* C = op(A) op(B), or C += where `add`: row-major, C (m, n), a row every so many values. */
-static void gemm(int transpose_a, int transpose_b, fl_size m, fl_size n, fl_size k, const real *a, fl_size lda, const real *b,
-                 fl_size ldb, int add, real *c, fl_size ldc);
+/* C = op(A) op(B), or C += where `add`: row-major, C (m, n), a row every so many values. With `sums` C is of reals. */
+static void gemm(int transpose_a, int transpose_b, fl_size m, fl_size n, fl_size k, const stored *a, fl_size lda,
+                 const stored *b, fl_size ldb, int add, int sums, void *c, fl_size ldc);
 
 /* ---- the program ---- */
 
@@ -43,6 +43,7 @@ static op *add_op(op_kind kind, fl_size row0, fl_size row1) {
     if (waiting.count == MOST_OPS) finish();
     if (waiting.count == 0) waiting.kind = OP_CARRY;
     op *o = &waiting.ops[waiting.count++];
+    memset(o, 0, sizeof(*o)); /* so that equal programs are equal byte for byte */
     o->kind = kind;
     o->row0 = row0;
     o->row1 = row1;
@@ -75,7 +76,8 @@ static void copy_now(const op *o) {
 /* Rows of units, between steps, are part of the program. */
 static void copy(void *to, fl_size to_step, const void *from, fl_size from_step, fl_size bytes, fl_size row0, fl_size row1) {
     const row_copy c = {to, from, to_step, from_step, bytes};
-    if (waiting.count && is_step(waiting.kind) && bytes == waiting.hidden * (fl_size)sizeof(real)) {
+    const fl_size H = waiting.hidden;
+    if (waiting.count && is_step(waiting.kind) && (bytes == H * (fl_size)sizeof(real) || bytes == H * (fl_size)sizeof(stored))) {
         add_op(OP_COPY, row0, row1)->of.copy = c;
     } else {
         op now = {OP_COPY, row0, row1, {{0}}};
@@ -106,8 +108,8 @@ static void clear(void *to, fl_size step, fl_size bytes, fl_size rows, const uns
 }
 
 typedef struct {
-    real *to;
-    const real *from;
+    stored *to;
+    const stored *from;
     fl_size row_step, rows;
 } transposed;
 
@@ -117,7 +119,7 @@ FL_FUNCTION void transpose_at(const transposed *s, fl_size k) {
 
 static void pack_rows(void *panels, int vectors, const void *A, fl_size row_step, fl_size rows, fl_size columns, fl_size panel0,
                       fl_size panel1) {
-    const transposed t = {(real *)panels, (const real *)A, row_step, rows};
+    const transposed t = {(stored *)panels, (const stored *)A, row_step, rows};
     assert(panel0 == 0 && panel1 * vectors >= columns);
     finish();
     FL_EACH(transpose_at, t, rows * columns);
@@ -127,18 +129,19 @@ static void pack_rows(void *panels, int vectors, const void *A, fl_size row_step
 
 static void multiply(const fl_product *p, fl_size row0, fl_size row1, fl_size column0, fl_size column1) {
     const int as_it_is = p->a_k_step == 1;
-    const real *a = (const real *)p->a + row0 * p->a_row_step;
+    const stored *a = (const stored *)p->a + row0 * p->a_row_step;
+    const fl_size bytes = p->sums ? (fl_size)sizeof(real) : (fl_size)sizeof(stored);
     finish();
     assert(p->gates == 1 && column0 == 0 && column1 == p->columns && (as_it_is || p->a_row_step == 1));
-    gemm(!as_it_is, 1, row1 - row0, column1, p->K, a, as_it_is ? p->a_row_step : p->a_k_step, (const real *)p->panels, p->K,
-         p->add, (real *)p->c + row0 * p->c_row_step, p->c_row_step);
+    gemm(!as_it_is, 1, row1 - row0, column1, p->K, a, as_it_is ? p->a_row_step : p->a_k_step, (const stored *)p->panels, p->K,
+         p->add, p->sums, (char *)p->c + row0 * p->c_row_step * bytes, p->c_row_step);
 }
 
 static void matmul(int transpose_a, int transpose_b, fl_size m, fl_size n, fl_size k, const void *a, const void *b, double beta,
                    void *c) {
     finish();
-    gemm(transpose_a, transpose_b, m, n, k, (const real *)a, transpose_a ? m : k, (const real *)b, transpose_b ? k : n, beta != 0,
-         (real *)c, n);
+    gemm(transpose_a, transpose_b, m, n, k, (const stored *)a, transpose_a ? m : k, (const stored *)b, transpose_b ? k : n,
+         beta != 0, 0, c, n);
 }
 
 /* ---- a step, forward ---- */
@@ -180,8 +183,8 @@ static void forward_now(const op *o, const fl_cell *cell) {
     const fl_forward *s = &o->of.forward;
     const forward_units units = {*s, *cell, o->row0};
     const fl_size rows = o->row1 - o->row0, count = rows * s->hidden, columns = cell->gates * s->hidden, K = s->outputs;
-    gemm(0, 1, rows, columns, K, (const real *)s->y_prev + o->row0 * s->y_prev_step, s->y_prev_step, (const real *)s->R, K, 1,
-         (real *)s->wx + o->row0 * columns, columns);
+    gemm(0, 1, rows, columns, K, (const stored *)s->y_prev + o->row0 * s->y_prev_step, s->y_prev_step, (const stored *)s->R, K,
+         1, 1, (real *)s->wx + o->row0 * columns, columns);
     if (o->kind == OP_RNN)
         FL_EACH(rnn_at, units, count);
     else if (!cell->plain || s->gates_seen || s->gates_last)
@@ -239,16 +242,15 @@ FL_INLINE vec backward_of(const backward_units *s, fl_size k, fl_backward *step,
     step->cell = &s->cell;
     *row = s->row0 + k / step->hidden;
     *unit = k % step->hidden;
-    /* What the next step sends is where this unit's first delta will be. */
-    return step->y.a ? v_load((const real *)step->delta + *row * s->cell.gates * step->hidden + *unit) : v_zero();
+    return step->y.a ? v_load((const real *)step->sent + *row * s->cell.gates * step->hidden + *unit) : v_zero();
 }
 
 FL_INLINE void plain_unit_backward(const backward_units *s, const int peephole, fl_size k) {
     fl_backward step;
     fl_size row, unit;
     vec dy = backward_of(s, k, &step, &row, &unit);
-    if (step.y.above) dy = v_add(dy, v_load((const real *)step.y.above + row * step.y.above_step + unit));
-    if (step.y.last) dy = v_add(dy, v_load((const real *)step.y.last + row * step.hidden + unit));
+    if (step.y.above) dy = v_add(dy, s_load((const stored *)step.y.above + row * step.y.above_step + unit));
+    if (step.y.last) dy = v_add(dy, s_load((const stored *)step.y.last + row * step.hidden + unit));
     lstm_cell_backward(&step, 1, peephole, NULL, dy, NULL, row, unit, 1);
 }
 
@@ -259,9 +261,9 @@ FL_FUNCTION void lstm_back_at(const backward_units *s, fl_size k) {
     fl_size row, unit;
     const vec dy = backward_of(s, k, &step, &row, &unit);
     const bounds b = bounds_of(step.cell);
-    const real *delta = (const real *)step.delta + row * 4 * step.hidden + unit;
+    const real *all = (const real *)step.sent + row * 4 * step.hidden + unit;
     real sent[3];
-    for (int gate = 0; gate < 3; gate++) sent[gate] = s->with_gates ? delta[(gate + 1) * step.hidden] : 0;
+    for (int gate = 0; gate < 3; gate++) sent[gate] = s->with_gates ? all[(gate + 1) * step.hidden] : 0;
     lstm_backward_general(&step, &b, dy, s->with_gates ? sent : NULL, row, unit, 1);
 }
 FL_FUNCTION void rnn_back_at(const backward_units *s, fl_size k) {
@@ -271,18 +273,17 @@ FL_FUNCTION void rnn_back_at(const backward_units *s, fl_size k) {
     rnn_cell_backward(&step, seen, row, unit, 1);
 }
 
-/* What the next step sends comes to be where the deltas will be. */
 static void backward_now(const op *o, const fl_cell *cell) {
     const fl_backward *s = &o->of.backward;
     const fl_size H = s->hidden, columns = cell->gates * H, rows = o->row1 - o->row0, count = rows * H;
     const backward_units units = {*s, *cell, o->row0, s->gate_panels && s->delta_next};
-    real *delta = (real *)s->delta + o->row0 * columns;
+    real *sent = (real *)s->sent + o->row0 * columns;
     if (s->y.a)
-        gemm(0, 1, rows, H, s->y.K, (const real *)s->y.a + o->row0 * s->y.K, s->y.K, (const real *)s->y.panels, s->y.K, 0, delta,
-             columns);
+        gemm(0, 1, rows, H, s->y.K, (const stored *)s->y.a + o->row0 * s->y.K, s->y.K, (const stored *)s->y.panels, s->y.K, 0, 1,
+             sent, columns);
     for (int gate = 0; units.with_gates && gate < 3; gate++) /* whose columns lie side by side, unit by unit */
-        gemm(0, 1, rows, H, columns, (const real *)s->delta_next + o->row0 * columns, columns,
-             (const real *)s->gate_panels + gate * columns, 3 * columns, 0, delta + (gate + 1) * H, columns);
+        gemm(0, 1, rows, H, columns, (const stored *)s->delta_next + o->row0 * columns, columns,
+             (const stored *)s->gate_panels + gate * columns, 3 * columns, 0, 1, sent + (gate + 1) * H, columns);
     if (o->kind == OP_RNN_BACK)
         FL_EACH(rnn_back_at, units, count);
     else if (!cell->plain || !s->simple)
@@ -321,44 +322,47 @@ static void run_by_steps(const program *p) {
 
 typedef struct {
     fl_y_gradient of;
-    real *dy;
+    stored *dy;
     fl_size width, row0;
 } y_gradients;
 
 FL_FUNCTION void y_gradient_at(const y_gradients *s, fl_size k) {
     const fl_size row = s->row0 + k / s->width, column = k % s->width;
-    real *dy = s->dy + row * s->width + column;
-    v_store(dy, y_gradient_of(&s->of, s->of.a ? v_load(dy) : v_zero(), row, column, s->width, 1));
+    stored *dy = s->dy + row * s->width + column;
+    s_store(dy, y_gradient_of(&s->of, s->of.a ? s_load(dy) : v_zero(), row, column, s->width, 1));
 }
 
 static void y_gradient(const fl_y_gradient *s, void *dy, fl_size width, fl_size row0, fl_size row1, fl_size column0,
                        fl_size column1) {
-    const y_gradients all = {*s, (real *)dy, width, row0};
+    const y_gradients all = {*s, (stored *)dy, width, row0};
     finish();
     assert(column0 == 0 && column1 == width);
     if (s->a)
-        gemm(0, 1, row1 - row0, width, s->K, (const real *)s->a + row0 * s->K, s->K, (const real *)s->panels, s->K, 0,
-             (real *)dy + row0 * width, width);
+        gemm(0, 1, row1 - row0, width, s->K, (const stored *)s->a + row0 * s->K, s->K, (const stored *)s->panels, s->K, 0, 0,
+             (stored *)dy + row0 * width, width);
     FL_EACH(y_gradient_at, all, (row1 - row0) * width);
 }
 
 /* ---- sums over rows ---- */
 
 typedef struct {
-    const real *delta, *seen;
+    const stored *delta;
+    const real *seen;
     fl_size delta_step, seen_step;
 } summands;
 
-FL_FUNCTION real bias_at(const summands *s, fl_size row, fl_size column) { return s->delta[row * s->delta_step + column]; }
+FL_FUNCTION real bias_at(const summands *s, fl_size row, fl_size column) {
+    return of_stored(s->delta[row * s->delta_step + column]);
+}
 FL_FUNCTION real peephole_gradient_at(const summands *s, fl_size row, fl_size unit) {
-    return s->delta[row * s->delta_step + unit] * s->seen[row * s->seen_step + unit];
+    return of_stored(s->delta[row * s->delta_step + unit]) * s->seen[row * s->seen_step + unit];
 }
 
 static void add_bias_gradient(void *db, const void *delta, fl_size rows, fl_size columns, fl_size column0, fl_size column1) {
-    const summands s = {(const real *)delta, NULL, columns, 0};
+    const summands s = {(const stored *)delta, NULL, columns, 0};
     finish();
     assert(column0 == 0 && column1 == columns);
-    FL_SUM(bias_at, s, rows, columns, (real *)db);
+    FL_SUM(bias_at, s, rows, columns, (stored *)db);
 }
 
 static void add_peephole_gradient(void *dp, const fl_cell *cell, const void *delta, const void *c_prev, const void *c,
@@ -368,8 +372,8 @@ static void add_peephole_gradient(void *dp, const fl_cell *cell, const void *del
     assert(unit0 == 0 && unit1 == hidden);
     for (int gate = 0; gate < 3; gate++) {
         const void *seen = gate == 2 ? c : c_prev;
-        const summands s = {(const real *)delta + places[gate] * hidden, (const real *)seen, cell->gates * hidden, hidden};
-        if (places[gate] >= 0) FL_SUM(peephole_gradient_at, s, rows, hidden, (real *)dp + of[gate] * hidden);
+        const summands s = {(const stored *)delta + places[gate] * hidden, (const real *)seen, cell->gates * hidden, hidden};
+        if (places[gate] >= 0) FL_SUM(peephole_gradient_at, s, rows, hidden, (stored *)dp + of[gate] * hidden);
     }
 }
 

@@ -11,6 +11,7 @@
 #endif
 
 fl_algorithm fl_emulated_algorithm(void);
+int fl_emulated_tf32(void);
 void fl_emulated_count(fl_algorithm used);
 
 #endif

@@ -21,9 +21,9 @@ static void forward_product(accumulators acc, const fl_forward *s, int columns, 
 
 /* The whole sum from that of the products, for n units: `at_wx` and `unit` are their places in wx and b. */
 FL_INLINE vec sum_of(const fl_forward *s, vec sum, fl_size at_wx, fl_size unit, fl_size n) {
-    const vec b = v_load_part((const real *)s->b + unit, n);
+    const vec b = s_load_part((const stored *)s->b + unit, n);
     if (s->wx) sum = v_add(sum, v_load_part((const real *)s->wx + at_wx, n));
-    return s->scale ? v_fma(sum, v_load_part((const real *)s->scale + unit, n), b) : v_add(sum, b);
+    return s->scale ? v_fma(sum, s_load_part((const stored *)s->scale + unit, n), b) : v_add(sum, b);
 }
 
 #endif

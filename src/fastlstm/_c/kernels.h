@@ -116,6 +116,7 @@ typedef struct {
     const void *zone_c;    /* (B, H); or NULL */
     int simple;            /* none of gate_panels, dc_above, reset, zone_c, dc_all, y.mask, .reset, .zone, .all: known to
                               the compiler */
+    void *sent;            /* a device's, (B, gates H) of sums: what the next step sends; else NULL */
     void *delta;           /* (B, gates H) out: before the activations */
     void *delta_panels;    /* out: the same as panels, for the weight gradients; or NULL. An LSTM's panel has unit_block
                               units with the gates' deltas side by side, the RNN's column_block; zero-padded */
@@ -142,6 +143,7 @@ typedef struct {
     void *c;
     fl_size c_row_step;
     int add;
+    int sums;                    /* C is of sums: not of fewer bits where a device stores all else so */
 } fl_product;
 
 /* A loss that is a sum over elements (rows, columns), and its gradient. */

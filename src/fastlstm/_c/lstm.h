@@ -20,9 +20,9 @@ enum { GATE_I, GATE_F, GATE_Z, GATE_O };
 FL_INLINE fl_size seen_gates(fl_size hidden) { return (hidden + VL - 1) / VL * 3 * VL; }
 
 /* Where a row's gates from `unit` on go: to the next step, or, where there is none, to the state. */
-FL_INLINE real *gates_to(const fl_forward *s, fl_size row, fl_size unit) {
+FL_INLINE stored *gates_to(const fl_forward *s, fl_size row, fl_size unit) {
     void *to = row < s->keep ? s->gates_seen : s->gates_last;
-    return to ? (real *)to + row * (row < s->keep ? s->y_step : seen_gates(s->hidden)) + 3 * unit : NULL;
+    return to ? (stored *)to + row * (row < s->keep ? s->y_step : seen_gates(s->hidden)) + 3 * unit : NULL;
 }
 
 /* What goes into an activation, for one row and n units from `unit` on: acc holds W x^t + R y^{t-1}, without W x^t when
@@ -49,15 +49,15 @@ FL_INLINE void lstm_cell(const fl_forward *s, const int plain, const int peephol
     const fl_size H = s->hidden, at = row * H + unit, at_gates = row * (plain ? 4 : cell->gates) * H + unit;
     const int at_i = PLACE(i, GATE_I), at_f = PLACE(f, GATE_F), at_z = PLACE(z, GATE_Z);
     const vec c_prev = v_load_part((const real *)s->c_prev + at, n);
-    const real *p = peephole ? (const real *)s->p + unit : NULL;
+    const stored *p = peephole ? (const stored *)s->p + unit : NULL;
     vec i = v_set1(1), f = v_set1(1), z, c;
     if (at_i >= 0) {
         i = before_activation(s, at_i, acc, at_gates, unit, n);
-        if (peephole) i = v_fma(v_load_part(p + PEEPHOLE_I_F(at_i) * H, n), c_prev, i);
+        if (peephole) i = v_fma(s_load_part(p + PEEPHOLE_I_F(at_i) * H, n), c_prev, i);
     }
     if (at_f >= 0) {
         f = before_activation(s, at_f, acc, at_gates, unit, n);
-        if (peephole) f = v_fma(v_load_part(p + PEEPHOLE_I_F(at_f) * H, n), c_prev, f);
+        if (peephole) f = v_fma(s_load_part(p + PEEPHOLE_I_F(at_f) * H, n), c_prev, f);
     }
     z = before_activation(s, at_z, acc, at_gates, unit, n);
 
@@ -71,16 +71,16 @@ FL_INLINE void lstm_cell(const fl_forward *s, const int plain, const int peephol
     if (!plain && cell->cell_clip != 0) c = v_bounded(c, (real)cell->cell_clip);
     v_store_part((real *)s->c + at, c, n);
     if (s->gates) {
-        real *gates = (real *)s->gates + at_gates;
-        if (at_i >= 0) v_store_part(gates + at_i * H, i, n);
-        if (at_f >= 0) v_store_part(gates + at_f * H, f, n);
-        v_store_part(gates + at_z * H, z, n);
+        stored *gates = (stored *)s->gates + at_gates;
+        if (at_i >= 0) s_store_part(gates + at_i * H, i, n);
+        if (at_f >= 0) s_store_part(gates + at_f * H, f, n);
+        s_store_part(gates + at_z * H, z, n);
     }
-    real *seen = plain ? NULL : gates_to(s, row, unit);
+    stored *seen = plain ? NULL : gates_to(s, row, unit);
     if (seen) {
-        if (n < VL) memset(seen, 0, 3 * VL * sizeof(real));
-        v_store_part(seen, i, n);
-        v_store_part(seen + VL, f, n);
+        if (n < VL) memset(seen, 0, 3 * VL * sizeof(stored));
+        s_store_part(seen, i, n);
+        s_store_part(seen + VL, f, n);
     }
 }
 
@@ -93,15 +93,15 @@ FL_INLINE void lstm_output(const fl_forward *s, const int plain, const int peeph
     vec o = v_set1(1);
     if (at_o >= 0) {
         o = before_activation(s, at_o, acc, at_gates, unit, n);
-        if (peephole) o = v_fma(v_load_part((const real *)s->p + PEEPHOLE_O(at_o) * H + unit, n), c, o);
+        if (peephole) o = v_fma(s_load_part((const stored *)s->p + PEEPHOLE_O(at_o) * H + unit, n), c, o);
         o = gate_of(cell, plain, o);
-        if (s->gates) v_store_part((real *)s->gates + at_gates + at_o * H, o, n);
+        if (s->gates) s_store_part((stored *)s->gates + at_gates + at_o * H, o, n);
     }
     const vec y = v_mul(plain ? v_tanh(c) : apply(cell->h, c), o);
-    if (row < s->keep && s->y) v_store_part((real *)s->y + row * s->y_step + unit, y, n);
-    real *seen = plain ? NULL : gates_to(s, row, unit);
-    if (seen) v_store_part(seen + 2 * VL, o, n);
-    if (s->y_copy) v_store_part((real *)s->y_copy + row * s->y_copy_step + unit, y, n);
+    if (row < s->keep && s->y) s_store_part((stored *)s->y + row * s->y_step + unit, y, n);
+    stored *seen = plain ? NULL : gates_to(s, row, unit);
+    if (seen) s_store_part(seen + 2 * VL, o, n);
+    if (s->y_copy) s_store_part((stored *)s->y_copy + row * s->y_copy_step + unit, y, n);
 }
 
 #ifndef FL_TARGET_DEVICE
@@ -178,13 +178,14 @@ FL_INLINE void lstm_cell_backward(const fl_backward *s, const int plain, const i
     const fl_cell *cell = s->cell;
     const int at_i = PLACE(i, GATE_I), at_f = PLACE(f, GATE_F), at_z = PLACE(z, GATE_Z), at_o = PLACE(o, GATE_O);
     const fl_size H = s->hidden, at = row * H + unit, G = plain ? 4 : cell->gates;
-    const real *gates = (const real *)s->gates + row * G * H + unit, *p = peephole ? (const real *)s->p + unit : NULL;
-    real *delta = (real *)s->delta + row * G * H + unit, *dc_carry = (real *)s->dc + at;
+    const stored *gates = (const stored *)s->gates + row * G * H + unit, *p = peephole ? (const stored *)s->p + unit : NULL;
+    stored *delta = (stored *)s->delta + row * G * H + unit;
+    real *dc_carry = (real *)s->dc + at;
     const vec one = v_set1(1);
-    const vec i = at_i >= 0 ? v_load_part(gates + at_i * H, n) : one;
-    const vec f = at_f >= 0 ? v_load_part(gates + at_f * H, n) : !plain && cell->coupled ? v_sub(one, i) : one;
-    const vec z = v_load_part(gates + at_z * H, n);
-    const vec o = at_o >= 0 ? v_load_part(gates + at_o * H, n) : one;
+    const vec i = at_i >= 0 ? s_load_part(gates + at_i * H, n) : one;
+    const vec f = at_f >= 0 ? s_load_part(gates + at_f * H, n) : !plain && cell->coupled ? v_sub(one, i) : one;
+    const vec z = s_load_part(gates + at_z * H, n);
+    const vec o = at_o >= 0 ? s_load_part(gates + at_o * H, n) : one;
     const vec c_prev = v_load_part((const real *)s->c_prev + at, n), c = v_load_part((const real *)s->c + at, n);
     const vec hc = plain ? v_tanh(c) : apply(cell->h, c);
 
@@ -198,7 +199,7 @@ FL_INLINE void lstm_cell_backward(const fl_backward *s, const int plain, const i
             dc = v_zero();
         }
         if (s->zone_c) {
-            stays = v_mul(v_load_part((const real *)s->zone_c + at, n), dc);
+            stays = v_mul(s_load_part((const stored *)s->zone_c + at, n), dc);
             dc = v_sub(dc, stays);
         }
         if (s->dc_above) dc = v_add(dc, v_load_part((const real *)s->dc_above + at, n));
@@ -210,7 +211,7 @@ FL_INLINE void lstm_cell_backward(const fl_backward *s, const int plain, const i
         d_o = plain ? v_mul(d_o, v_mul(o, v_sub(one, o))) : gate_derivative(cell, plain, b, d_o, o);
     }
     dc = plain ? v_fma(v_mul(dy, o), v_fnma(hc, hc, one), dc) : v_add(times_derivative(cell->h, v_mul(dy, o), hc), dc);
-    if (peephole && at_o >= 0) dc = v_fma(v_load_part(p + PEEPHOLE_O(at_o) * H, n), d_o, dc);
+    if (peephole && at_o >= 0) dc = v_fma(s_load_part(p + PEEPHOLE_O(at_o) * H, n), d_o, dc);
     if (!plain && s->dc_all) v_store_part((real *)s->dc_all + at, dc, n);
     if (!plain && cell->cell_clip != 0) {
         const vec bound = v_set1((real)cell->cell_clip);
@@ -237,15 +238,15 @@ FL_INLINE void lstm_cell_backward(const fl_backward *s, const int plain, const i
         if (cell->clip != 0) d_z = v_between(b->g_low, z, b->g_high, d_z);
     }
     if (peephole) {
-        if (at_i >= 0) to_c_prev = v_fma(v_load_part(p + PEEPHOLE_I_F(at_i) * H, n), d_i, to_c_prev);
-        if (at_f >= 0) to_c_prev = v_fma(v_load_part(p + PEEPHOLE_I_F(at_f) * H, n), d_f, to_c_prev);
+        if (at_i >= 0) to_c_prev = v_fma(s_load_part(p + PEEPHOLE_I_F(at_i) * H, n), d_i, to_c_prev);
+        if (at_f >= 0) to_c_prev = v_fma(s_load_part(p + PEEPHOLE_I_F(at_f) * H, n), d_f, to_c_prev);
     }
     v_store_part(dc_carry, to_c_prev, n);
 
     real *panel = s->delta_panels ? (real *)s->delta_panels + unit / VL * s->panel_step + row * G * VL : NULL;
 #define STORE_DELTA(place, d)                                                                                          \
     if ((place) >= 0) {                                                                                                \
-        v_store_part(delta + (place) * H, d, n);                                                                       \
+        s_store_part(delta + (place) * H, d, n);                                                                       \
         if (panel) v_store(panel + (place) * VL, d);                                                                   \
     }
     STORE_DELTA(at_i, d_i)
@@ -261,15 +262,15 @@ FL_INLINE void lstm_backward_general(const fl_backward *s, const bounds *b, vec 
                                      fl_size unit, fl_size n) {
     const fl_size H = s->hidden;
     const int reset = s->reset && s->reset[row];
-    const real *last = (const real *)s->to_gates_last;
+    const stored *last = (const stored *)s->to_gates_last;
     vec to_gates[3];
     if (sent_to_gates || last)
         for (int gate = 0; gate < 3; gate++) {
             const fl_size at = row * seen_gates(H) + 3 * unit + gate * VL;
-            to_gates[gate] = v_load(sent_to_gates ? sent_to_gates + gate * VL : last + at);
+            to_gates[gate] = sent_to_gates ? v_load(sent_to_gates + gate * VL) : s_load(last + at);
             if (reset && s->to_gates_first) {
-                real *to = (real *)s->to_gates_first + at;
-                v_store(to, v_add(v_load(to), to_gates[gate]));
+                stored *to = (stored *)s->to_gates_first + at;
+                s_store(to, v_add(s_load(to), to_gates[gate]));
             }
         }
     dy = y_gradient_of(&s->y, dy, row, unit, H, n);

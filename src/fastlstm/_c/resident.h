@@ -2,30 +2,41 @@
  *
  * Blocks that have the same batch rows are a group; the members of a group have the hidden units among them, each all gates of
  * its own, so that everything but the product needs no other block. Before a step reads what the step before has written,
- * the members of the group wait for each other. A block's product is over tiles of some rows of weights and some batch rows,
- * 32 sums for a warp, whose lanes have every 32nd part of the inner dimension each; where there are few tiles, several warps
- * share one.
+ * the members of the group wait for each other. A block's product is over tiles of some lines, which are rows of weights, and
+ * some batch rows: 32 sums for a warp, whose lanes have every 32nd part of the inner dimension each. Where there are few
+ * tiles, several warps share one, and each adds up a part.
  *
  * The including file defines, beside what device.h needs:
  *   WARP, THREADS, THREAD       threads in a warp and in a block, and which of the block this is
  *   CHUNK, load_chunk(to, from)  values that a thread reads at once
  *   block_sync()                 all threads of the block wait for each other,
  *   group_sync(block)            all blocks of the group
- *   store_tile(to, count, acc)   the first `count` of the SUMS sums, each added up over the lanes
+ *   store_tile(to, count, acc)   the first `count` of the SUMS sums, each added up over the lanes; for FL_TENSOR_CORES instead
+ *                                of it what tensor.h needs
  */
 #ifndef FL_RESIDENT_H
 #define FL_RESIDENT_H
 
 #include "program.h"
 
-enum { SUMS = 32, MOST_TOGETHER = 8, WARPS = 8 };
+enum { WARPS = 8 };
+/* A tile: so many batch rows at least and at most, so many sums for one of TILE_SUMS / rows lines; and of how many values the
+ * inner dimension is made up with zeros. Tensor cores have tiles of 16 lines and 8 rows, up to 4 of them side by side. */
+#ifdef FL_TENSOR_CORES
+enum { FEWEST_TOGETHER = 8, MOST_TOGETHER = 32, STEP = 16 };
+FL_BOTH int lines_of_tile(int together) { return (void)together, 16; }
+#else
+enum { FEWEST_TOGETHER = 1, MOST_TOGETHER = 8, SUMS = 32, STEP = WARP * CHUNK };
+FL_BOTH int lines_of_tile(int together) { return SUMS / together; }
+#endif
 
 /* How a program is divided among blocks. */
 typedef struct {
     fl_size groups, members;   /* blocks: member m of group g is block g members + m */
     fl_size rows, units;       /* of a block, at most */
     fl_size gates;             /* rows of weights for a unit */
-    fl_size inner, padded;     /* values in a row of weights; with zeros, a multiple of WARP CHUNK */
+    fl_size inner, padded;     /* values in a row of weights; with zeros, a multiple of STEP, */
+    fl_size stride;            /* and from a row to the next: not one that puts a column into one bank of memory */
     int together, parts;       /* batch rows of a tile; warps for one tile */
     fl_size bytes;             /* of a block's own memory */
     int cluster;               /* the members are a cluster */
@@ -67,10 +78,10 @@ static const op *first_step(const program *p, fl_size *rows) {
 }
 
 static void divide_block(geometry *g) {
-    const fl_size lines = g->units * g->gates, tiles = ceil_div(lines, SUMS / g->together);
+    const fl_size lines = g->units * g->gates, tiles = ceil_div(lines, lines_of_tile(g->together));
     g->parts = tiles < WARPS ? (int)(WARPS / tiles) : 1;
     g->bytes = OWN_BYTES +
-               ((lines + g->together) * g->padded + g->parts * lines * g->together) * (fl_size)sizeof(real);
+               (lines + g->together) * g->stride * (fl_size)sizeof(stored) + g->parts * lines * g->together * (fl_size)sizeof(real);
 }
 
 /* Hidden units for which a block has the memory, at most `units`. */
@@ -92,7 +103,8 @@ static int divide_program(geometry *g, const program *p, const limits *most, int
     memset(g, 0, sizeof(*g));
     g->gates = is_forward(first->kind) ? p->cell.gates : 1;
     g->inner = inner_of(first);
-    g->padded = ceil_div(g->inner, WARP * CHUNK) * WARP * CHUNK;
+    g->padded = ceil_div(g->inner, STEP) * STEP;
+    g->stride = g->padded + CHUNK;
     g->together = MOST_TOGETHER;
     g->cluster = cluster;
     const fl_size fewest = ceil_div(H, larger(units_that_fit(*g, H, most->bytes), 1));
@@ -111,7 +123,7 @@ static int divide_program(geometry *g, const program *p, const limits *most, int
     g->groups = ceil_div(rows, g->rows);
     g->units = ceil_div(H, g->members);
     if (!cluster) g->members = ceil_div(H, g->units);
-    while (g->together > 1 && g->together / 2 >= g->rows) g->together /= 2;
+    while (g->together > FEWEST_TOGETHER && g->together / 2 >= g->rows) g->together /= 2;
     divide_block(g);
     return g->bytes <= most->bytes;
 }
@@ -120,7 +132,7 @@ static int divide_program(geometry *g, const program *p, const limits *most, int
 static int choose_resident(geometry *g, const program *p, const limits *most, fl_algorithm asked) {
     /* Multiply-adds of a block in a step beyond which a library's product is faster than this one by more than what a step's
      * own kernels cost. Estimated, not measured. */
-    const fl_size worth = sizeof(real) == 4 ? 800000 : 400000;
+    const fl_size worth = sizeof(stored) == 2 ? 8000000 : sizeof(stored) == 4 ? 800000 : 400000;
     if (asked != FL_STEPS && asked != FL_RESIDENT && divide_program(g, p, most, 1) &&
         (asked == FL_CLUSTER || g->rows * g->units * g->gates * g->padded <= worth))
         return 1;
@@ -132,7 +144,8 @@ static int choose_resident(geometry *g, const program *p, const limits *most, fl
 
 typedef struct block {
     fl_size member, members, row0, row1, unit0, units;
-    real *weights, *seen, *sums; /* (units gates, padded), (together, padded), (parts, units gates, together) */
+    stored *weights, *seen;      /* (units gates, padded), (together, padded) */
+    real *sums;                  /* (parts, units gates, together) */
     op *now;                     /* the op at hand, */
     fl_cell *cell;               /* and its cell */
     uint32_t *flags, epoch;      /* of the group, for group_sync */
@@ -149,9 +162,9 @@ FL_INLINE block block_of(const geometry *g, fl_size hidden, fl_size index, char 
     b.units = smaller(b.unit0 + g->units, hidden) - b.unit0;
     b.now = (op *)memory;
     b.cell = (fl_cell *)(b.now + 1);
-    b.weights = (real *)(memory + OWN_BYTES);
-    b.seen = b.weights + g->units * g->gates * g->padded;
-    b.sums = b.seen + g->together * g->padded;
+    b.weights = (stored *)(memory + OWN_BYTES);
+    b.seen = b.weights + g->units * g->gates * g->stride;
+    b.sums = (real *)(b.seen + g->together * g->stride);
     b.members = g->members;
     b.flags = flags + group * g->members;
     b.epoch = 0;
@@ -160,30 +173,41 @@ FL_INLINE block block_of(const geometry *g, fl_size hidden, fl_size index, char 
 }
 
 /* A row of values, with zeros to its end; a row that is not there is all zeros. */
-FL_INLINE void load_row(real *to, const real *from, fl_size count, fl_size padded) {
-    for (fl_size k = THREAD; k < padded; k += THREADS) to[k] = from && k < count ? from[k] : 0;
+FL_INLINE void load_row(stored *to, const stored *from, fl_size count, fl_size padded) {
+    for (fl_size k = THREAD; k < padded; k += THREADS) to[k] = from && k < count ? from[k] : to_stored(0);
 }
 
 FL_INLINE void load_weights(const block *b, const geometry *g, const op *first, fl_size hidden) {
-    const real *weights = (const real *)weights_of(first);
+    const stored *weights = (const stored *)weights_of(first);
     for (fl_size unit = 0; unit < b->units; unit++)
         for (fl_size gate = 0; gate < g->gates; gate++)
-            load_row(b->weights + (unit * g->gates + gate) * g->padded,
+            load_row(b->weights + (unit * g->gates + gate) * g->stride,
                      weights + (gate * hidden + b->unit0 + unit) * g->inner, g->inner, g->padded);
 }
 
+/* The values of the inner dimension that one of the parts has. */
+FL_INLINE void values_of_part(const geometry *g, int part, fl_size *first, fl_size *end) {
+    const fl_size share = ceil_div(g->padded / STEP, g->parts) * STEP;
+    *first = smaller(part * share, g->padded);
+    *end = smaller(*first + share, g->padded);
+}
+
+#ifdef FL_TENSOR_CORES
+#include "tensor.h"
+#else
 /* Adds up a tile: lines [line, line + M) of the weights times N batch rows, over the values of one part. */
-FL_INLINE void tile_product(const block *b, const geometry *g, const int M, const int N, fl_size line, int part) {
-    const fl_size lines = b->units * g->gates, stride = WARP * CHUNK, lane = THREAD % WARP;
-    const fl_size share = ceil_div(g->padded / stride, g->parts) * stride;
-    const fl_size end = smaller((part + 1) * share, g->padded);
+FL_INLINE void tile_product(const block *b, const geometry *g, const int N, fl_size line, int part) {
+    const int M = SUMS / N;
+    const fl_size lines = b->units * g->gates, lane = THREAD % WARP;
+    fl_size first, end;
     int at[SUMS]; /* where the lines begin; past the last one the last one, whose sums are not stored */
     real acc[SUMS];
-    FL_UNROLL for (int m = 0; m < M; m++) at[m] = (int)(smaller(line + m, lines - 1) * g->padded);
+    values_of_part(g, part, &first, &end);
+    FL_UNROLL for (int m = 0; m < M; m++) at[m] = (int)(smaller(line + m, lines - 1) * g->stride);
     FL_UNROLL for (int i = 0; i < SUMS; i++) acc[i] = 0;
-    for (fl_size k = part * share + lane * CHUNK; k < end; k += stride) {
+    for (fl_size k = first + lane * CHUNK; k < end; k += WARP * CHUNK) {
         real seen[MOST_TOGETHER][CHUNK];
-        FL_UNROLL for (int n = 0; n < N; n++) load_chunk(seen[n], b->seen + n * g->padded + k);
+        FL_UNROLL for (int n = 0; n < N; n++) load_chunk(seen[n], b->seen + n * g->stride + k);
         FL_UNROLL for (int m = 0; m < M; m++) {
             real weight[CHUNK];
             load_chunk(weight, b->weights + at[m] + k);
@@ -194,13 +218,28 @@ FL_INLINE void tile_product(const block *b, const geometry *g, const int M, cons
     }
     store_tile(b->sums + (part * lines + line) * N, (int)smaller(M, lines - line) * N, acc);
 }
+#endif
 
 /* The product of a block for N batch rows, which are in `seen`. */
 FL_INLINE void block_product(const block *b, const geometry *g, const int N) {
-    const int M = SUMS / N;
-    const fl_size tiles = ceil_div(b->units * g->gates, M);
+    const fl_size M = lines_of_tile(N), tiles = ceil_div(b->units * g->gates, M);
     for (fl_size task = THREAD / WARP; task < tiles * g->parts; task += THREADS / WARP)
-        tile_product(b, g, M, N, task % tiles * M, (int)(task / tiles));
+        tile_product(b, g, N, task % tiles * M, (int)(task / tiles));
+}
+
+FL_FUNCTION void product_of_block(const block *b, const geometry *g) {
+    switch (g->together) {
+#ifdef FL_TENSOR_CORES
+    case 8: block_product(b, g, 8); break;
+    case 16: block_product(b, g, 16); break;
+    default: block_product(b, g, 32);
+#else
+    case 1: block_product(b, g, 1); break;
+    case 2: block_product(b, g, 2); break;
+    case 4: block_product(b, g, 4); break;
+    default: block_product(b, g, 8);
+#endif
+    }
 }
 
 FL_INLINE void finish_forward(const op *o, const real *acc, fl_size row, fl_size unit) {
@@ -226,8 +265,8 @@ FL_INLINE void finish_backward(const op *o, const real *acc, fl_size row, fl_siz
     if (o->kind == OP_RNN_BACK) {
         rnn_cell_backward(s, dy, row, unit, 1);
     } else if (s->cell->plain && s->simple) {
-        if (s->y.above) dy = v_add(dy, v_load((const real *)s->y.above + row * s->y.above_step + unit));
-        if (s->y.last) dy = v_add(dy, v_load((const real *)s->y.last + row * s->hidden + unit));
+        if (s->y.above) dy = v_add(dy, s_load((const stored *)s->y.above + row * s->y.above_step + unit));
+        if (s->y.last) dy = v_add(dy, s_load((const stored *)s->y.last + row * s->hidden + unit));
         if (s->p)
             lstm_cell_backward(s, 1, 1, NULL, dy, NULL, row, unit, 1);
         else
@@ -242,21 +281,16 @@ FL_INLINE void finish_backward(const op *o, const real *acc, fl_size row, fl_siz
 FL_FUNCTION void block_step(const block *b, const geometry *g, fl_size row0, fl_size row1) {
     const op *o = b->now;
     const int forward = is_forward(o->kind);
-    const real *from = (const real *)(forward ? o->of.forward.y_prev : o->of.backward.y.a);
+    const stored *from = (const stored *)(forward ? o->of.forward.y_prev : o->of.backward.y.a);
     const fl_size from_step = forward ? o->of.forward.y_prev_step : o->of.backward.y.K;
     const fl_size lines = b->units * g->gates, N = g->together;
     for (fl_size row = row0; row < row1; row += N) {
         const fl_size rows = smaller(N, row1 - row);
         if (from) {
             for (fl_size n = 0; n < N; n++)
-                load_row(b->seen + n * g->padded, n < rows ? from + (row + n) * from_step : NULL, g->inner, g->padded);
+                load_row(b->seen + n * g->stride, n < rows ? from + (row + n) * from_step : NULL, g->inner, g->padded);
             block_sync();
-            switch (g->together) {
-            case 1: block_product(b, g, 1); break;
-            case 2: block_product(b, g, 2); break;
-            case 4: block_product(b, g, 4); break;
-            default: block_product(b, g, 8);
-            }
+            product_of_block(b, g);
             block_sync();
         }
         for (fl_size k = THREAD; k < rows * b->units; k += THREADS) {
@@ -275,14 +309,18 @@ FL_FUNCTION void block_step(const block *b, const geometry *g, fl_size row0, fl_
 }
 
 /* What lies between steps, one unit of one row. */
-FL_INLINE void unit_between(const op *o, fl_size row, fl_size unit) {
+FL_INLINE void unit_between(const op *o, fl_size hidden, fl_size row, fl_size unit) {
     if (o->kind == OP_CARRY) {
         const row_carry *c = &o->of.carry;
         carry(&c->s, row, row + 1, unit, unit < c->columns ? unit + 1 : unit, unit, unit < c->units ? unit + 1 : unit);
     } else {
         const row_copy *c = &o->of.copy;
-        const fl_size at = unit * (fl_size)sizeof(real);
-        v_store((real *)((char *)c->to + row * c->to_step + at), v_load((const real *)((const char *)c->from + row * c->from_step + at)));
+        char *to = (char *)c->to + row * c->to_step;
+        const char *from = (const char *)c->from + row * c->from_step;
+        if (c->bytes == hidden * (fl_size)sizeof(real))
+            ((real *)to)[unit] = ((const real *)from)[unit];
+        else
+            ((stored *)to)[unit] = ((const stored *)from)[unit];
     }
 }
 
@@ -312,7 +350,7 @@ FL_FUNCTION void block_program(const program *p, const geometry *g, block b) {
             block_step(&b, g, row0, row1);
         } else {
             for (fl_size at = THREAD; at < (row1 - row0) * b.units; at += THREADS)
-                unit_between(b.now, row0 + at / b.units, b.unit0 + at % b.units);
+                unit_between(b.now, p->hidden, row0 + at / b.units, b.unit0 + at % b.units);
             block_sync();
         }
     }

@@ -9,17 +9,17 @@
 FL_INLINE void rnn_cell(const fl_forward *s, vec sum, fl_size row, fl_size unit, fl_size n) {
     const fl_size at = row * s->hidden + unit;
     const vec h = apply(s->cell->g, sum_of(s, sum, at, unit, n));
-    if (s->gates) v_store_part((real *)s->gates + at, h, n);
-    if (s->y && row < s->keep) v_store_part((real *)s->y + row * s->y_step + unit, h, n);
-    if (s->y_copy) v_store_part((real *)s->y_copy + row * s->y_copy_step + unit, h, n);
+    if (s->gates) s_store_part((stored *)s->gates + at, h, n);
+    if (s->y && row < s->keep) s_store_part((stored *)s->y + row * s->y_step + unit, h, n);
+    if (s->y_copy) s_store_part((stored *)s->y_copy + row * s->y_copy_step + unit, h, n);
 }
 
 /* The delta, from the sum of what the next step sends to h; gives it. */
 FL_INLINE vec rnn_cell_backward(const fl_backward *s, vec seen, fl_size row, fl_size unit, fl_size n) {
     const fl_size H = s->hidden, at = row * H + unit;
     const vec dh = y_gradient_of(&s->y, seen, row, unit, H, n);
-    const vec d = times_derivative(s->cell->g, dh, v_load_part((const real *)s->gates + at, n));
-    v_store_part((real *)s->delta + at, d, n);
+    const vec d = times_derivative(s->cell->g, dh, s_load_part((const stored *)s->gates + at, n));
+    s_store_part((stored *)s->delta + at, d, n);
     return d;
 }
 

@@ -477,4 +477,6 @@ FL_INLINE void v_store_part(real *p, vec x, ptrdiff_t n) {
         v_store_n(p, x, n);
 }
 
+#include "stored.h"
+
 #endif
