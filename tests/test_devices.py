@@ -5,6 +5,7 @@ Where there is no GPU, a build with FASTLSTM_EMULATED=1 runs these tests too, wi
 
 import copy
 import itertools
+import json
 import pickle
 
 import numpy as np
@@ -540,6 +541,23 @@ def test_layers_of_another_library():
         names = ("x", "W", "R", "b", "p")
         y, _, _ = fastlstm.lstm_forward(*((torch if n == "W" else cupy).there(case[n]) for n in names))
         assert_close({"y": cupy.back(y)}, {"y": fastlstm.lstm_forward(*(case[n] for n in names))[0]}, 1e-11)
+
+
+def test_the_benchmark(tmp_path, capsys):
+    from fastlstm.bench import gpu as bench
+
+    with library("torch"):
+        file = tmp_path / "gpu.json"
+        options = ["--sizes", "8", "--batches", "1,3", "--steps", "5", "--seconds", "0.001", "--json", str(file)]
+        options += ["--precisions", "float32,bfloat16"]
+        assert bench.main(options) == 0
+        printed = capsys.readouterr().out
+        rows = json.loads(file.read_text())["rows"]
+        assert len(rows) == 2 * 2 * 2
+        assert all(us > 0 for row in rows for us in row["us_per_step"].values())
+        assert "**bfloat16, training**" in printed
+        assert bench.main(["--table", str(file)]) == 0
+        assert "**bfloat16, training**" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "cuda:-1", "CPU", ""])

@@ -1,0 +1,260 @@
+"""The command ``python -m fastlstm.bench.gpu``: microseconds per time step on a GPU, beside PyTorch's nn.LSTM.
+
+Each way to run is measured, and peepholes and a variant. PyTorch runs cuDNN, whose kernels are named; a loop of CuPy is
+what its users have without this. Each is compared in the same precision, and checked to compute the same. PyTorch is
+needed: arrays are its tensors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import itertools
+import json
+import math
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import fastlstm
+from fastlstm import gpu
+from fastlstm._libraries import DeviceDType
+from fastlstm.bench import machine
+from fastlstm.bench.command import progress
+from fastlstm.bench.measure import DisagreementError, interleave, ratio
+from fastlstm.bench.peers import Contestant
+from fastlstm.bench.results import save
+
+__all__ = ["main"]
+
+OURS, TORCH, CUPY, PEEPHOLES, COUPLED = "fastlstm", "nn.LSTM", "CuPy, a loop", "peepholes", "CIFG"
+ALGORITHMS: tuple[gpu.Algorithm, ...] = ("steps", "resident", "cluster")
+# By precision: the dtype, whether products may be of TF32, and how far results may be apart.
+PRECISIONS: dict[str, tuple[DeviceDType, bool, float]] = {
+    "float32": ("float32", False, 1e-4),
+    "tf32": ("float32", True, 1e-2),
+    "bfloat16": ("bfloat16", False, 6e-2),
+    "float16": ("float16", False, 1e-2),
+}
+ROUNDS = 5
+
+
+class Work:
+    """A layer, its inputs and what arrives at its outputs, on the device."""
+
+    def __init__(self, torch: Any, T: int, B: int, H: int, dtype: DeviceDType, **options: Any) -> None:
+        self.torch, self.dtype = torch, getattr(torch, dtype)
+        self.host = fastlstm.LSTM(H, H, seed=0, **options)
+        self.layer: Any = self.host.to("cuda", dtype, library="torch")
+        self.device: Any = self.layer.flat.device
+        rng = np.random.default_rng(1)
+        self.x, self.dy = (
+            torch.from_numpy(rng.standard_normal((T, B, H)).astype(np.float32)).to(self.device, self.dtype)
+            for _ in range(2)
+        )
+
+    def synchronize(self) -> None:
+        """Wait for the device."""
+        if self.device.type == "cuda":
+            self.torch.cuda.synchronize(self.device)
+
+    def contestant(self, name: str, call: Callable[[], Any]) -> Contestant:
+        """Calls whose time is that of the device too; `call` gives y."""
+
+        def repeat(n: int) -> None:
+            for _ in range(n):
+                call()
+            self.synchronize()
+
+        return Contestant(name, repeat, lambda: [call().float().cpu().numpy()])
+
+
+def _ours(name: str, work: Work, training: bool, algorithm: gpu.Algorithm, tf32: bool) -> Contestant:
+    layer: Any = work.layer
+    kept: dict[str, Any] = {"tape": None, "out": None}
+
+    def call() -> Any:
+        with gpu.use(algorithm, tf32=tf32):
+            if not training:
+                return layer(work.x)[0]
+            y, _, kept["tape"] = layer.forward(work.x, tape=kept["tape"])
+            kept["out"] = layer.backward(kept["tape"], work.dy, out=kept["out"])
+            return y
+
+    return work.contestant(name, call)
+
+
+def _torch(work: Work, training: bool, tf32: bool) -> Contestant:
+    torch, H = work.torch, work.host.hidden_size
+    module = torch.nn.LSTM(H, H).to(work.device, work.dtype)
+    W, R, b = (torch.from_numpy(work.host.params[name]) for name in ("W_l0", "R_l0", "b_l0"))
+    with torch.no_grad():
+        for name, value in (("weight_ih_l0", W), ("weight_hh_l0", R), ("bias_ih_l0", b), ("bias_hh_l0", 0 * b)):
+            getattr(module, name).copy_(value)
+    module.flatten_parameters()
+    x = work.x.clone().requires_grad_(training)
+
+    def call() -> Any:
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
+        if not training:
+            with torch.inference_mode():
+                return module(x)[0]
+        module.zero_grad(set_to_none=True)
+        x.grad = None
+        y = module(x)[0]
+        y.backward(work.dy)
+        return y.detach()
+
+    return work.contestant(TORCH, call)
+
+
+def _cudnn_path(work: Work, call: Callable[[], Any]) -> list[str]:
+    """The names of the kernels that a call of nn.LSTM runs, the most frequent first."""
+    torch = work.torch
+    if work.device.type != "cuda":
+        return []
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        call()
+        work.synchronize()
+    events = sorted(profile.key_averages(), key=lambda event: -event.count)
+    return [event.key[:100] for event in events[:4]]
+
+
+def _cupy(work: Work) -> Contestant | None:
+    """The loop that a user of CuPy writes; forward alone."""
+    if work.device.type != "cuda" or work.dtype != work.torch.float32:
+        return None
+    try:
+        cupy = importlib.import_module("cupy")
+    except ImportError:
+        return None
+    W, R, b = (cupy.asarray(work.host.params[name]) for name in ("W_l0", "R_l0", "b_l0"))
+    x, H = cupy.asarray(work.x), work.host.hidden_size
+
+    def call() -> Any:
+        T, B, _ = x.shape
+        a, y = (x.reshape(T * B, H) @ W.T + b).reshape(T, B, 4 * H), cupy.empty((T, B, H), x.dtype)
+        h = c = cupy.zeros((B, H), x.dtype)
+        for t in range(T):
+            i, f, z, o = cupy.split(a[t] + h @ R.T, 4, 1)
+            c = cupy.tanh(z) / (1 + cupy.exp(-i)) + c / (1 + cupy.exp(-f))
+            h = y[t] = cupy.tanh(c) / (1 + cupy.exp(-o))
+        return work.torch.as_tensor(y, device=work.device)
+
+    return work.contestant(CUPY, call)
+
+
+def _check(contestants: list[Contestant], tolerance: float) -> None:
+    """Raise where two do not compute the same."""
+    first, *others = ((one.name, one.results()[0]) for one in contestants)
+    for name, y in others:
+        error = float(np.abs(y - first[1]).max())
+        if not error <= tolerance:
+            raise DisagreementError(f"{name} and {first[0]} differ by {error:.2g}, more than {tolerance:g}")
+
+
+def _measure(torch: Any, T: int, B: int, H: int, precision: str, training: bool, seconds: float) -> dict[str, Any]:
+    dtype, tf32, tolerance = PRECISIONS[precision]
+    work = Work(torch, T, B, H, dtype, peephole=False)
+    same = [_ours(OURS, work, training, "auto", tf32)]
+    same += [_ours(f"{OURS}, {name}", work, training, name, tf32) for name in ALGORITHMS]
+    same.append(_torch(work, training, tf32))
+    loop = None if training else _cupy(work)
+    same += [loop] if loop is not None else []
+    _check(same, tolerance)
+    others = [
+        _ours(f"{OURS}, {name}", Work(torch, T, B, H, dtype, **options), training, "auto", tf32)
+        for name, options in ((PEEPHOLES, {}), (COUPLED, {"variant": "CIFG", "peephole": False}))
+    ]
+    times = interleave(same + others, seconds, ROUNDS)
+    return {
+        "shape": [T, B, H], "precision": precision, "kind": "training" if training else "inference",
+        "us_per_step": {name: 1e6 * float(np.median(found)) / T for name, found in times.items()},
+        "torch_over": {name: ratio(times[TORCH], found) for name, found in times.items() if name != TORCH},
+        "cudnn": _cudnn_path(work, lambda: same[len(ALGORITHMS) + 1].repeat(1)),
+    }  # fmt: skip
+
+
+def _mean(rows: list[dict[str, Any]], name: str) -> float:
+    return math.exp(sum(math.log(row["torch_over"][name]["median"]) for row in rows) / len(rows))
+
+
+def _markdown(report: dict[str, Any]) -> str:
+    lines = [report["gpu"]]
+    groups = itertools.groupby(report["rows"], lambda row: (row["precision"], row["kind"]))
+    for (precision, kind), group in groups:
+        rows = list(group)
+        names = list(rows[0]["us_per_step"])
+        lines += ["", f"**{precision}, {kind}**: microseconds per step of {rows[0]['shape'][0]}", ""]
+        lines += [f"| H | B | {' | '.join(names)} | {TORCH} / {OURS} |", "| ---: |" * 2 + " ---: |" * (len(names) + 1)]
+        for row in rows:
+            _, B, H = row["shape"]
+            times = " | ".join(f"{row['us_per_step'][name]:.2f}" for name in names)
+            lines.append(f"| {H} | {B} | {times} | {row['torch_over'][OURS]['median']:.2f} |")
+        small = [row for row in rows if row["shape"][1] <= 64]
+        if small:
+            lines += ["", f"Geometric mean up to B = 64: {_mean(small, OURS):.2f}"]
+    return "\n".join(lines)
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(number) for number in text.split(",")]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments. Default: those of the process.
+
+    Returns
+    -------
+    int
+        Exit status.
+    """
+    parser = argparse.ArgumentParser(prog="python -m fastlstm.bench.gpu", description=__doc__)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
+    parser.add_argument("--table", type=Path, metavar="FILE", help="measure nothing: print such a FILE's tables")
+    parser.add_argument("--seconds", type=float, default=0.1, metavar="S", help="for each contestant (default: 0.1)")
+    parser.add_argument("--steps", type=int, default=200, metavar="T", help="time steps (default: 200)")
+    parser.add_argument("--sizes", type=_numbers, default=[256, 512, 1024, 2048], metavar="H,H", help="hidden units")
+    parser.add_argument("--batches", type=_numbers, default=[1, 16, 64, 256], metavar="B,B", help="batch rows")
+    parser.add_argument("--precisions", default=",".join(PRECISIONS), metavar="P,P", help="of " + ", ".join(PRECISIONS))
+    options = parser.parse_args(argv)
+    if options.table is not None:
+        print(_markdown(json.loads(options.table.read_text("utf-8"))))
+        return 0
+    precisions = options.precisions.split(",")
+    if not set(precisions) <= set(PRECISIONS):
+        parser.error(f"--precisions must be of {', '.join(PRECISIONS)}")
+    try:
+        torch = importlib.import_module("torch")
+    except ImportError:
+        parser.error("PyTorch is needed, for arrays and as the peer")
+    if not gpu.is_available():
+        print(f"no GPU: {gpu.why_unavailable()}", file=sys.stderr)
+        return 1
+    report: dict[str, Any] = {
+        "machine": machine.describe(), "versions": machine.versions(), "gpu": gpu.description(), "rows": [],
+    }  # fmt: skip
+    for precision, training in itertools.product(precisions, (False, True)):
+        for H, B in itertools.product(options.sizes, options.batches):
+            progress(f"{precision}, {'training' if training else 'inference'}, H = {H}, B = {B}")
+            try:
+                report["rows"].append(_measure(torch, options.steps, B, H, precision, training, options.seconds))
+            except DisagreementError as error:
+                print(f"The comparison is void: {error}", file=sys.stderr)
+                return 1
+            if options.json is not None:
+                save(report, options.json)  # what there is, should the time run out
+    print(_markdown(report))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
