@@ -1,9 +1,11 @@
 """The CUDA module, compiled and linked by nvcc: for fastlstm itself, and for the wheel fastlstm-cuda13x.
 
-NVCC                       the compiler; else it is looked for in CUDA_PATH, CUDA_HOME, PATH and the usual place
+NVCC                       the compiler; else that of CUDA_PATH, of CUDA_HOME, in PATH, of the package nvidia-cuda-nvcc, or
+                           in the usual place
 FASTLSTM_CUDA_ARCHS=80,90  the GPUs to compile for, by compute capability; the default is ARCHS
 """
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -37,7 +39,10 @@ def find_nvcc() -> str:
         raise PlatformError(f"FASTLSTM_CUDA=1 builds on Linux only, not on {sys.platform}")
     asked = os.environ.get("NVCC")
     homes = [os.environ[name] for name in ("CUDA_PATH", "CUDA_HOME") if os.environ.get(name)]
-    for name in [asked] if asked else [*(f"{home}/bin/nvcc" for home in homes), "nvcc", "/usr/local/cuda/bin/nvcc"]:
+    package = importlib.util.find_spec("nvidia")
+    folders = [] if package is None else package.submodule_search_locations or []
+    usual = [*(f"{home}/bin/nvcc" for home in homes), "nvcc", *(f"{folder}/cu13/bin/nvcc" for folder in folders)]
+    for name in [asked] if asked else [*usual, "/usr/local/cuda/bin/nvcc"]:
         if found := shutil.which(name):
             return found
     where = f"{asked}, which NVCC says, is not there" if asked else "set NVCC to it, or CUDA_PATH to its toolkit"
@@ -80,4 +85,5 @@ class BuildWithCuda(build_ext):
             objects.append(str(target))
         library = Path(self.get_ext_fullpath(ext.name))
         library.parent.mkdir(parents=True, exist_ok=True)
-        run([nvcc, "-shared", "-cudart=static", "-Xlinker", "-s", *objects, "-o", str(library)])
+        folders = [f"-L{Path(nvcc).resolve().parents[1] / name}" for name in ("lib64", "lib")]
+        run([nvcc, "-shared", "-cudart=static", *folders, "-Xlinker", "-s", *objects, "-o", str(library)])
