@@ -1,7 +1,7 @@
 """The CUDA module, compiled and linked by nvcc: for fastlstm itself, and for the wheel fastlstm-cuda13x.
 
-NVCC                       the compiler; else that of CUDA_PATH, of CUDA_HOME, in PATH, of the package nvidia-cuda-nvcc, or
-                           in the usual place
+NVCC                       the compiler; else that of CUDA_PATH, of CUDA_HOME, in PATH, of the package
+                           nvidia-cuda-nvcc, or in the usual place
 FASTLSTM_CUDA_ARCHS=80,90  the GPUs to compile for, by compute capability; the default is ARCHS
 """
 

@@ -7,11 +7,12 @@
 extern "C" const fl_kernels fl_kernels_cuda_32, fl_kernels_cuda_64, fl_kernels_cuda_bfloat16, fl_kernels_cuda_float16;
 
 static const char *unavailable(void) {
-    int count = 0;
+    int count = 0, driver = 0;
     const cudaError_t error = cudaGetDeviceCount(&count);
     if (error == cudaSuccess && count > 0) return NULL;
     (void)cudaGetLastError();
-    return error == cudaSuccess ? "no CUDA device was found" : cudaGetErrorString(error);
+    if (cudaDriverGetVersion(&driver) == cudaSuccess && driver == 0) return "no NVIDIA driver is installed";
+    return error == cudaSuccess || error == cudaErrorNoDevice ? "no GPU was found" : cudaGetErrorString(error);
 }
 
 static void describe(char *to, size_t bytes) {
