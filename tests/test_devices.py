@@ -514,7 +514,12 @@ def test_errors_of_the_device_are_raised():
             stream.ptr = 0
         fastlstm.lstm_forward(*arguments)
         arguments[0].device.id = 1
-        with pytest.raises(TypeError, match="R is on cuda:0, but must be on cuda:1 as the other arrays are"):
+        with pytest.raises(TypeError, match="x is on cuda:1, but CuPy's current device is cuda:0"):
+            fastlstm.lstm_forward(*arguments)
+        with (
+            cupy.library.cupy.cuda.Device(1),
+            pytest.raises(TypeError, match=r"R is on cuda:0, but .*: call within cupy.cuda.Device\(0\)"),
+        ):
             fastlstm.lstm_forward(*arguments)
 
 

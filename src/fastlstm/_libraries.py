@@ -122,11 +122,16 @@ class CuPy:
         return isinstance(value, self.cupy.ndarray)
 
     def adopt(self, name: str, value: Any) -> Any:
-        if self.owns(value):
-            return value
-        if hasattr(value, "__cuda_array_interface__"):
-            return self.cupy.asarray(value)
-        return self.cupy.from_dlpack(value)
+        if not self.owns(value):
+            cupy = self.cupy
+            value = cupy.asarray(value) if hasattr(value, "__cuda_array_interface__") else cupy.from_dlpack(value)
+        current = self.device(None)
+        if value.device.id != current:
+            raise TypeError(
+                f"{name} is on cuda:{value.device.id}, but CuPy's current device is cuda:{current}: "
+                f"call within cupy.cuda.Device({value.device.id})"
+            )
+        return value
 
     def kind(self, array: Any) -> DeviceKind:
         return DeviceKind(self, array.device.id, array.dtype.name)
@@ -192,9 +197,12 @@ class Torch:
 
     def adopt(self, name: str, value: Any) -> Any:
         if not self.owns(value):
-            if hasattr(value, "__cuda_array_interface__"):
-                return self.torch.as_tensor(value, device=self._device(self.device(None)))
-            return self.torch.from_dlpack(value)
+            if hasattr(value, "__dlpack__"):
+                return self.torch.from_dlpack(value)
+            own = self.torch.as_tensor(value, device=self._device(self.device(None)))
+            if own.numel() and own.data_ptr() != value.__cuda_array_interface__["data"][0]:
+                raise TypeError(f"{name} is not on PyTorch's current device: call within torch.cuda.device")
+            return own
         if value.requires_grad:
             raise TypeError(f"{name} requires a gradient, which PyTorch would not see: give {name}.detach()")
         if value.dtype not in self.names:

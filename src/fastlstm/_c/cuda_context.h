@@ -16,6 +16,7 @@ void fl_cuda_set_stream(cudaStream_t); /* while a graph is recorded */
 int fl_cuda_failed(void);              /* after an error nothing more is started */
 void fl_cuda_fail(const char *what);
 void fl_cuda_check(cudaError_t error);
+void fl_cuda_forgive(void); /* an error that has been made good */
 
 fl_algorithm fl_cuda_algorithm(void); /* that was asked for, */
 int fl_cuda_tf32(void);               /* likewise */
@@ -33,7 +34,7 @@ fl_cuda_limits fl_cuda_limits_of_device(void);
 
 struct fl_cuda_belongings {
     int device;
-    cudaStream_t stream;
+    unsigned long long stream; /* its number: an address may be of one stream after another, or of one for each thread */
     /* Each of these only where it was needed: */
     struct cublasContext *blas;
     void *workspace;    /* for cuBLAS: its own would make results depend on what else is on the device */
@@ -42,6 +43,16 @@ struct fl_cuda_belongings {
 };
 
 fl_cuda_belongings *fl_cuda_own(void);
+
+/* Ends what belongs to a stream that is no more used. */
+void fl_cuda_destroy(fl_cuda_belongings *);
+void fl_cuda_destroy_blas(fl_cuda_belongings *);
+void fl_cuda_destroy_graphs(fl_cuda_belongings *);
+
+/* Whether the caller records a graph of its own on the stream; -1 where that cannot be told. */
+int fl_cuda_captured(void);
+/* Memory of the device, also while a graph is recorded; NULL after an error. */
+void *fl_cuda_allocate(size_t bytes);
 
 /* So many numbers on the device. */
 uint32_t *fl_cuda_flags(size_t count);

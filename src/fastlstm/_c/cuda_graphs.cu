@@ -19,7 +19,9 @@ struct fl_cuda_graphs {
     bool broken; /* after a failure nothing more is recorded */
 };
 
-enum { MOST_GRAPHS = 32, MOST_SEEN = 256 };
+/* Where there are more than these, the oldest makes room once it has not been started for so many others: not sooner, or all
+ * would be recorded again and again. */
+enum { MOST_GRAPHS = 128, MOST_SEEN = 1024, LONG_UNUSED = 4 * MOST_GRAPHS };
 
 static uint64_t hash_of(const void *key, size_t bytes) { /* FNV-1a, word by word */
     uint64_t hash = 14695981039346656037u, word;
@@ -32,9 +34,7 @@ static uint64_t hash_of(const void *key, size_t bytes) { /* FNV-1a, word by word
 
 int fl_cuda_replay(const void *key, size_t bytes) {
     fl_cuda_graphs *own = fl_cuda_own()->graphs;
-    cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
-    if (!own || own->all.empty() || fl_cuda_failed()) return 0;
-    if (cudaStreamIsCapturing(fl_cuda_stream(), &status) != cudaSuccess || status != cudaStreamCaptureStatusNone) return 0;
+    if (!own || own->all.empty() || fl_cuda_failed() || fl_cuda_captured()) return 0;
     for (recorded &one : own->all)
         if (one.key.size() == bytes && !memcmp(one.key.data(), key, bytes)) {
             one.used = ++own->now;
@@ -44,9 +44,12 @@ int fl_cuda_replay(const void *key, size_t bytes) {
     return 0;
 }
 
+static std::vector<recorded>::iterator oldest_of(fl_cuda_graphs *own) {
+    return std::min_element(own->all.begin(), own->all.end(), [](const recorded &a, const recorded &b) { return a.used < b.used; });
+}
+
 int fl_cuda_begin_record(const void *key, size_t bytes) {
     fl_cuda_belongings *belongings = fl_cuda_own();
-    cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
     if (!belongings->graphs) belongings->graphs = new fl_cuda_graphs();
     fl_cuda_graphs *own = belongings->graphs;
     const uint64_t hash = hash_of(key, bytes);
@@ -56,10 +59,10 @@ int fl_cuda_begin_record(const void *key, size_t bytes) {
         own->seen.push_back(hash);
         return 0;
     }
+    own->now++;
     /* The caller may be recording a graph of its own; the stream may be one that cannot be recorded, so it is another. */
-    if (own->broken || fl_cuda_failed() || cudaStreamIsCapturing(fl_cuda_stream(), &status) != cudaSuccess ||
-        status != cudaStreamCaptureStatusNone)
-        return 0;
+    if (own->broken || fl_cuda_failed() || fl_cuda_captured()) return 0;
+    if (own->all.size() == MOST_GRAPHS && own->now - oldest_of(own)->used < LONG_UNUSED) return 0;
     if (!own->recording && cudaStreamCreateWithFlags(&own->recording, cudaStreamNonBlocking) != cudaSuccess) own->recording = NULL;
     if (!own->recording || cudaStreamBeginCapture(own->recording, cudaStreamCaptureModeThreadLocal) != cudaSuccess) {
         (void)cudaGetLastError();
@@ -80,18 +83,26 @@ int fl_cuda_end_record(const void *key, size_t bytes) {
                     cudaGraphInstantiate(&made.graph, graph, 0) == cudaSuccess;
     if (graph) (void)cudaGraphDestroy(graph);
     if (!ok || fl_cuda_failed()) {
-        (void)cudaGetLastError();
+        if (made.graph) (void)cudaGraphExecDestroy(made.graph);
+        fl_cuda_forgive();
         own->broken = true;
         return 0;
     }
     made.key.assign((const char *)key, (const char *)key + bytes);
     if (own->all.size() == MOST_GRAPHS) {
-        const auto oldest = std::min_element(own->all.begin(), own->all.end(),
-                                             [](const recorded &a, const recorded &b) { return a.used < b.used; });
+        const auto oldest = oldest_of(own);
         (void)cudaGraphExecDestroy(oldest->graph);
         own->all.erase(oldest);
     }
     own->all.push_back(made);
     fl_cuda_check(cudaGraphLaunch(made.graph, fl_cuda_stream()));
     return 1;
+}
+
+void fl_cuda_destroy_graphs(fl_cuda_belongings *belongings) {
+    fl_cuda_graphs *own = belongings->graphs;
+    if (!own) return;
+    for (recorded &one : own->all) (void)cudaGraphExecDestroy(one.graph);
+    if (own->recording) (void)cudaStreamDestroy(own->recording);
+    delete own;
 }

@@ -16,6 +16,7 @@ enum { WORKSPACE = 32 << 20 };
 
 static struct {
     int (*create)(handle *);
+    int (*destroy)(handle);
     int (*set_stream)(handle, cudaStream_t);
     int (*set_workspace)(handle, void *, size_t);
     int (*gemm)(handle, int op_a, int op_b, int m, int n, int k, const void *alpha, const void *a, int a_type, int lda,
@@ -30,39 +31,48 @@ static void *open_cublas(void) {
     return NULL;
 }
 
+/* Again where it was not found: it may have come into the process since. */
 static bool load_cublas(void) {
-    static std::once_flag once;
-    std::call_once(once, [] {
-        void *library = open_cublas();
-        if (!library) return;
-        *(void **)&cublas.create = dlsym(library, "cublasCreate_v2");
-        *(void **)&cublas.set_stream = dlsym(library, "cublasSetStream_v2");
-        *(void **)&cublas.set_workspace = dlsym(library, "cublasSetWorkspace_v2");
-        *(void **)&cublas.gemm = dlsym(library, "cublasGemmEx");
-    });
-    return cublas.create && cublas.set_stream && cublas.set_workspace && cublas.gemm;
+    static std::mutex lock;
+    static bool found = false;
+    const std::lock_guard<std::mutex> locked(lock);
+    if (found) return true;
+    void *library = open_cublas();
+    if (!library) return false;
+    *(void **)&cublas.create = dlsym(library, "cublasCreate_v2");
+    *(void **)&cublas.destroy = dlsym(library, "cublasDestroy_v2");
+    *(void **)&cublas.set_stream = dlsym(library, "cublasSetStream_v2");
+    *(void **)&cublas.set_workspace = dlsym(library, "cublasSetWorkspace_v2");
+    *(void **)&cublas.gemm = dlsym(library, "cublasGemmEx");
+    return found = cublas.create && cublas.destroy && cublas.set_stream && cublas.set_workspace && cublas.gemm;
 }
 
 /* The handle of this thread's stream, ready for it; NULL after an error. */
 static handle take_handle(void) {
     fl_cuda_belongings *own = fl_cuda_own();
-    bool ok = true;
     if (!load_cublas()) {
         fl_cuda_fail("cuBLAS was not found: install nvidia-cublas, or import CuPy or PyTorch first");
         return NULL;
     }
+    if (!own->workspace) own->workspace = fl_cuda_allocate(WORKSPACE);
+    if (!own->workspace) return NULL;
     if (!own->blas) {
         cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed; /* so that this may happen while a graph is recorded */
         fl_cuda_check(cudaThreadExchangeStreamCaptureMode(&mode));
-        ok = cublas.create(&own->blas) == 0 && cudaMalloc(&own->workspace, WORKSPACE) == cudaSuccess;
+        if (cublas.create(&own->blas)) own->blas = NULL;
         fl_cuda_check(cudaThreadExchangeStreamCaptureMode(&mode));
     }
     /* A new stream takes the workspace away. */
-    if (ok && cublas.set_stream(own->blas, fl_cuda_stream()) == 0 && cublas.set_workspace(own->blas, own->workspace, WORKSPACE) == 0)
+    if (own->blas && cublas.set_stream(own->blas, fl_cuda_stream()) == 0 &&
+        cublas.set_workspace(own->blas, own->workspace, WORKSPACE) == 0)
         return own->blas;
     (void)cudaGetLastError();
     fl_cuda_fail("cuBLAS could not be started: is the device's memory full?");
     return NULL;
+}
+
+void fl_cuda_destroy_blas(fl_cuda_belongings *belongings) {
+    if (belongings->blas) (void)cublas.destroy(belongings->blas);
 }
 
 /* cuBLAS counts by columns and sees each matrix transposed: it computes C^T = op(B)^T op(A)^T. */
@@ -75,6 +85,12 @@ void fl_cuda_gemm(fl_precision precision, int transpose_a, int transpose_b, fl_s
     const int type = types[precision], c_type = sums && !wide ? REAL_32 : type;
     const int compute = wide ? COMPUTE_64 : precision == FL_IN_FLOAT32 && fl_cuda_tf32() ? COMPUTE_TF32 : COMPUTE_32;
     if (m <= 0 || n <= 0 || fl_cuda_failed()) return;
+    if (k <= 0) { /* a sum of nothing */
+        const size_t size = wide ? 8 : c_type == REAL_32 ? 4 : 2;
+        if (!add)
+            fl_cuda_check(cudaMemset2DAsync(c, (size_t)ldc * size, 0, (size_t)n * size, (size_t)m, fl_cuda_stream()));
+        return;
+    }
     for (const fl_size size : {m, n, k, lda, ldb, ldc})
         if (size > INT_MAX) {
             fl_cuda_fail("a matrix with more than 2^31 rows or columns");

@@ -77,6 +77,7 @@ static void copy_now(const op *o) {
 static void copy(void *to, fl_size to_step, const void *from, fl_size from_step, fl_size bytes, fl_size row0, fl_size row1) {
     const row_copy c = {to, from, to_step, from_step, bytes};
     const fl_size H = waiting.hidden;
+    assert(row1 - row0 <= 1 || to_step >= bytes);
     if (waiting.count && is_step(waiting.kind) && (bytes == H * (fl_size)sizeof(real) || bytes == H * (fl_size)sizeof(stored))) {
         add_op(OP_COPY, row0, row1)->of.copy = c;
     } else {
@@ -93,9 +94,26 @@ typedef struct {
     const unsigned char *which;
 } marked_rows;
 
+/* Row and column of the k-th element where rows have so many; a device divides 32 bits much sooner than 64. */
+typedef struct {
+    fl_size row, column;
+} place;
+FL_INLINE place place_of(fl_size k, fl_size columns) {
+    place at;
+    if (((uint64_t)k | (uint64_t)columns) >> 32) {
+        at.row = k / columns;
+        at.column = k % columns;
+    } else {
+        const uint32_t row = (uint32_t)k / (uint32_t)columns;
+        at.row = row;
+        at.column = (uint32_t)k - row * (uint32_t)columns;
+    }
+    return at;
+}
+
 FL_FUNCTION void clear_at(const marked_rows *s, fl_size k) {
-    const fl_size row = k / s->bytes;
-    if (s->which[row]) s->to[row * s->step + k % s->bytes] = 0;
+    const place at = place_of(k, s->bytes);
+    if (s->which[at.row]) s->to[at.row * s->step + at.column] = 0;
 }
 
 static void clear(void *to, fl_size step, fl_size bytes, fl_size rows, const unsigned char *which) {
@@ -114,7 +132,8 @@ typedef struct {
 } transposed;
 
 FL_FUNCTION void transpose_at(const transposed *s, fl_size k) {
-    s->to[k] = s->from[k % s->rows * s->row_step + k / s->rows];
+    const place at = place_of(k, s->rows);
+    s->to[k] = s->from[at.column * s->row_step + at.row];
 }
 
 static void pack_rows(void *panels, int vectors, const void *A, fl_size row_step, fl_size rows, fl_size columns, fl_size panel0,
@@ -154,9 +173,10 @@ typedef struct {
 
 FL_INLINE void forward_of(const forward_units *s, fl_size k, fl_forward *step, fl_size *row, fl_size *unit) {
     *step = s->step;
+    const place at = place_of(k, step->hidden);
     step->cell = &s->cell;
-    *row = s->row0 + k / step->hidden;
-    *unit = k % step->hidden;
+    *row = s->row0 + at.row;
+    *unit = at.column;
 }
 
 FL_INLINE void lstm_unit(const forward_units *s, const int plain, const int peephole, fl_size k) {
@@ -211,7 +231,8 @@ typedef struct {
 } carried;
 
 FL_FUNCTION void carry_at(const carried *s, fl_size k) {
-    const fl_size row = s->row0 + k / s->most, at = k % s->most, end = at + 1;
+    const place own = place_of(k, s->most);
+    const fl_size row = s->row0 + own.row, at = own.column, end = at + 1;
     carry(&s->carry, row, row + 1, at, at < s->columns ? end : at, at, at < s->units ? end : at);
 }
 
@@ -239,9 +260,10 @@ typedef struct {
 
 FL_INLINE vec backward_of(const backward_units *s, fl_size k, fl_backward *step, fl_size *row, fl_size *unit) {
     *step = s->step;
+    const place at = place_of(k, step->hidden);
     step->cell = &s->cell;
-    *row = s->row0 + k / step->hidden;
-    *unit = k % step->hidden;
+    *row = s->row0 + at.row;
+    *unit = at.column;
     return step->y.a ? v_load((const real *)step->sent + *row * s->cell.gates * step->hidden + *unit) : v_zero();
 }
 
@@ -327,7 +349,8 @@ typedef struct {
 } y_gradients;
 
 FL_FUNCTION void y_gradient_at(const y_gradients *s, fl_size k) {
-    const fl_size row = s->row0 + k / s->width, column = k % s->width;
+    const place at = place_of(k, s->width);
+    const fl_size row = s->row0 + at.row, column = at.column;
     stored *dy = s->dy + row * s->width + column;
     s_store(dy, y_gradient_of(&s->of, s->of.a ? s_load(dy) : v_zero(), row, column, s->width, 1));
 }

@@ -8,7 +8,7 @@
  *
  * The including file defines, beside what device.h needs:
  *   WARP, THREADS, THREAD       threads in a warp and in a block, and which of the block this is
- *   CHUNK, load_chunk(to, from)  values that a thread reads at once
+ *   CHUNK, load_chunk(to, from)  values that a thread reads at once; FL_CHUNK_ALIGN, how they lie
  *   block_sync()                 all threads of the block wait for each other,
  *   group_sync(block)            all blocks of the group
  *   store_tile(to, count, acc)   the first `count` of the SUMS sums, each added up over the lanes; for FL_TENSOR_CORES instead
@@ -20,6 +20,9 @@
 #include "program.h"
 
 enum { WARPS = 8 };
+typedef struct {
+    FL_CHUNK_ALIGN stored values[CHUNK];
+} chunk;
 /* A tile: so many batch rows at least and at most, so many sums for one of TILE_SUMS / rows lines; and of how many values the
  * inner dimension is made up with zeros. Tensor cores have tiles of 16 lines and 8 rows, up to 4 of them side by side. */
 #ifdef FL_TENSOR_CORES
@@ -86,11 +89,16 @@ static void divide_block(geometry *g) {
 
 /* Hidden units for which a block has the memory, at most `units`. */
 static fl_size units_that_fit(geometry g, fl_size units, fl_size bytes) {
-    for (g.units = units; g.units > 0; g.units--) {
+    fl_size low = 0, high = units; /* `low` fit; more memory for more units, nearly always */
+    while (low < high) {
+        g.units = low + (high - low + 1) / 2;
         divide_block(&g);
-        if (g.bytes <= bytes) break;
+        if (g.bytes <= bytes)
+            low = g.units;
+        else
+            high = g.units - 1;
     }
-    return g.units;
+    return low;
 }
 
 /* How to divide a program, in clusters or not; 0 where it cannot be. */
@@ -172,17 +180,37 @@ FL_INLINE block block_of(const geometry *g, fl_size hidden, fl_size index, char 
     return b;
 }
 
-/* A row of values, with zeros to its end; a row that is not there is all zeros. */
-FL_INLINE void load_row(stored *to, const stored *from, fl_size count, fl_size padded) {
-    for (fl_size k = THREAD; k < padded; k += THREADS) to[k] = from && k < count ? from[k] : to_stored(0);
+/* `count` rows of which the first `there` are there, one every `step` values; zeros for all else, and to the end of each row.
+ * Threads read several chunks before they write one: a device's memory is far. */
+FL_INLINE void load_rows(stored *to, const geometry *g, const stored *from, fl_size step, fl_size there, fl_size count) {
+    enum { AHEAD = 4 };
+    const int chunks = (int)(g->padded / CHUNK), all = (int)count * chunks;
+    const int whole = ((size_t)from | (size_t)step * sizeof(stored)) % (CHUNK * sizeof(stored)) == 0;
+    for (int first = (int)THREAD; first < all; first += AHEAD * THREADS) {
+        chunk held[AHEAD];
+        FL_UNROLL for (int n = 0; n < AHEAD; n++) {
+            const int at = first + n * THREADS, row = at / chunks, k = (at - row * chunks) * CHUNK;
+            const stored *here = from + row * step + k;
+            if (at < all && row < there && whole && k + CHUNK <= g->inner)
+                held[n] = *(const chunk *)here;
+            else
+                for (int v = 0; v < CHUNK; v++)
+                    held[n].values[v] = at < all && row < there && k + v < g->inner ? here[v] : to_stored(0);
+        }
+        FL_UNROLL for (int n = 0; n < AHEAD; n++) {
+            const int at = first + n * THREADS, row = at / chunks, k = (at - row * chunks) * CHUNK;
+            if (at < all) *(chunk *)(to + row * g->stride + k) = held[n];
+        }
+    }
 }
 
 FL_INLINE void load_weights(const block *b, const geometry *g, const op *first, fl_size hidden) {
-    const stored *weights = (const stored *)weights_of(first);
-    for (fl_size unit = 0; unit < b->units; unit++)
-        for (fl_size gate = 0; gate < g->gates; gate++)
-            load_row(b->weights + (unit * g->gates + gate) * g->stride,
-                     weights + (gate * hidden + b->unit0 + unit) * g->inner, g->inner, g->padded);
+    const stored *weights = (const stored *)weights_of(first) + b->unit0 * g->inner;
+    for (fl_size gate = 0; gate < g->gates; gate++) { /* whose lines are `gates` rows apart here */
+        geometry lines = *g;
+        lines.stride = g->gates * g->stride;
+        load_rows(b->weights + gate * g->stride, &lines, weights + gate * hidden * g->inner, g->inner, b->units, b->units);
+    }
 }
 
 /* The values of the inner dimension that one of the parts has. */
@@ -287,14 +315,14 @@ FL_FUNCTION void block_step(const block *b, const geometry *g, fl_size row0, fl_
     for (fl_size row = row0; row < row1; row += N) {
         const fl_size rows = smaller(N, row1 - row);
         if (from) {
-            for (fl_size n = 0; n < N; n++)
-                load_row(b->seen + n * g->stride, n < rows ? from + (row + n) * from_step : NULL, g->inner, g->padded);
+            load_rows(b->seen, g, from + row * from_step, from_step, rows, N);
             block_sync();
             product_of_block(b, g);
             block_sync();
         }
         for (fl_size k = THREAD; k < rows * b->units; k += THREADS) {
-            const fl_size n = k / b->units, unit = k % b->units;
+            const place at = place_of(k, b->units);
+            const fl_size n = at.row, unit = at.column;
             real acc[4] = {0, 0, 0, 0};
             FL_UNROLL for (int gate = 0; gate < 4; gate++)
                 for (int part = 0; from && gate < g->gates && part < g->parts; part++)
@@ -349,8 +377,10 @@ FL_FUNCTION void block_program(const program *p, const geometry *g, block b) {
                 block_sync();
             block_step(&b, g, row0, row1);
         } else {
-            for (fl_size at = THREAD; at < (row1 - row0) * b.units; at += THREADS)
-                unit_between(b.now, p->hidden, row0 + at / b.units, b.unit0 + at % b.units);
+            for (fl_size k = THREAD; k < (row1 - row0) * b.units; k += THREADS) {
+                const place at = place_of(k, b.units);
+                unit_between(b.now, p->hidden, row0 + at.row, b.unit0 + at.column);
+            }
             block_sync();
         }
     }

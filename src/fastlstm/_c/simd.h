@@ -379,7 +379,9 @@ typedef struct {
     for (int l = 0; l < VL; l++) r.lane[l] = (expression);                                                             \
     return r
 FL_INLINE vec v_load(const real *p) { LANES(p[l]); }
-FL_INLINE void v_store(real *p, vec x) { memcpy(p, x.lane, sizeof x); }
+FL_INLINE void v_store(real *p, vec x) {
+    for (int l = 0; l < VL; l++) p[l] = x.lane[l];
+}
 FL_INLINE vec v_set1(real x) { LANES(x); }
 FL_INLINE vec v_zero(void) { LANES(0); }
 FL_INLINE vec v_add(vec a, vec b) { LANES(a.lane[l] + b.lane[l]); }

@@ -15,10 +15,14 @@
 
 #define EACH_LANE for (int own = 0, lane = FIRST_LANE; own < HERE; own++, lane++)
 
-FL_INLINE uint32_t two_values(const stored *from) {
+FL_INLINE uint32_t two_values(const stored *from) { /* at a multiple of 4 bytes */
+#ifdef __CUDACC__
+    return *(const uint32_t *)from;
+#else
     uint32_t two;
     memcpy(&two, from, sizeof(two));
     return two;
+#endif
 }
 
 FL_INLINE void tile_product(const block *b, const geometry *g, const int N, fl_size line, int part) {
