@@ -4,6 +4,8 @@ An array here is none of NumPy's and does not become one by itself, as CuPy's do
 """
 
 import contextlib
+import ctypes
+import math
 import sys
 import types
 
@@ -117,7 +119,14 @@ class Device:
 
 
 def asarray(value):
-    return value if isinstance(value, ndarray) else ndarray(np.array(value), Device.current)
+    if isinstance(value, ndarray):
+        return value
+    if not hasattr(value, "__cuda_array_interface__"):
+        return ndarray(np.array(value), Device.current)
+    interface = value.__cuda_array_interface__  # in the same memory
+    dtype, shape = np.dtype(interface["typestr"]), interface["shape"]
+    memory = (ctypes.c_char * (dtype.itemsize * math.prod(shape))).from_address(interface["data"][0])
+    return ndarray(np.frombuffer(memory, dtype).reshape(shape), Device.current)
 
 
 def module():

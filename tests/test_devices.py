@@ -17,6 +17,7 @@ from test_networks import SHAPES, make, sequence, states
 from test_options import OPTIONS, VARIANTS, options_case, results
 
 import fastlstm
+import fastlstm.inspect
 from fastlstm import LSTM, RNN, gpu
 from fastlstm._libraries import DeviceKind
 
@@ -238,6 +239,10 @@ def test_an_unknown_algorithm():
         gpu.use("fast"),
     ):
         pass
+    with pytest.raises(TypeError, match="algorithm must be a str, not list"), gpu.use(["steps"]):
+        pass
+    with pytest.raises(TypeError, match="tf32 must be a bool, not str"), gpu.use(tf32="no"):
+        pass
 
 
 # ---- fewer bits ------------------------------------------------------------------------------------------------------
@@ -280,6 +285,74 @@ def test_fewer_bits(variant, names, values, algorithm):
         assert_close(torch.back(found), expected, 10 * HALVES[values])
 
 
+@pytest.mark.parametrize("algorithm", ["steps", "resident", "cluster"])
+@pytest.mark.parametrize("clip", [0.1, 0.25, 1.0])
+@pytest.mark.parametrize("values", HALVES)
+def test_bounds_in_fewer_bits(values, clip, algorithm):
+    """Where all that goes into the gates is bounded, nothing has a gradient: stored gates are at their bounds."""
+    with library("torch") as torch, gpu.use(algorithm):
+        lstm = LSTM(2, 5, clip=clip, seed=0)
+        lstm.flat[:] = 3
+        x, dy = (np.random.default_rng(0).random(shape) + 0.5 for shape in ((6, 3, 2), (6, 3, 5)))
+        own, _ = in_fewer_bits(torch, values, {"x": x, "dy": dy})
+        there = lstm.to("cuda", values, library="torch")
+        _, _, tape = there.forward(own["x"])
+        assert not torch.back(there.backward(tape, own["dy"]).flat).any()
+
+
+@pytest.mark.parametrize("options", [{}, {"zoneout": (0.2, 0.1)}, {"variant": "FGR"}], ids=str)
+@pytest.mark.parametrize("values", HALVES)
+def test_streams_files_and_workspace_in_fewer_bits(values, options, tmp_path):
+    with library("torch") as torch:
+        lstm = LSTM(3, 5, dtype=np.float64, seed=0, **options)
+        there = lstm.to("cuda", values, library="torch")
+        x = np.random.default_rng(0).standard_normal((4, 2, 3))
+        stream = fastlstm.Stream(there, B=2)
+        own, same = in_fewer_bits(torch, values, {"x": x})
+        for t in range(4):
+            y = torch.back(stream.step(own["x"][t]))
+        assert_close({"y": y}, {"y": there.to("cpu")(same["x"])[0][-1]}, 10 * HALVES[values])
+        size = fastlstm.lstm_workspace(4, 2, 3, 5, values, device="cuda")
+        space = torch.library.empty((size,), there._array_kind)
+        weights = LSTM(3, 5, seed=0).to("cuda", values, library="torch").params
+        arguments = [weights[name] for name in ("W_l0", "R_l0", "b_l0", "p_l0")]
+        _, _, tape = fastlstm.lstm_forward(own["x"], *arguments, tape=True, workspace=space)
+        dy = torch.library.zeros((4, 2, 5), there._array_kind)
+        fastlstm.lstm_backward(tape, arguments[0], arguments[1], arguments[3], dy, workspace=space)
+        assert fastlstm.rnn_workspace(4, 2, 3, 5, values, device="cuda") > 0
+        pytest.importorskip("safetensors")
+        fastlstm.save(there, tmp_path / "lstm.safetensors")
+        assert_same({"flat": fastlstm.load(tmp_path / "lstm.safetensors").flat}, {"flat": there.to("cpu").flat})
+
+
+def test_dtypes_of_a_layer_on_a_device():
+    with library("torch") as torch:
+        lstm = LSTM(3, 5, seed=0)
+        there = lstm.to("cuda", np.float64, library="torch")
+        own = torch.library.torch
+        assert there.to("cuda", own.bfloat16).flat.dtype == own.bfloat16
+        assert there.to("cuda", there.dtype).flat.dtype == own.float32
+        assert repr(there) == "LSTM(3, 5, peephole=True, dtype=float64, device=cuda:0)"
+        assert there.to("cpu", "float32").flat.dtype == np.float32
+        for wrong in ("float8", 3, own.int8, None.__class__):
+            with pytest.raises(TypeError, match="dtype must be float32, float64, bfloat16 or float16, not"):
+                lstm.to("cuda", wrong)
+        _, _, tape = there.forward(torch.there(np.zeros((2, 1, 3))))
+        other = lstm.to("cuda", "float32", library="torch")
+        message = (
+            "tape must be of arrays as this layer's are, float32 of torch on cuda:0, not float64 of torch on cuda:0"
+        )
+        with pytest.raises(TypeError, match=message):
+            other.backward(tape, None)
+        with pytest.raises(TypeError, match="x must be an array on cuda:0, not list"):
+            other([[1.0]])
+        negative = own.complex(own.zeros(1, 1, 3), own.ones(1, 1, 3)).conj().imag
+        with pytest.raises(
+            TypeError, match=r"x must be a tensor that has its values in memory: dense, and after resolve_neg"
+        ):
+            other(negative)
+
+
 @pytest.mark.parametrize("values", HALVES)
 def test_layers_in_fewer_bits(values):
     with library("torch") as torch:
@@ -299,10 +372,12 @@ def test_layers_in_fewer_bits(values):
         found = torch.back({"y": y, "dx": grads.x, "flat": grads.flat})
         assert_close(found, {"y": expected, "dx": expected_grads.x, "flat": expected_grads.flat}, 20 * HALVES[values])
         assert str(there.to("cuda", "float64", library="torch").flat.dtype) == "torch.float64"
-    with pytest.raises(
-        ValueError, match="dtype must be one of float32, float64, bfloat16, float16, on the host float32"
-    ):
+    with pytest.raises(TypeError, match="dtype must be float32 or float64, not float16"):
         lstm.to("cpu", "float16")
+    with pytest.raises(
+        ValueError, match="dtype must be float32 on the host, where the layer has no other, not float64"
+    ):
+        lstm.to("cpu", "float64")
 
 
 # ---- layers ----------------------------------------------------------------------------------------------------------
@@ -374,6 +449,8 @@ def test_steps_and_streams(device, options):
     assert np.all(device.back(stream.state[0])[:, 0] == 1)
     stream.reset()
     assert not device.back(stream.state[1]).any()
+    with pytest.raises(IndexError, match="rows must be from -2 to 1, not 0 to 5"):
+        stream.reset([0, 5])
 
 
 def test_truncated_bptt(device):
@@ -492,6 +569,8 @@ def test_what_runs_on_the_host_alone_says_so(device):
     lstm = LSTM(3, 4, seed=0).to("cuda", library=device.name)
     with pytest.raises(TypeError, match=r"network must be on the host, not on cuda:"):
         fastlstm.Frozen(lstm)
+    with pytest.raises(TypeError, match=r"network must be on the host, not on cuda:.*: inspect network.to\('cpu'\)"):
+        fastlstm.inspect.flows(lstm, np.zeros((3, 2, 3), np.float32))
     with pytest.raises(TypeError, match="must be on the host, not on cuda:"):
         fastlstm.nn.Sequential(lstm, fastlstm.nn.Dense(4, 2, seed=0))
     with pytest.raises(TypeError, match="flat is on a GPU, but must be on the host"):
@@ -531,13 +610,58 @@ def test_tensors_that_need_gradients():
             fastlstm.lstm_forward(*(case[name] for name in ("x", "W", "R", "b", "p")))
 
 
+class Foreign:
+    """An array of a library that fastlstm does not know: Numba's, say."""
+
+    def __init__(self, array):
+        self.array = array
+        self.__cuda_array_interface__ = {
+            "shape": array.shape, "typestr": array.dtype.str, "data": (array.ctypes.data, False), "version": 3,
+        }  # fmt: skip
+
+
+class ByDLPack:
+    """Likewise, one that says where it is by DLPack alone."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __dlpack_device__(self):
+        return 2, 0
+
+    def __dlpack__(self, **options):
+        return self.array.__dlpack__()
+
+
+@pytest.mark.skipif(not gpu.is_emulated(), reason="the memory of these arrays is emulated")
+@pytest.mark.parametrize("kind", [Foreign, ByDLPack])
+def test_arrays_of_other_libraries(kind):
+    case = lstm_case(3, 2, 3, 4)
+    names = ("x", "W", "R", "b", "p")
+    expected, (h, c), _ = fastlstm.lstm_forward(*(case[name] for name in names))
+    with library("cupy") as cupy:
+        y, _, _ = fastlstm.lstm_forward(*(kind(case[name]) for name in names))
+        assert_close({"y": cupy.back(y)}, {"y": expected}, 1e-11)
+        out = np.empty_like(expected), (np.empty_like(h), np.empty_like(c))
+        given = kind(out[0]), tuple(kind(array) for array in out[1])
+        fastlstm.lstm_forward(*(kind(case[name]) for name in names), out=given)
+        assert_close({"y": out[0], "h": out[1][0]}, {"y": expected, "h": h}, 1e-11)
+        lstm = LSTM(3, 4, dtype=np.float64, seed=0)
+        y, _ = lstm.to("cuda", library="cupy")(kind(case["x"]))
+        assert_close({"y": cupy.back(y)}, {"y": lstm(case["x"])[0]}, 1e-11)
+        with pytest.raises(TypeError, match="x is on a GPU, but must be on the host"):
+            lstm(kind(case["x"]))
+
+
 def test_layers_of_another_library():
     with library("cupy") as cupy, library("torch") as torch:
         lstm = LSTM(3, 4, seed=0).to("cuda", library="cupy")
         x = np.ones((3, 2, 3), np.float32)
         other = LSTM(3, 4, seed=0).to("cuda", library="torch")
         _, _, tape = other.forward(torch.there(x))
-        with pytest.raises(TypeError, match="tape must be of arrays of cupy on cuda:0, as this layer is"):
+        with pytest.raises(
+            TypeError, match="tape must be of arrays as this layer's are, float32 of cupy on cuda:0, not"
+        ):
             lstm.backward(tape, None)
         with pytest.raises(TypeError, match="x is an array of torch, but the parameters are arrays of cupy"):
             lstm(torch.there(x))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastlstm import _checks as check
 from fastlstm import _core, _forward
-from fastlstm._arrays import Array, empty, on_device, zeros_like
+from fastlstm._arrays import Array, cells_of, empty, on_device, zeros_like
 from fastlstm._batches import batch_of, options_of
 from fastlstm._core import Call, States
 from fastlstm._layer import Layer, of_cell
@@ -42,7 +42,7 @@ class FixedStep:
         kind = self._layers._array_kind
         self._x[0] = check.matching("x_t", x, tuple(self._x.shape[1:]), kind, "(B, I)")
         for name, array, expected in zip("hcg", state, self._shapes, strict=False):
-            check.output(f"state {name}", array, expected, kind, str(expected))
+            check.output(f"state {name}", array, expected, cells_of(kind) if name == "c" else kind, str(expected))
         self._refresh()
         self._copy(state, self._first, back=False)
         device = _core.device_of(kind)

@@ -28,7 +28,7 @@ from fastlstm._arrays import (
 from fastlstm._batches import Lengths, PackedSequence, batch_of, options_of
 from fastlstm._config import checked_num_threads
 from fastlstm._core import Call, Cell, States, Weights
-from fastlstm._libraries import FLOATS, DeviceDType, DeviceKind, LibraryName, device_kind, native_library
+from fastlstm._libraries import DeviceDType, DeviceKind, LibraryName, device_kind, native_library, values_of
 from fastlstm._masks import Masking, Masks, rate
 from fastlstm._parameters import Gradients, Parametric
 from fastlstm._tapes import LSTMTape, RNNTape
@@ -192,10 +192,10 @@ class Layer(Masking, Parametric):
             "cuda" or "cuda:1", a GPU; "cpu", the host.
         dtype : "float32", "float64", "bfloat16" or "float16", optional
             Of all arrays on a GPU; with the last two cells and their gradients are of float32. Default: as it is. The
-            layer's `dtype` is what it has on the host.
+            layer's `dtype` is what it has on the host; there it has no other.
         library : "cupy" or "torch", optional
-            Whose arrays the parameters are to be on a GPU. Default: that which the program has imported, CuPy where it
-            has both or neither and both are installed.
+            Whose arrays the parameters are to be on a GPU. Default: as they are; from the host, that which the program
+            has imported, CuPy where it has both or neither and both are installed.
 
         Returns
         -------
@@ -219,10 +219,15 @@ class Layer(Masking, Parametric):
         'cpu'
         """
         own = self._array_kind
-        before = own.values if isinstance(own, DeviceKind) else own.name
-        if dtype is not None and (dtype not in FLOATS or (device == "cpu" and dtype != self.dtype)):
-            raise ValueError(f"dtype must be one of {', '.join(FLOATS)}, on the host {self.dtype}, not {dtype!r}")
-        values = self.dtype.name if device == "cpu" else dtype or before
+        values = own.values if isinstance(own, DeviceKind) else own.name
+        if dtype is not None:
+            values = values_of(dtype, device)
+        if device == "cpu":
+            if dtype is not None and values != self.dtype.name:
+                raise ValueError(f"dtype must be {self.dtype} on the host, where the layer has no other, not {values}")
+            values = self.dtype.name
+        if library is None and isinstance(own, DeviceKind):
+            library = own.library.name
         flat = moved(on_host(self.flat), device_kind(device, values, library))
         other = type(self).__new__(type(self))
         other.__setstate__(self.__getstate__() | {"flat": flat})
@@ -429,10 +434,9 @@ class Layer(Masking, Parametric):
         cells = self.num_layers * self.directions
         if len(tape.layers) != cells or any(kept.call.cell != self._kind for kept in tape.layers):
             raise ValueError(f"tape must be from a layer like this one, {self!r}")
-        if isinstance(self._array_kind, DeviceKind) and tape.call.kind != self._array_kind:
-            raise TypeError(
-                f"tape must be of arrays of {self._array_kind.library.name} on {self.device}, as this layer is"
-            )
+        own, found = self._array_kind, tape.call.kind
+        if isinstance(own, DeviceKind) and found != own:
+            raise TypeError(f"tape must be of arrays as this layer's are, {own}, not {found}")
         return tape
 
     def _checked(self, kept: Any, weights: Weights) -> Any:
@@ -576,8 +580,8 @@ class Layer(Masking, Parametric):
         """T and B."""
         if isinstance(x, PackedSequence):
             return len(x.batch_sizes), int(x.batch_sizes[0]) if x.batch_sizes.size else 0
-        axes = "(B, T, I)" if self.batch_first else "(T, B, I)"
-        first, second, _ = check.sized("x", x, 3, axes, anywhere=True).shape
+        axes, own = "(B, T, I)" if self.batch_first else "(T, B, I)", self._array_kind
+        first, second, _ = check.sized("x", x, 3, axes, own if isinstance(own, DeviceKind) else None).shape
         return (second, first) if self.batch_first else (first, second)
 
     # ---- Python ----
@@ -596,4 +600,6 @@ class Layer(Masking, Parametric):
         }
         given = "".join(f", {name}={value}" for name, (value, usual) in named.items() if value != usual)
         own = self._options()
-        return f"{type(self).__name__}({self.input_size}, {self.hidden_size}, {own}{given}, dtype={self.dtype})"
+        kind = self._array_kind
+        where = f"{kind.values}, device={kind.place}" if isinstance(kind, DeviceKind) else str(self.dtype)
+        return f"{type(self).__name__}({self.input_size}, {self.hidden_size}, {own}{given}, dtype={where})"

@@ -46,6 +46,9 @@ class DeviceKind:
         """The device, as messages call it."""
         return f"cuda:{self.index}"
 
+    def __str__(self) -> str:
+        return f"{self.values} of {self.library.name} on {self.place}"
+
     def of(self, values: str) -> DeviceKind:
         """The same, of other values."""
         return DeviceKind(self.library, self.index, values)
@@ -206,7 +209,10 @@ class Torch:
         if value.requires_grad:
             raise TypeError(f"{name} requires a gradient, which PyTorch would not see: give {name}.detach()")
         if value.dtype not in self.names:
-            raise TypeError(f"{name} must have a dtype of {', '.join(FLOATS)}, not {value.dtype}")
+            found = str(value.dtype).removeprefix("torch.")
+            raise TypeError(f"{name} must have a dtype of {', '.join(FLOATS)}, not {found}")
+        if value.layout != self.torch.strided or value.is_neg():
+            raise TypeError(f"{name} must be a tensor that has its values in memory: dense, and after resolve_neg()")
         return value
 
     def _device(self, index: int) -> Any:
@@ -294,6 +300,20 @@ def native_library(value: object) -> Library | None:
 def library_of(value: object) -> Library | None:
     """Whose array on a device it is, or whose it can become; None where it is none."""
     return native_library(value) or (preferred() if _on_a_device(value) else None)
+
+
+def values_of(dtype: object, device: str) -> str:
+    """The name of a dtype, NumPy's or PyTorch's, if the kernels on a device, or on "cpu", compute with it."""
+    name = dtype if isinstance(dtype, str) else str(dtype).removeprefix("torch.")
+    if name not in FLOATS:
+        try:
+            name = np.dtype(dtype).name  # type: ignore[call-overload]
+        except TypeError:
+            name = ""
+    known = FLOATS[:2] if device == "cpu" else FLOATS
+    if name not in known:
+        raise TypeError(f"dtype must be {' or '.join((', '.join(known[:-1]), known[-1]))}, not {dtype}")
+    return str(name)
 
 
 def device_kind(device: str, values: str, name: LibraryName | None = None) -> np.dtype[Any] | DeviceKind:

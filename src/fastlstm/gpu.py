@@ -112,6 +112,8 @@ def description() -> str:
 def use(algorithm: Algorithm | None = None, *, tf32: bool | None = None) -> Iterator[None]:
     """Choose, for all calls within, how a GPU computes. What is not given stays as it is.
 
+    Threads that are started within begin with "auto" and without TF32, as every thread does.
+
     Parameters
     ----------
     algorithm : "auto", "steps", "resident" or "cluster", optional
@@ -126,8 +128,8 @@ def use(algorithm: Algorithm | None = None, *, tf32: bool | None = None) -> Iter
 
     Raises
     ------
-    ValueError
-        If `algorithm` is none of these.
+    TypeError, ValueError
+        If `algorithm` is none of these, or `tf32` no bool.
 
     Examples
     --------
@@ -135,10 +137,14 @@ def use(algorithm: Algorithm | None = None, *, tf32: bool | None = None) -> Iter
     >>> with fastlstm.gpu.use(tf32=True):
     ...     pass
     """
+    if algorithm is not None and not isinstance(algorithm, str):
+        raise TypeError(f"algorithm must be a str, not {type(algorithm).__name__}")
+    if tf32 is not None and not isinstance(tf32, bool):
+        raise TypeError(f"tf32 must be a bool, not {type(tf32).__name__}")
     if algorithm is not None and algorithm not in _runtime.ALGORITHMS:
         raise ValueError(f"algorithm must be one of {', '.join(_runtime.ALGORITHMS)}, not {algorithm!r}")
     algorithm_before = _algorithm.set(_algorithm.get() if algorithm is None else algorithm)
-    tf32_before = _tf32.set(_tf32.get() if tf32 is None else bool(tf32))
+    tf32_before = _tf32.set(_tf32.get() if tf32 is None else tf32)
     try:
         yield
     finally:

@@ -19,7 +19,7 @@ from fastlstm._batches import Batch, Lengths, batch_of, options_of
 from fastlstm._cells import LSTMCell, lstm_cell
 from fastlstm._config import checked_num_threads
 from fastlstm._core import Call, States, Weights
-from fastlstm._libraries import device_kind
+from fastlstm._libraries import device_kind, values_of
 from fastlstm._tapes import LSTMTape
 
 __all__ = ["LSTMDeltas", "LSTMGradients", "LSTMTape", "lstm_backward", "lstm_forward", "lstm_workspace"]
@@ -80,6 +80,7 @@ def lstm_workspace(
     T, B, I, H : int
         Time steps, batch rows, inputs, hidden units.
     dtype : float32 or float64
+        On a GPU also "bfloat16" or "float16".
     variant, proj_size
         As for `LSTM`.
     recompute, batch_invariant
@@ -93,14 +94,14 @@ def lstm_workspace(
     >>> fastlstm.lstm_workspace(T=100, B=1, I=64, H=64) > 0
     True
     """
-    cell, P, dtype = lstm_cell(variant), proj_size or H, check.float_dtype(dtype)
+    cell, P, kind = lstm_cell(variant), proj_size or H, device_kind(device, values_of(dtype, device))
+    dtype = np.dtype(np.float32)  # of arrays that only have a shape
     K = P + (3 * H + 192 if cell.full_recurrence else 0)
     n, proj = cell.gates, np.empty((P, H), dtype) if proj_size else None
     weights = Weights(np.empty((n * H, I), dtype), np.empty((n * H, K), dtype), np.empty(n * H, dtype), None, proj)
     mask, zones = np.empty((B, P), dtype), (np.empty((T, B, P), dtype), np.empty((T, B, H), dtype))
     options = options_of(T, B, P, H, dtype, None, None, "zero", mask, zones)
     batch = batch_of(T, B, None, bool(batch_invariant))
-    kind = device_kind(device, dtype.name)
     calls = [Call(cell, batch, kind, options=given) for given in (None, options)]
     k = _core.recompute_steps(recompute)
     return max(_core.workspace_size(call, weights, k) for call in calls)

@@ -18,7 +18,7 @@ from fastlstm._batches import Batch, Lengths, batch_of, options_of
 from fastlstm._cells import rnn_cell
 from fastlstm._config import checked_num_threads
 from fastlstm._core import Call, States, Weights
-from fastlstm._libraries import device_kind
+from fastlstm._libraries import device_kind, values_of
 from fastlstm._tapes import RNNTape
 
 __all__ = ["RNNDeltas", "RNNGradients", "RNNTape", "rnn_backward", "rnn_forward", "rnn_workspace"]
@@ -65,17 +65,18 @@ def rnn_workspace(
     T, B, I, H : int
         Time steps, batch rows, inputs, hidden units.
     dtype : float32 or float64
+        On a GPU also "bfloat16" or "float16".
     recompute, batch_invariant
         As for `rnn_forward`.
     device : str
         Where the arrays are: "cpu", "cuda".
     """
-    dtype = check.float_dtype(dtype)
+    kind = device_kind(device, values_of(dtype, device))
+    dtype = np.dtype(np.float32)  # of arrays that only have a shape
     weights = Weights(np.empty((H, I), dtype), np.empty((H, H), dtype), np.empty(H, dtype))
     mask, zone = np.empty((B, H), dtype), np.empty((T, B, H), dtype)
     options = options_of(T, B, H, H, dtype, None, None, "zero", mask, (zone, None))
     batch = batch_of(T, B, None, bool(batch_invariant))
-    kind = device_kind(device, dtype.name)
     calls = [Call(rnn_cell(), batch, kind, options=given) for given in (None, options)]
     k = _core.recompute_steps(recompute)
     return max(_core.workspace_size(call, weights, k) for call in calls)

@@ -62,7 +62,8 @@ def save(network: Any, path: str | os.PathLike[str], extra: Any = None) -> None:
     (True, {'unit': 'degrees C'})
     """
     content = {"architecture": architecture(network), "extra": extra}
-    params = {name: on_host(array) for name, array in network.params.items()}
+    dtype = network.dtype  # on a GPU it may have another
+    params = {name: on_host(array).astype(dtype, copy=False) for name, array in network.params.items()}
     _files.write(path, KIND, params, content)
 
 

@@ -108,6 +108,8 @@ class Stream:
 
         Raises
         ------
+        IndexError
+            If there is no such row.
         ValueError
             If `state` has not the parts of this one.
         """
@@ -118,6 +120,13 @@ class Stream:
             given = *given, None  # FGR's gates
         if len(given) != len(arrays):
             raise ValueError(f"state must have {len(arrays)} parts, as the stream's has, not {len(given)}")
+        if (
+            rows is not None
+            and at.dtype != np.bool_
+            and at.size
+            and not -len(self.y) <= at.min() <= at.max() < len(self.y)
+        ):
+            raise IndexError(f"rows must be from {-len(self.y)} to {len(self.y) - 1}, not {at.min()} to {at.max()}")
         kind = kind_of(self.y)
         if isinstance(kind, DeviceKind) and rows is not None:
             at = moved(np.flatnonzero(at) if at.dtype == np.bool_ else at, kind.of("int64"))

@@ -154,14 +154,15 @@ static void lstm_forward(const fl_forward *s, fl_size row0, fl_size row1, fl_siz
 
 /* ---- backward ---- */
 
-/* Where bounds were at work, the derivative is zero: those of sigma and g, as they show in their results. */
+/* Where bounds were at work, the derivative is zero: those of sigma and g, as they show in their results that were stored. */
 typedef struct {
     vec gate_low, gate_high, g_low, g_high;
 } bounds;
 
 FL_INLINE bounds bounds_of(const fl_cell *cell) {
     const vec clip = v_set1((real)cell->clip), minus = v_sub(v_zero(), clip);
-    const bounds b = {apply(cell->gate, minus), apply(cell->gate, clip), apply(cell->g, minus), apply(cell->g, clip)};
+    const bounds b = {s_rounded(apply(cell->gate, minus)), s_rounded(apply(cell->gate, clip)), s_rounded(apply(cell->g, minus)),
+                      s_rounded(apply(cell->g, clip))};
     return b;
 }
 

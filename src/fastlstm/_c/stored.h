@@ -34,6 +34,7 @@ FL_INLINE vec s_load(const stored *p) { return v_set1(of_stored(*p)); }
 FL_INLINE void s_store(stored *p, vec x) { *p = to_stored(x.lane[0]); }
 FL_INLINE vec s_load_part(const stored *p, ptrdiff_t n) { return (void)n, s_load(p); }
 FL_INLINE void s_store_part(stored *p, vec x, ptrdiff_t n) { (void)n, s_store(p, x); }
+FL_INLINE vec s_rounded(vec x) { return v_set1(of_stored(to_stored(x.lane[0]))); } /* as it comes back from memory */
 #else
 typedef real stored;
 #define of_stored(x) (x)
@@ -42,6 +43,7 @@ typedef real stored;
 #define s_store v_store
 #define s_load_part v_load_part
 #define s_store_part v_store_part
+#define s_rounded(x) (x)
 #endif
 
 #endif

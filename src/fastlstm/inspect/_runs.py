@@ -72,6 +72,8 @@ def is_network(network: object, *kinds: type[Layer]) -> None:
     if not isinstance(network, kinds):
         expected = " or ".join(kind.__name__ for kind in kinds)
         raise TypeError(f"network must be an {expected}, not {type(network).__name__}")
+    if network.device != "cpu":
+        raise TypeError(f"network must be on the host, not on {network.device}: inspect network.to('cpu')")
 
 
 def no_zoneout(network: Any, what: str) -> None:
