@@ -11,9 +11,9 @@ from helpers import assert_close, assert_same, lstm_case, run_lstm, run_together
 import fastlstm
 from fastlstm import LSTM, gpu
 
-pytestmark = pytest.mark.skipif(
-    not gpu.is_available() or gpu.is_emulated(), reason=f"no GPU: {gpu.why_unavailable() or 'it is emulated'}"
-)
+if not gpu.is_available() or gpu.is_emulated():
+    pytest.skip(f"no GPU: {gpu.why_unavailable() or 'it is emulated'}", allow_module_level=True)
+
 ALGORITHMS = ("steps", "resident", "cluster")
 LARGE = [(300, 1, 64, 256), (100, 64, 128, 256), (100, 16, 512, 1024), (50, 7, 33, 1500)]
 
@@ -85,15 +85,18 @@ def test_streams_beside_each_other(torch, algorithm):
     run_together(4, work)
 
 
-def test_nothing_waits(torch):
+@pytest.mark.parametrize("options", [{}, {"lengths": np.arange(16) * 10, "reset": np.zeros((200, 16), bool)}], ids=str)
+def test_nothing_waits(torch, options):
     """A call comes back while the device is still at work on what came before it."""
     lstm = LSTM(64, 256, seed=0).to("cuda", library="torch")
-    x = torch.zeros((200, 16, 64), device="cuda")
-    lstm(x)
+    x, dy = torch.zeros((200, 16, 64), device="cuda"), torch.zeros((200, 16, 256), device="cuda")
+    _, _, tape = lstm.forward(x, **options)
+    lstm.backward(tape, dy)
     torch.cuda.synchronize()
     done = torch.cuda.Event()
-    torch.cuda._sleep(2_000_000_000)
-    lstm(x)
+    torch.cuda._sleep(4_000_000_000)
+    _, _, tape = lstm.forward(x, **options)
+    lstm.backward(tape, dy)
     done.record()
     assert not done.query()
     torch.cuda.synchronize()

@@ -5,6 +5,7 @@ Neither is imported before an array of it comes, or a GPU is named.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import sys
@@ -255,7 +256,8 @@ class Torch:
 
     def from_host(self, array: Any, kind: DeviceKind) -> Any:
         own = self.torch.from_numpy(np.array(array, order="C"))
-        return own.to(self._device(kind.index), self.dtypes[kind.values])
+        # The host waits for its own memory to be read, not for what the stream has to do before.
+        return own.to(self._device(kind.index), self.dtypes[kind.values], non_blocking=True)
 
     def to_host(self, array: Any) -> Any:
         return (array.float() if array.itemsize == 2 else array).cpu().numpy().copy()
@@ -304,16 +306,14 @@ def library_of(value: object) -> Library | None:
 
 def values_of(dtype: object, device: str) -> str:
     """The name of a dtype, NumPy's or PyTorch's, if the kernels on a device, or on "cpu", compute with it."""
-    name = dtype if isinstance(dtype, str) else str(dtype).removeprefix("torch.")
-    if name not in FLOATS:
-        try:
+    name = str(dtype).removeprefix("torch.")
+    if name not in FLOATS and not isinstance(dtype, str):
+        with contextlib.suppress(TypeError):
             name = np.dtype(dtype).name  # type: ignore[call-overload]
-        except TypeError:
-            name = ""
     known = FLOATS[:2] if device == "cpu" else FLOATS
     if name not in known:
-        raise TypeError(f"dtype must be {' or '.join((', '.join(known[:-1]), known[-1]))}, not {dtype}")
-    return str(name)
+        raise TypeError(f"dtype must be {', '.join(known[:-1])} or {known[-1]}, not {name}")
+    return name
 
 
 def device_kind(device: str, values: str, name: LibraryName | None = None) -> np.dtype[Any] | DeviceKind:

@@ -113,10 +113,14 @@ static int divide_program(geometry *g, const program *p, const limits *most, int
     g->inner = inner_of(first);
     g->padded = ceil_div(g->inner, STEP) * STEP;
     g->stride = g->padded + CHUNK;
-    g->together = MOST_TOGETHER;
     g->cluster = cluster;
-    const fl_size fewest = ceil_div(H, larger(units_that_fit(*g, H, most->bytes), 1));
-    if (fewest > blocks || !units_that_fit(*g, H, most->bytes)) return 0;
+    fl_size fewest = 0; /* blocks that hold R, with as many batch rows at a time as there is memory for */
+    for (g->together = MOST_TOGETHER; g->together >= FEWEST_TOGETHER; g->together /= 2) {
+        const fl_size units = units_that_fit(*g, H, most->bytes);
+        fewest = units ? ceil_div(H, units) : blocks + 1;
+        if (fewest <= blocks) break;
+    }
+    if (fewest > blocks) return 0;
     if (cluster) {
         g->groups = smaller(most->blocks / blocks, rows);
         g->members = fewest;
