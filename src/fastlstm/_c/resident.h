@@ -23,8 +23,8 @@ enum { WARPS = 8 };
 typedef struct {
     FL_CHUNK_ALIGN stored values[CHUNK];
 } chunk;
-/* A tile: so many batch rows at least and at most, so many sums for one of TILE_SUMS / rows lines; and of how many values the
- * inner dimension is made up with zeros. Tensor cores have tiles of 16 lines and 8 rows, up to 4 of them side by side. */
+/* A tile has so many batch rows at least and at most, and SUMS sums in all; with zeros the inner dimension is a multiple of STEP.
+ * Those of tensor cores have 16 lines and 8 rows, up to 4 of them side by side. */
 #ifdef FL_TENSOR_CORES
 enum { FEWEST_TOGETHER = 8, MOST_TOGETHER = 32, STEP = 16 };
 FL_BOTH int lines_of_tile(int together) { return (void)together, 16; }
