@@ -1,0 +1,175 @@
+"""Count the instructions of a call, which a busy machine does not change, with valgrind.
+
+    python bench/instructions.py                                  # needs Linux, valgrind and a C compiler; two minutes
+    python bench/instructions.py --json now.json
+    python bench/instructions.py --json now.json --before then.json
+
+The second command keeps the counts, the third compares them with those of another build. The instruction set is AVX2,
+the most that valgrind knows, and all calls use one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+CALLS = 50
+SETTINGS = {"FASTLSTM_ISA": "avx2", "FASTLSTM_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+
+MARK = """
+#include <valgrind/callgrind.h>
+
+/* Write what has been counted since the last mark. */
+void mark(void) { CALLGRIND_DUMP_STATS; }
+"""
+
+STEP = """
+#include <stdlib.h>
+#include <valgrind/callgrind.h>
+#include <fastlstm/fastlstm.h>
+
+int main(void) {
+    const fastlstm_layer lstm = {.kind = FASTLSTM_LSTM, .units = 64, .peephole = 1};
+    const fastlstm_network network = {
+        .version = FASTLSTM_C_VERSION, .dtype = FASTLSTM_FLOAT32, .inputs = 64, .layer_count = 1, .layers = &lstm};
+    const size_t bytes = fastlstm_plan_bytes(&network);
+    fastlstm_plan *plan;
+    if (fastlstm_make_plan(&network, malloc(bytes), bytes, &plan)) return 1;
+    const size_t count = fastlstm_parameter_count(plan);
+    float *parameters = calloc(count, sizeof(float)), x[64] = {0}, state[128] = {0}, y[64];
+    if (fastlstm_set_parameters(plan, parameters, count)) return 1;
+    void *workspace = malloc(fastlstm_workspace_bytes(plan, 1, 1));
+    for (int k = 0; k <= CALLS; k++) {
+        if (k == 1) CALLGRIND_DUMP_STATS;
+        if (fastlstm_step(plan, 1, x, state, y, workspace)) return 1;
+    }
+    CALLGRIND_DUMP_STATS;
+    return 0;
+}
+"""
+
+
+def cases() -> dict[str, Callable[[], object]]:
+    """Small calls of each kind, by name."""
+    import numpy as np
+
+    import fastlstm
+    from fastlstm import nn
+
+    T, B, I, H = 10, 2, 8, 16
+    x = np.random.default_rng(0).normal(size=(T, B, I)).astype(np.float32)
+    lstm = fastlstm.LSTM(I, H, seed=0)
+    stack = fastlstm.LSTM(I, H, 2, bidirectional=True, dropout=0.5, seed=0)
+    weights = [lstm.params[name] for name in ("W_l0", "R_l0", "b_l0", "p_l0")]
+    y, state, tape = lstm.forward(x)
+    grads = lstm.backward(tape, y)
+    rng = np.random.default_rng(0)
+    _, _, stack_tape = stack.forward(x, rng=rng)
+    masks, dy_stack = stack_tape.masks, np.ones((T, B, 2 * H), np.float32)
+    step_out = np.empty((B, H), np.float32), tuple(np.zeros((1, B, H), np.float32) for _ in range(2))
+    stream, many = fastlstm.Stream(lstm, B), fastlstm.Stream(lstm, 128)
+    many_x = np.zeros((128, I), np.float32)
+    rnn = fastlstm.RNN(I, H, seed=0)
+    model = nn.Sequential(fastlstm.LSTM(I, H, seed=0), nn.Last(), nn.Dense(H, 3, seed=0))
+    adam, gradient = nn.Adam(model.flat), np.ones_like(model.flat)
+    logits, labels = np.zeros((B, 3), np.float32), np.zeros(B, np.int64)
+    return {
+        "lstm(x)": lambda: lstm(x),
+        "lstm(x, lengths)": lambda: lstm(x, lengths=[T, 3]),
+        "lstm.forward": lambda: lstm.forward(x),
+        "lstm.forward, tape given": lambda: lstm.forward(x, tape=tape),
+        "lstm.backward": lambda: lstm.backward(tape, y),
+        "lstm.backward, out given": lambda: lstm.backward(tape, y, out=grads),
+        "stack.forward, masks given": lambda: stack.forward(x, masks=masks),
+        "stack.backward": lambda: stack.backward(stack_tape, dy_stack),
+        "lstm_forward": lambda: fastlstm.lstm_forward(x, *weights),
+        "lstm.step": lambda: lstm.step(x[0], state, step_out),
+        "Stream.step, 2 rows": lambda: stream.step(x[0]),
+        "Stream.step, 128 rows": lambda: many.step(many_x),
+        "rnn(x)": lambda: rnn(x),
+        "Sequential(x)": lambda: model(x),
+        "Adam.step": lambda: adam.step(gradient),
+        "softmax_cross_entropy": lambda: nn.softmax_cross_entropy(logits, labels),
+    }
+
+
+def run_marked(library: str) -> None:
+    """Make the calls of each case between two marks; this is what runs under valgrind."""
+    mark = ctypes.CDLL(library).mark
+    for call in [lambda: None, *cases().values()]:
+        for _ in range(3):
+            call()
+        mark()
+        for _ in range(CALLS):
+            call()
+        mark()
+
+
+def counted(command: list[str], folder: Path) -> list[int]:
+    """Return the instructions a command takes between its first and second mark, its third and fourth, and so on."""
+    options = ["--tool=callgrind", f"--callgrind-out-file={folder / 'out'}"]
+    result = subprocess.run(
+        ["valgrind", *options, *command], env=os.environ | SETTINGS, capture_output=True, text=True, check=False
+    )
+    if result.returncode:
+        raise SystemExit(f"valgrind failed:\n{result.stderr[-2000:]}")
+    dumps = sorted(folder.glob("out.*"), key=lambda path: int(path.suffix[1:]))
+    totals = []
+    for path in dumps:
+        found = re.search(r"^(?:totals|summary): (\d+)", path.read_text(), re.MULTILINE)
+        assert found is not None
+        totals.append(int(found[1]))
+        path.unlink()
+    return totals[1::2]
+
+
+def count() -> dict[str, int]:
+    """Return the instructions of each call."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "mark.c").write_text(MARK)
+        library = str(folder / "mark.so")
+        subprocess.run(["cc", "-shared", "-fPIC", str(folder / "mark.c"), "-o", library], check=True)
+        nothing, *calls = counted([sys.executable, __file__, "--marked", library], folder)
+        counts = {case: (total - nothing) // CALLS for case, total in zip(cases(), calls, strict=True)}
+        (folder / "step.c").write_text(STEP)
+        flags = subprocess.run(
+            [sys.executable, "-m", "fastlstm", "--cflags", "--libs"], capture_output=True, text=True, check=True
+        ).stdout.split()
+        program = str(folder / "step")
+        subprocess.run(["cc", "-O2", f"-DCALLS={CALLS}", str(folder / "step.c"), *flags, "-o", program], check=True)
+        (total,) = counted([program], folder)
+        return counts | {"fastlstm_step in C, H = 64": total // CALLS}
+
+
+def main() -> None:
+    """Print the counts, and keep or compare them."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the counts to a file")
+    parser.add_argument("--before", type=Path, metavar="FILE", help="compare with the counts in a file")
+    parser.add_argument("--marked", metavar="LIBRARY", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.marked:
+        run_marked(given.marked)
+        return
+    counts = count()
+    before = json.loads(given.before.read_text()) if given.before else {}
+    print("| instructions of a call |" + (" before | now | change |" if before else " now |"))
+    print("| --- |" + " ---: |" * (3 if before else 1))
+    for case, now in counts.items():
+        then = before.get(case)
+        print(f"| {case} |" + (f" {then:,} | {now:,} | {now / then - 1:+.1%} |" if then else f" {now:,} |"))
+    if given.json:
+        given.json.write_text(json.dumps(counts, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
