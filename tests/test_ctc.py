@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -467,3 +468,16 @@ def test_a_beam_is_no_wider_than_there_are_labellings(width):
     if width > 2**60:
         with pytest.raises(MemoryError):
             ctc_beam_search(logits, beam_width=width)
+
+
+def test_no_more_results_are_made_room_for_than_there_are_labellings():
+    logits = np.zeros((2, 3, 3))
+    tracemalloc.start()
+    found = ctc_beam_search(logits, beam_width=2 * 10**7, num_results=2 * 10**7)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 20
+    expected = plain_beam_search(np.zeros((2, 3)), 99, 0)
+    for row in as_tuples(found):
+        assert sorted(labels for labels, _ in row) == sorted(labels for labels, _ in expected)
+        assert [score for _, score in row] == sorted((score for _, score in row), reverse=True)

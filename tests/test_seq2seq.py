@@ -3,6 +3,7 @@
 import copy
 import itertools
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -291,6 +292,33 @@ def test_search_of_nothing_and_of_sequences_without_steps():
 def test_a_beam_wider_than_the_tree_has_no_more_than_there_are():
     found = model().beam_search(inputs(B=1), begin=BEGIN, end=END, max_steps=1, beam_width=50)[0]
     assert sorted(h.ids.tolist() for h in found) == [[], [0], [2], [3]]
+
+
+def test_a_beam_does_not_grow_beyond_what_is_possible(monkeypatch):
+    net = model("vector")
+    net.decoder.output.params["c"][[k for k in range(V) if k not in (0, END)]] = -np.inf  # one symbol, and the end
+    widths, step = [], net.decoder.step
+    monkeypatch.setattr(type(net.decoder), "step", lambda self, s, *rest: widths.append(len(s)) or step(s, *rest))
+    (found,) = net.beam_search(inputs("vector", B=1), begin=BEGIN, end=END, max_steps=12, beam_width=10**6)
+    assert max(widths) == 13
+    assert sorted(h.ids.tolist() for h in found) == [[0] * n for n in range(13)]
+
+
+@pytest.mark.parametrize("length_penalty", [30.0, 400.0])
+def test_a_large_length_penalty_compares_rightly(length_penalty):
+    net, x = model("vector"), inputs("vector", B=2)
+    search = {"begin": BEGIN, "end": END, "max_steps": 3, "beam_width": 200, "length_penalty": length_penalty}
+    for b, row in enumerate(net.beam_search(x, **search)):
+        assert len(row) == len(every_sequence(3))
+        expected = slow_beam_search(net, x, 3, 200, length_penalty, b)
+        assert [tuple(h.ids.tolist()) for h in row] == [sequence for sequence, _ in expected]
+
+
+@pytest.mark.parametrize("length_penalty", [490.0, 700.0, 1e300])
+def test_a_length_penalty_must_leave_a_float(length_penalty):
+    message = f"length_penalty must be at most 481.7 for max_steps = 3, not {length_penalty}"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        model().beam_search(inputs(), **SEARCH, length_penalty=length_penalty)
 
 
 # ---- learning ----

@@ -6,6 +6,7 @@ the longer one is in the beam already, the two ways to it are added up. All arit
 """
 from libc.math cimport exp, fabs, isfinite, log1p
 from libc.stdint cimport int64_t
+from libc.stdlib cimport qsort
 
 from ._kernels cimport FL_CTC_ZERO, fl_kernels, fl_size
 from ._runtime cimport Buffers, kernels, parallel
@@ -177,26 +178,34 @@ cdef void choose(Beam *a) noexcept nogil:
     a.count, a.waiting = a.waiting, 0
 
 
+cdef int by_total(const void *a, const void *b) noexcept nogil:
+    """The largest total first, of equals the first."""
+    cdef const Candidate *one = <const Candidate *>a
+    cdef const Candidate *other = <const Candidate *>b
+    if one.total != other.total:
+        return -1 if one.total > other.total else 1
+    return -1 if one.place < other.place else 1
+
+
 cdef void write_results(const Search *c, Beam *a, fl_size b) noexcept nogil:
-    cdef fl_size result, s, best, node, length
+    cdef fl_size s, first = b * c.results, result, node, length
     cdef int64_t *labels
-    for result in range(b * c.results, (b + 1) * c.results):
-        best = -1
-        for s in range(a.count):
-            if a.prefixes[s].node >= 0 and (best < 0 or a.prefixes[s].total > a.prefixes[best].total):
-                best = s
+    for s in range(a.count):  # in the heap, which nothing waits in now
+        a.heap[s].place, a.heap[s].total = s, a.prefixes[s].total
+    qsort(a.heap, a.count, sizeof(Candidate), by_total)
+    for s in range(c.results):
+        result = first + s
         c.label_lengths[result] = -1
-        if best < 0:
+        if s >= a.count:
             continue
-        length, node = 0, a.prefixes[best].node
+        length, node = 0, a.prefixes[a.heap[s].place].node
         while a.tree[node].parent >= 0:
             length, node = length + 1, a.tree[node].parent
-        c.label_lengths[result], c.scores[result] = length, a.prefixes[best].total
-        labels, node = c.labels + result * c.longest, a.prefixes[best].node
+        c.label_lengths[result], c.scores[result] = length, a.heap[s].total
+        labels, node = c.labels + result * c.longest, a.prefixes[a.heap[s].place].node
         while length > 0:
             length -= 1
             labels[length], node = a.tree[node].label, a.tree[node].parent
-        a.prefixes[best].node = -1
 
 
 cdef void search_row(const Search *c, fl_size b, char *memory) noexcept nogil:

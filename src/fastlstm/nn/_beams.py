@@ -68,6 +68,8 @@ class Beams(NamedTuple):
         k, ids = np.divmod(best, V)
         b = np.arange(B)
         log_p = log_p[k, b, ids]
+        possible = max(int((log_p > -np.inf).sum(axis=0).max(initial=0)), 1)  # they come first in each row
+        k, ids, log_p = k[:possible], ids[:possible], log_p[:possible]
         ended = self.ended[k, b] | (ids == end) | (log_p == -np.inf)
         return Beams(np.concatenate((self.ids[:, k, b], ids[np.newaxis])), lengths[k, b], log_p, ended), k * B + b
 
@@ -86,8 +88,9 @@ class Beams(NamedTuple):
 def _log_softmax(logits: Array) -> NDArray[np.float64]:
     """Over the last axis, in float64."""
     log_p: NDArray[np.float64] = logits.astype(np.float64)
-    log_p -= log_p.max(axis=-1, keepdims=True)
-    log_p -= np.log(np.exp(log_p).sum(axis=-1, keepdims=True))
+    with np.errstate(under="ignore", invalid="ignore"):  # the caller finds NaN
+        log_p -= log_p.max(axis=-1, keepdims=True)
+        log_p -= np.log(np.exp(log_p).sum(axis=-1, keepdims=True))
     return log_p
 
 

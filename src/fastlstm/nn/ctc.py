@@ -268,6 +268,7 @@ def ctc_beam_search(
     B, K = logits.shape[1:]
     longest = int(lengths.max(initial=0))
     width = min(width, _labellings(longest, K, width))
+    results = min(results, width)
     parts = max(1, min(checked_num_threads(num_threads), B))
     each = _ctc_beam.memory_for(longest, K, width)
     if parts * each > sys.maxsize:

@@ -283,7 +283,8 @@ class Seq2Seq(Composite):
             How many hypotheses stay; 1 is the greedy search.
         length_penalty : float
             :math:`\alpha`, at least 0: 0 compares the probabilities themselves, which favours short sequences; 1 the
-            mean log probability of a symbol.
+            mean log probability of a symbol. The power must fit a float: :math:`(n + 1)^\alpha \le 10^{290}` for
+            n = `max_steps`.
 
         Returns
         -------
@@ -301,9 +302,13 @@ class Seq2Seq(Composite):
             x, lengths = pad(x)
         decoder, V = self.decoder, self.decoder.vocabulary_size
         begin, end = symbol("begin", begin, V), symbol("end", end, V)
-        check.positive_int("max_steps", max_steps)
-        check.positive_int("beam_width", beam_width)
-        within("length_penalty", length_penalty, math.inf)
+        max_steps = check.positive_int("max_steps", max_steps)
+        beam_width = check.positive_int("beam_width", beam_width)
+        length_penalty, largest = within("length_penalty", length_penalty, math.inf), 290 / math.log10(max_steps + 1)
+        if length_penalty > largest:  # no quotient of a log probability may become 0 or NaN
+            raise ValueError(
+                f"length_penalty must be at most {largest:.4g} for max_steps = {max_steps}, not {length_penalty}"
+            )
         state, memory = decoder.start(self._encode(x, lengths), lengths, directions=self._directions)
         rows = np.arange(state[0].shape[1])  # those whose search goes on
         found: list[list[Hypothesis]] = [[]] * len(rows)
