@@ -303,7 +303,7 @@ def restored(t):
         (lambda: CosineDecay("a", 3), TypeError, "peak must be a number"),
         (lambda: CosineDecay(1, 0), ValueError, "steps must be at least 1"),
         (lambda: CosineDecay(1, 3, 3), ValueError, "warm_up must be below steps = 3, not 3"),
-        (lambda: CosineDecay(1, 3, -1), ValueError, "warm_up must be at least 1"),
+        (lambda: CosineDecay(1, 3, -1), ValueError, "warm_up must be at least 0"),
         (lambda: CosineDecay(1, 3, end=-1), ValueError, "end must be at least 0"),
         (lambda: ExponentialDecay(-1, 0.5), ValueError, "start must be at least 0"),
         (lambda: ExponentialDecay(1, 0), ValueError, "factor must be above 0"),

@@ -380,3 +380,14 @@ def test_a_folder_that_is_not_there_is_named(saved, tmp_path):
         fastlstm.save(saved[1], tmp_path)
     with pytest.raises(FileNotFoundError, match=r"no folder to write to.*nowhere'$"):
         fastlstm.save(saved[1], tmp_path / "nowhere" / "network")
+
+
+@pytest.mark.parametrize(("written", "bound"), [(0, None), (0.0, None), (True, 1.0), (2, 2), (1.5, 1.5), (None, None)])
+def test_bounds_that_the_first_version_took(path, written, bound):
+    """0 was no bound then, and True was 1: both are refused now, but not in a file."""
+    lstm = LSTM(1, 1, seed=0)
+    described = fastlstm.saving.architecture(lstm) | {"clip": written, "cell_clip": written}
+    _files.write(path, "network", dict(lstm.params), {"architecture": described, "extra": None})
+    again = fastlstm.load(path)
+    assert (again.clip, again.cell_clip) == (bound, bound)
+    assert repr(again.clip) == repr(bound)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 from dataclasses import dataclass, field
+from numbers import Integral
 
+from fastlstm import _checks as check
 from fastlstm._loops import Cell
 
 ACTIVATIONS = ("tanh", "relu", "logistic", "identity", "hard_logistic")
@@ -64,12 +67,14 @@ class LSTMCell:
         return self.variant == "FGR"
 
 
-def _bound(name: str, value: float | None) -> float:
-    if value is None or value == 0.0:
-        return 0.0
-    if not (isinstance(value, (int, float)) and math.isfinite(value) and value > 0):
+def bound(name: str, value: object) -> float | None:
+    """`value` as a number of Python's if it is a bound of values around 0; None stays None, for no bound."""
+    if value is None:
+        return None
+    found = check.number_or_nan(name, value)
+    if not 0 < found < math.inf:
         raise ValueError(f"{name} must be None or a positive number, not {value!r}")
-    return float(value)
+    return operator.index(value) if isinstance(value, Integral) else found
 
 
 def lstm_cell(
@@ -78,7 +83,7 @@ def lstm_cell(
     clip: float | None = None,
     cell_clip: float | None = None,
 ) -> LSTMCell:
-    """The cell that these arguments describe, once they are checked."""
+    """The cell that these arguments describe, once they are checked; bounds are from `bound`, or 0 for none."""
     if not isinstance(variant, str) or variant.lower() not in _NAMES:
         raise ValueError(f"variant must be one of {', '.join(BLOCKS)}, not {variant!r}")
     variant = _NAMES[variant.lower()]
@@ -91,7 +96,7 @@ def lstm_cell(
             if name not in allowed:
                 raise ValueError(f"activations must be of {', '.join(allowed)}, not {name!r}")
         usual = activations
-    return _cell(variant, usual, _bound("clip", clip), _bound("cell_clip", cell_clip))
+    return _cell(variant, usual, float(clip or 0), float(cell_clip or 0))
 
 
 @functools.cache

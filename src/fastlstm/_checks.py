@@ -5,7 +5,10 @@ What an array must be like is a `Kind`: for a call on a GPU all arrays must be o
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any, TypeVar
 
 import numpy as np
@@ -29,13 +32,142 @@ def float_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     return found
 
 
-def positive_int(name: str, value: int) -> int:
+def flag(name: str, value: object) -> bool:
+    """`value` as a bool if it is one: no other object is read as true or false."""
+    if value is True or value is False:
+        return value
+    if isinstance(value, np.bool):
+        return bool(value)
+    raise TypeError(f"{name} must be a bool, not {_named(value)}")
+
+
+def integer(name: str, value: object) -> int:
+    """`value` as an int if it is an integer, of Python or NumPy."""
+    if not isinstance(value, (bool, np.bool)):
+        try:
+            return operator.index(value)  # type: ignore[arg-type]  # what has no index raises TypeError
+        except TypeError:
+            pass
+    raise TypeError(f"{name} must be an int, not {_named(value)}")
+
+
+def positive_int(name: str, value: object) -> int:
     """`value` as an int of at least 1."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
-    if value.__index__() < 1:
-        raise ValueError(f"{name} must be at least 1, not {value}")
-    return value.__index__()
+    found = integer(name, value)
+    if found < 1:
+        raise ValueError(f"{name} must be at least 1, not {found}")
+    return found
+
+
+def count(name: str, value: object) -> int:
+    """`value` as an int of at least 0."""
+    found = integer(name, value)
+    if found < 0:
+        raise ValueError(f"{name} must be at least 0, not {found}")
+    return found
+
+
+def number(name: str, value: object) -> float:
+    """As `number_or_nan`, but not NaN."""
+    found = number_or_nan(name, value)
+    if math.isnan(found):
+        raise ValueError(f"{name} must be a number, not {found}")
+    return found
+
+
+def number_or_nan(name: str, value: object) -> float:
+    """`value` as a float if it is a real number, of Python or NumPy."""
+    if type(value) is float:
+        return value
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]
+    if isinstance(value, (bool, np.bool)) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, not {_named(value)}")
+    try:
+        found = float(value)
+    except OverflowError:
+        found = math.inf
+    if math.isinf(found) and value != found:
+        raise ValueError(f"{name} must be a number that fits a float")
+    return found
+
+
+def finite(name: str, value: object, dtype: np.dtype[Any] = FLOATS[1]) -> float:
+    """`value` as a float if it is a finite number in this dtype."""
+    found, largest = number(name, value), float(np.finfo(dtype).max)
+    if abs(found) > largest:
+        raise ValueError(f"{name} must be a finite number of {dtype}, not {found}")
+    return found
+
+
+def within(name: str, value: object, end: float) -> float:
+    """`value` as a float if it is at least 0 and below `end`."""
+    found = number_or_nan(name, value)
+    if not 0 <= found < end:
+        upper = "finite" if end == math.inf else f"below {end}"
+        raise ValueError(f"{name} must be at least 0 and {upper}, not {found}")
+    return found
+
+
+def rate(name: str, value: object) -> float:
+    """`value` as a float if it is a rate at which something may be dropped."""
+    found = number_or_nan(name, value)
+    if not 0 <= found < 1:
+        raise ValueError(f"{name} must be a number from 0 to less than 1, not {value!r}")
+    return found
+
+
+def above_zero(name: str, value: object) -> float:
+    """`value` as a float if it is above 0."""
+    found = number_or_nan(name, value)
+    if not found > 0:
+        raise ValueError(f"{name} must be above 0, not {found}")
+    return found
+
+
+def seed(name: str, value: object) -> np.random.Generator:
+    """The generator of random numbers that `value` stands for: None, a seed, or a generator itself."""
+    if value is None or isinstance(value, np.random.Generator):
+        return np.random.default_rng(value)
+    try:
+        return np.random.default_rng(integer(name, value))
+    except TypeError:
+        raise TypeError(f"{name} must be an int, a numpy.random.Generator or None, not {_named(value)}") from None
+    except ValueError:
+        raise ValueError(f"{name} must be at least 0, not {value}") from None
+
+
+def generator(name: str, value: object) -> np.random.Generator:
+    """`value` if it is a generator of random numbers."""
+    if not isinstance(value, np.random.Generator):
+        raise TypeError(f"{name} must be a numpy.random.Generator, not {_named(value)}")
+    return value
+
+
+def ids(name: str, value: object, vocabulary_size: int | None = None) -> NDArray[np.int64]:
+    """A copy of `value` if it is an array of integers, of a vocabulary: what is checked must not change."""
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"{name} must be a NumPy array, not {_named(value)}")
+    if unmasked(name, value).dtype.kind not in "iu":
+        raise TypeError(f"{name} must have an integer dtype, not {value.dtype}")
+    found = np.array(value, np.int64, order="C")
+    if vocabulary_size is not None and found.size and not (found.min() >= 0 and found.max() < vocabulary_size):
+        raise ValueError(f"{name} must be from 0 to {vocabulary_size - 1}, not {found.min()} to {found.max()}")
+    return found
+
+
+def symbol(name: str, value: object, vocabulary_size: int | None = None) -> int:
+    """`value` as an int if it is the id of a symbol, one of so many where that is known."""
+    found = integer(name, value)
+    if found < 0 or (vocabulary_size is not None and found >= vocabulary_size):
+        end = "on" if vocabulary_size is None else f"to {vocabulary_size - 1}"
+        raise ValueError(f"{name} must be from 0 {end}, not {found}")
+    return found
+
+
+def _named(value: object) -> str:
+    """What `value` is, for a message: the type's name, of an array its shape too."""
+    return f"an array of shape {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
 
 
 def is_array(name: str, value: object, kind: Kind | None = None, anywhere: bool = False) -> Array:

@@ -8,6 +8,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
+from fastlstm import _checks as check
 from fastlstm import _runtime
 
 __all__ = ["get_include", "get_library", "get_num_threads", "set_num_threads", "show_config"]
@@ -64,9 +65,7 @@ def checked_num_threads(num_threads: int | None) -> int:
     """`num_threads` if it is a legal number, the default if it is None."""
     if num_threads is None:
         return _num_threads
-    if isinstance(num_threads, bool) or not hasattr(num_threads, "__index__"):
-        raise TypeError(f"num_threads must be an int, not {type(num_threads).__name__}")
-    number = num_threads.__index__()
+    number = check.integer("num_threads", num_threads)
     if not 1 <= number <= _runtime.MAX_THREADS:
         raise ValueError(f"num_threads must be from 1 to {_runtime.MAX_THREADS}, not {number}")
     return number

@@ -29,7 +29,7 @@ from fastlstm._batches import Lengths, PackedSequence, batch_of, options_of
 from fastlstm._config import checked_num_threads
 from fastlstm._core import Call, Cell, States, Weights
 from fastlstm._libraries import DeviceDType, DeviceKind, LibraryName, device_kind, native_library, values_of
-from fastlstm._masks import Masking, Masks, rate
+from fastlstm._masks import Masking, Masks
 from fastlstm._parameters import Gradients, Parametric
 from fastlstm._tapes import LSTMTape, RNNTape
 
@@ -91,18 +91,18 @@ class Layer(Masking, Parametric):
         self.input_size = check.positive_int("input_size", input_size)
         self.hidden_size = check.positive_int("hidden_size", hidden_size)
         self.num_layers = check.positive_int("num_layers", num_layers)
-        self.bidirectional = bool(bidirectional)
-        self.batch_first = bool(batch_first)
-        self.dropout = rate("dropout", dropout)
-        self.recurrent_dropout = rate("recurrent_dropout", recurrent_dropout)
-        self.drop_connect = rate("drop_connect", drop_connect)
+        self.bidirectional = check.flag("bidirectional", bidirectional)
+        self.batch_first = check.flag("batch_first", batch_first)
+        self.dropout = check.rate("dropout", dropout)
+        self.recurrent_dropout = check.rate("recurrent_dropout", recurrent_dropout)
+        self.drop_connect = check.rate("drop_connect", drop_connect)
         shares = check.pair("zoneout", zoneout, "(rate of y, rate of c)")
-        self.zoneout = rate("zoneout of y", shares[0]), rate("zoneout of c", shares[1])
-        if proj_size and check.positive_int("proj_size", proj_size) >= self.hidden_size:
+        self.zoneout = check.rate("zoneout of y", shares[0]), check.rate("zoneout of c", shares[1])
+        self.proj_size = check.count("proj_size", proj_size)
+        if self.proj_size >= self.hidden_size:
             raise ValueError(f"proj_size must be less than hidden_size = {hidden_size}, not {proj_size}")
-        self.proj_size = int(proj_size)
         self.dtype = check.float_dtype(dtype)
-        self.batch_invariant = bool(batch_invariant)
+        self.batch_invariant = check.flag("batch_invariant", batch_invariant)
         self._allocate()
 
     # ---- parameters ----
@@ -166,7 +166,8 @@ class Layer(Masking, Parametric):
         self._steps = [] if on_device else [_forward.Step(self._kind.kernel, one) for one in weights]
 
     def _start_weights(self, seed: int | np.random.Generator | None, scale: float | None) -> None:
-        self._initialise(seed, 1 / math.sqrt(self.hidden_size) if scale is None else scale)
+        usual, end = 1 / math.sqrt(self.hidden_size), float(np.finfo(self.dtype).max) / 2
+        self._initialise(seed, usual if scale is None else check.within("init_scale", scale, end))
 
     def _wide(self, k: int, masks: Masks | None = None) -> Weights:
         """The weights of the k-th layer and direction as the passes want them."""
@@ -341,6 +342,7 @@ class Layer(Masking, Parametric):
         num_threads: int | None, deltas: bool, dc_above: Any = None,
     ) -> tuple[Gradients, States]:  # fmt: skip
         """The gradients but for their state, and that."""
+        deltas = check.flag("deltas", deltas)
         grads, threads = self._gradients(out, accumulate), checked_num_threads(num_threads)
         call, D, P, H, kind = tape.call, self.directions, self.output_size, self.hidden_size, self._array_kind
         B, rows, cells = call.batch.B, call.lengths, self.num_layers * self.directions

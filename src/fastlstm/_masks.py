@@ -36,13 +36,6 @@ class Masks:
     weights: list[Array] = field(default_factory=list)
 
 
-def rate(name: str, value: float) -> float:
-    """`value` if it is one at which something may be dropped."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
-        raise ValueError(f"{name} must be a number from 0 to less than 1, not {value!r}")
-    return float(value)
-
-
 def kept(dropped: float, shape: tuple[int, ...], dtype: np.dtype[Any], rng: np.random.Generator) -> Array:
     """Random factors: 0 at the rate `dropped`, else 1 / (1 - dropped)."""
     factors: Array = (rng.random(shape, np.float32) >= dropped).astype(dtype)
@@ -89,8 +82,7 @@ class Masking:
         rng : numpy.random.Generator
             Where it comes from.
         """
-        if not isinstance(rng, np.random.Generator):
-            raise TypeError(f"rng must be a numpy.random.Generator, not {type(rng).__name__}")
+        check.generator("rng", rng)
         P, H, D, dtype = self.output_size, self.hidden_size, self.directions, self.dtype
 
         def keep(rate: float, *shape: int) -> Array:

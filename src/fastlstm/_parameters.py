@@ -111,10 +111,11 @@ class Parametric:
         return MappingProxyType(views)
 
     def _initialise(self, seed: int | np.random.Generator | None, scale: float) -> None:
-        self.flat[:] = np.random.default_rng(seed).uniform(-scale, scale, self.flat.size)
+        self.flat[:] = check.seed("seed", seed).uniform(-scale, scale, self.flat.size)
 
     def _gradients(self, out: Gradients | None, accumulate: bool) -> Gradients:
         """Where to write gradients: `out`, or new ones."""
+        accumulate = check.flag("accumulate", accumulate)
         if out is None:
             if accumulate:
                 raise ValueError("accumulate needs out, the gradients to add to")

@@ -137,10 +137,12 @@ def use(algorithm: Algorithm | None = None, *, tf32: bool | None = None) -> Iter
     >>> with fastlstm.gpu.use(tf32=True):
     ...     pass
     """
+    from fastlstm import _checks as check  # which imports this module
+
     if algorithm is not None and not isinstance(algorithm, str):
         raise TypeError(f"algorithm must be a str, not {type(algorithm).__name__}")
-    if tf32 is not None and not isinstance(tf32, bool):
-        raise TypeError(f"tf32 must be a bool, not {type(tf32).__name__}")
+    if tf32 is not None:
+        tf32 = check.flag("tf32", tf32)
     if algorithm is not None and algorithm not in _runtime.ALGORITHMS:
         raise ValueError(f"algorithm must be one of {', '.join(_runtime.ALGORITHMS)}, not {algorithm!r}")
     algorithm_before = _algorithm.set(_algorithm.get() if algorithm is None else algorithm)

@@ -11,7 +11,7 @@ from fastlstm import _checks as check
 from fastlstm import _core
 from fastlstm._arrays import Array, Kind, cells_of, empty, empty_like
 from fastlstm._batches import PackedSequence, Sequences, as_packed
-from fastlstm._cells import LSTMCell, lstm_cell
+from fastlstm._cells import LSTMCell, bound, lstm_cell
 from fastlstm._config import checked_num_threads
 from fastlstm._core import Call, States
 from fastlstm._layer import Layer, Tape
@@ -140,15 +140,17 @@ class LSTM(Layer):
         forget_bias: float = 1.0,
         batch_invariant: bool = False,
     ) -> None:
-        cell = lstm_cell(variant, activations, clip, cell_clip)
-        self.variant, self.activations, self.clip, self.cell_clip = cell.variant, activations, clip, cell_clip
-        self.peephole = bool(peephole) and self.variant != "NP"
+        self.clip, self.cell_clip = bound("clip", clip), bound("cell_clip", cell_clip)
+        cell = lstm_cell(variant, activations, self.clip, self.cell_clip)
+        self.variant, self.activations = cell.variant, activations
+        self.peephole = check.flag("peephole", peephole) and self.variant != "NP"
         super().__init__(
             input_size, hidden_size, num_layers, bidirectional=bidirectional, batch_first=batch_first, dropout=dropout,
             recurrent_dropout=recurrent_dropout, drop_connect=drop_connect, zoneout=zoneout, proj_size=proj_size,
             dtype=dtype,
             batch_invariant=batch_invariant,
         )  # fmt: skip
+        forget_bias = check.finite("forget_bias", forget_bias, self.dtype)
         self._start_weights(seed, init_scale)
         if "f" in cell.blocks:
             at = cell.blocks.index("f") * self.hidden_size

@@ -16,7 +16,7 @@ from fastlstm import _backward, _core, _forward, _tapes
 from fastlstm import _checks as check
 from fastlstm._arrays import Array, Kind, cells_of, empty, empty_like, kind_of, zeros_like
 from fastlstm._batches import Batch, Lengths, batch_of, options_of
-from fastlstm._cells import LSTMCell, lstm_cell
+from fastlstm._cells import LSTMCell, bound, lstm_cell
 from fastlstm._config import checked_num_threads
 from fastlstm._core import Call, States, Weights
 from fastlstm._libraries import device_kind, values_of
@@ -101,7 +101,7 @@ def lstm_workspace(
     weights = Weights(np.empty((n * H, I), dtype), np.empty((n * H, K), dtype), np.empty(n * H, dtype), None, proj)
     mask, zones = np.empty((B, P), dtype), (np.empty((T, B, P), dtype), np.empty((T, B, H), dtype))
     options = options_of(T, B, P, H, dtype, None, None, "zero", mask, zones)
-    batch = batch_of(T, B, None, bool(batch_invariant))
+    batch = batch_of(T, B, None, check.flag("batch_invariant", batch_invariant))
     calls = [Call(cell, batch, kind, options=given) for given in (None, options)]
     k = _core.recompute_steps(recompute)
     return max(_core.workspace_size(call, weights, k) for call in calls)
@@ -231,7 +231,7 @@ def lstm_forward(
     >>> y.shape, bool(np.all(y[-1] == h))
     ((5, 2, 4), True)
     """
-    cell = lstm_cell(variant, activations, clip, cell_clip)
+    cell = lstm_cell(variant, activations, bound("clip", clip), bound("cell_clip", cell_clip))
     x = check.sized("x", x, 3, "(T, B, I)", anywhere=True)
     T, B, I = x.shape
     kind = kind_of(x)
@@ -244,7 +244,8 @@ def lstm_forward(
         R = _core.with_gate_recurrence(R, G)
     rows = None if lengths is None else Lengths(lengths, T, B)
     options = options_of(T, B, P, H, kind, rows, reset, reset_to, recurrent_mask, zoneout)
-    call = Call(cell, batch_of(T, B, rows, bool(batch_invariant)), kind, rows, bool(reverse), options)
+    batch = batch_of(T, B, rows, check.flag("batch_invariant", batch_invariant))
+    call = Call(cell, batch, kind, rows, check.flag("reverse", reverse), options)
     return _run(call, x, Weights(W, R, b, p, proj), given, state, tape, recompute, out, workspace, num_threads)
 
 
@@ -302,6 +303,8 @@ def _run(
         y, given = check.pair("out", out, "(y, (h, c, g))" if gates else "(y, (h, c))")
         y = check.output("out y", y, (T, B, P), kind, "(T, B, H)")
         last = _of_shapes("out", state_parts("out state", given, cell, whole=True), check.output, B, P, H, kind, gates)
+    if isinstance(tape, np.bool):
+        tape = bool(tape)
     k = _tapes.recompute_steps(recompute, tape, LSTMTape)
     kept: LSTMTape | None = None
     if tape is not False:
@@ -446,6 +449,7 @@ def lstm_backward(
     >>> gradients.W.shape, gradients.x.shape
     ((16, 3), (5, 2, 3))
     """
+    accumulate, deltas = check.flag("accumulate", accumulate), check.flag("deltas", deltas)
     if not isinstance(tape, LSTMTape):
         raise TypeError(f"tape must be an LSTMTape from lstm_forward(..., tape=True), not {type(tape).__name__}")
     call = tape.call
@@ -509,7 +513,7 @@ def lstm_backward(
     one.start(
         x, kept.arrays(), kept.again(), call.rows(dy, threads), 0, call.states_in(dlast), call.rows(dc, threads), dx,
         (arrays["W"], dR, arrays["b"], arrays.get("p"), arrays.get("proj")), rows, resets, all_deltas,
-        bool(accumulate), space,
+        accumulate, space,
     )  # fmt: skip
     _backward.run_passes([one], threads, _core.device_of(kind))
     if resets is not None:

@@ -76,7 +76,7 @@ def rnn_workspace(
     weights = Weights(np.empty((H, I), dtype), np.empty((H, H), dtype), np.empty(H, dtype))
     mask, zone = np.empty((B, H), dtype), np.empty((T, B, H), dtype)
     options = options_of(T, B, H, H, dtype, None, None, "zero", mask, (zone, None))
-    batch = batch_of(T, B, None, bool(batch_invariant))
+    batch = batch_of(T, B, None, check.flag("batch_invariant", batch_invariant))
     calls = [Call(rnn_cell(), batch, kind, options=given) for given in (None, options)]
     k = _core.recompute_steps(recompute)
     return max(_core.workspace_size(call, weights, k) for call in calls)
@@ -170,7 +170,8 @@ def rnn_forward(
     rows = None if lengths is None else Lengths(lengths, T, B)
     zones = None if zoneout is None else (zoneout, None)
     options = options_of(T, B, H, H, kind, rows, reset, reset_to, recurrent_mask, zones)
-    call = Call(cell, batch_of(T, B, rows, bool(batch_invariant)), kind, rows, bool(reverse), options)
+    batch = batch_of(T, B, rows, check.flag("batch_invariant", batch_invariant))
+    call = Call(cell, batch, kind, rows, check.flag("reverse", reverse), options)
     return _run(call, x, Weights(W, R, b), state, tape, recompute, out, workspace, num_threads)
 
 
@@ -194,6 +195,8 @@ def _run(
         y, h = check.pair("out", out, "(y, h)")
         y = check.output("out y", y, (T, B, H), kind, "(T, B, H)")
         h = check.output("out h", h, (B, H), kind, "(B, H)")
+    if isinstance(tape, np.bool):
+        tape = bool(tape)
     k = _tapes.recompute_steps(recompute, tape, RNNTape)
     kept: RNNTape | None = None
     if tape is not False:
@@ -272,6 +275,7 @@ def rnn_backward(
     ValueError
         If a shape is wrong, an output overlaps another array, or `accumulate` is given without `out`.
     """
+    accumulate, deltas = check.flag("accumulate", accumulate), check.flag("deltas", deltas)
     if not isinstance(tape, RNNTape):
         raise TypeError(f"tape must be an RNNTape from rnn_forward(..., tape=True), not {type(tape).__name__}")
     call = tape.call
@@ -317,7 +321,7 @@ def rnn_backward(
     all_deltas = (empty(call.shape(H), kind), empty(call.shape(H), kind)) if deltas else None
     one.start(
         x, kept.arrays(), kept.again(), call.rows(dy, threads), 0, call.states_in((dh_last, None, None)), None, dx,
-        (result.W, result.R, result.b, None, None), dfirst, resets, all_deltas, bool(accumulate), space,
+        (result.W, result.R, result.b, None, None), dfirst, resets, all_deltas, accumulate, space,
     )  # fmt: skip
     _backward.run_passes([one], threads, _core.device_of(kind))
     if resets is not None:

@@ -177,6 +177,8 @@ def _from_json(value: Any, size: float, names: float) -> Any:
         if name in ONLY_AT_FIRST or name not in known:
             raise ValueError(f"{kind.__name__} has no {name}")
         made = _from_json(item, size, names)
+        if name in ("clip", "cell_clip"):
+            made = None if made == 0 else 1.0 if made is True else made  # 0.1.0 took these, and so are they in files
         if name == "num_layers" and isinstance(made, int) and made > names:
             raise ValueError(f"there cannot be {made} layers where there are {names} arrays")  # before a loop over them
         if known[name].kind is inspect.Parameter.VAR_POSITIONAL:

@@ -84,11 +84,10 @@ def no_zoneout(network: Any, what: str) -> None:
 
 def index(name: str, value: int, count: int) -> int:
     """`value` as an index from 0; those below 0 count from the end, as Python's do."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
-    if not -count <= value.__index__() < count:
-        raise ValueError(f"{name} must be an int from {-count} to {count - 1}, not {value}")
-    return value.__index__() % count
+    found = check.integer(name, value)
+    if not -count <= found < count:
+        raise ValueError(f"{name} must be an int from {-count} to {count - 1}, not {found}")
+    return found % count
 
 
 def one_row(network: Any, x: Array, state: Any, row: int, times: int) -> tuple[Array, Any]:

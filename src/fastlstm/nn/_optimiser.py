@@ -11,7 +11,6 @@ import numpy as np
 from fastlstm import _checks as check
 from fastlstm import _config
 from fastlstm._arrays import Array
-from fastlstm.nn._numbers import within
 
 Rate = float | Callable[[int], float]
 
@@ -46,11 +45,7 @@ class Optimiser:
 
     @t.setter
     def t(self, steps: int) -> None:
-        if isinstance(steps, bool) or not hasattr(steps, "__index__"):
-            raise TypeError(f"t must be an int, not {type(steps).__name__}")
-        if steps.__index__() < 0:
-            raise ValueError(f"t must be at least 0, not {steps}")
-        self._t[0] = steps
+        self._t[0] = check.count("t", steps)
 
     @property
     def learning_rate(self) -> Rate:
@@ -59,7 +54,7 @@ class Optimiser:
 
     @learning_rate.setter
     def learning_rate(self, rate: Rate) -> None:
-        self._learning_rate = rate if callable(rate) else within("learning_rate", rate, math.inf)
+        self._learning_rate = rate if callable(rate) else check.within("learning_rate", rate, math.inf)
 
     def state(self) -> dict[str, Array]:
         """Give the buffers by name: with `t`, all that a saved run needs to go on. They are not copies.
@@ -90,7 +85,7 @@ class Optimiser:
         check.disjoint({"flat": self._flat}, {"gradient": g})
         rate = self._learning_rate
         if callable(rate):
-            rate = within("the schedule's learning rate", rate(self.t), math.inf)
+            rate = check.within("the schedule's learning rate", rate(self.t), math.inf)
         self._step(g, rate, _config.get_num_threads())
 
     def __repr__(self) -> str:

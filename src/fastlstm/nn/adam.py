@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
+from fastlstm import _checks as check
 from fastlstm import _gradients
 from fastlstm._arrays import Array
-from fastlstm.nn._numbers import within
 from fastlstm.nn._optimiser import Optimiser, Rate
 
 __all__ = ["Adam", "AdamW"]
@@ -77,9 +77,9 @@ class Adam(Optimiser):
         epsilon: float = 1e-8,
     ) -> None:
         super().__init__(flat, learning_rate)
-        self.beta1 = within("beta1", beta1, 1)
-        self.beta2 = within("beta2", beta2, 1)
-        self.epsilon = within("epsilon", epsilon, math.inf)
+        self.beta1 = check.within("beta1", beta1, 1)
+        self.beta2 = check.within("beta2", beta2, 1)
+        self.epsilon = check.within("epsilon", epsilon, math.inf)
         self._m, self._v = np.zeros_like(self.flat), np.zeros_like(self.flat)
 
     @property
@@ -172,7 +172,7 @@ class AdamW(Adam):
         weight_decay: float = 0.01,
     ) -> None:
         super().__init__(flat, learning_rate, beta1, beta2, epsilon)
-        self.weight_decay = within("weight_decay", weight_decay, math.inf)
+        self.weight_decay = check.within("weight_decay", weight_decay, math.inf)
 
     def _keep(self, rate: float) -> float:
         return 1 - rate * self.weight_decay

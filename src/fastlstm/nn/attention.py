@@ -132,7 +132,7 @@ class Attention(Parametric):
         self.hidden_size = check.positive_int("hidden_size", hidden_size)
         self.dtype = check.float_dtype(dtype)
         self._allocate()
-        rng = np.random.default_rng(seed)
+        rng = check.seed("seed", seed)
         for weights in self.params.values():
             scale = 1 / math.sqrt(weights.shape[-1])
             weights[:] = rng.uniform(-scale, scale, weights.shape)

@@ -157,7 +157,7 @@ class Batches:
         check_items("inputs", inputs)
         self.inputs, self.targets = inputs, targets
         self.lengths = np.array([len(one) for one in inputs], np.int64)
-        self.per_step = self._per_step(targets, per_step)
+        self.per_step = self._per_step(targets, None if per_step is None else check.flag("per_step", per_step))
         if targets is not None:
             if len(targets) != len(inputs):
                 raise ValueError(f"targets must be as many as the inputs, {len(inputs)}, not {len(targets)}")

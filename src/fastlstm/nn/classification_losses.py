@@ -9,7 +9,6 @@ from fastlstm import _checks as check
 from fastlstm import _config, _losses
 from fastlstm._arrays import Array, empty
 from fastlstm.nn._elementwise import counted, elementwise
-from fastlstm.nn._numbers import ids, within
 
 __all__ = ["logistic_loss", "softmax", "softmax_cross_entropy"]
 
@@ -127,8 +126,8 @@ def softmax_cross_entropy(
     logits = _logits(logits)
     if logits.size == 0:
         raise ValueError(f"logits must have at least one target, not shape {logits.shape}")
-    smoothing, shape = within("label_smoothing", label_smoothing, 1), logits.shape[:-1]
-    classes = ids("target", target)
+    smoothing, shape = check.within("label_smoothing", label_smoothing, 1), logits.shape[:-1]
+    classes = check.ids("target", target)
     if classes.shape != shape:
         raise ValueError(f"target must have the shape of the logits' leading axes, {shape}, not {classes.shape}")
     weights = check.optional("class_weights", class_weights, logits.shape[-1:], logits.dtype, "(K,)")

@@ -10,7 +10,6 @@ import numpy as np
 from fastlstm import _checks as check
 from fastlstm import _config, _gradients
 from fastlstm._arrays import Array
-from fastlstm.nn._numbers import above_zero
 
 __all__ = ["clip_norm", "clip_value"]
 
@@ -57,7 +56,7 @@ def clip_norm(gradients: Array | Sequence[Array], threshold: float) -> float:
     [0.6, 0.8]
     """
     arrays = _arrays(gradients)
-    threshold, threads = above_zero("threshold", threshold), _config.get_num_threads()
+    threshold, threads = check.above_zero("threshold", threshold), _config.get_num_threads()
     norm = math.sqrt(sum(_gradients.sum_of_squares(array, threads) for array in arrays))
     if math.isfinite(norm) and norm > threshold:
         for array in arrays:
@@ -102,7 +101,7 @@ def clip_value(gradients: Array | Sequence[Array], limit: float) -> None:
     [1.0, -0.5, -1.0]
     """
     arrays = _arrays(gradients)
-    limit = above_zero("limit", limit)
+    limit = check.above_zero("limit", limit)
     with np.errstate(over="ignore"):  # a limit beyond float32 limits nothing
         for array in arrays:
             np.clip(array, -limit, limit, out=array)

@@ -98,6 +98,7 @@ def ctc_loss(
     >>> (gradient[0] * 3).round(6) + 0
     array([[ 0., -1.,  1.]])
     """
+    per_label, zero_infinity = check.flag("per_label", per_label), check.flag("zero_infinity", zero_infinity)
     logits, lengths, blank = _checked(logits, lengths, blank)
     B, K = logits.shape[1:]
     try:
@@ -304,11 +305,10 @@ def _checked(logits: Array, lengths: ArrayLike | None, blank: int) -> tuple[Arra
     logits = check.sized("logits", logits, 3, "(T, B, K)")
     logits = check.matching("logits", logits, logits.shape, logits.dtype, "(T, B, K)")
     T, B, K = logits.shape
-    if isinstance(blank, bool) or not hasattr(blank, "__index__"):
-        raise TypeError(f"blank must be an int, not {type(blank).__name__}")
-    if not 0 <= blank.__index__() < K:
+    blank = check.integer("blank", blank)
+    if not 0 <= blank < K:
         raise ValueError(f"blank must be one of the K = {K} classes, not {blank}")
-    return logits, check.lengths(lengths, T, B), blank.__index__()
+    return logits, check.lengths(lengths, T, B), blank
 
 
 def _impossible(b: int, lengths: Ints, labels: Ints, label_lengths: Ints) -> str:

@@ -12,11 +12,9 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from fastlstm import _checks as check
 from fastlstm._arrays import Array
 from fastlstm._layer import Tape
-from fastlstm._masks import rate
 from fastlstm._parameters import Gradients, Parametric
 from fastlstm.lstm import LSTM
 from fastlstm.nn._composite import Composite
-from fastlstm.nn._numbers import ids
 from fastlstm.nn.attention import Attention, AttentionMemory, AttentionTape
 from fastlstm.nn.dense import Dense, DenseTape
 from fastlstm.nn.dropout import Dropout
@@ -153,8 +151,8 @@ class Decoder(Composite):
         self.num_layers = check.positive_int("num_layers", num_layers)
         E = self.encoded_size = check.positive_int("encoded_size", encoded_size)
         self.attention_size = None if attention_size is None else check.positive_int("attention_size", attention_size)
-        self.dropout = rate("dropout", dropout)
-        rng = np.random.default_rng(seed)
+        self.dropout = check.rate("dropout", dropout)
+        rng = check.seed("seed", seed)
         self.embedding = Embedding(V, n, dtype=dtype, seed=rng)
         self.initial = Dense(E, 2 * self.num_layers * H, dtype=dtype, seed=rng)
         self.lstm = LSTM(
@@ -350,7 +348,7 @@ class Decoder(Composite):
         state
             As given, after the step.
         """
-        found = ids("symbols", symbols, self.vocabulary_size)
+        found = check.ids("symbols", symbols, self.vocabulary_size)
         if found.ndim != 2:
             raise ValueError(f"symbols must have shape (K, B), not {found.shape}")
         K, B = found.shape
@@ -376,7 +374,7 @@ class Decoder(Composite):
 
     def _symbols(self, target_in: object, state: State) -> NDArray[np.int64]:
         """`target_in`, if it goes with the rows of the state."""
-        found, B = ids("target_in", target_in, self.vocabulary_size), state[0].shape[1]
+        found, B = check.ids("target_in", target_in, self.vocabulary_size), state[0].shape[1]
         if found.ndim != 2 or found.shape[1] != B:
             raise ValueError(f"target_in must have shape (T, B) = (T, {B}), not {found.shape}")
         return found

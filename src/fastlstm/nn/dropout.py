@@ -75,7 +75,7 @@ class Dropout(Parametric):
     needs = ("rng",)
 
     def __init__(self, rate: float) -> None:
-        self.rate = _masks.rate("rate", rate)
+        self.rate = check.rate("rate", rate)
         self.dtype = np.dtype(np.float32)  # of the parameters that there are not: x may have any
         self._allocate()
 
@@ -105,9 +105,7 @@ class Dropout(Parametric):
             Where the mask comes from.
         """
         x = check.is_array("x", x)
-        if not isinstance(rng, np.random.Generator):
-            raise TypeError(f"rng must be a numpy.random.Generator, not {type(rng).__name__}")
-        mask = _masks.kept(self.rate, x.shape, x.dtype, rng)
+        mask = _masks.kept(self.rate, x.shape, x.dtype, check.generator("rng", rng))
         return np.multiply(x, mask, out=empty(x.shape, x.dtype)), DropoutTape(mask)
 
     def backward(

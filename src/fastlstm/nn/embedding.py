@@ -12,7 +12,6 @@ from fastlstm import _checks as check
 from fastlstm import _config, _gradients
 from fastlstm._arrays import Array, empty
 from fastlstm._parameters import Gradients, Parametric
-from fastlstm.nn._numbers import ids as checked_ids
 
 __all__ = ["Embedding", "EmbeddingTape"]
 
@@ -115,7 +114,7 @@ class Embedding(Parametric):
 
     def forward(self, ids: NDArray[np.integer]) -> tuple[Array, EmbeddingTape]:
         """Run the layer as by a call, and keep what `backward` needs: gives x, tape."""
-        own = checked_ids("ids", ids, self.vocabulary_size)
+        own = check.ids("ids", ids, self.vocabulary_size)
         x = empty((*own.shape, self.output_size), self.dtype)
         np.take(self._E, own, axis=0, out=x, mode="clip")  # which needs no buffer; nothing is clipped
         return x, EmbeddingTape(own)
@@ -144,7 +143,7 @@ class Embedding(Parametric):
         grads = self._gradients(out, accumulate)
         if not isinstance(tape, EmbeddingTape):
             raise TypeError(f"tape must be an EmbeddingTape from forward, not {type(tape).__name__}")
-        own = checked_ids("tape.ids", tape.ids)
+        own = check.ids("tape.ids", tape.ids)
         dx = check.matching("dx", dx, (*own.shape, self.output_size), self.dtype, "(..., output_size)")
         check.disjoint({"out.flat": grads.flat}, {"dx": dx})
         if not accumulate:

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from fastlstm import _checks as check
 from fastlstm._arrays import Array
-from fastlstm.nn._numbers import symbol
 from fastlstm.nn.batches import Batch, check_items, pad, similar_rows
 
 __all__ = ["Pairs"]
@@ -66,7 +65,7 @@ class Pairs:
         end: int,
     ) -> None:
         self.batch_size = check.positive_int("batch_size", batch_size)
-        self.begin, self.end = symbol("begin", begin), symbol("end", end)
+        self.begin, self.end = check.symbol("begin", begin), check.symbol("end", end)
         check_items("sources", sources)
         check_items("targets", targets)
         if len(targets) != len(sources):

@@ -39,7 +39,7 @@ class _Pooling(Parametric):
         y = check.sized("y", y, 3, "(T, B, P)")
         T, B, P = y.shape
         ends = check.lengths(lengths, T, B)
-        if directions not in (1, 2) or P % directions:
+        if check.integer("directions", directions) not in (1, 2) or P % directions:
             raise ValueError(f"directions must be 1 or 2 and divide P = {P}, not {directions}")
         return y, PoolingTape((T, B, P), ends, directions)
 

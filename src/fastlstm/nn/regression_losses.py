@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
+from fastlstm import _checks as check
 from fastlstm._arrays import Array
 from fastlstm.nn._elementwise import elementwise
-from fastlstm.nn._numbers import above_zero
 
 __all__ = ["huber", "mae", "mse"]
 
@@ -152,7 +152,7 @@ def huber(prediction: Array, target: Array, mask: Array | None = None, *, delta:
     >>> loss, gradient.tolist()
     (0.8125, [0.25, 0.5])
     """
-    delta = above_zero("delta", delta)
+    delta = check.above_zero("delta", delta)
     if delta == math.inf:
         raise ValueError("delta must be finite: mse has no end")
     return elementwise("huber", "prediction", prediction, target, mask, delta)

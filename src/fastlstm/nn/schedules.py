@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from fastlstm import _checks as check
-from fastlstm.nn._numbers import above_zero, within
 
 __all__ = ["CosineDecay", "ExponentialDecay", "StepDecay"]
 
@@ -61,11 +62,11 @@ class CosineDecay:
     end: float = 0.0
 
     def __post_init__(self) -> None:
-        within("peak", self.peak, math.inf)
-        within("end", self.end, math.inf)
+        check.within("peak", self.peak, math.inf)
+        check.within("end", self.end, math.inf)
         check.positive_int("steps", self.steps)
-        if self.warm_up != 0:
-            check.positive_int("warm_up", self.warm_up)
+        check.count("warm_up", self.warm_up)
+        _in_python(self)
         if self.warm_up >= self.steps:
             raise ValueError(f"warm_up must be below steps = {self.steps}, not {self.warm_up}")
 
@@ -112,9 +113,10 @@ class ExponentialDecay:
     steps: int = 1
 
     def __post_init__(self) -> None:
-        within("start", self.start, math.inf)
-        above_zero("factor", self.factor)
+        check.within("start", self.start, math.inf)
+        check.above_zero("factor", self.factor)
         check.positive_int("steps", self.steps)
+        _in_python(self)
 
     def __call__(self, t: int) -> float:
         """Give the rate after t steps."""
@@ -156,10 +158,18 @@ class StepDecay:
     steps: int
 
     def __post_init__(self) -> None:
-        within("start", self.start, math.inf)
-        above_zero("factor", self.factor)
+        check.within("start", self.start, math.inf)
+        check.above_zero("factor", self.factor)
         check.positive_int("steps", self.steps)
+        _in_python(self)
 
     def __call__(self, t: int) -> float:
         """Give the rate after t steps."""
         return self.start * math.pow(self.factor, t // self.steps)
+
+
+def _in_python(schedule: CosineDecay | ExponentialDecay | StepDecay) -> None:
+    """Make Python's numbers of NumPy's, which have fewer digits or bits: a step may not fit an int8."""
+    for name, value in vars(schedule).items():
+        if isinstance(value, (np.generic, np.ndarray)):
+            object.__setattr__(schedule, name, value.item())

@@ -14,7 +14,6 @@ from fastlstm._arrays import Array
 from fastlstm._parameters import Gradients, Parametric
 from fastlstm.nn._beams import Beams, Hypothesis
 from fastlstm.nn._composite import Composite, compatible
-from fastlstm.nn._numbers import symbol, within
 from fastlstm.nn.batches import pad
 from fastlstm.nn.decoder import Decoder, DecoderTape, State
 from fastlstm.nn.sequential import Sequential, SequentialTape, chained
@@ -301,10 +300,13 @@ class Seq2Seq(Composite):
                 raise ValueError("lengths must not be given with a list of sequences, which have their own")
             x, lengths = pad(x)
         decoder, V = self.decoder, self.decoder.vocabulary_size
-        begin, end = symbol("begin", begin, V), symbol("end", end, V)
+        begin, end = check.symbol("begin", begin, V), check.symbol("end", end, V)
         max_steps = check.positive_int("max_steps", max_steps)
         beam_width = check.positive_int("beam_width", beam_width)
-        length_penalty, largest = within("length_penalty", length_penalty, math.inf), 290 / math.log10(max_steps + 1)
+        length_penalty, largest = (
+            check.within("length_penalty", length_penalty, math.inf),
+            290 / math.log10(max_steps + 1),
+        )
         if length_penalty > largest:  # no quotient of a log probability may become 0 or NaN
             raise ValueError(
                 f"length_penalty must be at most {largest:.4g} for max_steps = {max_steps}, not {length_penalty}"

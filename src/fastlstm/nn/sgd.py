@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
+from fastlstm import _checks as check
 from fastlstm import _gradients
 from fastlstm._arrays import Array
-from fastlstm.nn._numbers import within
 from fastlstm.nn._optimiser import Optimiser, Rate
 
 __all__ = ["SGD"]
@@ -82,11 +82,11 @@ class SGD(Optimiser):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(flat, learning_rate)
-        self.momentum = within("momentum", momentum, 1)
+        self.momentum = check.within("momentum", momentum, 1)
+        self.nesterov = check.flag("nesterov", nesterov)
         if nesterov and not self.momentum:
             raise ValueError("nesterov needs a momentum above 0")
-        self.nesterov = bool(nesterov)
-        self.weight_decay = within("weight_decay", weight_decay, math.inf)
+        self.weight_decay = check.within("weight_decay", weight_decay, math.inf)
         self._velocity = np.zeros_like(self.flat) if self.momentum else None
 
     @property

@@ -18,7 +18,6 @@ from fastlstm import _files
 from fastlstm._arrays import Array
 from fastlstm._files import FileError
 from fastlstm._parameters import Gradients
-from fastlstm.nn._numbers import real
 from fastlstm.nn.adam import Adam
 from fastlstm.nn.batches import Batch, Batches, BatchSource
 from fastlstm.nn.clipping import clip_norm
@@ -161,6 +160,7 @@ def fit(
     """
     training = _Training(model, loss, train, validation, optimiser, clip, average, score, patience, seed)
     check.positive_int("epochs", epochs)
+    progress, resume = check.flag("progress", progress), check.flag("resume", resume)
     if resume and checkpoint is None:
         raise ValueError("resume needs checkpoint, the file to go on from")
     if resume and checkpoint is not None and Path(checkpoint).exists():
@@ -202,16 +202,12 @@ class _Training:
         self.optimiser: Any = Adam(model.flat) if optimiser is None else optimiser
         if self.optimiser.flat is not model.flat:
             raise ValueError("optimiser must be for model.flat: make it once the layers are in the network")
-        self.clip = math.inf if clip is None else real("clip", clip)
-        if not self.clip > 0:
-            raise ValueError(f"clip must be above 0, not {clip}")
-        self.decay = None if average is None else real("average", average)
-        if self.decay is not None and not 0 <= self.decay < 1:
-            raise ValueError(f"average must be at least 0 and below 1, not {average}")
+        self.clip = math.inf if clip is None else check.above_zero("clip", clip)
+        self.decay = None if average is None else check.within("average", average, 1)
         if patience is not None and check.positive_int("patience", patience) and validation is None and score is None:
             raise ValueError("patience needs validation or score, to tell which epoch is best")
         self.patience = patience
-        self.rng = np.random.default_rng(seed)
+        self.rng = check.seed("seed", seed)
         self.history = History()
         self.mean = None if self.decay is None else model.flat.copy()
         self.steps = 0  # of this training: the optimiser may have made some before
