@@ -28,12 +28,10 @@ def test_examples_run(name):
     assert doctest.testmod(importlib.import_module(name)).failed == 0
 
 
-@pytest.mark.parametrize("path", [p for p in PAGES if BLOCK.search(p.read_text("utf-8"))], ids=lambda path: path.stem)
-def test_pages_run(path, tmp_path, monkeypatch):
-    """One block after the other, as a reader would; those with prompts must give what they say."""
+def run_page(path):
+    """One block after the other, as a reader would; those with prompts must give what they say. Returns the names."""
     for package in ("matplotlib", "safetensors", "tqdm", *NEEDED.get(path.name, [])):
         pytest.importorskip(package)
-    monkeypatch.chdir(tmp_path)
     names, text = {}, path.read_text("utf-8")
     for block in BLOCK.finditer(text):
         code, line = block[1], text[: block.start(1)].count("\n")
@@ -43,6 +41,13 @@ def test_pages_run(path, tmp_path, monkeypatch):
             names.update(test.globs)
         else:
             exec(compile("\n" * line + code, str(path), "exec"), names)
+    return names
+
+
+@pytest.mark.parametrize("path", [p for p in PAGES if BLOCK.search(p.read_text("utf-8"))], ids=lambda path: path.stem)
+def test_pages_run(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_page(path)
 
 
 def test_pages_are_found():

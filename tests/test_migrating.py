@@ -1,0 +1,446 @@
+"""What the pages on migrating carry over gives the peer's values; what they cannot, they refuse by its name."""
+
+import importlib
+import itertools
+import re
+import warnings
+
+import numpy as np
+import pytest
+from helpers import assert_close
+from test_doctests import ROOT, run_page
+
+import fastlstm
+
+T, B, I, H = 7, 3, 4, 5
+
+
+def names_of(page, tmp_path_factory):
+    """What the code of a page defines."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp(page))
+        return run_page(ROOT / "docs" / "migrating" / f"{page}.md")
+
+
+def random(*shape, dtype=np.float32, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+def refused(message):
+    return pytest.raises(ValueError, match=f"^{re.escape(message)}")
+
+
+# ---- ONNX ----
+
+
+@pytest.fixture(scope="module")
+def onnx(tmp_path_factory):
+    """The page's names; with them the package as `onnx`."""
+    return names_of("onnx", tmp_path_factory)
+
+
+SHAPES = {"W": (4 * H, I), "R": (4 * H, H), "B": (8 * H,), "P": (3 * H,)}
+FEEDS = ("sequence_lens", "initial_h", "initial_c")
+
+
+def onnx_arrays(directions=1, dtype=np.float32):
+    return {name: random(directions, *SHAPES[name], dtype=dtype, seed=k) for k, name in enumerate(SHAPES)}
+
+
+def onnx_node(onnx, arrays=SHAPES, feeds=(), op_type="LSTM", domain="", **attributes):
+    inputs = [name if name == "X" or name in arrays or name in feeds else "" for name in onnx["INPUTS"]]
+    return onnx["onnx"].helper.make_node(op_type, inputs, ["Y", "Y_h", "Y_c"], domain=domain, **attributes)
+
+
+def onnx_model(onnx, node, arrays, feeds):
+    helper, dtype_of = onnx["onnx"].helper, onnx["onnx"].helper.np_dtype_to_tensor_dtype
+    graph = helper.make_graph(
+        [node],
+        "one_layer",
+        [helper.make_tensor_value_info(name, dtype_of(array.dtype), array.shape) for name, array in feeds.items()],
+        [helper.make_tensor_value_info(name, dtype_of(arrays["W"].dtype), None) for name in node.output],
+        [onnx["onnx"].numpy_helper.from_array(array, name) for name, array in arrays.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+
+
+def onnx_feeds(directions, batch_first=False, dtype=np.float32):
+    """X, lengths and a first state, laid out as `layout` asks."""
+    x, h, c = (random(*s, dtype=dtype, seed=k) for k, s in enumerate([(T, B, I), *[(directions, B, H)] * 2], 5))
+    x, h, c = (array.swapaxes(0, 1) if batch_first else array for array in (x, h, c))
+    return {"X": x, "sequence_lens": np.array([T, 2, 4], np.int32), "initial_h": h, "initial_c": c}
+
+
+ONNX_OPTIONS = {
+    "plain": {},
+    "coupled": {"input_forget": 1},
+    "clipped": {"clip": 0.5},
+    "hard gates": {"activations": ["HardSigmoid", "Tanh", "Relu"]},
+    "hard gates, said": {
+        "activations": ["HardSigmoid", "tanh", "Sigmoid"], "activation_alpha": [0.2], "activation_beta": [0.5],
+    },
+    "zeros, said": {"input_forget": 0, "layout": 0, "activations": ["Sigmoid", "Tanh", "Tanh"]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fed", [(), FEEDS], ids=["X alone", "lengths and state"])
+@pytest.mark.parametrize("without", [(), ("B",), ("P",), ("B", "P")], ids=str)
+@pytest.mark.parametrize("directions", [1, 2])
+@pytest.mark.parametrize("option", ONNX_OPTIONS)
+def test_onnx_values(onnx, option, directions, without, fed):
+    arrays = {name: array for name, array in onnx_arrays(directions).items() if name not in without}
+    attributes = dict(ONNX_OPTIONS[option])
+    if "activations" in attributes:
+        attributes["activations"] = attributes["activations"] * directions
+    if directions == 2:
+        attributes["direction"] = "bidirectional"
+    node = onnx_node(onnx, arrays, fed, hidden_size=H, **attributes)
+    ours = onnx["from_onnx"](node, arrays, at_calls=fed)
+    feeds = {name: array for name, array in onnx_feeds(directions).items() if name == "X" or name in fed}
+    state, lengths = ((feeds["initial_h"], feeds["initial_c"]), feeds["sequence_lens"]) if fed else (None, None)
+    found = onnx["onnx_outputs"](ours, *ours(feeds["X"], state, lengths))
+    runtime = onnx["onnxruntime"]
+    model = onnx_model(onnx, node, arrays, feeds).SerializeToString()
+    expected = runtime.InferenceSession(model, providers=["CPUExecutionProvider"]).run(None, feeds)
+    # 1e-5: as in test_peers.py
+    assert_close(dict(zip(node.output, found, strict=True)), dict(zip(node.output, expected, strict=True)), 1e-5)
+
+
+@pytest.mark.parametrize("directions", [1, 2])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 4e-6), (np.float64, 1e-12)])
+@pytest.mark.parametrize("layout", [0, 1])
+def test_onnx_layouts_and_precisions(onnx, layout, dtype, tolerance, directions):
+    """ONNX's own reference, since ONNX Runtime has neither `layout=1` nor float64."""
+    reference = pytest.importorskip("onnx.reference")
+    arrays, fed = onnx_arrays(directions, dtype), FEEDS[1:]
+    direction = "bidirectional" if directions == 2 else "forward"
+    node = onnx_node(onnx, arrays, fed, hidden_size=H, layout=layout, direction=direction)
+    ours = onnx["from_onnx"](node, arrays, at_calls=fed)
+    assert (ours.dtype, ours.batch_first) == (dtype, layout == 1)
+    feeds = onnx_feeds(directions, layout == 1, dtype)
+    del feeds["sequence_lens"]
+    state = tuple(feeds[name].swapaxes(0, 1) if layout else feeds[name] for name in fed)
+    found = onnx["onnx_outputs"](ours, *ours(feeds["X"], state))
+    expected = reference.ReferenceEvaluator(onnx_model(onnx, node, arrays, feeds)).run(None, feeds)
+    assert found[0].shape == ((B, T, directions, H) if layout else (T, directions, B, H))
+    for array, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(array, np.reshape(other, array.shape), atol=tolerance)
+
+
+ONNX_REFUSED = {
+    "another operator": ({"op_type": "GRU"}, "node must be an LSTM of ONNX, not ai.onnx.GRU"),
+    "another domain": ({"domain": "com.microsoft"}, "node must be an LSTM of ONNX, not com.microsoft.LSTM"),
+    "reverse": ({"direction": "reverse"}, "direction='reverse' with 1 in W"),
+    "two directions with one": ({"direction": "bidirectional"}, "direction='bidirectional' with 1 in W"),
+    "hidden_size": ({"hidden_size": H + 1}, "hidden_size, W (1, 20, 4) and R (1, 20, 5) do not belong together"),
+    "Softsign": ({"activations": ["Sigmoid", "Softsign", "Tanh"]}, "activations=['sigmoid', 'softsign', 'tanh']"),
+    "alpha": ({"activations": ["HardSigmoid", "Tanh", "Tanh"], "activation_alpha": [1 / 6]}, "activation_alpha=[0.16"),
+    "beta": ({"activations": ["HardSigmoid", "Tanh", "Tanh"], "activation_beta": [0.4]}, "activation_beta=[0.4"),
+    "unknown": ({"output_sequence": 1}, "the node has attributes that are not known here: output_sequence"),
+    "sequence_lens": ({"feeds": ["sequence_lens"]}, "sequence_lens is an input of the node"),
+    "initial_h": ({"feeds": ["initial_h"]}, "initial_h is an input of the node"),
+    "initial_c": ({"feeds": ["initial_c"]}, "initial_c is an input of the node"),
+}
+
+
+@pytest.mark.parametrize("name", ONNX_REFUSED)
+def test_onnx_refusals(onnx, name):
+    options, message = ONNX_REFUSED[name]
+    with refused(message):
+        onnx["from_onnx"](onnx_node(onnx, **options), onnx_arrays())
+
+
+def test_onnx_refuses_directions_that_differ(onnx):
+    node = onnx_node(
+        onnx, direction="bidirectional", activations=["Sigmoid", "Tanh", "Tanh", "Sigmoid", "Relu", "Tanh"]
+    )
+    with refused("activations=['sigmoid', 'tanh', 'tanh', 'sigmoid', 'relu', 'tanh']"):
+        onnx["from_onnx"](node, onnx_arrays(2))
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_onnx_refuses_weights_that_are_computed(onnx, name):
+    arrays = onnx_arrays()
+    del arrays[name]
+    with refused(f"{name} must be an initializer, and '{name}' is none"):
+        onnx["from_onnx"](onnx_node(onnx), arrays)
+
+
+def test_onnx_refuses_16_bits(onnx):
+    with pytest.raises(TypeError, match=r"^dtype .*float16"):
+        onnx["from_onnx"](onnx_node(onnx), onnx_arrays(dtype=np.float16))
+
+
+# ---- PyTorch ----
+
+
+@pytest.fixture(scope="module")
+def torch(tmp_path_factory):
+    """The page's names; with them the package as `torch`."""
+    return names_of("pytorch", tmp_path_factory)
+
+
+TORCH_OPTIONS = {
+    "plain": {},
+    "without biases": {"bias": False},
+    "two layers in two directions": {"num_layers": 2, "bidirectional": True},
+    "batch first": {"batch_first": True},
+    "dropout": {"num_layers": 2, "dropout": 0.25},
+    "projection": {"proj_size": 3, "num_layers": 2, "bidirectional": True, "bias": False},
+}
+
+
+def numpy_of(*tensors):
+    return [tensor.detach().numpy() for tensor in tensors]
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 4e-6), ("float64", 1e-12)])
+@pytest.mark.parametrize("option", TORCH_OPTIONS)
+@pytest.mark.parametrize("kind", ["LSTM", "RNN"])
+def test_torch_there_and_back(torch, kind, option, dtype, tolerance):
+    options, pytorch = TORCH_OPTIONS[option], torch["torch"]
+    if kind == "RNN":
+        options = {name: value for name, value in options.items() if name != "proj_size"} | {"nonlinearity": "relu"}
+    pytorch.manual_seed(0)
+    theirs = getattr(pytorch.nn, kind)(I, H, dtype=getattr(pytorch, dtype), **options).eval()
+    ours = torch["from_torch"](theirs)
+    assert (ours.dtype, ours.dropout, ours.batch_first) == (dtype, theirs.dropout, theirs.batch_first)
+    again = torch["to_torch"](ours).eval()
+    x = random(T, B, I, dtype=dtype)
+    y, state = ours(x)
+    state = state if kind == "LSTM" else (state,)
+    for module in (theirs, again):
+        expected, their_state = module(pytorch.from_numpy(x))
+        their_state = their_state if kind == "LSTM" else (their_state,)
+        for found, tensor in zip((y, *state), numpy_of(expected, *their_state), strict=True):
+            assert found.dtype == tensor.dtype
+            np.testing.assert_allclose(found, tensor, atol=tolerance)
+
+
+def pruned(torch):
+    module = torch.nn.LSTM(I, H)
+    importlib.import_module("torch.nn.utils.prune").l1_unstructured(module, "weight_hh_l0", 0.5)
+    return module
+
+
+def normed(torch):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        return torch.nn.utils.weight_norm(torch.nn.LSTM(I, H), "weight_hh_l0")
+
+
+def mixed(torch):
+    module = torch.nn.LSTM(I, H)
+    module.bias_hh_l0 = torch.nn.Parameter(module.bias_hh_l0.double())
+    return module
+
+
+def half_of(kind):
+    return lambda torch: torch.nn.LSTM(I, H, dtype=getattr(torch, kind))
+
+
+TORCH_REFUSED = {
+    "GRU": (lambda torch: torch.nn.GRU(I, H), TypeError, "torch.nn.RNN itself, not a GRU"),
+    "cell": (lambda torch: torch.nn.LSTMCell(I, H), TypeError, "torch.nn.RNN itself, not a LSTMCell"),
+    "subclass": (lambda torch: type("Own", (torch.nn.LSTM,), {})(I, H), TypeError, "not a Own"),
+    "device": (lambda torch: torch.nn.LSTM(I, H, device="meta"), ValueError, "weight_ih_l0 is on the device meta"),
+    "float16": (half_of("float16"), ValueError, "weight_ih_l0 has dtype torch.float16"),
+    "bfloat16": (half_of("bfloat16"), ValueError, "weight_ih_l0 has dtype torch.bfloat16"),
+    "two precisions": (mixed, ValueError, "theirs must have one dtype"),
+    "pruned": (pruned, ValueError, "theirs must have the parameters of its kind alone, not "),
+    "weight_norm": (normed, ValueError, "theirs must have the parameters of its kind alone, not "),
+}
+
+
+@pytest.mark.parametrize("name", TORCH_REFUSED)
+def test_torch_refusals(torch, name):
+    make, error, message = TORCH_REFUSED[name]
+    with pytest.raises(error, match=re.escape(message)):
+        torch["from_torch"](make(torch["torch"]))
+
+
+TO_TORCH_REFUSED = [
+    ("LSTM", {"peephole": True}),
+    *(("LSTM", {"variant": name}) for name in ("NIG", "NFG", "NOG", "NIAF", "NOAF", "CIFG", "FGR")),
+    ("LSTM", {"activations": ("hard_logistic", "tanh", "tanh")}),
+    ("LSTM", {"clip": 3.0}),
+    ("LSTM", {"cell_clip": 3.0}),
+    ("LSTM", {"zoneout": (0.1, 0.0)}),
+    *(
+        (kind, options)
+        for kind in ("LSTM", "RNN")
+        for options in ({"recurrent_dropout": 0.1}, {"drop_connect": 0.1}, {"batch_invariant": True})
+    ),
+    ("RNN", {"zoneout": 0.1}),
+    ("RNN", {"nonlinearity": "logistic"}),
+    ("RNN", {"nonlinearity": "identity"}),
+]
+
+
+@pytest.mark.parametrize(("kind", "options"), TO_TORCH_REFUSED, ids=str)
+def test_torch_refusals_on_the_way_back(torch, kind, options):
+    (name,) = options
+    more = {"peephole": False} if kind == "LSTM" else {}
+    with refused(f"{name}="):
+        torch["to_torch"](getattr(fastlstm, kind)(I, H, **(more | options)))
+
+
+def test_torch_takes_what_is_plain_by_another_name(torch):
+    ours = fastlstm.LSTM(I, H, variant="NP", activations=("logistic", "tanh", "tanh"), seed=0)
+    x = random(T, B, I)
+    (found,) = numpy_of(torch["to_torch"](ours)(torch["torch"].from_numpy(x))[0])
+    np.testing.assert_allclose(found, ours(x)[0], atol=4e-6)
+
+
+# ---- Keras ----
+
+
+@pytest.fixture(scope="module")
+def keras(tmp_path_factory):
+    return names_of("keras", tmp_path_factory)
+
+
+POLICY = {"module": "keras", "class_name": "DTypePolicy", "config": {"name": "float32"}, "registered_name": None}
+# What get_config() of Keras 3.15 gives, but for the initializers' own settings.
+CONFIG = {
+    "name": "lstm", "trainable": True, "dtype": POLICY, "return_sequences": True, "return_state": False,
+    "go_backwards": False, "stateful": False, "unroll": False, "zero_output_for_mask": False, "units": H,
+    "activation": "tanh", "recurrent_activation": "sigmoid", "use_bias": True, "kernel_initializer": {"config": {}},
+    "recurrent_initializer": {"config": {}}, "bias_initializer": {"config": {}}, "unit_forget_bias": True,
+    "kernel_regularizer": None, "recurrent_regularizer": None, "bias_regularizer": None, "activity_regularizer": None,
+    "kernel_constraint": None, "recurrent_constraint": None, "bias_constraint": None, "dropout": 0.0,
+    "recurrent_dropout": 0.0, "seed": None,
+}  # fmt: skip
+
+
+def keras_weights(dtype=np.float32, seed=0, blocks=4):
+    shapes = (I, blocks * H), (H, blocks * H), (blocks * H,)
+    return [random(*shape, dtype=dtype, seed=seed + k) for k, shape in enumerate(shapes)]
+
+
+def both_directions(backward=(), **options):
+    """The config of a Bidirectional, whose backward layer has other options."""
+    layers = {"layer": CONFIG, "backward_layer": CONFIG | {"go_backwards": True} | dict(backward)}
+    return {"name": "b", "trainable": True, "dtype": POLICY, "merge_mode": "concat"} | options | {
+        name: {"class_name": "LSTM", "config": config} for name, config in layers.items()
+    }  # fmt: skip
+
+
+EVERY_MASK = np.array(list(itertools.product([False, True], repeat=5)))
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 4e-6), ("float64", 1e-12)])
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_keras_values_with_every_mask(keras, use_bias, dtype, tolerance):
+    kernel, recurrent_kernel, bias = weights = keras_weights(dtype)
+    bias *= use_bias
+    ours = keras["from_keras"](CONFIG | {"use_bias": use_bias, "dtype": dtype}, weights[: 2 + use_bias])
+    x = random(len(EVERY_MASK), EVERY_MASK.shape[1], I, dtype=dtype)
+    y, state = keras["masked"](ours, x, EVERY_MASK)
+    expected, their_state = keras["keras_lstm"](x, kernel, recurrent_kernel, bias, EVERY_MASK)
+    assert y.dtype == dtype
+    for found, array in zip((y, *(part[0] for part in state)), (expected, *their_state), strict=True):
+        np.testing.assert_allclose(found, array, atol=tolerance)
+
+
+def test_keras_masks_at_the_end_are_lengths(keras):
+    """But for the outputs past a row's end, which are zero here."""
+    ours, x, lengths = keras["from_keras"](CONFIG, keras_weights()), random(B, T, I), np.array([T, 0, 4])
+    mask = np.arange(T) < lengths[:, np.newaxis]
+    y, (h, c) = ours(x, lengths=lengths)
+    expected, (their_h, their_c) = keras["keras_lstm"](x, *keras_weights(), mask)
+    for found, array in ((y[mask], expected[mask]), (h[0], their_h), (c[0], their_c)):
+        np.testing.assert_allclose(found, array, atol=4e-6)
+    assert not y[~mask].any()
+    assert expected[2, 4:].any()
+
+
+def test_keras_bidirectional_with_every_mask(keras):
+    forward, backward = keras_weights(), keras_weights(seed=7)
+    ours = keras["from_keras"](both_directions(), [*forward, *backward])
+    x = random(len(EVERY_MASK), EVERY_MASK.shape[1], I)
+    y, (h, _) = keras["masked"](ours, x, EVERY_MASK)
+    one, (h_one, _) = keras["keras_lstm"](x, *forward, EVERY_MASK)
+    other, (h_other, _) = keras["keras_lstm"](x[:, ::-1], *backward, EVERY_MASK[:, ::-1])
+    expected = np.concatenate([one, other[:, ::-1]], axis=-1) * EVERY_MASK[..., np.newaxis]
+    np.testing.assert_allclose(y, expected, atol=4e-6)
+    np.testing.assert_allclose(h, [h_one, h_other], atol=4e-6)
+
+
+def sigmoid(a):
+    return 1 / (1 + np.exp(-a))
+
+
+ACTIVATIONS = {"tanh": np.tanh, "relu": lambda a: np.maximum(a, 0), "sigmoid": sigmoid, "linear": np.array}
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_keras_activations(keras, activation):
+    """One step from zero, by hand: Keras's activation is that of the candidate and that of the cell on its way out."""
+    kernel, _, bias = weights = keras_weights()
+    g, x = ACTIVATIONS[activation], random(B, 1, I)
+    i, _, z, o = np.split(x[:, 0] @ kernel + bias, 4, axis=1)
+    _, (h, _) = keras["from_keras"](CONFIG | {"activation": activation}, weights)(x)
+    np.testing.assert_allclose(h[0], sigmoid(o) * g(sigmoid(i) * g(z)), atol=4e-6)
+
+
+def test_keras_2_has_our_hard_gates(keras, monkeypatch):
+    monkeypatch.setitem(keras["GATES"], "hard_sigmoid", "hard_logistic")
+    ours = keras["from_keras"](CONFIG | {"recurrent_activation": "hard_sigmoid"}, keras_weights())
+    assert ours.activations == ("hard_logistic", "tanh", "tanh")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"go_backwards": True},
+        {"stateful": True},
+        {"time_major": True},
+        {"recurrent_activation": "hard_sigmoid"},
+        {"recurrent_activation": "tanh"},
+        {"activation": "hard_sigmoid"},
+        {"activation": {"module": "builtins", "class_name": "function", "config": "own"}},
+        {"dropout": 0.1},
+        {"recurrent_dropout": 0.1},
+        {"kernel_regularizer": {"class_name": "L2"}},
+        {"recurrent_constraint": {"class_name": "MaxNorm"}},
+        {"reset_after": True},
+        {"dtype": POLICY | {"config": {"name": "mixed_float16"}}},
+        {"dtype": "float64"},
+    ],
+    ids=str,
+)
+def test_keras_refusals(keras, changed):
+    (name,) = changed
+    with refused(f"{name}="):
+        keras["from_keras"](CONFIG | changed, keras_weights())
+    backward = {"go_backwards": False} if name == "go_backwards" else changed
+    with refused(f"{name}="):
+        keras["from_keras"](both_directions(backward), keras_weights() + keras_weights())
+
+
+@pytest.mark.parametrize("mode", ["sum", "mul", "ave", None])
+def test_keras_refuses_other_merge_modes(keras, mode):
+    with refused(f"merge_mode={mode!r}"):
+        keras["from_keras"](both_directions(merge_mode=mode), keras_weights() + keras_weights())
+
+
+@pytest.mark.parametrize("activation", ["relu", "linear"])
+def test_keras_refuses_directions_that_differ(keras, activation):
+    with refused("activation and recurrent_activation must be the same in both directions"):
+        keras["from_keras"](both_directions({"activation": activation}), keras_weights() + keras_weights())
+
+
+@pytest.mark.parametrize(
+    "weights", [keras_weights()[:2], keras_weights(blocks=3), keras_weights(blocks=1), keras_weights() * 2], ids=len
+)
+def test_keras_refuses_other_weights(keras, weights):
+    with refused(f"weights must be those of an LSTM of {H} units, not "):
+        keras["from_keras"](CONFIG, weights)
+
+
+def test_keras_refuses_a_simple_rnn(keras):
+    config = {name: value for name, value in CONFIG.items() if name != "recurrent_activation"}
+    with refused("recurrent_activation='None' is not here"):
+        keras["from_keras"](config, keras_weights(blocks=1))
