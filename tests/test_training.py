@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fastlstm import LSTM, FileError, _files, nn
-from fastlstm.nn import Batch, Batches, Chunks, Epoch, History, evaluate, fit, mse
+from fastlstm.nn import Batch, Batches, Chunks, Epoch, History, _progress, evaluate, fit, mse
 
 
 @pytest.fixture
@@ -376,11 +376,15 @@ def test_progress(capsys):
         assert text in shown
 
 
-def test_without_tqdm(monkeypatch):
+def test_without_tqdm(monkeypatch, capsys):
+    """There is no bar, which is said once."""
     monkeypatch.setitem(sys.modules, "tqdm", None)
-    with pytest.raises(ImportError, match=r"pip install 'fastlstm\[train\]', or progress=False"):
-        fit(network(), mse, data(), epochs=1)
+    _progress._say_how_to_get_one.cache_clear()
     assert fit(network(), mse, data(), epochs=1, progress=False).stopped == "epochs"
+    assert capsys.readouterr().err == ""
+    for _ in range(2):
+        assert fit(network(), mse, data(), epochs=2).stopped == "epochs"
+    assert capsys.readouterr().err.count("pip install 'fastlstm[train]', or say progress=False") == 1
 
 
 def test_history_as_text_and_picture(tmp_path, monkeypatch):

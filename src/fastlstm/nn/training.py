@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,11 +18,12 @@ from fastlstm import _files
 from fastlstm._arrays import Array
 from fastlstm._files import FileError
 from fastlstm._parameters import Gradients
+from fastlstm.nn import _training_checks as checks
+from fastlstm.nn._progress import progress_bar
 from fastlstm.nn.adam import Adam
-from fastlstm.nn.batches import Batch, Batches, BatchSource
+from fastlstm.nn.batches import Batch, BatchSource
 from fastlstm.nn.clipping import clip_norm
 from fastlstm.nn.history import Epoch, History
-from fastlstm.nn.sequential import check_sequences
 
 __all__ = ["evaluate", "fit"]
 
@@ -47,8 +48,11 @@ def evaluate(model: Any, loss: Loss, batches: BatchSource) -> float:
 
     Raises
     ------
+    TypeError
+        If `model`, `loss` or `batches` is not what it must be.
     ValueError
-        If there is nothing to take the mean of.
+        If there is nothing to take the mean of, or `batches` carry a state, as `Chunks` do, and a layer of the model is
+        bidirectional.
 
     Examples
     --------
@@ -60,15 +64,8 @@ def evaluate(model: Any, loss: Loss, batches: BatchSource) -> float:
     >>> 0.5 < loss < 2
     True
     """
-    carry, state = getattr(batches, "carries_state", False), None
-    losses, sizes = [], []
-    for batch in batches.epoch():
-        y, state = model(**batch.inputs, **({"state": state} if carry else {}))
-        losses.append(loss(y, **batch.targets)[0])
-        sizes.append(batch.size)
-    if not sum(sizes):
-        raise ValueError("batches must have something to take the mean of")
-    return float(np.average(losses, weights=sizes))
+    checks.source("batches", model, batches)
+    return _mean_loss("batches", model, loss, batches)
 
 
 def fit(
@@ -93,8 +90,9 @@ def fit(
     For each batch: ``y, state, tape = model.forward(**batch.inputs, rng=rng)``,
     ``value, dy = loss(y, **batch.targets)``, ``grads = model.backward(tape, dy)``, and a step of the optimiser. After
     each epoch the network is measured on the validation part and by `score`; at the end it has the parameters of the
-    best epoch, where there is a measure, else the last ones. Ctrl-C ends the training as if it were done. The same
-    arguments give bitwise the same network.
+    best epoch, where there is a measure, else the last ones. Ctrl-C ends the training as if it were done; an error in
+    its course leaves the same parameters, and what can be known to be wrong is an error before the first batch. The
+    same arguments give bitwise the same network.
 
     Parameters
     ----------
@@ -121,9 +119,10 @@ def fit(
     seed : int
         Of the order of the batches, and of dropout.
     progress : bool
-        Show a bar, with tqdm.
+        Show a bar, where the package tqdm is installed: ``pip install 'fastlstm[train]'``.
     checkpoint : str or path, optional
-        A file to be written after each epoch, with all that it takes to go on.
+        A file to be written after each epoch, with all that it takes to go on. Where that fails, as on a full disk, the
+        file stays as it was, and the training goes on.
     resume : bool
         Go on from that file if it is there: bitwise as if there had been no break, where the other arguments and the
         number of threads are the same. Network, optimiser and average are compared.
@@ -135,16 +134,22 @@ def fit(
     Raises
     ------
     ValueError
-        If the optimiser is for other parameters, or an argument is out of its range.
+        If the optimiser is for other parameters, or an argument is out of its range; if `train` or `validation`
+        carry a state, as `Chunks` do, and a layer of the model is bidirectional.
     FileError
         A ValueError: if the checkpoint is damaged, or of another network or optimiser.
+    TypeError
+        If an argument is not what it must be.
+    OSError
+        If there can be no file at `checkpoint`.
     ImportError
-        If tqdm, or for a checkpoint safetensors, is missing: ``pip install 'fastlstm[train]'``.
+        If safetensors is missing, for a checkpoint: ``pip install 'fastlstm[train]'``.
 
     Warns
     -----
     RuntimeWarning
-        If a loss or a gradient is not finite; the training stops, and what was best before stays.
+        If a loss or a gradient is not finite; the training stops, and what was best before stays. If a checkpoint could
+        not be written.
 
     Examples
     --------
@@ -158,16 +163,34 @@ def fit(
     >>> history.epochs[-1].loss < history.epochs[0].loss / 5
     True
     """
-    training = _Training(model, loss, train, validation, optimiser, clip, average, score, patience, seed)
+    training = _Training(model, loss, train, validation, optimiser, clip, average, score, patience, seed, checkpoint)
     check.positive_int("epochs", epochs)
     progress, resume = check.flag("progress", progress), check.flag("resume", resume)
     if resume and checkpoint is None:
         raise ValueError("resume needs checkpoint, the file to go on from")
     if resume and checkpoint is not None and Path(checkpoint).exists():
         training.read(checkpoint)
-    with _bar(progress, training, epochs) as bar:
-        training.run(epochs, bar, checkpoint)
-    return training.history
+    try:
+        done = len(training.kept.history.epochs)
+        with progress_bar(progress, len(train), done, epochs) as bar:
+            training.run(epochs, bar, checkpoint)
+        history = training.finish()
+        if history.stopped == "diverged":
+            training.warn(2)
+        return history
+    except KeyboardInterrupt:  # another one, after that which ended the training, or one outside of it
+        return training.finish()
+    except BaseException:
+        training.finish()
+        raise
+
+
+class _Kept(NamedTuple):
+    """What the epochs have come to, replaced as a whole: no interrupt can come between history and parameters."""
+
+    history: History
+    best: Array | None
+    """The parameters of the best epoch."""
 
 
 class _Training:
@@ -176,7 +199,7 @@ class _Training:
     def __init__(
         self, model: Any, loss: Loss, train: BatchSource, validation: BatchSource | None, optimiser: Any,
         clip: float | None, average: float | None, score: Callable[[Any], float] | None, patience: int | None,
-        seed: int,
+        seed: int, checkpoint: str | os.PathLike[str] | None,
     ) -> None:  # fmt: skip
         if not isinstance(getattr(model, "flat", None), np.ndarray):
             found = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
@@ -185,19 +208,16 @@ class _Training:
             raise TypeError(
                 f"loss must be a function of outputs and targets, such as nn.mse, not {type(loss).__name__}"
             )
-        for name, source in (("train", train), ("validation", validation)):
-            if source is not None and not (hasattr(source, "epoch") and hasattr(source, "__len__")):
-                raise TypeError(
-                    f"{name} must be Batches, Chunks, Pairs, Transcripts or another BatchSource, "
-                    f"not {type(source).__name__}"
-                )
-            if type(source) is Batches:
-                check_sequences(f"{name}: inputs", model, source.inputs)
-                if source.targets is None:
-                    raise ValueError(f"{name} must have targets to learn from: they are None in these Batches")
-        if optimiser is not None and (isinstance(optimiser, type) or not hasattr(optimiser, "step")):
-            found = f"the class {optimiser.__name__}" if isinstance(optimiser, type) else type(optimiser).__name__
-            raise TypeError(f"optimiser must be one for model.flat, such as nn.Adam(model.flat), not {found}")
+        checks.source("train", model, train)
+        if validation is not None:
+            checks.source("validation", model, validation)
+            checks.validation(model, loss, validation)
+        if score is not None:
+            checks.score(score, model)
+        if checkpoint is not None:
+            checks.checkpoint(checkpoint)
+        if optimiser is not None:
+            checks.optimiser(optimiser, checkpoint is not None)
         self.model, self.loss, self.train, self.validation, self.score = model, loss, train, validation, score
         self.optimiser: Any = Adam(model.flat) if optimiser is None else optimiser
         if self.optimiser.flat is not model.flat:
@@ -208,47 +228,55 @@ class _Training:
             raise ValueError("patience needs validation or score, to tell which epoch is best")
         self.patience = patience
         self.rng = check.seed("seed", seed)
-        self.history = History()
+        self.kept = _Kept(History(), None)
+        self.stopped = "interrupted"  # unless it ends otherwise
         self.mean = None if self.decay is None else model.flat.copy()
         self.steps = 0  # of this training: the optimiser may have made some before
-        self.best: Array | None = None  # the parameters of that epoch
         self.grads: Gradients | None = None
         self.culprit = ""  # what was not finite in the batch at which training stopped
 
     def run(self, epochs: int, bar: Any, checkpoint: str | os.PathLike[str] | None) -> None:
         """Train until there is a reason to stop."""
-        history = self.history
-        history.stopped = "epochs"
         try:
-            while len(history.epochs) < epochs:
+            while (done := len(self.kept.history.epochs)) < epochs:
                 if self._has_waited():
-                    history.stopped = "patience"
-                    break
-                bar.set_description(f"epoch {len(history.epochs) + 1}/{epochs}", refresh=False)
+                    self.stopped = "patience"
+                    return
+                bar.set_description(f"epoch {done + 1}/{epochs}", refresh=False)
                 if not self._epoch(bar):
-                    history.stopped = "diverged"
-                    break
+                    self.stopped = "diverged"
+                    return
                 if checkpoint is not None:
-                    self.write(checkpoint)
+                    self._try_to_write(checkpoint)
+            self.stopped = "epochs"
         except KeyboardInterrupt:
-            history.stopped = "interrupted"
-        last = self.best if self.best is not None else self.mean
+            pass
+
+    def finish(self) -> History:
+        """Give the network its best parameters, and the history; where this is interrupted it can be done again."""
+        history, best = self.kept
+        last = best if best is not None else self.mean
         if last is not None:
             self.model.flat[:] = last
-        if history.stopped == "diverged":
-            hint = f"{self.culprit} has values that are not finite" if self.culprit else "a lower rate or clip may help"
-            warnings.warn(
-                f"a loss or gradient of epoch {len(history.epochs) + 1} was not finite: training stopped; {hint}",
-                RuntimeWarning,
-                stacklevel=3,
-            )
+        history.stopped = self.stopped
+        return history
+
+    def warn(self, stacklevel: int) -> None:
+        """Say why the training diverged."""
+        hint = f"{self.culprit} has values that are not finite" if self.culprit else "a lower rate or clip may help"
+        warnings.warn(
+            f"a loss or gradient of epoch {len(self.kept.history.epochs) + 1} was not finite: training stopped; {hint}",
+            RuntimeWarning,
+            stacklevel=stacklevel + 1,
+        )
 
     def _has_waited(self) -> bool:
         """Whether there has been no better epoch for as long as patience goes."""
-        if self.patience is None or not self.history.epochs:
+        history = self.kept.history
+        if self.patience is None or not history.epochs:
             return False
-        best = self.history.best
-        return len(self.history.epochs) - (0 if best is None else best + 1) >= self.patience
+        best = history.best
+        return len(history.epochs) - (0 if best is None else best + 1) >= self.patience
 
     def _epoch(self, bar: Any) -> bool:
         """All batches once, and the measures after them; False if something was not finite."""
@@ -256,18 +284,18 @@ class _Training:
         carry, state = getattr(self.train, "carries_state", False), None
         total, size = 0.0, 0
         for batch in self.train.epoch(self.rng):
-            y, state, tape = self.model.forward(**batch.inputs, rng=self.rng, **({"state": state} if carry else {}))
-            value, dy = self.loss(y, **batch.targets)
-            value = float(value)
-            self.grads = self.model.backward(tape, dy, out=self.grads)
-            if not (math.isfinite(value) and math.isfinite(clip_norm(self.grads.flat, self.clip))):
-                self.culprit = _not_finite(batch)
-                return False
-            self.optimiser.step(self.grads.flat)
-            self.steps += 1
-            if self.mean is not None and self.decay is not None:
-                self.mean += max(1 - self.decay, 1 / self.steps) * (self.model.flat - self.mean)
-            total, size = total + value * batch.size, size + batch.size
+            if batch.size:
+                y, state, tape = self.model.forward(**batch.inputs, rng=self.rng, **({"state": state} if carry else {}))
+                value, dy = _checked_loss(self.loss, y, batch.targets)
+                self.grads = self.model.backward(tape, dy, out=self.grads)
+                if not (math.isfinite(value) and math.isfinite(clip_norm(self.grads.flat, self.clip))):
+                    self.culprit = _not_finite(batch)
+                    return False
+                self.optimiser.step(self.grads.flat)
+                self.steps += 1
+                if self.mean is not None and self.decay is not None:
+                    self.mean += max(1 - self.decay, 1 / self.steps) * (self.model.flat - self.mean)
+                total, size = total + value * batch.size, size + batch.size
             bar.set_postfix_str(f"loss {total / max(size, 1):.4g}{self._found()}", refresh=False)
             bar.update()
         if not size:
@@ -278,50 +306,66 @@ class _Training:
     def _measure(self, loss: float, began: float) -> None:
         """Add an epoch to the history; keep its parameters if it is the best."""
         model, current = self.model, None
+        epochs = self.kept.history.epochs
         if self.mean is not None:
             current, model.flat[:] = model.flat.copy(), self.mean
         try:
-            validation = None if self.validation is None else evaluate(model, self.loss, self.validation)
-            score = None if self.score is None else float(self.score(model))
+            validation = None
+            if self.validation is not None:
+                validation = _mean_loss("validation", model, self.loss, self.validation)
+            score = None if self.score is None else _number("score", self.score(model))
             for name, value in (("validation", validation), ("score", score)):
                 if value is not None and not math.isfinite(value):
                     warnings.warn(
-                        f"{name} of epoch {len(self.history.epochs) + 1} was {value}, so that it cannot be the best",
+                        f"{name} of epoch {len(epochs) + 1} was {value}, so that it cannot be the best",
                         RuntimeWarning,
-                        stacklevel=6,
+                        stacklevel=5,
                     )
             rate = self.optimiser.learning_rate
             rate = float(rate(self.optimiser.t - 1) if callable(rate) else rate)
-            self.history.epochs.append(Epoch(loss, validation, score, rate, time.perf_counter() - began))
-            if self.history.best == len(self.history.epochs) - 1:
-                self.best = model.flat.copy()
+            history = History([*epochs, Epoch(loss, validation, score, rate, time.perf_counter() - began)])
+            self.kept = _Kept(history, model.flat.copy() if history.best == len(epochs) else self.kept.best)
         finally:
             if current is not None:
                 model.flat[:] = current
 
     def _found(self) -> str:
         """What the last and the best epoch came to, for the bar."""
-        if not self.history.epochs:
+        history = self.kept.history
+        if not history.epochs:
             return ""
-        last, best = self.history.epochs[-1], self.history.best
+        last, best = history.epochs[-1], history.best
         name = "validation" if last.score is None else "score"
         if getattr(last, name) is None or best is None:
             return ""
-        return f", {name} {getattr(last, name):.4g}, best {getattr(self.history.epochs[best], name):.4g}"
+        return f", {name} {getattr(last, name):.4g}, best {getattr(history.epochs[best], name):.4g}"
 
     # ---- going on later ----
 
+    def _try_to_write(self, path: str | os.PathLike[str]) -> None:
+        """Write the checkpoint; where there is no room for it, say so and go on."""
+        try:
+            self.write(path)
+        except (OSError, MemoryError) as error:
+            warnings.warn(
+                f"checkpoint {path} could not be written: {str(error) or type(error).__name__}; the training goes on, "
+                "and the file stays as it was",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+
     def write(self, path: str | os.PathLike[str]) -> None:
         """Keep all that it takes to go on."""
+        history, best = self.kept
         arrays = {f"optimiser.{name}": array for name, array in self.optimiser.state().items()}
         arrays["model"] = self.model.flat
-        arrays |= {name: array for name, array in (("mean", self.mean), ("best", self.best)) if array is not None}
+        arrays |= {name: array for name, array in (("mean", self.mean), ("best", best)) if array is not None}
         content = {
             **self._described(),
             "t": self.optimiser.t,
             "steps": self.steps,
             "rng": self.rng.bit_generator.state,
-            "epochs": self.history.epochs,
+            "epochs": history.epochs,
         }
         _files.write(path, CHECKPOINT, arrays, content)
 
@@ -350,13 +394,46 @@ class _Training:
             raise FileError(f"{path} does not fit this training: {error}") from error
         for name, array in into.items():
             array[...] = arrays[name]
-        self.best = into.get("best")
-        self.optimiser.t, self.steps, self.rng, self.history.epochs = t, steps, rng, epochs
+        self.kept = _Kept(History(epochs), into.get("best"))
+        self.optimiser.t, self.steps, self.rng = t, steps, rng
 
     def _described(self) -> dict[str, Any]:
         """What must be the same, or going on would be something else; where a function lies in memory may differ."""
         network, optimiser = (re.sub(" at 0x[0-9a-fA-F]+", "", repr(part)) for part in (self.model, self.optimiser))
         return {"network": network, "optimiser": optimiser, "average": self.decay}
+
+
+def _mean_loss(name: str, model: Any, loss: Loss, source: BatchSource) -> float:
+    """The mean loss over data that have been checked; `name` is what the caller calls them."""
+    carry, state = getattr(source, "carries_state", False), None
+    losses, sizes = [], []
+    for batch in source.epoch():
+        if batch.size:
+            y, state = model(**batch.inputs, **({"state": state} if carry else {}))
+            losses.append(_number("loss", loss(y, **batch.targets)[0]))
+            sizes.append(batch.size)
+    if not sizes:
+        raise ValueError(f"{name} must have something to take the mean of")
+    return float(np.average(losses, weights=sizes))
+
+
+def _checked_loss(loss: Loss, y: Any, targets: dict[str, Any]) -> tuple[float, Any]:
+    """What a loss gives, if it is a number and a gradient of the outputs' shape."""
+    found = loss(y, **targets)
+    if not isinstance(found, (tuple, list)) or len(found) != 2:
+        raise TypeError(f"loss must give a pair, its value and dJ/dy, not {type(found).__name__}")
+    value, dy = found
+    if isinstance(y, np.ndarray) and np.shape(dy) != y.shape:
+        raise ValueError(f"loss must give dJ/dy shaped as y, {y.shape}, not {np.shape(dy)}")
+    return _number("loss", value), dy
+
+
+def _number(name: str, value: Any) -> float:
+    """What a function gave as a float."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must give a number, not {type(value).__name__}") from None
 
 
 def _not_finite(batch: Batch) -> str:
@@ -365,36 +442,3 @@ def _not_finite(batch: Batch) -> str:
         if isinstance(array, np.ndarray) and array.dtype.kind == "f" and not np.isfinite(array).all():
             return name
     return ""
-
-
-def _bar(progress: bool, training: _Training, epochs: int) -> Any:
-    """A progress bar over all batches."""
-    if progress:
-        try:
-            from tqdm import tqdm
-        except ImportError as error:
-            raise ImportError(
-                "progress is shown with the package tqdm: pip install 'fastlstm[train]', or progress=False"
-            ) from error
-        batches = len(training.train)
-        return tqdm(total=batches * epochs, initial=batches * len(training.history.epochs), unit="batch")
-    return _NoBar()
-
-
-class _NoBar:
-    """What a bar does, without one."""
-
-    def __enter__(self) -> _NoBar:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
-
-    def set_description(self, text: str, refresh: bool) -> None:
-        pass
-
-    def set_postfix_str(self, text: str, refresh: bool) -> None:
-        pass
-
-    def update(self) -> None:
-        pass

@@ -1,0 +1,102 @@
+"""What is checked before a training: what would else be an error after its first epoch, or a wrong result."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fastlstm import _files
+from fastlstm.nn.batches import Batches, BatchSource, Chunks
+from fastlstm.nn.pairs import Pairs
+from fastlstm.nn.sequential import Sequential, check_sequences
+from fastlstm.nn.transcripts import Transcripts
+
+
+def source(name: str, model: Any, found: BatchSource) -> None:
+    """Raise unless a network can learn from this, or be measured on it."""
+    if not (hasattr(found, "epoch") and hasattr(found, "__len__")):
+        raise TypeError(
+            f"{name} must be Batches, Chunks, Pairs, Transcripts or another BatchSource, not {type(found).__name__}"
+        )
+    if type(found) is Batches:
+        check_sequences(f"{name}: inputs", model, found.inputs)
+        if found.targets is None:
+            raise ValueError(f"{name} must have targets to learn from: they are None in these Batches")
+    if getattr(found, "carries_state", False):
+        both = _bidirectional("model", model)
+        if both:
+            raise ValueError(
+                f"{name} carries the state from batch to batch, but {both} is bidirectional: its backward direction "
+                "begins at the end of each batch, with nothing from the batch after it"
+            )
+        if "state" not in inspect.signature(model.forward).parameters:
+            raise TypeError(
+                f"{name} carries the state from batch to batch, which a {type(model).__name__} does not take"
+            )
+
+
+def _bidirectional(name: str, network: Any) -> str:
+    """What the first layer with two directions is called; "" for none."""
+    if isinstance(network, Sequential):
+        return next(
+            filter(None, (_bidirectional(f"{name}.layers[{k}]", one) for k, one in enumerate(network.layers))), ""
+        )
+    return name if getattr(network, "bidirectional", False) else ""
+
+
+def validation(model: Any, loss: Any, found: BatchSource) -> None:
+    """Raise unless network and loss take the first batch."""
+    if type(found) not in (Batches, Chunks, Pairs, Transcripts):
+        return  # to ask another source for a batch may change what it gives next
+    first = next((batch for batch in found.epoch() if batch.size), None)
+    if first is None:
+        raise ValueError("validation must have something to take the mean of")
+    try:
+        y, _ = model(**first.inputs)
+        if getattr(getattr(loss, "func", loss), "__module__", "").startswith(
+            "fastlstm."
+        ):  # another may count its calls
+            loss(y, **first.targets)
+    except (TypeError, ValueError) as error:
+        raise (TypeError if isinstance(error, TypeError) else ValueError)(f"validation: {error}") from error
+
+
+def score(found: Callable[[Any], float], model: Any) -> None:
+    """Raise unless this is a function that takes the network alone."""
+    if not callable(found):
+        raise TypeError(f"score must be a function of the network, not {type(found).__name__}")
+    try:
+        signature = inspect.signature(found)
+    except (TypeError, ValueError):  # it does not tell
+        return
+    try:
+        signature.bind(model)
+    except TypeError as error:
+        raise TypeError(f"score must be a function of the network alone: {error}") from None
+
+
+def optimiser(found: Any, checkpoint: bool) -> None:
+    """Raise unless this is an optimiser, and its state can be kept where there are to be checkpoints."""
+    if isinstance(found, type) or not hasattr(found, "step"):
+        given = f"the class {found.__name__}" if isinstance(found, type) else type(found).__name__
+        raise TypeError(f"optimiser must be one for model.flat, such as nn.Adam(model.flat), not {given}")
+    for name in ("flat", "t", "learning_rate", *(("state",) if checkpoint else ())):
+        if not hasattr(found, name):
+            raise TypeError(f"optimiser must have {name}, as nn.Adam has: {type(found).__name__} has none")
+
+
+def checkpoint(path: str | os.PathLike[str]) -> None:
+    """Raise unless there can be such a file."""
+    _files._safetensors()
+    found = Path(os.path.realpath(path))
+    if found.exists() and not found.is_file():
+        raise ValueError(f"checkpoint must be a file, which {path} is not")
+    try:
+        with tempfile.TemporaryFile(dir=found.parent):
+            pass
+    except OSError as error:
+        raise type(error)(error.errno, f"checkpoint cannot be written: {error.strerror}", str(path)) from error
