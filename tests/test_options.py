@@ -235,6 +235,44 @@ def test_deltas_give_the_gradients():
         assert deltas.y.shape == (T, B, H)
 
 
+@pytest.mark.parametrize(
+    "names", [set(), {"lengths"}, {"reverse", "reset"}, {"proj"}, {"mask"}, {"zone_y"}, {"zone_c"}, {"clip"}], ids=str
+)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_deltas_change_no_gradient(variant, names, isa):
+    """Not a bit, nor the sign of a zero."""
+    for T, B, I, H in ((7, 3, 5, 19), (40, 20, 3, 40), (1, 1, 3, 8)):
+        case, options = options_case(variant, names, T=T, B=B, I=I, H=H, P=5)
+        case["dc_all"], case["dy"][T // 2 :] = None, -0.0
+        for dtype in (np.float32, np.float64):
+            own = {name: None if array is None else array.astype(dtype) for name, array in case.items()}
+            how = {name: value.astype(dtype) if name == "recurrent_mask" else value for name, value in options.items()}
+            if "zoneout" in how:
+                how["zoneout"] = tuple(None if share is None else share.astype(dtype) for share in how["zoneout"])
+            *_, tape = run(own, how)
+            weights = [own[name] for name in ("W", "R", "p")]
+            expected, found = (
+                fastlstm.lstm_backward(tape, *weights, own["dy"], G=own["G"], proj=own["proj"], deltas=deltas)
+                for deltas in (False, True)
+            )
+            assert_same(lstm_arrays(found), lstm_arrays(expected))
+
+
+@pytest.mark.parametrize("layer", [fastlstm.LSTM, fastlstm.RNN])
+def test_deltas_change_no_gradient_of_a_layer(layer, isa):
+    network = layer(5, 19, num_layers=2, bidirectional=True, seed=0)
+    rng = np.random.default_rng(0)
+    x, dy = (rng.standard_normal((30, 4, n)).astype(np.float32) for n in (5, 38))
+    for how in ({}, {"lengths": np.array([3, 30, 0, 17])}, {"recompute": 10}):
+        *_, tape = network.forward(x, **how)
+        expected, found = (network.backward(tape, dy, deltas=deltas) for deltas in (False, True))
+        states = [(g.state,) if layer is fastlstm.RNN else g.state for g in (expected, found)]
+        assert_same(
+            {"x": found.x, "flat": found.flat} | by_name(states[1]),
+            {"x": expected.x, "flat": expected.flat} | by_name(states[0]),
+        )
+
+
 def test_resets_cut_a_sequence():
     case, _ = options_case("vanilla", set())
     reset = np.zeros((T, B), bool)

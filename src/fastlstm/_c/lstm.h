@@ -211,7 +211,7 @@ FL_INLINE void lstm_cell_backward(const fl_backward *s, const int plain, const i
         if (to_gates) d_o = v_add(d_o, to_gates[2]);
         d_o = plain ? v_mul(d_o, v_mul(o, v_sub(one, o))) : gate_derivative(cell, plain, b, d_o, o);
     }
-    dc = plain ? v_fma(v_mul(dy, o), v_fnma(hc, hc, one), dc) : v_add(times_derivative(cell->h, v_mul(dy, o), hc), dc);
+    dc = plus_times_derivative(dc, plain ? FL_TANH : cell->h, v_mul(dy, o), hc);
     if (peephole && at_o >= 0) dc = v_fma(s_load_part(p + PEEPHOLE_O(at_o) * H, n), d_o, dc);
     if (!plain && s->dc_all) v_store_part((real *)s->dc_all + at, dc, n);
     if (!plain && cell->cell_clip != 0) {
@@ -220,7 +220,7 @@ FL_INLINE void lstm_cell_backward(const fl_backward *s, const int plain, const i
     }
 
     vec to_c_prev = v_mul(dc, f);
-    if (!plain) to_c_prev = v_add(to_c_prev, stays);
+    if (!plain && s->zone_c) to_c_prev = v_add(to_c_prev, stays);
     if (at_f >= 0) {
         d_f = v_mul(dc, c_prev);
         if (to_gates) d_f = v_add(d_f, to_gates[1]);
