@@ -1,5 +1,7 @@
 """Memory: what is read, what is written, and what is left alone."""
 
+import itertools
+
 import numpy as np
 import pytest
 from helpers import (
@@ -21,7 +23,7 @@ from helpers import (
 )
 
 import fastlstm
-from fastlstm import LSTM, RNN, LSTMGradients, LSTMTape, RNNGradients, RNNTape
+from fastlstm import LSTM, RNN, Frozen, LSTMGradients, LSTMTape, RNNGradients, RNNTape
 
 SIZES = [(0, 2, 3, 5), (3, 0, 3, 5), (1, 1, 3, 5), (5, 2, 3, 5), (3, 9, 17, 33), (40, 20, 5, 7), (2, 2, 150, 150)]
 all_sizes = pytest.mark.parametrize("sizes", SIZES, ids=str)
@@ -491,3 +493,77 @@ def test_layer_refuses_its_own_parameters_as_gradients():
         with pytest.raises(ValueError, match="must not overlap"):
             layer.backward(tape, np.ones((4, 3, 7), np.float32), out=out)
         assert np.array_equal(layer.flat, before)
+
+
+STACKS = {
+    "LSTM": lambda: LSTM(5, 7, 3, seed=0),
+    "one layer": lambda: LSTM(5, 7, seed=0),
+    "recurrence": lambda: LSTM(5, 7, 3, variant="FGR", seed=0),
+    "projection": lambda: LSTM(5, 7, 3, proj_size=4, seed=0),
+    "zoneout": lambda: LSTM(5, 7, 3, zoneout=(0.2, 0.1), seed=0),
+    "batch invariant": lambda: LSTM(5, 7, 3, batch_invariant=True, seed=0),
+    "RNN": lambda: RNN(5, 7, 3, seed=0),
+    "Frozen": lambda: Frozen(LSTM(5, 7, 3, seed=0)),
+    "Frozen RNN": lambda: Frozen(RNN(5, 7, 3, seed=0)),
+}
+
+
+def stack_state(network):
+    """Parts of a state, each at the end of memory that has room for two more layers before it."""
+    rng, layers = np.random.default_rng(0), network._layers if isinstance(network, Frozen) else network
+    wide = [rng.standard_normal((len(a) + 2, *a.shape[1:])).astype(a.dtype) for a in layers.zero_state(B)]
+    return wide, [array[2:] for array in wide], np.empty((B, layers.output_size), np.float32)
+
+
+def as_state(parts):
+    return parts[0] if len(parts) == 1 else tuple(parts)
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_step_refuses_a_state_shifted_against_its_own(name):
+    """By whole layers, by rows, by values; each part alone, and that of another part; nothing is written then."""
+    network = STACKS[name]()
+    x = np.random.default_rng(1).standard_normal((B, 5)).astype(np.float32)
+    wide, parts, y = stack_state(network)
+    count = len(parts)
+    for k in range(count):
+        for first in (0, 1):
+            shifted = [np.empty_like(part) for part in parts]
+            shifted[k] = wide[k][first : first + len(parts[k])]
+            if np.shares_memory(shifted[k], parts[k]):
+                before = [array.copy() for array in wide]
+                with pytest.raises(ValueError, match=r"^out [hcg] must be state( [hcg])? itself or not overlap it"):
+                    network.step(x, as_state(parts), (y, as_state(shifted)))
+                assert all(np.array_equal(*pair) for pair in zip(before, wide, strict=True))
+        flat = np.empty(parts[k].size + 1, np.float32)
+        flat[:-1] = parts[k].reshape(-1)
+        given, shifted = list(parts), [np.empty_like(part) for part in parts]
+        given[k], shifted[k] = (array.reshape(parts[k].shape) for array in (flat[:-1], flat[1:]))
+        with pytest.raises(ValueError, match="itself or not overlap it"):
+            network.step(x, as_state(given), (y, as_state(shifted)))
+        for other in range(count):
+            if other != k and parts[other].shape == parts[k].shape:
+                crossed = [np.empty_like(part) for part in parts]
+                crossed[k] = parts[other]
+                with pytest.raises(ValueError, match="must not overlap state"):
+                    network.step(x, as_state(parts), (y, as_state(crossed)))
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_step_writes_a_state_where_it_was_read_or_elsewhere(name):
+    """Bit for bit the same: each part in its own memory or in new memory, from a state of any strides."""
+    network = STACKS[name]()
+    x = np.random.default_rng(1).standard_normal((B, 5)).astype(np.float32)
+    _, parts, y = stack_state(network)
+    expected_y, expected = network.step(x, as_state([part.copy() for part in parts]))
+    expected = expected if isinstance(expected, tuple) else (expected,)
+    for in_place in itertools.product([False, True], repeat=len(parts)):
+        given = [part.copy() for part in parts]
+        out = [part if own else np.empty_like(part) for part, own in zip(given, in_place, strict=True)]
+        network.step(x, as_state(given), (y, as_state(out)))
+        assert_same({"y": y}, {"y": expected_y})
+        assert_same(dict(enumerate(out)), dict(enumerate(expected)))
+    backwards = [np.ascontiguousarray(part[::-1]) for part in parts]
+    network.step(x, as_state([part[::-1] for part in backwards]), (y, as_state(backwards)))
+    assert_same({"y": y}, {"y": expected_y})
+    assert_same(dict(enumerate(backwards)), dict(enumerate(expected)))

@@ -9,7 +9,7 @@
  *
  * Sizes are counted in values of the network's precision, or in bytes where that is said. All arrays are row-major and
  * dense: x is (T, B, inputs) and y (T, B, outputs) for T time steps and B sequences. Memory in bytes may begin anywhere,
- * arrays where their values may. Arrays must not overlap, but where it is said.
+ * arrays where their values may. Arrays must not overlap, but where it is said that one may be another itself.
  * T and B may be 0: there is nothing to do then, states are as they were and gradients 0; arrays may be empty, not NULL.
  *
  * With this header: link libfastlstm.a, `cc program.c $(python -m fastlstm --cflags --libs)`. In a Python extension:
@@ -140,14 +140,14 @@ fastlstm_status fastlstm_step(const fastlstm_plan *plan, size_t B, const void *x
 
 /* All time steps, from the state `first`, NULL for zeros, to the state `last`, NULL where it is not wanted.
  *
- *   x in, first in, y out, last out (may be first), tape out: what backward needs, or NULL */
+ *   x in, first in, y out, last out (may be first itself), tape out: what backward needs, or NULL */
 fastlstm_status fastlstm_forward(const fastlstm_plan *plan, size_t T, size_t B, const void *x, const void *first, void *y,
                                  void *last, void *tape, void *workspace);
 
 /* Back-propagation through time: the gradients of a J whose gradients dy, and dlast of the final state, are given. x, y, the
  * tape and the plan's parameters are those of the forward pass.
  *
- *   x, y, tape in; dy in; dlast in, or NULL for zeros; dx out, or NULL; dfirst out, or NULL (may be dlast);
+ *   x, y, tape in; dy in; dlast in, or NULL for zeros; dx out, or NULL; dfirst out, or NULL (may be dlast itself);
  *   gradients out, in the order of the parameters; added to what is there where `accumulate` is not 0 */
 fastlstm_status fastlstm_backward(const fastlstm_plan *plan, size_t T, size_t B, const void *x, const void *y,
                                   const void *tape, const void *dy, const void *dlast, void *dx, void *dfirst,

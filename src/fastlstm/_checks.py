@@ -9,6 +9,7 @@ import math
 import operator
 from collections.abc import Mapping
 from numbers import Real
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -249,13 +250,21 @@ def output(name: str, value: object, shape: tuple[int, ...], kind: Kind, axes: s
     return matching(name, array, shape, kind, axes)
 
 
-def disjoint(outputs: Mapping[str, Array], inputs: Mapping[str, Array | None]) -> None:
-    """Raise unless no output shares memory with an input or with another output; all are C-contiguous."""
-    arrays = [array for array in (*inputs.values(), *outputs.values()) if array is not None]
-    found = _runtime.find_overlap(arrays, len(outputs))
+def disjoint(
+    outputs: Mapping[str, Array], inputs: Mapping[str, Array | None], in_place: Mapping[str, str] = MappingProxyType({})
+) -> None:
+    """Raise unless no output shares memory with an input or with another output; all are C-contiguous.
+
+    `in_place` names outputs that may be an input of the same shape itself, and which.
+    """
+    given = [(name, array) for name, array in (*inputs.items(), *outputs.items()) if array is not None]
+    names, arrays = [name for name, _ in given], [array for _, array in given]
+    same = {names.index(name): names.index(own) for name, own in in_place.items()}
+    found = _runtime.find_overlap(arrays, len(outputs), same)
     if found:
-        names = [name for name, array in (*inputs.items(), *outputs.items()) if array is not None]
-        raise ValueError(f"{names[found[0]]} must not overlap {names[found[1]]}")
+        output, other = (names[k] for k in found)
+        expected = f"be {other} itself or not overlap it" if in_place.get(output) == other else f"not overlap {other}"
+        raise ValueError(f"{output} must {expected}")
 
 
 def workspace(value: Array | None, size: int, kind: Kind) -> Array:

@@ -159,15 +159,19 @@ cdef class Buffers:
         free(self.views)
 
 
-def find_overlap(list arrays, Py_ssize_t outputs):
-    """Indices (a, b), b < a, of two C-contiguous arrays that share memory, a among the last `outputs`; None without."""
-    cdef int count = len(arrays), a, b
+def find_overlap(list arrays, Py_ssize_t outputs, dict same):
+    """Indices (a, b), b < a, of two C-contiguous arrays that share memory, a among the last `outputs`; None without.
+
+    An array a may be array ``same[a]`` itself, of the same size, but no other part of its memory.
+    """
+    cdef int count = len(arrays), a, b, itself
     cdef Buffers get = Buffers(count)
     for array in arrays:
         get.take(array, PyBUF_SIMPLE)
     for a in range(count - outputs, count):
+        itself = same.get(a, -1)
         for b in range(a):
-            if get.overlap(a, b):
+            if get.overlap_partly(a, b) if b == itself else get.overlap(a, b):
                 return a, b
     return None
 

@@ -344,8 +344,8 @@ class LSTM(Layer):
             Each (layers, B, H), g (layers, B, 3H). Default: zeros.
         out : (y_t, (h, c)), optional
             C-contiguous arrays for the results, (B, H) and twice (layers, B, H), for FGR g too; with one layer of
-            another variant nothing is allocated then. The state may be written where it was read:
-            ``y, state = lstm.step(x_t, state, out=(y, state))``.
+            another variant nothing is allocated then. Each part of the state may be written where it was read,
+            ``y, state = lstm.step(x_t, state, out=(y, state))``; apart from that no array may overlap another.
         num_threads : int, optional
             At most this many threads.
 
@@ -400,21 +400,20 @@ class LSTM(Layer):
             if cell.full_recurrence:
                 g_out = check.output("out g", g_out, (L, B, 3 * H), kind, f"({layers}, B, 3H)")
             last = h_out, c_out, g_out
-            before, after = {"x_t": x, "state h": h, "state c": c, "state g": g}, {"out c": c_out, "out g": g_out}
-            check.disjoint({"out y": y}, before | after | {"out h": h_out})
-            # Each may be its own part of the state.
-            check.disjoint({"out h": h_out}, before | after | {"state h": None})
-            check.disjoint({"out c": c_out}, before | {"state c": None, "out g": g_out})
-            if g_out is not None:
-                check.disjoint({"out g": g_out}, before | {"state g": None})
+            parts = {part: array for part, array in zip("hcg", last, strict=True) if array is not None}
+            check.disjoint(
+                {"out y": y} | {f"out {part}": array for part, array in parts.items()},
+                {"x_t": x, "state h": h, "state c": c, "state g": g},
+                {f"out {part}": f"state {part}" for part in parts},
+            )
         if self.steps_one_by_one:
             (h, c), (h_out, c_out) = state_of(first), state_of(last)
             between = self._spaces_between(B)
             for k, step in enumerate(self._steps):
                 above = y if k == L - 1 else between[k % 2]
                 one = slice(k, k + 1)
-                if not step.step(x, h[one], c[one], above, h_out[one], c_out[one], num_threads):
-                    raise ValueError("out's state may be the state itself, but must not overlap it partly")
+                done = step.step(x, h[one], c[one], above, h_out[one], c_out[one], num_threads)
+                assert done  # all arrays are checked
                 x = above
             return y, state_of(last)
         sequence = x[:, None] if self.batch_first else x[None]

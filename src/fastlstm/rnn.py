@@ -254,7 +254,8 @@ class RNN(Layer):
         state : (layers, B, H) array, optional
             Default: zeros.
         out : (y_t, h), optional
-            C-contiguous arrays for the results, (B, H) and (layers, B, H). h may be the state itself.
+            C-contiguous arrays for the results, (B, H) and (layers, B, H). h may be the state itself; apart from that
+            no array may overlap another.
         num_threads : int, optional
             At most this many threads.
 
@@ -300,15 +301,14 @@ class RNN(Layer):
             y, h_out = check.pair("out", out, "(y, h)")
             y = check.output("out y", y, (B, H), kind, "(B, H)")
             h_out = check.output("out h", h_out, (L, B, H), kind, "(1, B, H)" if L == 1 else "(layers, B, H)")
-            check.disjoint({"out y": y}, {"x_t": x, "state": h, "out h": h_out})
-            check.disjoint({"out h": h_out}, {"x_t": x})
+            check.disjoint({"out y": y, "out h": h_out}, {"x_t": x, "state": h}, {"out h": "state"})
         if self.steps_one_by_one:
             between = self._spaces_between(B)
             for k, step in enumerate(self._steps):
                 above = y if k == L - 1 else between[k % 2]
                 one = slice(k, k + 1)
-                if not step.step(x, h[one], None, above, h_out[one], None, num_threads):
-                    raise ValueError("out's state may be the state itself, but must not overlap it partly")
+                done = step.step(x, h[one], None, above, h_out[one], None, num_threads)
+                assert done  # all arrays are checked
                 x = above
             return y, h_out
         sequence = x[:, None] if self.batch_first else x[None]
