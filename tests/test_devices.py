@@ -15,6 +15,7 @@ from helpers import assert_close, assert_same, by_name, initial, lstm_case, rnn_
 from test_networks import OPTIONS as LAYER_OPTIONS
 from test_networks import SHAPES, make, sequence, states
 from test_options import OPTIONS, VARIANTS, options_case, results
+from test_reset import alone
 
 import fastlstm
 import fastlstm.inspect
@@ -560,11 +561,24 @@ def test_wrong_shapes_and_dtypes(device):
         fastlstm.lstm_forward(x, W, R, b, p, reset=device.there(np.zeros((2, 3), bool)))
 
 
-def test_resets_on_the_device(device):
-    case, options = options_case("vanilla", {"reset", "lengths"})
+@pytest.mark.parametrize(
+    "names", [(), ("lengths",), ("reverse",), ("reverse", "lengths"), ("reverse", "zero")], ids=str
+)
+def test_resets_on_the_device(device, names):
+    case, options = options_case("vanilla", {"reset", *names}, T=7)
     expected = device.back(results(device.there(case), options_there(device, options)))
+    assert_close(expected, alone(case, options, results), 1e-11)
     there = options_there(device, options) | {"reset": device.there(options["reset"])}
     assert_same(device.back(results(device.there(case), there)), expected)
+
+
+def test_step_refuses_a_shifted_state_on_the_device(device):
+    layers = LSTM(3, 4, 2, seed=0).to("cuda", library=device.name)
+    x, y, wide = (device.there(np.zeros(shape, np.float32)) for shape in ((2, 3), (2, 4), (3, 2, 4)))
+    c = device.there(np.zeros((2, 2, 4), np.float32))
+    layers.step(x, (wide[:2], c), (y, (wide[:2], c)))
+    with pytest.raises(ValueError, match=r"^out h must be state h itself or not overlap it"):
+        layers.step(x, (wide[:2], c), (y, (wide[1:], c)))
 
 
 def test_what_runs_on_the_host_alone_says_so(device):

@@ -42,6 +42,21 @@ def test_chunks_that_cut_nothing_are_the_whole(layer, k1, k2, lengths):
         assert_close({"state": one}, {"state": other}, 1e-12)
 
 
+@pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["whole", "lengths"])
+@pytest.mark.parametrize(("k1", "k2"), [(1, 11), (2, 12), (3, 30), (11, 11)])
+@pytest.mark.parametrize("layer", [LSTM, fgr, RNN])
+def test_resets_in_any_chunk(layer, k1, k2, lengths):
+    """The state becomes zero: in the middle of a chunk, or with its first step."""
+    net, x, dy = network(layer), random(T, B, I), random(T, B, H, seed=1)
+    reset = np.random.default_rng(0).random((T, B)) < 0.3
+    y, _, tape = net.forward(x, lengths=lengths, reset=reset)
+    expected, outputs, flat = net.backward(tape, dy), [], 0
+    for chunk in truncated_bptt(net, x, k1, k2, lengths=lengths, reset=reset):
+        flat = flat + chunk.backward(dy[chunk.start : chunk.end]).flat
+        outputs.append(chunk.y)
+    assert_close({"y": np.concatenate(outputs), "flat": flat}, {"y": y, "flat": expected.flat}, 1e-12)
+
+
 @pytest.mark.parametrize(("k1", "k2"), [(2, 4), (3, 3), (2, 5), (4, 6)])
 @pytest.mark.parametrize("layer", [LSTM, fgr])
 def test_gradients_reach_k2_steps_back(layer, k1, k2):
@@ -80,6 +95,8 @@ def test_wrong_arguments():
             next(truncated_bptt(network(), x, k1, k2))
     with pytest.raises(ValueError, match=r"^network must have one direction"):
         next(truncated_bptt(network(bidirectional=True), x, 2))
+    with pytest.raises(ValueError, match=r"^reset must have shape \(T, B\) = \(11, 3\), not \(12, 3\)"):
+        truncated_bptt(network(), x, 2, reset=np.zeros((T + 1, B), bool))
     chunk = next(truncated_bptt(network(), x, 2))
     with pytest.raises(ValueError, match=r"^dy must have the shape of y, \(2, 3, 4\), not \(11, 3, 4\)"):
         chunk.backward(random(T, B, H))

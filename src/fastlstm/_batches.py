@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastlstm import _checks as check
 from fastlstm import _rows
-from fastlstm._arrays import Array, Kind, contiguous, empty, kind_of, moved, on_host, take, zeros
+from fastlstm._arrays import Array, Kind, contiguous, empty, kind_of, moved, on_host, take, zeros, zeros_like
 from fastlstm._libraries import DeviceKind, library_of
 
 
@@ -201,7 +201,7 @@ class Options:
 
 
 def _flags(reset: ArrayLike, shape: tuple[int, int], kind: Kind) -> Array:
-    """Which rows are reset before which steps, in bytes where the other arrays are."""
+    """The steps with which a row begins anew, as bytes where the other arrays are."""
     library = None if isinstance(reset, np.ndarray) else library_of(reset)
     if library is not None and isinstance(kind, DeviceKind):
         given = kind.library.adopt("reset", reset)
@@ -227,8 +227,20 @@ def _flags(reset: ArrayLike, shape: tuple[int, int], kind: Kind) -> Array:
     return as_bytes
 
 
+def _flags_in_reverse(flags: Array, lengths: Lengths | None) -> Array:
+    """The same boundaries for the reverse direction, which crosses the one before step t just before step t - 1.
+
+    At a row's end there is none: whether something begins there, the flags do not say.
+    """
+    if lengths is not None:
+        flags = lengths.pad(lengths.pack(flags))  # zero past each end
+    moved_up = zeros_like(flags)
+    moved_up[:-1] = flags[1:]
+    return moved_up
+
+
 def options_of(
-    T: int, B: int, P: int, H: int, kind: Kind, lengths: Lengths | None,
+    T: int, B: int, P: int, H: int, kind: Kind, lengths: Lengths | None, reverse: bool,
     reset: ArrayLike | None, reset_to: Literal["initial", "zero"], mask: Array | None, zoneout: tuple[Any, Any] | None,
 ) -> Options | None:  # fmt: skip
     """The options of a call, checked and brought to the kernels' order; None where there are none."""
@@ -237,6 +249,8 @@ def options_of(
     if reset is None and mask is None and zoneout is None:
         return None
     flags = None if reset is None else _flags(reset, (T, B), kind)
+    if flags is not None and reverse:
+        flags = _flags_in_reverse(flags, lengths)
     mask = check.optional("recurrent_mask", mask, (B, P), kind, "(B, H)")
     zone_y, zone_c = (None, None) if zoneout is None else check.pair("zoneout", zoneout, "(share of y, share of c)")
     zone_y = check.optional("zoneout of y", zone_y, (T, B, P), kind, "(T, B, H)")

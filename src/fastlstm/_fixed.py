@@ -28,7 +28,7 @@ class FixedStep:
             if any(layers.zoneout):
                 share_y, share_c = layers._expected_masks(1, B).zoneout[k]
                 zoneout = on_device(share_y, kind), on_device(share_c, kind)
-            options = options_of(1, B, P, H, kind, None, None, "initial", None, zoneout)
+            options = options_of(1, B, P, H, kind, None, False, None, "initial", None, zoneout)
             call = Call(cell, batch_of(1, B, None, layers.batch_invariant), kind, options=options)
             one, y = _core.forward_pass(call, self._weights[k], False), empty((1, B, P), kind)
             first, last = of_cell(self._first, k), of_cell(self._last, k)

@@ -308,7 +308,7 @@ class Layer(Masking, Parametric):
             for k in range(first, first + D):
                 recurrent = None if masks is None or not masks.recurrent else masks.recurrent[k]
                 zoneout = None if masks is None or not masks.zoneout else masks.zoneout[k]
-                options = options_of(T, B, P, H, kind, rows, reset, reset_to, recurrent, zoneout)
+                options = options_of(T, B, P, H, kind, rows, k > first, reset, reset_to, recurrent, zoneout)
                 own = Call(self._kind, call.batch, kind, rows, k > first, options)
                 weights, kept = self._wide(k, masks), None
                 if tape:

@@ -100,7 +100,7 @@ def lstm_workspace(
     n, proj = cell.gates, np.empty((P, H), dtype) if proj_size else None
     weights = Weights(np.empty((n * H, I), dtype), np.empty((n * H, K), dtype), np.empty(n * H, dtype), None, proj)
     mask, zones = np.empty((B, P), dtype), (np.empty((T, B, P), dtype), np.empty((T, B, H), dtype))
-    options = options_of(T, B, P, H, dtype, None, None, "zero", mask, zones)
+    options = options_of(T, B, P, H, dtype, None, False, None, "zero", mask, zones)
     batch = batch_of(T, B, None, check.flag("batch_invariant", batch_invariant))
     calls = [Call(cell, batch, kind, options=given) for given in (None, options)]
     k = _core.recompute_steps(recompute)
@@ -178,7 +178,11 @@ def lstm_forward(
     reverse : bool
         Run from the last step to the first.
     reset : (T, B) array of bool, optional
-        Before which steps a row's state becomes the initial one, or with `reset_to` "zero", zero.
+        ``reset[t, b]`` says that a new recording begins in row b with step t, which sees nothing of the one before:
+        before step t the state becomes the initial one, or with `reset_to` "zero", zero. With `reverse` it does so
+        after step t and before step t - 1, so that both directions have the same borders. With "zero", ``reset[0]``
+        puts zeros in place of the initial state; not so with `reverse`, where that is the state at a row's end, which
+        no flag is about. Flags past a row's length mean nothing.
     recurrent_mask : (B, H) array, optional
         Factors of y^{t-1} on its way into the gates, the same at every step: for dropout 0 and 1 / (1 - rate) (Gal and
         Ghahramani 2016).
@@ -242,10 +246,10 @@ def lstm_forward(
     given = {"W": W, "R": R, "b": b, "p": p, "G": G, "proj": proj}
     if G is not None:
         R = _core.with_gate_recurrence(R, G)
-    rows = None if lengths is None else Lengths(lengths, T, B)
-    options = options_of(T, B, P, H, kind, rows, reset, reset_to, recurrent_mask, zoneout)
+    rows, turned = None if lengths is None else Lengths(lengths, T, B), check.flag("reverse", reverse)
+    options = options_of(T, B, P, H, kind, rows, turned, reset, reset_to, recurrent_mask, zoneout)
     batch = batch_of(T, B, rows, check.flag("batch_invariant", batch_invariant))
-    call = Call(cell, batch, kind, rows, check.flag("reverse", reverse), options)
+    call = Call(cell, batch, kind, rows, turned, options)
     return _run(call, x, Weights(W, R, b, p, proj), given, state, tape, recompute, out, workspace, num_threads)
 
 

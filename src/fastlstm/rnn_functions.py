@@ -75,7 +75,7 @@ def rnn_workspace(
     dtype = np.dtype(np.float32)  # of arrays that only have a shape
     weights = Weights(np.empty((H, I), dtype), np.empty((H, H), dtype), np.empty(H, dtype))
     mask, zone = np.empty((B, H), dtype), np.empty((T, B, H), dtype)
-    options = options_of(T, B, H, H, dtype, None, None, "zero", mask, (zone, None))
+    options = options_of(T, B, H, H, dtype, None, False, None, "zero", mask, (zone, None))
     batch = batch_of(T, B, None, check.flag("batch_invariant", batch_invariant))
     calls = [Call(rnn_cell(), batch, kind, options=given) for given in (None, options)]
     k = _core.recompute_steps(recompute)
@@ -167,11 +167,11 @@ def rnn_forward(
     W = check.matching("W", W, (H, I), kind, "(H, I)")
     R = check.matching("R", R, (H, H), kind, "(H, H)")
     b = check.matching("b", b, (H,), kind, "(H,)")
-    rows = None if lengths is None else Lengths(lengths, T, B)
+    rows, turned = None if lengths is None else Lengths(lengths, T, B), check.flag("reverse", reverse)
     zones = None if zoneout is None else (zoneout, None)
-    options = options_of(T, B, H, H, kind, rows, reset, reset_to, recurrent_mask, zones)
+    options = options_of(T, B, H, H, kind, rows, turned, reset, reset_to, recurrent_mask, zones)
     batch = batch_of(T, B, rows, check.flag("batch_invariant", batch_invariant))
-    call = Call(cell, batch, kind, rows, check.flag("reverse", reverse), options)
+    call = Call(cell, batch, kind, rows, turned, options)
     return _run(call, x, Weights(W, R, b), state, tape, recompute, out, workspace, num_threads)
 
 

@@ -102,8 +102,10 @@ def truncated_bptt(
         1 <= k1 <= k2. Steps run together in numbers that divide both: k2 a multiple of k1 is fast.
     state : (h, c), (h, c, g) or h, optional
         The initial state. Default: zeros.
-    lengths, reset, rng, num_threads
+    lengths, rng, num_threads
         As for `LSTM.forward`; masks are drawn for each run of steps.
+    reset : (T, B) array of bool, optional
+        With which steps of all T a new recording begins in a row: the state before them becomes zero.
 
     Yields
     ------
@@ -129,7 +131,10 @@ def truncated_bptt(
     if network.bidirectional:
         raise ValueError("network must have one direction: the other would have to begin at the last step")
     axis = 1 if network.batch_first else 0
-    T = check.sized("x", x, 3, "(B, T, I)" if network.batch_first else "(T, B, I)", anywhere=True).shape[axis]
+    shape = check.sized("x", x, 3, "(B, T, I)" if network.batch_first else "(T, B, I)", anywhere=True).shape
+    T, B = shape[axis], shape[1 - axis]
+    if reset is not None and np.shape(reset) != (T, B):
+        raise ValueError(f"reset must have shape (T, B) = ({T}, {B}), not {np.shape(reset)}")
     return _chunks(network, x, T, k1, k2, state, lengths, reset, rng, num_threads)
 
 
@@ -142,13 +147,14 @@ def _chunks(
     piece = math.gcd(k1, k2)
     kept: deque[tuple[int, int, Any]] = deque(maxlen=k2 // piece)
     ends = None if lengths is None else np.asarray(lengths)
+    # A run of steps begins with the state that is carried: what a recording begins with can be zero alone.
     flags = None if reset is None else np.asarray(reset)
     start, outputs = 0, []
     for t in range(0, T, piece):
         end = min(t + piece, T)
         y, state, tape = network.forward(
             take(x, range(t, end), axis), state, None if ends is None else np.clip(ends - t, 0, end - t),
-            reset=None if flags is None else flags[t:end], rng=rng, num_threads=num_threads,
+            reset=None if flags is None else flags[t:end], reset_to="zero", rng=rng, num_threads=num_threads,
         )  # fmt: skip
         kept.append((t, end, tape))
         outputs.append(y)
