@@ -80,6 +80,40 @@ def test_more_threads_than_processors(sizes, num_threads):
     assert_same(run_lstm(case, num_threads), found)
 
 
+linux = pytest.mark.skipif(
+    not hasattr(os, "sched_getaffinity"), reason="only Linux tells which processors a thread may use"
+)
+
+
+@linux
+def test_no_more_threads_than_can_run_at_once(environment):
+    """Work is divided as asked for, by rows and by units, and the bits are those of that division; but a process with
+    one processor starts no thread for it. Processors that it gets or loses later count."""
+    code = """
+    allowed = os.sched_getaffinity(0)
+    one = {min(allowed)}
+
+    def results():
+        return [array.tobytes() for which in (case, units) for array in run_lstm(which, 9).values()]
+
+    def threads():
+        return len(os.listdir("/proc/self/task"))
+
+    os.sched_setaffinity(0, one)
+    before = threads()
+    alone = results()
+    print(threads() - before)
+    os.sched_setaffinity(0, allowed)
+    time.sleep(0.05)
+    assert results() == alone
+    print(threads() - before == min(len(allowed), 9) - 1)
+    os.sched_setaffinity(0, one)
+    time.sleep(0.05)
+    assert results() == alone
+    """
+    assert_clean(run_script(code, environment | {"OPENBLAS_NUM_THREADS": "1"}), "0 True")
+
+
 def test_fewer_threads_after_more():
     case = lstm_case(7, 50, 33, 65, dtype=np.float32)
     expected = {number: run_lstm(case, number) for number in (1, 2, 3, 8)}
@@ -258,7 +292,7 @@ def test_signals_reach_the_program(environment):
     assert_clean(run_script(code, environment), "20 True")
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="only Linux tells which processors a thread may use")
+@linux
 def test_threads_that_slept_keep_their_processors(environment):
     """A woken worker leaves the caller's processor, but only for that moment."""
     code = """

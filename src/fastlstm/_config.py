@@ -9,29 +9,27 @@ import sysconfig
 from pathlib import Path
 
 from fastlstm import _checks as check
-from fastlstm import _runtime
+from fastlstm import _runtime, _threads
 
 __all__ = ["get_include", "get_library", "get_num_threads", "set_num_threads", "show_config"]
 
 ISA: str = _runtime.choose_isa(os.environ.get("FASTLSTM_ISA") or None)
 
 
-def _processors() -> int:
-    """Processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-_num_threads = min(_processors(), _runtime.MAX_THREADS)
+_default = _threads.default_num_threads(_runtime.MAX_THREADS)
 
 
 def set_num_threads(num_threads: int) -> None:
-    """Set how many threads a call uses by default.
+    """Set how many threads a call uses by default, in place of what was found when fastlstm was imported.
 
-    Small problems use fewer by themselves. The large matrix products are SciPy's BLAS, those of dense layers and
-    attention NumPy's, which have threads of their own (`threadpoolctl` limits them, or OPENBLAS_NUM_THREADS). Small
-    networks train faster where those are limited to one, so that they are not in the way of the layers'.
+    That was the environment's FASTLSTM_NUM_THREADS; without it, OMP_NUM_THREADS; without both, as many as this process
+    may use processors, by its affinity and by the CPU quota of its container. `show_config` tells which.
+
+    The number decides how work is divided, and so the last digits of results. No more threads run at once than the
+    process may use processors: one thread then does the work of several. Small problems use fewer by themselves. The
+    large matrix products are SciPy's BLAS, those of dense layers and attention NumPy's, which have threads of their own
+    (`threadpoolctl` limits them, or OPENBLAS_NUM_THREADS). Small networks train faster where those are limited to one,
+    so that they are not in the way of the layers'.
 
     Parameters
     ----------
@@ -52,19 +50,19 @@ def set_num_threads(num_threads: int) -> None:
     1
     >>> fastlstm.set_num_threads(before)
     """
-    global _num_threads
-    _num_threads = checked_num_threads(num_threads)
+    global _default
+    _default = _threads.Default(checked_num_threads(num_threads), "set_num_threads")
 
 
 def get_num_threads() -> int:
-    """Give the number of threads that a call uses by default: at first, the processors this process may use."""
-    return _num_threads
+    """Return the number of threads that a call uses by default; `set_num_threads` tells where it comes from."""
+    return _default.number
 
 
 def checked_num_threads(num_threads: int | None) -> int:
     """`num_threads` if it is a legal number, the default if it is None."""
     if num_threads is None:
-        return _num_threads
+        return _default.number
     number = check.integer("num_threads", num_threads)
     if not 1 <= number <= _runtime.MAX_THREADS:
         raise ValueError(f"num_threads must be from 1 to {_runtime.MAX_THREADS}, not {number}")
@@ -127,7 +125,7 @@ def show_config() -> None:
         "scipy": f"{scipy.__version__}, BLAS {blas['name']} {blas['version']}",
         "instruction set": f"{ISA} (available: {', '.join(_runtime.available_isas())})",
         "precision": "float32, float64",
-        "threads": str(_num_threads),
+        "threads": f"{_default.number}, from {_default.source}",
         "GPU": gpu.description(),
     }
     print(f"fastlstm {fastlstm.__version__}")

@@ -1,6 +1,7 @@
 /* The pool of threads without Python: many callers at once, different numbers of parts, calls within calls, forks.
  * tools/check-threads compiles and runs it, also with ThreadSanitizer. What a task reads and writes is plain memory: the
- * pool alone puts it in order. -DFORKS=0 is for a system, or a sanitizer, that cannot fork. */
+ * pool alone puts it in order. -DFORKS=0 is for a system, or a sanitizer, that cannot fork; -DFL_PROCESSORS=n, for the pool
+ * too, has it believe in n processors. */
 #define _POSIX_C_SOURCE 200809L /* nanosleep, fork */
 #include <pthread.h>
 #include <stdio.h>
@@ -24,12 +25,19 @@ typedef struct {
     long first; /* what the caller wrote for the parts */
     long found[MOST_PARTS];
     int elsewhere[MOST_PARTS]; /* did another thread run this part? */
+    int running;               /* parts at this moment; most is of any: without order, which is the pool's */
+    int most;
 } job;
 
 static void small(void *argument, int part, int parts) {
     job *j = argument;
+    const int running = __atomic_add_fetch(&j->running, 1, __ATOMIC_RELAXED);
+    int most = __atomic_load_n(&j->most, __ATOMIC_RELAXED);
+    while (running > most && !__atomic_compare_exchange_n(&j->most, &most, running, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+    }
     j->found[part] = j->first + part * parts;
     j->elsewhere[part] = !pthread_equal(pthread_self(), j->caller);
+    __atomic_fetch_sub(&j->running, 1, __ATOMIC_RELAXED);
 }
 
 static void with_another_inside(void *argument, int part, int parts) {
@@ -46,6 +54,7 @@ static void rest(void) { /* long enough for the workers to fall asleep */
 
 typedef struct {
     long seed, rounds, wrong, elsewhere;
+    int most;
 } caller;
 
 static void *call(void *argument) {
@@ -58,6 +67,7 @@ static void *call(void *argument) {
             own->wrong += j.found[k] != j.first + k * parts;
             own->elsewhere += j.elsewhere[k];
         }
+        if (j.most > own->most) own->most = j.most;
         if (round % 100 == 0) rest();
     }
     return NULL;
@@ -88,7 +98,7 @@ int main(void) {
     pthread_t threads[CALLERS];
     caller callers[CALLERS];
     long wrong = 0, elsewhere = 0;
-    int children = 0;
+    int children = 0, most = 0;
     for (int k = 0; k < CALLERS; k++) {
         callers[k] = (caller){.seed = k, .rounds = ROUNDS};
         if (pthread_create(&threads[k], NULL, call, &callers[k])) return 1;
@@ -97,8 +107,13 @@ int main(void) {
     for (int k = 0; k < CALLERS; k++) {
         pthread_join(threads[k], NULL);
         wrong += callers[k].wrong, elsewhere += callers[k].elsewhere;
+        if (callers[k].most > most) most = callers[k].most;
     }
-    printf("%d callers, %d rounds each: %ld parts wrong, %ld by workers; %d of %d forks wrong\n", CALLERS, ROUNDS, wrong,
-           elsewhere, children, FORKS);
+    printf("%d callers, %d rounds each: %ld parts wrong, %ld by workers, %d at once; %d of %d forks wrong\n", CALLERS, ROUNDS,
+           wrong, elsewhere, most, children, FORKS);
+#if defined(FL_PROCESSORS)
+    if (most > FL_PROCESSORS || (FL_PROCESSORS == 1 && elsewhere)) return 1;
+    if (FL_PROCESSORS == 1) return wrong || children;
+#endif
     return wrong || children || !elsewhere; /* without workers nothing would have been tried */
 }

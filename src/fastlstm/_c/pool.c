@@ -1,10 +1,12 @@
-/* One job at a time. A job has an epoch; part k may be taken while claims[k] == 2 epoch, by changing it to 2 epoch + 1.
- * Worker k tries part k only, so that a thread meets the same data again at the next time step. A worker that comes late
- * finds its part taken and goes back to waiting; it never touches the job. */
+/* One job at a time, divided into as many shares as threads can run at once: of n, share k is the parts k, k + n, k + 2n
+ * and so on. A job has an epoch; share k may be taken while claims[k] == 2 epoch, by changing it to 2 epoch + 1. Worker k
+ * tries share k only, so that a thread meets the same data again at the next time step. A worker that comes late finds its
+ * share taken and goes back to waiting; it never touches the job. */
 #if defined(__linux__)
 #define _GNU_SOURCE /* sched_getcpu, sched_setaffinity */
 #else
 #define _POSIX_C_SOURCE 200809L
+#define _DARWIN_C_SOURCE /* the number of processors */
 #endif
 #include "pool.h"
 
@@ -19,6 +21,8 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <time.h>
+#include <unistd.h>
 #endif
 
 /* ---- atomics ---- */
@@ -68,6 +72,43 @@ static void wake_all(void) { pthread_cond_broadcast(&wake); }
 static void yield_processor(void) { sched_yield(); }
 #endif
 
+/* How many threads can run at once: processors that the calling thread may use. */
+static int count_processors(void) {
+#if defined(FL_PROCESSORS) /* for tests */
+    return FL_PROCESSORS;
+#elif defined(_WIN32)
+    DWORD_PTR own, all;
+    int count = 0;
+    if (!GetProcessAffinityMask(GetCurrentProcess(), &own, &all)) return FL_MAX_THREADS;
+    for (; own; own &= own - 1) count++;
+    return count ? count : FL_MAX_THREADS; /* none are shown where the machine has more than 64 */
+#elif defined(__linux__)
+    cpu_set_t allowed;
+    return sched_getaffinity(0, sizeof(allowed), &allowed) ? FL_MAX_THREADS : CPU_COUNT(&allowed);
+#elif defined(_SC_NPROCESSORS_ONLN)
+    const long count = sysconf(_SC_NPROCESSORS_ONLN);
+    return count < 1 || count > FL_MAX_THREADS ? FL_MAX_THREADS : (int)count;
+#else
+    return FL_MAX_THREADS;
+#endif
+}
+
+/* A time that changes every few milliseconds and costs next to nothing. */
+static long long ticks(void) {
+#if defined(_WIN32)
+    return (long long)GetTickCount64();
+#else
+#if defined(CLOCK_MONOTONIC_COARSE)
+    enum { CLOCK = CLOCK_MONOTONIC_COARSE };
+#else
+    enum { CLOCK = CLOCK_MONOTONIC };
+#endif
+    struct timespec now;
+    clock_gettime(CLOCK, &now);
+    return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
+#endif
+}
+
 /* A virtual machine's idle processor may look busy to Linux, which then wakes a worker on the caller's own processor and
  * leaves it there for milliseconds. A worker that finds itself there moves away. */
 #if defined(__linux__)
@@ -90,22 +131,25 @@ enum { SPINS_BEFORE_SLEEP = 5000, SPINS_BEFORE_YIELD = 1000 }; /* a pause takes 
 static struct {
     counter busy;      /* 1 while a thread owns the pool */
     int workers;       /* started so far; only the owner changes it */
+    int processors;    /* that the owner may use, as seen at `looked`, for a program may change them */
+    long long looked;
     fl_task task;
     void *argument;
     int parts;
+    int threads;       /* shares of the job */
     int caller;        /* the processor of the caller that woke the sleepers */
     char padding1[64];
     counter epoch;     /* of the latest job */
     counter sleepers;  /* workers that wait for `wake` */
     char padding2[64];
-    counter pending;   /* parts of the job that are not finished, part 0 aside */
+    counter pending;   /* shares of the job that are not finished, share 0 aside */
     char padding3[64];
     counter claims[FL_MAX_THREADS];
 } pool;
 
-static void run(fl_task task, void *argument, int part, int parts) {
+static void run(fl_task task, void *argument, int share, int shares, int parts) {
     fl_float_mode before = fl_flush_denormals();
-    task(argument, part, parts);
+    for (int part = share; part < parts; part += shares) task(argument, part, parts);
     fl_restore_float_mode(before);
 }
 
@@ -125,30 +169,30 @@ static long long next_epoch(long long seen) {
     return load(&pool.epoch);
 }
 
-static void work(int part) {
+static void work(int share) {
     for (long long epoch = 0;;) {
         epoch = next_epoch(epoch);
-        if (change(&pool.claims[part], 2 * epoch, 2 * epoch + 1)) {
-            run(pool.task, pool.argument, part, pool.parts);
+        if (change(&pool.claims[share], 2 * epoch, 2 * epoch + 1)) {
+            run(pool.task, pool.argument, share, pool.threads, pool.parts);
             add(&pool.pending, -1);
         }
     }
 }
 
 #if defined(_WIN32)
-static DWORD WINAPI worker(void *part) {
-    work((int)(intptr_t)part);
+static DWORD WINAPI worker(void *share) {
+    work((int)(intptr_t)share);
     return 0;
 }
-static int start_worker(int part) {
-    HANDLE thread = CreateThread(NULL, 0, worker, (void *)(intptr_t)part, 0, NULL);
+static int start_worker(int share) {
+    HANDLE thread = CreateThread(NULL, 0, worker, (void *)(intptr_t)share, 0, NULL);
     if (!thread) return 0;
     CloseHandle(thread);
     return 1;
 }
 #else
 /* The child of a fork has none of its parent's workers, and nobody holds the pool there. A job that another thread of the
- * parent had under way is not the child's: none of its parts may be taken. */
+ * parent had under way is not the child's: none of its shares may be taken. */
 static void forget_workers(void) {
     pool.workers = 0;
     for (int k = 0; k < FL_MAX_THREADS; k++) store(&pool.claims[k], 0);
@@ -157,11 +201,11 @@ static void forget_workers(void) {
     pthread_mutex_init(&lock, NULL);
     pthread_cond_init(&wake, NULL);
 }
-static void *worker(void *part) {
-    work((int)(intptr_t)part);
+static void *worker(void *share) {
+    work((int)(intptr_t)share);
     return NULL;
 }
-static int start_worker(int part) {
+static int start_worker(int share) {
     static int fork_handled = 0;
     if (!fork_handled) fork_handled = pthread_atfork(NULL, NULL, forget_workers) == 0;
     if (!fork_handled) return 0;
@@ -169,45 +213,62 @@ static int start_worker(int part) {
     sigset_t all, before; /* signals are for the program's own threads */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int failed = pthread_create(&thread, NULL, worker, (void *)(intptr_t)part);
+    int failed = pthread_create(&thread, NULL, worker, (void *)(intptr_t)share);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (!failed) pthread_detach(thread);
     return !failed;
 }
 #endif
 
+/* How many threads to run so many parts with. */
+static int threads_for(int parts) {
+    const long long now = ticks();
+    if (!pool.processors || now != pool.looked) pool.processors = count_processors();
+    pool.looked = now;
+    return parts < pool.processors ? parts : pool.processors;
+}
+
+static void run_shared(fl_task task, void *argument, int parts, int threads) {
+    while (pool.workers < threads - 1 && start_worker(pool.workers + 1)) pool.workers++;
+
+    pool.task = task;
+    pool.argument = argument;
+    pool.parts = parts;
+    pool.threads = threads;
+    const long long epoch = load(&pool.epoch) + 1;
+    store(&pool.pending, threads - 1);
+    for (int k = 1; k < threads; k++) store(&pool.claims[k], 2 * epoch);
+    store(&pool.epoch, epoch);
+    if (load(&pool.sleepers)) {
+        acquire();
+        pool.caller = this_processor();
+        wake_all();
+        release();
+        yield_processor(); /* to a worker that was woken here */
+    }
+
+    run(task, argument, 0, threads, parts);
+    for (int k = 1; k < threads; k++)
+        if (change(&pool.claims[k], 2 * epoch, 2 * epoch + 1)) {
+            run(task, argument, k, threads, parts);
+            add(&pool.pending, -1);
+        }
+    for (int spin = 0; load(&pool.pending); spin++)
+        if (spin < SPINS_BEFORE_YIELD)
+            pause_briefly();
+        else
+            yield_processor();
+}
+
 void fl_parallel(fl_task task, void *argument, int parts) {
     if (parts > 1 && change(&pool.busy, 0, 1)) {
-        while (pool.workers < parts - 1 && start_worker(pool.workers + 1)) pool.workers++;
-
-        pool.task = task;
-        pool.argument = argument;
-        pool.parts = parts;
-        const long long epoch = load(&pool.epoch) + 1;
-        store(&pool.pending, parts - 1);
-        for (int k = 1; k < parts; k++) store(&pool.claims[k], 2 * epoch);
-        store(&pool.epoch, epoch);
-        if (load(&pool.sleepers)) {
-            acquire();
-            pool.caller = this_processor();
-            wake_all();
-            release();
-            yield_processor(); /* to a worker that was woken here */
-        }
-
-        run(task, argument, 0, parts);
-        for (int k = 1; k < parts; k++)
-            if (change(&pool.claims[k], 2 * epoch, 2 * epoch + 1)) {
-                run(task, argument, k, parts);
-                add(&pool.pending, -1);
-            }
-        for (int spin = 0; load(&pool.pending); spin++)
-            if (spin < SPINS_BEFORE_YIELD)
-                pause_briefly();
-            else
-                yield_processor();
+        const int threads = threads_for(parts);
+        if (threads > 1)
+            run_shared(task, argument, parts, threads);
+        else
+            run(task, argument, 0, 1, parts);
         store(&pool.busy, 0);
     } else {
-        for (int k = 0; k < parts; k++) run(task, argument, k, parts);
+        run(task, argument, 0, 1, parts);
     }
 }

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fastlstm.bench.command import progress, run
 from fastlstm.bench.measure import difference, interleave, ratio
 from fastlstm.bench.peers import OURS, TORCH, Contestant, Peers
+from fastlstm.bench.results import counted
 from fastlstm.nn import ctc_beam_search, ctc_loss
 
 __all__ = ["main"]
@@ -100,9 +101,9 @@ def _measure(shape: Shape, seconds: float, peers: Peers) -> dict[str, Any]:
 
 def _markdown(report: dict[str, Any]) -> str:
     here = report["machine"]
-    lines = [f"{here['cpu']}, {here['processors']} processors, instruction set {here['isa']}, float32"]
+    lines = [f"{here['cpu']}, {counted(here['processors'], 'processor')}, instruction set {here['isa']}, float32"]
     for threads in sorted({part["threads"] for part in report["parts"]}):
-        lines += ["", f"**CTC loss and gradient, {threads} thread{'s' if threads > 1 else ''}**", ""]
+        lines += ["", f"**CTC loss and gradient, {counted(threads, 'thread')}**", ""]
         lines += [f"| T B K L | beam of {BEAM_WIDTH} ms | {OURS} ms | {TORCH} ms | {TORCH} / {OURS} |"]
         lines += ["| ---: " * 5 + "|"]
         for part in (part for part in report["parts"] if part["threads"] == threads):
@@ -116,7 +117,7 @@ def _markdown(report: dict[str, Any]) -> str:
 
 def _parts(threads: int, seconds: float, peers: Peers) -> Iterator[dict[str, Any]]:
     for shape in SHAPES:
-        progress(f"{' '.join(map(str, shape))}, {threads} threads")
+        progress(f"{' '.join(map(str, shape))}, {counted(threads, 'thread')}")
         yield {"threads": threads, "shape": list(shape), **_measure(shape, seconds, peers)}
 
 

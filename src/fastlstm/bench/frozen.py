@@ -17,6 +17,7 @@ import fastlstm
 from fastlstm.bench.command import progress, run
 from fastlstm.bench.measure import interleave, ratio
 from fastlstm.bench.peers import Contestant, Peers
+from fastlstm.bench.results import counted
 from fastlstm.frozen import Format
 
 __all__ = ["main"]
@@ -101,9 +102,9 @@ def _measure(kind: str, H: int, seconds: float, peers: Peers) -> dict[str, Any]:
 
 def _markdown(report: dict[str, Any]) -> str:
     here = report["machine"]
-    lines = [f"{here['cpu']}, {here['processors']} processors, instruction set {here['isa']}"]
+    lines = [f"{here['cpu']}, {counted(here['processors'], 'processor')}, instruction set {here['isa']}"]
     for part in report["parts"]:
-        threads = f"{part['threads']} thread{'s' if part['threads'] > 1 else ''}"
+        threads = counted(part["threads"], "thread")
         work = "one step" if part["kind"] == "step" else f"{STEPS} steps"
         lines += ["", f"**{work.capitalize()}, batch 1, I = H = {part['H']}, {threads}**", ""]
         lines += ["| weights | us | float32 / this | largest error of y |", "| --- |" + " ---: |" * 3]
@@ -118,7 +119,7 @@ def _parts(threads: int, seconds: float, peers: Peers) -> Iterator[dict[str, Any
         warnings.simplefilter("ignore")  # PyTorch's, of its own plans for quantisation
         for H in SIZES:
             for kind in ("step", "sequence"):
-                progress(f"{kind}, H = {H}, {threads} threads")
+                progress(f"{kind}, H = {H}, {counted(threads, 'thread')}")
                 yield {"kind": kind, "threads": threads, "H": H, "rows": _measure(kind, H, seconds, peers)}
 
 

@@ -19,6 +19,7 @@ import fastlstm
 from fastlstm.bench.command import progress, run
 from fastlstm.bench.measure import difference, interleave, ratio
 from fastlstm.bench.peers import Contestant, Peers
+from fastlstm.bench.results import counted
 from fastlstm.bench.shapes import Shape
 
 __all__ = ["main"]
@@ -193,10 +194,10 @@ def _measure(kind: str, shape: Shape, seconds: float, peers: Peers) -> dict[str,
 
 def _markdown(report: dict[str, Any]) -> str:
     here = report["machine"]
-    lines = [f"{here['cpu']}, {here['processors']} processors, instruction set {here['isa']}, float32"]
+    lines = [f"{here['cpu']}, {counted(here['processors'], 'processor')}, instruction set {here['isa']}, float32"]
     for part in report["parts"]:
         shape = " ".join(map(str, part["shape"]))
-        threads = f"{part['threads']} thread{'s' if part['threads'] > 1 else ''}"
+        threads = counted(part["threads"], "thread")
         lines += ["", f"**{part['kind'].capitalize()}, T B I H = {shape}, {threads}**", ""]
         lines += [f"| option | ms | time / {BASE} | MB | PyTorch ms | PyTorch / fastlstm |", "| --- |" + " ---: |" * 5]
         for name, row in part["rows"].items():
@@ -211,7 +212,7 @@ def _markdown(report: dict[str, Any]) -> str:
 def _parts(threads: int, seconds: float, peers: Peers) -> Iterator[dict[str, Any]]:
     for shape in SHAPES:
         for kind in KINDS:
-            progress(f"{kind}, {' '.join(map(str, shape))}, {threads} threads")
+            progress(f"{kind}, {' '.join(map(str, shape))}, {counted(threads, 'thread')}")
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "LSTM with projections")  # PyTorch's: it has no fast path
                 rows = _measure(kind, shape, seconds, peers)

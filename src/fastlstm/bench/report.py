@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fastlstm.bench.peers import ORT, ORT_PEEPHOLE, OURS, OURS_FLOAT64, OURS_PEEPHOLE, TORCH
-from fastlstm.bench.results import Machine, Part, Report, Row, Spread
+from fastlstm.bench.results import Machine, Part, Report, Row, Spread, counted
 
 __all__ = ["busy", "markdown", "text", "title"]
 
@@ -45,7 +45,7 @@ def busy(machine: Machine) -> str:
 def title(part: Part) -> str:
     """Give the kind and the threads of a part, as a heading."""
     names = {"inference": "inference", "training": "training (forward + backward)", "step": "one step, batch 1"}
-    return f"{names[part['kind']]}, {part['threads']} thread{'s' if part['threads'] > 1 else ''}"
+    return f"{names[part['kind']]}, {counted(part['threads'], 'thread')}"
 
 
 def _table(part: Part) -> list[list[str]]:
@@ -113,13 +113,13 @@ def _heading(report: Report) -> list[str]:
     machine = report["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     lines = [
-        f"{machine['cpu']}, {machine['processors']} processors, {machine['system']}, "
+        f"{machine['cpu']}, {counted(machine['processors'], 'processor')}, {machine['system']}, "
         f"instruction set {machine['isa']}, float32, {report['date']}",
         versions,
     ]
     for threads, rates in report["sgemm"].items():
         sizes = ", ".join(f"{rate:.1f} GFLOP/s at {size}" for size, rate in rates.items())
-        lines.append(f"sgemm of SciPy's BLAS, {threads} thread{'s' if threads != '1' else ''}: {sizes}")
+        lines.append(f"sgemm of SciPy's BLAS, {counted(int(threads), 'thread')}: {sizes}")
     if report["quick"]:
         lines.append("A quick run: fewer shapes and rounds, rough figures.")
     lines += [f"Not measured: {name} ({reason})" for name, reason in report["missing"].items()]

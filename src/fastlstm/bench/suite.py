@@ -23,7 +23,7 @@ from fastlstm.bench.peers import (
     Work,
     contestants,
 )
-from fastlstm.bench.results import Part, Report, Row, conclude
+from fastlstm.bench.results import Part, Report, Row, conclude, counted
 from fastlstm.bench.shapes import FLOAT64, KINDS, QUICK, SEQUENCES, STEPS, Shape, flops
 
 __all__ = ["Plan", "run"]
@@ -105,7 +105,7 @@ def run(plan: Plan, peers: Peers, progress: Callable[[str], None]) -> Report:
     total, done = sum(len(plan.shapes_of(kind)) for _, kind in jobs), 0
     for threads in plan.threads:
         with machine.limited_threads(threads, peers):
-            progress(f"sgemm, {_threads(threads)}")
+            progress(f"sgemm, {counted(threads, 'thread')}")
             rates = {size: machine.sgemm_rate(size, 4 if plan.quick else 12) for size in machine.SGEMM_SIZES}
             report["sgemm"][str(threads)] = {"x".join(map(str, size)): rate for size, rate in rates.items()}
             yardstick = max(rates, key=lambda size: rates[size])
@@ -113,16 +113,12 @@ def run(plan: Plan, peers: Peers, progress: Callable[[str], None]) -> Report:
                 rows = []
                 for shape in plan.shapes_of(kind):
                     done += 1
-                    progress(f"[{done}/{total}] {kind}, {_threads(threads)}, {' '.join(map(str, shape))}")
+                    progress(f"[{done}/{total}] {kind}, {counted(threads, 'thread')}, {' '.join(map(str, shape))}")
                     rows.append(_measure(kind, shape, threads, yardstick, plan, peers))
                 part: Part = conclude(kind, threads, rows, ORT_PEEPHOLE)
                 report["parts"].append(part)
     report["elapsed"] = round(time.perf_counter() - began, 1)
     return report
-
-
-def _threads(threads: int) -> str:
-    return f"{threads} thread{'s' if threads > 1 else ''}"
 
 
 def _measure(kind: str, shape: Shape, threads: int, yardstick: tuple[int, int, int], plan: Plan, peers: Peers) -> Row:

@@ -16,6 +16,7 @@ from fastlstm import nn
 from fastlstm.bench.command import progress, run
 from fastlstm.bench.measure import difference, interleave, ratio
 from fastlstm.bench.peers import OURS, TORCH, Contestant, Peers
+from fastlstm.bench.results import counted
 
 __all__ = ["main"]
 
@@ -210,9 +211,9 @@ def _measure(task: Task, seconds: float, peers: Peers) -> dict[str, Any]:
 
 def _markdown(report: dict[str, Any]) -> str:
     here = report["machine"]
-    lines = [f"{here['cpu']}, {here['processors']} processors, instruction set {here['isa']}, float32"]
+    lines = [f"{here['cpu']}, {counted(here['processors'], 'processor')}, instruction set {here['isa']}, float32"]
     for part in report["parts"]:
-        lines += ["", f"**{part['threads']} thread{'s' if part['threads'] > 1 else ''}**", ""]
+        lines += ["", f"**{counted(part['threads'], 'thread')}**", ""]
         lines += ["| what | size | us | PyTorch us | PyTorch / fastlstm |", "| --- | ---: | ---: | ---: | ---: |"]
         for row in part["rows"]:
             columns = [row["name"], row["size"], f"{row['us']:.1f}", "", ""]
@@ -225,7 +226,7 @@ def _markdown(report: dict[str, Any]) -> str:
 def _parts(threads: int, seconds: float, peers: Peers) -> Iterator[dict[str, Any]]:
     rows = []
     for task in _tasks():
-        progress(f"{task[0]}, {task[1]}, {threads} threads")
+        progress(f"{task[0]}, {task[1]}, {counted(threads, 'thread')}")
         rows.append(_measure(task, seconds, peers))
     yield {"threads": threads, "rows": rows}
 
