@@ -323,7 +323,6 @@ def test_streams_files_and_workspace_in_fewer_bits(values, options, tmp_path):
         dy = torch.library.zeros((4, 2, 5), there._array_kind)
         fastlstm.lstm_backward(tape, arguments[0], arguments[1], arguments[3], dy, workspace=space)
         assert fastlstm.rnn_workspace(4, 2, 3, 5, values, device="cuda") > 0
-        pytest.importorskip("safetensors")
         fastlstm.save(there, tmp_path / "lstm.safetensors")
         assert_same({"flat": fastlstm.load(tmp_path / "lstm.safetensors").flat}, {"flat": there.to("cpu").flat})
 
@@ -482,7 +481,6 @@ def test_copies_and_files(device, tmp_path):
     again = pickle.loads(pickle.dumps(tape))
     dy = device.there(np.ones((3, 2, 5), np.float32))
     assert_same(*(device.back({"flat": there.backward(one, dy).flat}) for one in (tape, again)))
-    pytest.importorskip("safetensors")
     fastlstm.save(there, tmp_path / "lstm.safetensors")
     assert np.array_equal(fastlstm.load(tmp_path / "lstm.safetensors").flat, lstm.flat)
 

@@ -18,19 +18,17 @@ MODULES = ["fastlstm"] + [
 ]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("[!_]*.md")), *sorted((ROOT / "docs").glob("[!_]*/*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-NEEDED = {"onnx.md": ["onnx", "onnxruntime"], "pytorch.md": ["torch"]}  # beside what trains
+NEEDED = {"onnx.md": ["onnx", "onnxruntime"], "pytorch.md": ["safetensors", "torch"]}  # beside what trains
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_run(name):
-    if name == "fastlstm.saving":
-        pytest.importorskip("safetensors")
     assert doctest.testmod(importlib.import_module(name)).failed == 0
 
 
 def run_page(path):
     """One block after the other, as a reader would; those with prompts must give what they say. Returns the names."""
-    for package in ("matplotlib", "safetensors", "tqdm", *NEEDED.get(path.name, [])):
+    for package in ("matplotlib", "tqdm", *NEEDED.get(path.name, [])):
         pytest.importorskip(package)
     names, text = {}, path.read_text("utf-8")
     for block in BLOCK.finditer(text):

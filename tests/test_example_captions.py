@@ -7,7 +7,7 @@ import pytest
 
 import fastlstm
 
-for package in ("matplotlib", "platformdirs", "safetensors", "tqdm"):
+for package in ("matplotlib", "platformdirs", "tqdm"):
     pytest.importorskip(package)
 
 EXAMPLES = Path(__file__).parent.parent / "examples"

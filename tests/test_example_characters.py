@@ -11,7 +11,6 @@ import fastlstm
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("platformdirs")
-pytest.importorskip("safetensors")
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SIZE = 5

@@ -12,7 +12,6 @@ import fastlstm
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("platformdirs")
-pytest.importorskip("safetensors")
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 

@@ -8,7 +8,6 @@ import pytest
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("platformdirs")
-pytest.importorskip("safetensors")
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 TONES = {"a": 400, "e": 1000, "o": 2500}  # Hz

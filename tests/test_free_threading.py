@@ -199,7 +199,6 @@ def test_one_network_that_writes():
 
 
 def test_one_network_into_files_and_back(tmp_path):
-    pytest.importorskip("safetensors")
     network = nn.Sequential(LSTM(3, 5, bidirectional=True, seed=0), nn.Dense(10, 2, seed=1))
     fastlstm.save(network, tmp_path / "shared", extra=[1, 2])
 

@@ -1,20 +1,23 @@
 """Files: what is saved comes back bitwise and PyTorch reads it; damaged, hostile and foreign files load nothing."""
 
+import errno
 import itertools
 import json
 import os
 import pickle
+import socket
 import stat
 import threading
 import tracemalloc
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import fastlstm
-from fastlstm import LSTM, RNN, FileError, _files, nn
+from fastlstm import LSTM, RNN, FileError, _files, _whole_files, nn
 
 safetensors = pytest.importorskip("safetensors.numpy")
 
@@ -84,6 +87,33 @@ def test_pytorch_reads_it(saved):
     assert tensors.keys() == network.params.keys()
     for name, tensor in tensors.items():
         np.testing.assert_array_equal(tensor.numpy(), network.params[name])
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_format_is_that_of_the_package(name, path):
+    """Byte for byte: so 0.1.0 wrote its files, and reads ours."""
+    network = NETWORKS[name]()
+    fastlstm.save(network, path, extra={"é": "\U0001f600"})
+    with safetensors.safe_open(path, framework="np") as file:
+        metadata = file.metadata()
+    arrays = {name: np.ascontiguousarray(array) for name, array in network.params.items()}
+    assert path.read_bytes() == safetensors.save(arrays, metadata)
+
+
+def test_arrays_of_every_dtype_and_shape(path):
+    rng = np.random.default_rng(0)
+    arrays = {
+        f"{dtype} {shape}": rng.integers(0, 9, shape).astype(dtype)
+        for dtype in ("float64", "float32", "int64", "int32")
+        for shape in ((), (0,), (3,), (2, 0, 3), (2, 3, 4))
+    }
+    arrays["strided"] = rng.normal(size=(6, 8))[::2, ::-1]
+    _files.write(path, "network", arrays, {})
+    for found in (_files.read(path, "network")[0], safetensors.load_file(path)):
+        assert found.keys() == arrays.keys()
+        for name, array in arrays.items():
+            assert found[name].dtype == array.dtype
+            np.testing.assert_array_equal(found[name], array, strict=True)
 
 
 def test_written_whole_or_not_at_all(saved, monkeypatch):
@@ -288,10 +318,252 @@ def test_parameters_must_be_those_of_the_network(path):
             fastlstm.load(path)
 
 
-def test_a_checkpoint_is_not_a_network(path):
-    _files.write(path, "checkpoint", {}, {})
-    with pytest.raises(FileError, match="is a checkpoint, not a network"):
+def test_a_checkpoint_is_not_a_network(saved, path):
+    network = saved[1]
+    with pytest.raises(FileError, match=r"is a network, not a checkpoint: fastlstm\.load makes it"):
+        _files.read(path, "checkpoint")
+    _files.write(path, "checkpoint", {"model": network.flat}, {})
+    for read in (fastlstm.load, fastlstm.load_extra):
+        with pytest.raises(
+            FileError, match=r"is a checkpoint, not a network: nn\.fit\(\.\.\., checkpoint=path, resume"
+        ):
+            read(path)
+
+
+# ---- headers are judged before the rest is read ----
+
+
+def hostile(path, table, size):
+    """Write a header, and after it a hole up to this size of the file."""
+    head = table if isinstance(table, bytes) else json.dumps(table).encode()
+    with path.open("wb") as file:
+        file.write(len(head).to_bytes(8, "little") + head)
+        file.truncate(size)
+
+
+OURS = {"fastlstm": json.dumps({"version": 1, "kind": "network", "content": {}, "sha256": ""})}
+GIB = 1 << 30
+
+
+def one(**changes):
+    return {"__metadata__": OURS, "a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 12]} | changes}
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {},
+        [],
+        3,
+        None,
+        b"[" * 10**6,
+        b"\xff" * 100,
+        b"{" + b" " * 10**6,
+        {"__metadata__": None},
+        {"__metadata__": [OURS]},
+        {"__metadata__": {}},
+        {"__metadata__": {"fastlstm": 3}},
+        {"__metadata__": {"fastlstm": "3"}},
+        {"__metadata__": {"fastlstm": '{"version": 1}'}},
+        {"__metadata__": {"fastlstm": '{"version": 2}'}},
+        {"__metadata__": {"fastlstm": '{"version": 1, "kind": ["network"]}'}},
+        {"__metadata__": {"fastlstm": '{"version": 1, "kind": "checkpoint"}'}, "a": {}},
+        {"__metadata__": OURS},
+        {"__metadata__": OURS, "a": None},
+        {"__metadata__": OURS, "a": {}},
+        {"a": {"dtype": "F32", "shape": [GIB // 4], "data_offsets": [0, GIB]}},
+        one(),
+        one(dtype="BF16"),
+        one(dtype="O"),
+        one(dtype=["F32"]),
+        one(shape=[GIB]),
+        one(shape=[-3], data_offsets=[0, -12]),
+        one(shape=[3.0]),
+        one(shape=["3"]),
+        one(shape=[True] * 3),
+        one(shape=3),
+        one(shape=[1] * 1000),
+        one(shape=[10**4000] * 30),
+        one(shape=[2**40, 0], data_offsets=[0, 0]),
+        one(data_offsets=[4, 16]),
+        one(data_offsets=[-12, 0]),
+        one(data_offsets=[0, 2**70]),
+        one(data_offsets=[0]),
+        one(data_offsets="ab"),
+        one(data_offsets=None),
+        one() | {"b": {"dtype": "F32", "shape": [3], "data_offsets": [0, 12]}},
+        one() | {"b": {"dtype": "F32", "shape": [3], "data_offsets": [8, 20]}},
+        one() | {"b": {"dtype": "F32", "shape": [3], "data_offsets": [16, 28]}},
+        {"__metadata__": OURS} | {str(k): {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for k in range(10**4)},
+    ],
+    ids=lambda table: str(table)[:60],
+)
+@pytest.mark.parametrize("size", [10**6, GIB])
+def test_a_hostile_header_is_refused_before_the_rest_is_read(path, table, size, monkeypatch):
+    read = []
+    monkeypatch.setattr(_files, "_arrays", lambda *_: read.append(True) or {})
+    hostile(path, table, size)
+    refused(path, "damaged|another program|version 2|is a checkpoint")
+    assert not read
+
+
+@pytest.mark.parametrize("length", [0, 1, GIB - 8, GIB - 7, GIB, 10**8 + 1, 2**31, 2**63, 2**64 - 1])
+def test_a_huge_file_with_a_wrong_length_of_its_header(path, length):
+    with path.open("wb") as file:
+        file.write(length.to_bytes(8, "little"))
+        file.truncate(GIB)
+    tracemalloc.start()
+    try:
+        refused(path, "damaged")
+        assert tracemalloc.get_traced_memory()[1] < 10**6
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("change", ["shorter", "longer", "other bytes"])
+def test_a_file_that_changes_while_it_is_read(saved, monkeypatch, change):
+    path, _ = saved
+    whole, layout = path.read_bytes(), _files._layout
+
+    def later(*arguments):
+        # What a buffer holds has been read already: the file must be larger than it is.
+        data = {"shorter": whole[:-400_000], "longer": whole + b"\0", "other bytes": whole[:-1] + b"\1"}[change]
+        with path.open("r+b") as file:
+            file.write(data)
+            file.truncate()
+        return layout(*arguments)
+
+    fastlstm.save(nn.Dense(400, 400, seed=0), path)
+    whole = path.read_bytes()
+    monkeypatch.setattr(_files, "_layout", later)
+    with pytest.raises(
+        FileError, match={"other bytes": "not what was written"}.get(change, f"{change} while it was read")
+    ):
         fastlstm.load(path)
+
+
+def test_extra_that_could_not_be_read_again(saved, monkeypatch):
+    path, network = saved
+    before = path.read_bytes()
+    monkeypatch.setattr(_files, "LARGEST_HEADER", 2000)
+    with pytest.raises(ValueError, match="must be at most 2000 bytes of JSON"):
+        fastlstm.save(network, path, extra="a" * 2000)
+    assert path.read_bytes() == before
+
+
+# ---- what is no regular file, and names ----
+
+unix = pytest.mark.skipif(os.name != "posix", reason="such files are there on Unix only")
+
+
+@unix
+@pytest.mark.parametrize("kind", ["fifo", "socket", "device", "full", "folder", "link to a fifo"])
+def test_what_is_no_regular_file_is_neither_read_nor_replaced(tmp_path, kind, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # a socket's name must be short
+    place = {"device": "/dev/null", "full": "/dev/full"}.get(kind, "place")
+    if kind == "folder":
+        (tmp_path / place).mkdir()
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(place)
+    elif "fifo" in kind:
+        os.mkfifo("fifo")
+        Path(place).symlink_to("fifo") if "link" in kind else Path("fifo").rename(place)
+    before = os.lstat(place)
+    lstm = LSTM(1, 1, seed=0)
+    for call in (lambda: fastlstm.save(lstm, place), lambda: fastlstm.load(place), lambda: fastlstm.load_extra(place)):
+        with pytest.raises(OSError, match=place):  # its kind depends on the system
+            call()
+    after = os.lstat(place)
+    assert (after.st_ino, after.st_mode) == (before.st_ino, before.st_mode)
+    assert not [name for name in os.listdir() if name.startswith(_whole_files.PREFIX)]
+
+
+@unix
+def test_a_link_stays_and_its_file_is_replaced(tmp_path):
+    lstm, folder = LSTM(1, 1, seed=0), tmp_path / "elsewhere"
+    folder.mkdir()
+    (tmp_path / "link").symlink_to("second")
+    (tmp_path / "second").symlink_to(folder / "file")  # which is not there yet
+    for _ in range(2):
+        fastlstm.save(lstm, tmp_path / "link")
+        assert (tmp_path / "link").is_symlink()
+        assert (tmp_path / "second").is_symlink()
+        assert [file.name for file in folder.iterdir()] == ["file"]
+        assert not (folder / "file").is_symlink()
+        assert fastlstm.load(tmp_path / "link").flat.tobytes() == lstm.flat.tobytes()
+        lstm.flat[:] += 1
+    (tmp_path / "nowhere").symlink_to(tmp_path / "no folder" / "file")
+    with pytest.raises(FileNotFoundError, match="no folder to write to"):
+        fastlstm.save(lstm, tmp_path / "nowhere")
+    for name, to in (("a", "b"), ("b", "a")):
+        (tmp_path / name).symlink_to(to)
+    for call in (lambda: fastlstm.save(lstm, tmp_path / "a"), lambda: fastlstm.load(tmp_path / "a")):
+        with pytest.raises(OSError) as caught:  # noqa: PT011  # its number is what counts
+            call()
+        assert caught.value.errno == errno.ELOOP
+    assert (tmp_path / "a").is_symlink()
+
+
+@pytest.mark.parametrize("wrong", [3, 0, True, None, 1.5, [], ["a"], np.int64(3), b"", "", "a\0b"], ids=repr)
+def test_paths_that_are_none(wrong):
+    expected = ValueError if isinstance(wrong, (str, bytes)) else TypeError
+    for call in (
+        lambda: fastlstm.save(LSTM(1, 1), wrong),
+        lambda: fastlstm.load(wrong),
+        lambda: fastlstm.load_extra(wrong),
+    ):
+        with pytest.raises(expected, match="path must be the path of a file"):
+            call()
+
+
+def test_a_descriptor_is_not_closed(saved):
+    with saved[0].open("rb") as file, pytest.raises(TypeError):
+        fastlstm.load(file.fileno())
+    assert file.closed  # by us, without an error
+
+
+@pytest.mark.parametrize("make", [str, os.fsencode, Path], ids=["str", "bytes", "Path"])
+def test_paths_of_every_type(tmp_path, make):
+    path = make(str(tmp_path / "é"))
+    fastlstm.save(LSTM(1, 1, seed=0), path)
+    assert fastlstm.load(path).input_size == 1
+
+
+def test_paths_that_are_relative(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fastlstm.save(LSTM(1, 1, seed=0), "network")
+    fastlstm.save(LSTM(1, 1, seed=0), "network")
+    assert fastlstm.load("network").input_size == 1
+    assert os.listdir() == ["network"]
+
+
+@unix
+@pytest.mark.parametrize("length", [1, 200, 237, 238, 254, 255])
+def test_long_names(tmp_path, length):
+    for _ in range(2):
+        fastlstm.save(LSTM(1, 1, seed=0), tmp_path / ("n" * length))
+    assert fastlstm.load(tmp_path / ("n" * length)).input_size == 1
+    with pytest.raises(OSError) as caught:  # noqa: PT011  # its number is what counts
+        fastlstm.save(LSTM(1, 1, seed=0), tmp_path / ("n" * 256))
+    assert caught.value.errno == errno.ENAMETOOLONG
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@unix
+def test_the_error_names_the_file_that_was_asked_for(saved, monkeypatch):
+    path, network = saved
+
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, "Permission denied", "other")
+
+    for name in ("open", "fsync", "replace"):
+        with monkeypatch.context() as patched:
+            patched.setattr(os, name, refuse)
+            with pytest.raises(PermissionError) as caught:
+                fastlstm.save(network, path)
+        assert caught.value.filename == str(path)
+        assert list(path.parent.iterdir()) == [path]
 
 
 # ---- misuse ----
@@ -309,11 +581,12 @@ def test_errors(path):
     assert not path.exists()
 
 
-def test_without_safetensors(path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "safetensors.numpy", None)
-    for call in (lambda: fastlstm.save(LSTM(1, 1), path), lambda: fastlstm.load(path)):
-        with pytest.raises(ImportError, match=r"pip install 'fastlstm\[train\]'"):
-            call()
+def test_no_package_is_needed(saved, monkeypatch):
+    path, network = saved
+    for name in ("safetensors", "safetensors.numpy"):
+        monkeypatch.setitem(__import__("sys").modules, name, None)
+    fastlstm.save(network, path)
+    assert fastlstm.load(path).flat.tobytes() == network.flat.tobytes()
 
 
 def test_architecture_is_plain_json():
@@ -339,11 +612,25 @@ def test_extra_that_would_not_come_back(saved):
     assert fastlstm.load_extra(path) == {"1": ["a", "b"]}
 
 
-def test_a_file_keeps_its_mode(saved):
+@pytest.mark.parametrize("mode", [0o600, 0o644, 0o640, 0o666, 0o400])
+def test_a_file_keeps_its_mode(saved, mode, monkeypatch):
+    """And what is private is private while it is written."""
     path, network = saved
-    path.chmod(0o600)
+    path.chmod(mode)
+    modes = []
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda number: modes.append(os.fstat(number).st_mode) or fsync(number))
     fastlstm.save(network, path)
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+    assert os.name != "posix" or stat.S_IMODE(modes[0]) == 0o600
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may give files away")
+def test_a_file_keeps_its_owner(saved):
+    path, network = saved
+    os.chown(path, 1234, 2345)
+    fastlstm.save(network, path)
+    assert (path.stat().st_uid, path.stat().st_gid) == (1234, 2345)
 
 
 def test_many_threads_may_write_one_file_while_the_network_changes(saved):

@@ -16,7 +16,6 @@ from fastlstm.nn import Batch, Batches, Chunks, Epoch, History, _progress, evalu
 @pytest.fixture
 def path(tmp_path):
     """Of a checkpoint."""
-    pytest.importorskip("safetensors")
     return tmp_path / "run"
 
 

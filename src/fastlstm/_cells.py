@@ -99,7 +99,7 @@ def lstm_cell(
     return _cell(variant, usual, float(clip or 0), float(cell_clip or 0))
 
 
-@functools.cache
+@functools.lru_cache
 def _cell(variant: str, activations: tuple[str, str, str], clip: float, cell_clip: float) -> LSTMCell:
     return LSTMCell(variant, activations, clip, cell_clip)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import operator
+import os
 from collections.abc import Mapping
 from numbers import Real
 from types import MappingProxyType
@@ -163,6 +164,16 @@ def symbol(name: str, value: object, vocabulary_size: int | None = None) -> int:
     if found < 0 or (vocabulary_size is not None and found >= vocabulary_size):
         end = "on" if vocabulary_size is None else f"to {vocabulary_size - 1}"
         raise ValueError(f"{name} must be from 0 {end}, not {found}")
+    return found
+
+
+def path(name: str, value: object) -> str:
+    """`value` as text if it is the path of a file: no number, which would be a descriptor."""
+    if not isinstance(value, (str, bytes, os.PathLike)):
+        raise TypeError(f"{name} must be the path of a file, a str or a pathlib.Path, not {_named(value)}")
+    found = os.fsdecode(value)
+    if not found or "\0" in found:
+        raise ValueError(f"{name} must be the path of a file, not {found!r}")
     return found
 
 

@@ -55,7 +55,7 @@ class Tape:
     masks: Masks | None = None
 
 
-@functools.cache
+@functools.lru_cache(maxsize=16)
 def _suffixes(num_layers: int, directions: int) -> list[str]:
     return [f"_l{k}{end}" for k in range(num_layers) for end in ("", "_reverse")[:directions]]
 

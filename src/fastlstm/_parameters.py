@@ -18,17 +18,32 @@ from fastlstm._libraries import DeviceKind
 
 ONLY_AT_FIRST = ("seed", "init_scale", "forget_bias")  # arguments that say what parameters begin with
 
-_to_allocate: ContextVar[float] = ContextVar("to_allocate", default=math.inf)
+DRAWN_AT_ONCE = 1 << 16
+
+_to_allocate: ContextVar[float] = ContextVar("to_allocate", default=math.inf)  # a number within `unfilled`
 
 
 @contextmanager
-def at_most(size: int) -> Iterator[None]:
-    """Raise ValueError where layers made within have more parameters than this, before there is memory for them."""
+def unfilled(size: int) -> Iterator[None]:
+    """Make layers within whose parameters are to be filled from a file: none are drawn, and there are at most so many.
+
+    More parameters raise ValueError before there is memory for them.
+    """
     token = _to_allocate.set(size)
     try:
         yield
     finally:
         _to_allocate.reset(token)
+
+
+def draw(rng: np.random.Generator, into: Array, scale: float) -> None:
+    """Fill an array of parameters, uniform between -scale and scale, a few at a time: they are drawn as float64."""
+    if math.isfinite(_to_allocate.get()):
+        return
+    flat = into.reshape(-1)
+    for start in range(0, flat.size, DRAWN_AT_ONCE):
+        part = flat[start : start + DRAWN_AT_ONCE]
+        part[:] = rng.uniform(-scale, scale, part.size)
 
 
 class Gradients:
@@ -111,7 +126,7 @@ class Parametric:
         return MappingProxyType(views)
 
     def _initialise(self, seed: int | np.random.Generator | None, scale: float) -> None:
-        self.flat[:] = check.seed("seed", seed).uniform(-scale, scale, self.flat.size)
+        draw(check.seed("seed", seed), self.flat, scale)
 
     def _gradients(self, out: Gradients | None, accumulate: bool) -> Gradients:
         """Where to write gradients: `out`, or new ones."""

@@ -13,7 +13,7 @@ import numpy as np
 from fastlstm import _files, nn
 from fastlstm._arrays import Array, on_host
 from fastlstm._files import FileError
-from fastlstm._parameters import ONLY_AT_FIRST, Parametric, at_most
+from fastlstm._parameters import ONLY_AT_FIRST, Parametric, unfilled
 from fastlstm.lstm import LSTM
 from fastlstm.rnn import RNN
 
@@ -28,14 +28,17 @@ def save(network: Any, path: str | os.PathLike[str], extra: Any = None) -> None:
     """Write a layer or a network to a file.
 
     The file has the safetensors format: the parameters under their names, and in the metadata, as JSON, what the
-    network is made of. It is written whole, or what was there before stays.
+    network is made of. It is written whole, or what was there before stays, whatever happens meanwhile: an error, a
+    full disk, Ctrl-C, the end of the process. What a killed process leaves beside it, in a file whose name begins with
+    ``.fastlstm-``, the next `save` in that folder removes. A link stays, and the file that it names is replaced; its
+    mode stays, and its owner where the system allows it.
 
     Parameters
     ----------
     network : LSTM, RNN, Dense, Sequential, ...
         Any layer or network of fastlstm's, on the host or on a GPU; `load` gives it on the host.
     path : str or path
-        Usually ending in ``.safetensors``.
+        Of a file, usually ending in ``.safetensors``.
     extra : optional
         Anything that JSON can hold and that goes with the network: a vocabulary, the scaling of its inputs. It comes
         back as JSON has it: tuples and arrays as lists, keys as text.
@@ -43,11 +46,11 @@ def save(network: Any, path: str | os.PathLike[str], extra: Any = None) -> None:
     Raises
     ------
     TypeError
-        If the network is not one of fastlstm's, or `extra` is not for JSON.
+        If the network is not one of fastlstm's, `path` is not a path, or `extra` is not for JSON.
     ValueError
-        If two keys in `extra` are the same as text.
-    ImportError
-        If the package safetensors is missing: ``pip install 'fastlstm[train]'``.
+        If two keys in `extra` are the same as text, or it has more than about 100 MB as JSON.
+    OSError
+        If the file cannot be written, or there is something that is not a regular file: a folder, a device, a FIFO.
 
     Examples
     --------
@@ -71,11 +74,12 @@ def load(path: str | os.PathLike[str]) -> Any:
     """Give the layer or network that `save` wrote.
 
     Nothing in a file is run: it can only choose among fastlstm's own layers and their sizes, and there cannot be more
-    parameters than the file itself has.
+    parameters than the file itself has. The file is read once, and may change meanwhile: then it is refused as damaged.
 
     Parameters
     ----------
     path : str or path
+        Of a network: training goes on from a checkpoint by ``nn.fit(..., checkpoint=path, resume=True)``.
 
     Returns
     -------
@@ -85,11 +89,12 @@ def load(path: str | os.PathLike[str]) -> Any:
     Raises
     ------
     FileError
-        A ValueError: if the file is damaged, of another version or another program. Nothing is loaded then.
+        A ValueError: if the file is damaged, of another version or another program, or a checkpoint. Nothing is loaded
+        then.
     OSError
-        If it cannot be read.
-    ImportError
-        If the package safetensors is missing.
+        If it cannot be read, or is not a regular file.
+    TypeError
+        If `path` is not a path.
     """
     arrays, content = _files.read(path, KIND)
     return _restored(path, content.get("architecture"), arrays)
@@ -127,11 +132,11 @@ def build(described: Mapping[str, Any]) -> Any:
     return _from_json(described, math.inf, math.inf)
 
 
-def _restored(path: object, described: Any, arrays: Mapping[str, Array]) -> Any:
-    """The network that is described, with these parameters; `path` is for messages."""
+def _restored(path: object, described: Any, arrays: dict[str, Array]) -> Any:
+    """The network that is described, with these parameters, which are used up; `path` is for messages."""
     size = sum(array.size for array in arrays.values())
     try:
-        with at_most(size):
+        with unfilled(size):
             network = _from_json(described, size, len(arrays))
     except _files.DAMAGED as error:
         raise FileError(f"{path} does not describe a network of fastlstm's: {error}") from error
@@ -147,7 +152,7 @@ def _restored(path: object, described: Any, arrays: Mapping[str, Array]) -> Any:
                 f"not {found.shape} of {found.dtype}"
             )
     for name, view in network.params.items():
-        view[...] = arrays[name]
+        view[...] = arrays.pop(name)  # which is not needed any more
     return network
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fastlstm import _files
+from fastlstm import _checks as check
 from fastlstm.nn.batches import Batches, BatchSource, Chunks
 from fastlstm.nn.pairs import Pairs
 from fastlstm.nn.sequential import Sequential, check_sequences
@@ -91,8 +91,7 @@ def optimiser(found: Any, checkpoint: bool) -> None:
 
 def checkpoint(path: str | os.PathLike[str]) -> None:
     """Raise unless there can be such a file."""
-    _files._safetensors()
-    found = Path(os.path.realpath(path))
+    found = Path(os.path.realpath(check.path("checkpoint", path)))
     if found.exists() and not found.is_file():
         raise ValueError(f"checkpoint must be a file, which {path} is not")
     try:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from fastlstm import _checks as check
 from fastlstm import _runtime
 from fastlstm._arrays import Array, empty
-from fastlstm._parameters import Gradients, Parametric
+from fastlstm._parameters import Gradients, Parametric, draw
 
 __all__ = ["Attention", "AttentionMemory", "AttentionTape"]
 
@@ -134,8 +134,7 @@ class Attention(Parametric):
         self._allocate()
         rng = check.seed("seed", seed)
         for weights in self.params.values():
-            scale = 1 / math.sqrt(weights.shape[-1])
-            weights[:] = rng.uniform(-scale, scale, weights.shape)
+            draw(rng, weights, 1 / math.sqrt(weights.shape[-1]))
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         A = self.hidden_size

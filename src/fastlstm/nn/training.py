@@ -142,8 +142,6 @@ def fit(
         If an argument is not what it must be.
     OSError
         If there can be no file at `checkpoint`.
-    ImportError
-        If safetensors is missing, for a checkpoint: ``pip install 'fastlstm[train]'``.
 
     Warns
     -----
