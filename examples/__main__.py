@@ -1,4 +1,4 @@
-"""The examples: each a task of the articles on real data, but for flows, which shows gradients.
+"""The examples: each a task on real data, but for flows, which shows gradients.
 
 python -m examples                    what there is
 python -m examples weather --quick    one of them, in about a minute

@@ -84,6 +84,10 @@ def main(doc: str, task: str, run: Callable[[Options], tuple[Result, Figure]]) -
     figure.savefig(options.out / f"{task}.png", dpi=120)
     (options.out / f"{task}.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(text(report))
+    if not result.beats_baseline:
+        print(
+            "the network is behind the baseline" + (", for which a quick run may be too short" if options.quick else "")
+        )
     print(f"see {options.out / task}.png")
 
 

@@ -1,4 +1,4 @@
-"""The site has every public name, and nothing that is not there."""
+"""The site has every public name, and nothing that is not there; what pages say again is what they say it of."""
 
 import importlib
 import re
@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-API = Path(__file__).parents[1] / "docs" / "api"
+ROOT = Path(__file__).parents[1]
+API = ROOT / "docs" / "api"
 MODULES = {"fastlstm", "fastlstm.gpu", "fastlstm.nn", "fastlstm.inspect", "fastlstm.reference"}
 LINE = re.compile(r"^\.\. (currentmodule|module|automodule|autoclass|autofunction|autoexception):: (\S+)", re.MULTILINE)
 
@@ -33,3 +34,24 @@ def test_every_public_name_has_its_place(module):
 
 def test_no_other_module_has_a_page():
     assert described().keys() == MODULES
+
+
+def test_deltas_of_gates_have_a_bar():
+    """They are with respect to the values before activation, in the pages, the docstrings and the pictures."""
+    places = [*(ROOT / "docs").glob("*/*.md"), *(ROOT / "src" / "fastlstm").glob("**/*.py")]
+    bare = {path.name for path in places if re.search(r"\\delta ?[ifzo]\^", path.read_text("utf-8"))}
+    barred = {path.name for path in places if re.search(r"\\delta\\bar\{[ifzo]\}\^", path.read_text("utf-8"))}
+    assert not bare
+    assert barred >= {"backward.md", "variants.md", "index.md", "inspecting.md", "lstm_functions.py", "backward.py"}
+
+
+def test_the_readme_says_how_far_behind_its_table_is():
+    """In its first lines: without peepholes, and with."""
+    text = (ROOT / "README.md").read_text("utf-8")
+    said = re.search(r"up to (\S+) times as long as the fastest of them, with peepholes up to (\S+) times", text)
+    table = text.partition("**Inference, 1 thread**")[2].partition("- Geometric")[0]
+    rows = [line.split(" | ") for line in table.splitlines() if re.match(r"\| \d", line)]
+    assert len(rows) > 10
+    for column, times in zip((4, 8), said.groups(), strict=True):
+        worst = 1 / min(float(row[column].split()[0]) for row in rows)
+        assert worst <= float(times) < worst + 0.05

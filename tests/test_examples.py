@@ -56,11 +56,11 @@ def test_the_clock_and_the_files(tmp_path, monkeypatch, capsys):
     import _task
     from matplotlib.figure import Figure
 
-    seen = []
+    seen, found = [], 3.0
 
     def example(options):
         seen.append(options)
-        return _task.Result("errors", "%", 3.0, 5.0, "guessing", False, 1234, {"by": "hand"}), Figure()
+        return _task.Result("errors", "%", found, 5.0, "guessing", False, 1234, {"by": "hand"}), Figure()
 
     out = tmp_path / "out"
     monkeypatch.setattr(sys, "argv", ["example", "--quick", "--seed", "3", "--out", str(out), "--cache", str(tmp_path)])
@@ -73,6 +73,13 @@ def test_the_clock_and_the_files(tmp_path, monkeypatch, capsys):
     shown = capsys.readouterr().out
     for text in ("errors", "3 %", "5 %   guessing", "by hand", "1,234", "example.png"):
         assert text in " ".join(shown.split()).replace("5 % guessing", "5 %   guessing")
+    assert "behind the baseline" not in shown
+    found = 5.5
+    _task.main("What it is.", "example", example)
+    assert "\nthe network is behind the baseline, for which a quick run may be too short\n" in capsys.readouterr().out
+    sys.argv.remove("--quick")
+    _task.main("What it is.", "example", example)
+    assert "\nthe network is behind the baseline\n" in capsys.readouterr().out
     assert _task.Result("", "%", 3, 5, "", False, 1).beats_baseline
     assert not _task.Result("", "%", 3, 5, "", True, 1).beats_baseline
 

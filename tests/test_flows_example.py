@@ -26,9 +26,15 @@ def test_runs_and_shows_what_vanishes(flows, tmp_path, monkeypatch, capsys):
     names = {file.name for file in tmp_path.glob("flows-*.png")}
     assert names == {file.name for file in EXAMPLES.glob("flows-*.png")}
     assert all(file.stat().st_size < 200_000 for file in EXAMPLES.glob("flows-*.png"))
-    lines = re.findall(r"(.+), loss (\S+) .* is (\S+) of that at the last", capsys.readouterr().out)
+    shown = capsys.readouterr().out
+    lines = re.findall(r"(.+), loss (\S+) .* is (\S+) of that at the last", shown)
     found = {name: (float(loss), float(share)) for name, loss, share in lines}
     assert found["simple RNN"][0] > 0.2
     assert found["simple RNN"][1] < 1e-8
     assert found["LSTM"][0] < 0.1
     assert found["LSTM"][1] > 0.1
+    # What the page says: the norms fall as the largest eigenvalue has them fall, the bound with ||R|| does not.
+    numbers = re.search(r"is (\S+), its .* (\S+); .* by a factor of (\S+) a step", shown).groups()
+    R, eigenvalue, factor = map(float, numbers)
+    assert eigenvalue + 0.2 < R
+    assert abs(factor - eigenvalue) < 0.05

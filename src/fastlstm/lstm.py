@@ -343,9 +343,10 @@ class LSTM(Layer):
         state : (h, c) or, for FGR, (h, c, g), optional
             Each (layers, B, H), g (layers, B, 3H). Default: zeros.
         out : (y_t, (h, c)), optional
-            C-contiguous arrays for the results, (B, H) and twice (layers, B, H), for FGR g too; with one layer of
-            another variant nothing is allocated then. Each part of the state may be written where it was read,
-            ``y, state = lstm.step(x_t, state, out=(y, state))``; apart from that no array may overlap another.
+            C-contiguous arrays for the results, (B, H) and twice (layers, B, H), for FGR g too. A single layer without
+            FGR, projection, zoneout and `batch_invariant` allocates nothing then. Each part of the state may be written
+            where it was read, ``y, state = lstm.step(x_t, state, out=(y, state))``; apart from that no array may
+            overlap another.
         num_threads : int, optional
             At most this many threads.
 

@@ -30,9 +30,10 @@ PartialState = tuple[Array | None, ...]
 
 
 class LSTMDeltas(NamedTuple):
-    """The deltas of every time step, each (T, B, H) (y: as y): of i, f, z, o before their activation.
+    r"""The deltas of every time step, each (T, B, H) (y: as y).
 
-    Those of gates that the variant lacks are None.
+    i, f, z and o are with respect to the values before activation: :math:`\delta\bar{i}^t` to
+    :math:`\delta\bar{o}^t`. Those of gates that the variant lacks are None.
     """
 
     i: Array | None
@@ -395,17 +396,18 @@ def lstm_backward(
 ) -> LSTMGradients:
     r"""Back-propagate through time: every gradient of an LSTM.
 
-    With D^t arriving at y^t from above, and deltas d* with respect to the values before activation:
+    With D^t arriving at y^t from above, and :math:`\bar{i}^t` to :math:`\bar{o}^t` the values before activation:
 
     .. math::
 
-        dy^t &= D^t + R_z^T dz^{t+1} + R_i^T di^{t+1} + R_f^T df^{t+1} + R_o^T do^{t+1} \\
-        do^t &= dy^t \odot \tanh(c^t) \odot o^t (1 - o^t) \\
-        dc^t &= dy^t \odot o^t \odot (1 - \tanh^2 c^t) + p_o \odot do^t
-                + p_i \odot di^{t+1} + p_f \odot df^{t+1} + dc^{t+1} \odot f^{t+1} \\
-        df^t &= dc^t \odot c^{t-1} \odot f^t (1 - f^t) \\
-        di^t &= dc^t \odot z^t \odot i^t (1 - i^t) \\
-        dz^t &= dc^t \odot i^t \odot (1 - (z^t)^2)
+        \delta y^t &= D^t + R_z^T \delta\bar{z}^{t+1} + R_i^T \delta\bar{i}^{t+1} + R_f^T \delta\bar{f}^{t+1}
+                + R_o^T \delta\bar{o}^{t+1} \\
+        \delta\bar{o}^t &= \delta y^t \odot \tanh(c^t) \odot o^t (1 - o^t) \\
+        \delta c^t &= \delta y^t \odot o^t \odot (1 - \tanh^2 c^t) + p_o \odot \delta\bar{o}^t
+                + p_i \odot \delta\bar{i}^{t+1} + p_f \odot \delta\bar{f}^{t+1} + \delta c^{t+1} \odot f^{t+1} \\
+        \delta\bar{f}^t &= \delta c^t \odot c^{t-1} \odot f^t (1 - f^t) \\
+        \delta\bar{i}^t &= \delta c^t \odot z^t \odot i^t (1 - i^t) \\
+        \delta\bar{z}^t &= \delta c^t \odot i^t \odot (1 - (z^t)^2)
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
 """The equations of the LSTM and the simple RNN in plain NumPy: the executable specification.
 
-Slow and meant for reading. The names are those of "LSTM: A Search Space Odyssey" (Greff et al., 2017): `zb`, `ib`,
-`fb`, `ob` stand for the values before activation, `d`-names for the gradient of the loss J with respect to the name
-that follows; those of the gates (`dz`, `di`, `df`, `do`) are with respect to the values before activation. The compiled
-kernels are tested against this module, and this module against finite differences.
+Slow and meant for reading. The names are those of "LSTM: A Search Space Odyssey" (Greff et al., 2017): `bars` are the
+values before activation, which it writes with a bar; a name with a `d` before it is the gradient of the loss J with
+respect to that name, and `deltas` are those with respect to `bars`. The compiled kernels are tested against this
+module, and this module against finite differences.
 """
 
 from __future__ import annotations

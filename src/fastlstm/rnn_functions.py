@@ -110,7 +110,7 @@ def rnn_forward(
     x : (T, B, I) array of float32 or float64
         T time steps, B batch rows, I inputs. All other arrays have its dtype.
     W, R, b : (H, I), (H, H), (H,) arrays
-        Input weights, recurrent weights and biases. (The articles write U for W and W for R.)
+        Input weights, recurrent weights and biases. Texts on the simple RNN often write U for W, and W for R.
     state : (B, H) array, optional
         The initial h. Default: zeros.
     nonlinearity : "tanh", "relu", "logistic" or "identity"
@@ -241,8 +241,8 @@ def rnn_backward(
 ) -> RNNGradients:
     r"""Back-propagate through time: every gradient of a simple RNN.
 
-    With D^t arriving at h^t from above: :math:`da^t = (D^t + R^T da^{t+1}) \odot g'(a^t)`. The derivative of relu
-    at 0 is 0.
+    With D^t arriving at h^t from above, and :math:`a^t` what goes into g:
+    :math:`\delta a^t = (D^t + R^T \delta a^{t+1}) \odot g'(a^t)`. The derivative of relu at 0 is 0.
 
     Parameters
     ----------

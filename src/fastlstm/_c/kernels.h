@@ -227,7 +227,7 @@ typedef struct {
     /* db += sum over rows of delta (rows, columns), for columns [column0, column1). */
     void (*add_bias_gradient)(void *db, const void *delta, fl_size rows, fl_size columns, fl_size column0,
                               fl_size column1);
-    /* dp += the peephole gradients of these rows: di.c_prev, df.c_prev, do.c, for units [unit0, unit1). */
+    /* dp += the peephole gradients of these rows, the deltas of i and f times c_prev and of o times c, for units [unit0, unit1). */
     void (*add_peephole_gradient)(void *dp, const fl_cell *, const void *delta, const void *c_prev, const void *c, fl_size rows,
                                   fl_size hidden, fl_size unit0, fl_size unit1);
 

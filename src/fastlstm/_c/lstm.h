@@ -173,7 +173,8 @@ FL_INLINE vec gate_derivative(const fl_cell *cell, const int plain, const bounds
     return cell->clip != 0 ? v_between(b->gate_low, gate, b->gate_high, d) : d;
 }
 
-/* The deltas for one row and n units, from dy^t and, with full gate recurrence, what the next step sends to the gates. */
+/* The deltas for one row and n units, from dy^t and, with full gate recurrence, what the next step sends to the gates. d_i, d_f,
+ * d_z and d_o are with respect to the sums before activation, which the equations write with a bar. */
 FL_INLINE void lstm_cell_backward(const fl_backward *s, const int plain, const int peephole, const bounds *b, vec dy,
                                   const vec *to_gates, fl_size row, fl_size unit, fl_size n) {
     const fl_cell *cell = s->cell;

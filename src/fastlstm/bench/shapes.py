@@ -30,7 +30,7 @@ SEQUENCES = (
     Shape(100, 32, 256, 256),
     Shape(50, 64, 512, 512),
     Shape(25, 64, 1024, 1024),
-    Shape(574, 32, 4, 32),
+    Shape(574, 32, 4, 32),  # four readings of the weather every ten minutes for 96 hours, counted as in the articles
     Shape(500, 128, 16, 128),
 )
 

@@ -52,10 +52,10 @@ def deltas(
     layer: int = 0,
     direction: int = 0,
 ) -> LSTMDeltas | RNNDeltas:
-    r"""Give the deltas :math:`\delta \star^t = dJ / d \star^t` of every variable at every step.
+    r"""Give the deltas :math:`\delta y^t, \delta c^t, \delta\bar{i}^t, \ldots` of every variable at every step.
 
-    These are total derivatives: all ways from the variable to J count. The equations are those of `lstm_backward` and
-    `rnn_backward`.
+    These are total derivatives, :math:`dJ/dy^t` and so on: all ways from the variable to J count. The equations are
+    those of `lstm_backward` and `rnn_backward`.
 
     Parameters
     ----------
@@ -70,7 +70,8 @@ def deltas(
     Returns
     -------
     LSTMDeltas or RNNDeltas
-        (T, B, H) arrays: i, f, z, o (a for a simple RNN) before their activation; c; y (h for a simple RNN).
+        (T, B, H) arrays: i, f, z, o (a for a simple RNN), with respect to the values before activation, which the
+        equations write with a bar; c; y (h for a simple RNN).
 
     Raises
     ------

@@ -123,7 +123,7 @@ def draw_block(
     layer: int = 0,
     direction: int = 0,
 ) -> Any:
-    """Draw one unit's LSTM block at one step, with all its values, in the articles' two styles.
+    """Draw one unit's LSTM block at one step, with all its values, in two styles.
 
     On the left as an electronic circuit: time goes from left to right, and the cell is a highway that the gates join.
     On the right as in "LSTM: A Search Space Odyssey": the cell in the middle, its loop through the forget gate beside

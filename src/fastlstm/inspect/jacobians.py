@@ -49,7 +49,7 @@ class HiddenJacobians(NamedTuple):
     norms : (T,) array
         Their spectral norms, in float64.
     bounds : (T,) array
-        What they are at most: ||R||^(t-k) times the product of ||diag(g'(a^s))||, k < s <= t.
+        What the norms are at most: ||R||^(t-k) times the product of ||diag(g'(a^s))||, k < s <= t.
     """
 
     jacobians: Array
@@ -143,8 +143,12 @@ def hidden_jacobians(
 
     .. math::
 
-        \frac{dh^t}{dh^k} &= \prod_{k < s \le t} \operatorname{diag}(g'(a^s)) R \\
+        \frac{dh^t}{dh^k} &= \prod_{k < s \le t} \operatorname{diag}(g'(a^s)) R
+            = \operatorname{diag}(g'(a^t)) R \cdots \operatorname{diag}(g'(a^{k+1})) R \\
         \left\| \frac{dh^t}{dh^k} \right\| &\le \|R\|^{t-k} \prod_{k < s \le t} \|\operatorname{diag}(g'(a^s))\|
+
+    The latest step is on the left. Texts that write :math:`R^T \operatorname{diag}(g'(a^s))` have the transpose of a
+    factor, and the opposite order. The bound may be far above the norms: these can vanish while it grows.
 
     Parameters
     ----------
