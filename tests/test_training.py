@@ -452,7 +452,8 @@ y = np.ones((4, 1), np.float32)
             TypeError,
             "train: inputs must have dtype float32, the network's, not float64",
         ),
-        (lambda: network().predict(x[0]), ValueError, r"inputs must be N sequences of shape \(T, 2\) .* shape \(2,\)"),
+        (lambda: network().predict(x[0]), ValueError, r"inputs must be N sequences of shape \(T, 2\) .* shape \(3,\)"),
+        (lambda: network().predict(x[0][0]), ValueError, r"inputs must have shape \(T, N, ...\), .* not \(2,\)"),
         (lambda: network().predict(None), TypeError, "inputs must be a list of arrays"),
         (lambda: fit(network(), mse, Batches(x, y, 2), epochs=0), ValueError, "epochs must be at least 1"),
         (lambda: fit(network(), mse, Batches(x, y, 2), clip=0), ValueError, "clip must be above 0"),
@@ -547,7 +548,7 @@ def test_a_checkpoint_is_used_whole_or_not_at_all(path, change):
 
 
 def test_no_sequences_give_no_predictions():
-    assert network().predict(np.empty((0, 3, 2), np.float32)).shape == (0, 1)
+    assert network().predict(np.empty((3, 0, 2), np.float32)).shape == (0, 1)
     assert network().predict([]) == []
     words = nn.Sequential(nn.Embedding(5, 3), nn.Dropout(0.5), LSTM(3, 4))
     with pytest.raises(ValueError, match=r"inputs must be N sequences of shape \(T,\) each"):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fastlstm import _checks as check
-from fastlstm.nn.batches import Batches, BatchSource, Chunks
+from fastlstm.nn.batches import Batches, BatchSource, Chunks, epoch_for, gives_both_layouts, has_batch_first
 from fastlstm.nn.pairs import Pairs
 from fastlstm.nn.sequential import Sequential, check_sequences
 from fastlstm.nn.transcripts import Transcripts
@@ -26,6 +26,11 @@ def source(name: str, model: Any, found: BatchSource) -> None:
         check_sequences(f"{name}: inputs", model, found.inputs)
         if found.targets is None:
             raise ValueError(f"{name} must have targets to learn from: they are None in these Batches")
+    if has_batch_first(model) and not gives_both_layouts(found):
+        raise ValueError(
+            f"{name} gives batches that are (T, B, ...), but model has batch_first=True: "
+            f"{type(found).__name__}.epoch must take batch_first, and give (B, T, ...) where it is True"
+        )
     if getattr(found, "carries_state", False):
         both = _bidirectional("model", model)
         if both:
@@ -52,7 +57,7 @@ def validation(model: Any, loss: Any, found: BatchSource) -> None:
     """Raise unless network and loss take the first batch."""
     if type(found) not in (Batches, Chunks, Pairs, Transcripts):
         return  # to ask another source for a batch may change what it gives next
-    first = next((batch for batch in found.epoch() if batch.size), None)
+    first = next((batch for batch in epoch_for(model, found) if batch.size), None)
     if first is None:
         raise ValueError("validation must have something to take the mean of")
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -22,9 +23,11 @@ class Batch(NamedTuple):
     Attributes
     ----------
     inputs : dict
-        The arguments of the network's `forward`: ``x`` (T, B, ...), and ``lengths`` where they differ.
+        The arguments of the network's `forward`: ``x``, (T, B, ...) or for a network with `batch_first` (B, T, ...),
+        and ``lengths`` where they differ.
     targets : dict
-        The arguments of the loss after the prediction: ``target``, and ``mask`` where lengths differ.
+        The arguments of the loss after the prediction: ``target``, and ``mask`` where lengths differ, in the same
+        layout.
     size : int
         How many elements the loss is a mean over: so much the batch counts in the mean of an epoch.
     rows : (B,) array of int
@@ -42,6 +45,9 @@ class BatchSource(Protocol):
 
     Where each batch goes on where the one before it ended, an attribute `carries_state` is True: then `fit` hands the
     state on from batch to batch.
+
+    Batches are (T, B, ...). To learn from a source of one's own, a network with `batch_first` asks it for (B, T, ...):
+    its `epoch` takes another argument then, ``batch_first``, True or False.
     """
 
     def __len__(self) -> int:
@@ -51,13 +57,31 @@ class BatchSource(Protocol):
         """Give the batches of an epoch: in random order, or without `rng` always the same."""
 
 
-def pad(sequences: Sequence[Array]) -> tuple[Array, NDArray[np.int64]]:
+def epoch_for(model: Any, source: BatchSource, rng: np.random.Generator | None = None) -> Iterator[Batch]:
+    """The batches of an epoch in the layout of a model; in random order with `rng`."""
+    given: Any = {"batch_first": has_batch_first(model)} if gives_both_layouts(source) else {}
+    return source.epoch(**given) if rng is None else source.epoch(rng, **given)
+
+
+def has_batch_first(model: Any) -> bool:
+    """Whether the sequences of a model are (B, T, ...)."""
+    return bool(getattr(model, "batch_first", False))
+
+
+def gives_both_layouts(source: BatchSource) -> bool:
+    """Whether a source can be asked for batches that are (B, T, ...)."""
+    return "batch_first" in inspect.signature(source.epoch).parameters
+
+
+def pad(sequences: Sequence[Array], *, batch_first: bool = False) -> tuple[Array, NDArray[np.int64]]:
     """Put sequences of different lengths side by side, zeros past each end.
 
     Parameters
     ----------
     sequences : list of (T_n, ...) arrays
         At least one, all of one dtype and of one shape but for the length.
+    batch_first : bool
+        Give (B, T, ...).
 
     Returns
     -------
@@ -85,9 +109,11 @@ def pad(sequences: Sequence[Array]) -> tuple[Array, NDArray[np.int64]]:
         raise ValueError("sequences must be at least one")
     first = sequences[0]
     lengths = np.array([len(one) for one in sequences], np.int64)
-    padded = np.zeros((lengths.max(), len(sequences), *first.shape[1:]), first.dtype)
-    for b, one in enumerate(sequences):
-        padded[: len(one), b] = one
+    T, B = lengths.max(), len(sequences)
+    padded = np.zeros(((B, T) if batch_first else (T, B)) + first.shape[1:], first.dtype)
+    rows = padded if batch_first else padded.swapaxes(0, 1)
+    for row, one in zip(rows, sequences, strict=True):
+        row[: len(one)] = one
     return padded, lengths
 
 
@@ -170,10 +196,18 @@ class Batches:
     def __len__(self) -> int:
         return -(-len(self.inputs) // self.batch_size)
 
-    def epoch(self, rng: np.random.Generator | None = None) -> Iterator[Batch]:
-        """Give the batches of an epoch: in random order, or without `rng` from short to long."""
+    def epoch(self, rng: np.random.Generator | None = None, *, batch_first: bool = False) -> Iterator[Batch]:
+        """Give the batches of an epoch: in random order, or without `rng` from short to long.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator, optional
+            Where the order comes from.
+        batch_first : bool
+            Give arrays that are (B, T, ...), for a network with `batch_first`; else (T, B, ...).
+        """
         for rows in similar_rows(self.lengths, self.batch_size, rng):
-            yield self._batch(rows)
+            yield self._batch(rows, batch_first)
 
     def _per_step(self, targets: Sequence[Array] | Array | None, given: bool | None) -> bool:
         """Whether there are targets for every step."""
@@ -190,18 +224,19 @@ class Batches:
             )
         return bool(given)
 
-    def _batch(self, rows: NDArray[np.intp]) -> Batch:
-        x, lengths = pad([self.inputs[k] for k in rows])
-        T, B = len(x), len(rows)
+    def _batch(self, rows: NDArray[np.intp], batch_first: bool) -> Batch:
+        x, lengths = pad([self.inputs[k] for k in rows], batch_first=batch_first)
+        T, B = int(lengths.max()), len(rows)
         whole = bool(np.all(lengths == T))
         inputs = {"x": x} if whole else {"x": x, "lengths": lengths}
         if self.targets is None:
             return Batch(inputs, {}, B, rows)
         if not self.per_step:
             return Batch(inputs, {"target": np.asarray(self.targets)[rows]}, B, rows)
-        targets: dict[str, Any] = {"target": pad([self.targets[k] for k in rows])[0]}
+        targets: dict[str, Any] = {"target": pad([self.targets[k] for k in rows], batch_first=batch_first)[0]}
         if not whole:
-            targets["mask"] = np.arange(T)[:, np.newaxis] < lengths
+            within = np.arange(T) < lengths[:, np.newaxis]
+            targets["mask"] = within if batch_first else np.ascontiguousarray(within.T)
         return Batch(inputs, targets, int(lengths.sum()), rows)
 
 
@@ -266,8 +301,8 @@ class Chunks:
     def __len__(self) -> int:
         return -(-self.stretch // self.steps)
 
-    def epoch(self, rng: np.random.Generator | None = None) -> Iterator[Batch]:
-        """Give the chunks, in order, with other borders where there is `rng`."""
+    def epoch(self, rng: np.random.Generator | None = None, *, batch_first: bool = False) -> Iterator[Batch]:
+        """Give the chunks, in order, with other borders where there is `rng`; in the layout as for `Batches`."""
         x, target = (
             array[: self.batch_size * self.stretch].reshape(self.batch_size, self.stretch, *array.shape[1:])
             for array in (self.sequence, self.targets)
@@ -277,7 +312,8 @@ class Chunks:
         start = 0
         for end in range(first, self.stretch + self.steps, self.steps):
             end = min(end, self.stretch)
-            part = (np.ascontiguousarray(array[:, start:end].swapaxes(0, 1)) for array in (x, target))
+            rows = (array[:, start:end] for array in (x, target))
+            part = (np.ascontiguousarray(array if batch_first else array.swapaxes(0, 1)) for array in rows)
             yield Batch({"x": next(part)}, {"target": next(part)}, (end - start) * self.batch_size)
             start = end
 

@@ -26,6 +26,7 @@ def ctc_loss(
     blank: int = 0,
     per_label: bool = True,
     zero_infinity: bool = False,
+    batch_first: bool = False,
     num_threads: int | None = None,
 ) -> tuple[float, Array]:
     r"""Give the mean negative logarithm of the probability of each row's labels, wherever in the sequence they are.
@@ -64,6 +65,8 @@ def ctc_loss(
     zero_infinity : bool
         A row whose labels have probability zero, as where they need more steps than there are (one for each label, and
         one for the blank between two that are the same), is an error. True: its loss and gradient are zero instead.
+    batch_first : bool
+        Whether logits and gradient are (B, T, K).
     num_threads : int, optional
         Default: `fastlstm.get_num_threads`. The result does not depend on it.
 
@@ -99,7 +102,7 @@ def ctc_loss(
     array([[ 0., -1.,  1.]])
     """
     per_label, zero_infinity = check.flag("per_label", per_label), check.flag("zero_infinity", zero_infinity)
-    logits, lengths, blank = _checked(logits, lengths, blank)
+    logits, lengths, blank = _checked(logits, lengths, blank, batch_first)
     B, K = logits.shape[1:]
     try:
         given = np.array(check.unmasked("labels", labels))  # a copy: what is checked must not change
@@ -133,10 +136,12 @@ def ctc_loss(
     if impossible.size and not zero_infinity:
         raise ValueError(_impossible(int(impossible[0]), lengths, labels, label_lengths))
     losses[impossible] = 0
-    return float((weights * losses).sum()), gradient
+    return float((weights * losses).sum()), np.ascontiguousarray(gradient.swapaxes(0, 1)) if batch_first else gradient
 
 
-def ctc_best_path(logits: Array, lengths: ArrayLike | None = None, *, blank: int = 0) -> list[Ints]:
+def ctc_best_path(
+    logits: Array, lengths: ArrayLike | None = None, *, blank: int = 0, batch_first: bool = False
+) -> list[Ints]:
     r"""Give the labels of each row's most probable path: the best class at every step, repeats merged, blanks left out.
 
     .. math::
@@ -154,6 +159,8 @@ def ctc_best_path(logits: Array, lengths: ArrayLike | None = None, *, blank: int
         Steps of each row, 0 to T; None for all T. What is past them is not read.
     blank : int
         The class that stands for no label.
+    batch_first : bool
+        Whether logits are (B, T, K).
 
     Returns
     -------
@@ -179,7 +186,7 @@ def ctc_best_path(logits: Array, lengths: ArrayLike | None = None, *, blank: int
     >>> ctc_best_path(np.eye(3)[path][:, np.newaxis], [6])
     [array([1, 1, 2])]
     """
-    logits, lengths, blank = _checked(logits, lengths, blank)
+    logits, lengths, blank = _checked(logits, lengths, blank, batch_first)
     rows = []
     for b, length in enumerate(lengths):
         y = logits[:length, b]
@@ -199,6 +206,7 @@ def ctc_beam_search(
     beam_width: int = 100,
     num_results: int = 1,
     blank: int = 0,
+    batch_first: bool = False,
     num_threads: int | None = None,
 ) -> list[list[tuple[Ints, float]]]:
     r"""Search each row's most probable labellings: the sums over all paths, of which only the best prefixes are kept.
@@ -226,6 +234,8 @@ def ctc_beam_search(
         How many labellings to give for each row, at most `beam_width`; there are fewer where no more are possible.
     blank : int
         The class that stands for no label.
+    batch_first : bool
+        Whether logits are (B, T, K).
     num_threads : int, optional
         Default: `fastlstm.get_num_threads`. The result does not depend on it.
 
@@ -261,7 +271,7 @@ def ctc_beam_search(
     [1] 0.64
     [] 0.36
     """
-    logits, lengths, blank = _checked(logits, lengths, blank)
+    logits, lengths, blank = _checked(logits, lengths, blank, batch_first)
     width = check.positive_int("beam_width", beam_width)
     results = check.positive_int("num_results", num_results)
     if results > width:
@@ -300,9 +310,11 @@ def _labellings(T: int, K: int, enough: int) -> int:
     return count
 
 
-def _checked(logits: Array, lengths: ArrayLike | None, blank: int) -> tuple[Array, Ints, int]:
-    """What the loss and both searches take."""
-    logits = check.sized("logits", logits, 3, "(T, B, K)")
+def _checked(logits: Array, lengths: ArrayLike | None, blank: int, batch_first: bool) -> tuple[Array, Ints, int]:
+    """What the loss and both searches take; the logits as (T, B, K)."""
+    swapped = check.flag("batch_first", batch_first)
+    logits = check.sized("logits", logits, 3, "(B, T, K)" if swapped else "(T, B, K)")
+    logits = logits.swapaxes(0, 1) if swapped else logits
     logits = check.matching("logits", logits, logits.shape, logits.dtype, "(T, B, K)")
     T, B, K = logits.shape
     blank = check.integer("blank", blank)

@@ -95,6 +95,8 @@ class Seq2Seq(Composite):
         if not isinstance(decoder, Decoder):
             raise TypeError(f"decoder must be a Decoder, not {type(decoder).__name__}")
         compatible({"decoder": decoder} if encoder is None else {"encoder": encoder, "decoder": decoder})
+        if getattr(encoder, "batch_first", False):
+            raise ValueError("encoder must not have batch_first: the sequences of a Seq2Seq are (S, B, ...)")
         if encoder is not None:
             size, is_sequence = chained(encoder.layers if isinstance(encoder, Sequential) else (encoder,))
             if size not in (None, decoder.encoded_size):

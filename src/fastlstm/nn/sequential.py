@@ -34,22 +34,30 @@ class SequentialTape:
     ----------
     layers : list
         The tape of each layer.
+    shape : tuple of int, optional
+        That of the output, in the network's layout.
     """
 
     layers: list[Any]
+    shape: tuple[int, ...] | None = None
 
 
 class Sequential(Composite):
     """Layers one above the other, recurrent and others, with all their parameters in one buffer.
 
-    Sequences are (time, batch, features), or ids (time, batch) where the first layer is an `Embedding`. `lengths` and
-    the generator for dropout go to the layers that want them. The layers keep their names and methods, and see their
-    parameters in the network's buffer: make optimisers for ``network.flat``, once the network is there.
+    Sequences are (time, batch, features), or ids (time, batch) where the first layer is an `Embedding`; with
+    `batch_first`, (batch, time, features) and (batch, time). `lengths` and the generator for dropout go to the layers
+    that want them. The layers keep their names and methods, and see their parameters in the network's buffer: make
+    optimisers for ``network.flat``, once the network is there.
 
     Parameters
     ----------
     *layers : LSTM, RNN, Dense, Embedding, Dropout, Last, Mean, Sequential
-        From the input up, all of one dtype, with `batch_first` off. A layer can be in one network only, once.
+        From the input up, all of one dtype. A layer can be in one network only, once, and has no `batch_first` of its
+        own: the network's holds for all of it.
+    batch_first : bool
+        Whether arrays of sequences, what goes in, what comes out and their gradients, are (B, T, ...) instead of
+        (T, B, ...). States are (layers, B, H) in both.
 
     Attributes
     ----------
@@ -79,14 +87,19 @@ class Sequential(Composite):
     >>> grads = network.backward(tape, np.ones_like(y))
     >>> grads.flat.shape == network.flat.shape, grads.x.shape
     (True, (20, 4, 3))
+    >>> batch_first = nn.Sequential(fastlstm.LSTM(3, 8, seed=0), nn.Dense(8, 2, seed=1), batch_first=True)
+    >>> batch_first(x.swapaxes(0, 1))[0].shape
+    (4, 20, 2)
     """
 
     _label = "layers[{}]"
+    batch_first = False  # of networks that were pickled before there was such an argument
 
-    def __init__(self, *layers: Parametric) -> None:
+    def __init__(self, *layers: Parametric, batch_first: bool = False) -> None:
         if not layers:
             raise ValueError("layers must be at least one")
         self.layers = layers
+        self.batch_first = check.flag("batch_first", batch_first)
         self._allocate()
 
     def _parts(self) -> Mapping[str, Parametric]:
@@ -97,7 +110,7 @@ class Sequential(Composite):
                     f"not {type(layer).__name__}"
                 )
             if getattr(layer, "batch_first", False):
-                raise ValueError(f"layers[{k}] must not have batch_first: in a network sequences are (T, B, features)")
+                raise ValueError(f"layers[{k}] must not have batch_first: give it to the network, batch_first=True")
         chained(self.layers)
         return {str(k): layer for k, layer in enumerate(self.layers)}
 
@@ -123,7 +136,7 @@ class Sequential(Composite):
         Parameters
         ----------
         x : (T, B, ...) array
-            What the first layer takes.
+            What the first layer takes; (B, T, ...) with `batch_first`.
         state : tuple, optional
             The initial state of each recurrent layer, or None for zeros.
         lengths : (B,) array of int, optional
@@ -132,11 +145,13 @@ class Sequential(Composite):
         Returns
         -------
         y : array
-            What the last layer gives: (T, B, features), or (B, features) above a `Last` or `Mean`.
+            What the last layer gives: (T, B, features), or (B, T, features) with `batch_first`, or (B, features) above
+            a `Last` or `Mean`.
         state : tuple
             The state of each recurrent layer after the last step.
         """
-        return self._run(x, state, lengths, None, None, 1)
+        y, last = self._run(self._entering(x), state, lengths, None, None, 1)
+        return self._leaving(y), last
 
     def forward(
         self,
@@ -163,8 +178,25 @@ class Sequential(Composite):
             For `backward`.
         """
         tape = SequentialTape([])
-        y, last = self._run(x, state, lengths, rng, tape.layers, 1)
+        y, last = self._run(self._entering(x), state, lengths, rng, tape.layers, 1)
+        y = self._leaving(y)
+        tape.shape = getattr(y, "shape", None)  # a packed sequence has none
         return y, last, tape
+
+    def _entering(self, x: Any) -> Any:
+        """X as the layers take it, (T, B, ...), from the network's layout."""
+        if not (self.batch_first and isinstance(x, np.ndarray)):
+            return x
+        size = getattr(_first(self), "input_size", None)
+        if size is not None and x.ndim == 3 and x.shape[2] != size:
+            raise ValueError(f"x must have shape (B, T, {size}), not {x.shape}")
+        return _swapped(x)
+
+    def _leaving(self, array: Any) -> Any:
+        """What the layers give, (T, B, ...) where it is of sequences, in the network's layout."""
+        if not (self.batch_first and isinstance(array, np.ndarray)):
+            return array
+        return np.ascontiguousarray(_swapped(array))
 
     def _run(
         self, x: Array, state: Any, lengths: ArrayLike | None, rng: np.random.Generator | None,
@@ -240,6 +272,10 @@ class Sequential(Composite):
         arriving = (
             [None] * count if dstate is None else list(check.items("dstate", dstate, _per_recurrent(count), count))
         )
+        if self.batch_first and isinstance(dy, np.ndarray):
+            if tape.shape is not None and dy.shape != tape.shape:
+                raise ValueError(f"dy must have the shape of y, {tape.shape}, not {dy.shape}")
+            dy = _swapped(dy)
         grads = self._gradients(out, accumulate)
         states: list[Any] = []
         for k in reversed(range(len(self.layers))):
@@ -251,7 +287,7 @@ class Sequential(Composite):
             else:
                 layer.backward(kept, dy, out=own, accumulate=accumulate)
             dy = own.x
-        grads.x, grads.state = dy, tuple(reversed(states))
+        grads.x, grads.state = self._leaving(dy), tuple(reversed(states))
         return grads
 
     def predict(self, inputs: Array | Sequence[Array], batch_size: int = 256) -> Any:
@@ -259,35 +295,46 @@ class Sequential(Composite):
 
         Parameters
         ----------
-        inputs : list of (T_n, ...) arrays, or (N, T, ...) array
-            N sequences, of different lengths or of one.
+        inputs : list of (T_n, ...) arrays, or (T, N, ...) array
+            N sequences, of different lengths or of one. An array is as in a call: (N, T, ...) with `batch_first`.
         batch_size : int
             At most so many at once.
 
         Returns
         -------
-        list of (T_n, features) arrays, or (N, features) array
-            In the order of the inputs: for every step, or where there is a `Last` or `Mean` for each sequence.
+        list of (T_n, features) arrays, or array
+            In the order of the inputs: for every step of a list's sequences a list; of an array's, an array as from a
+            call. Where there is a `Last` or `Mean`, an (N, features) array.
 
         Raises
         ------
         TypeError, ValueError
             If `inputs` are not such sequences, or not those that the network takes.
         """
+        whole = isinstance(inputs, np.ndarray)
+        if isinstance(inputs, np.ndarray) and not self.batch_first:
+            if inputs.ndim < 2:
+                raise ValueError(f"inputs must have shape (T, N, ...), or be a list of sequences, not {inputs.shape}")
+            inputs = inputs.swapaxes(0, 1)
         batches = Batches(inputs, None, batch_size)
         check_sequences("inputs", self, inputs)
         features, is_sequence = chained(self.layers)
-        if isinstance(inputs, np.ndarray) and not len(inputs) and is_sequence is False and features is not None:
-            return np.empty((0, features), self.dtype)
+        if isinstance(inputs, np.ndarray) and not len(inputs) and features is not None:
+            steps = () if is_sequence is False else inputs.shape[1:2]
+            return np.empty((0, *steps, features) if self.batch_first else (*steps, 0, features), self.dtype)
         found: list[Any] = [None] * len(inputs)
-        for batch in batches.epoch():
+        for batch in batches.epoch(batch_first=self.batch_first):
             y, _ = self(**batch.inputs)
+            rows = y if self.batch_first or y.ndim < 3 else y.swapaxes(0, 1)
             for k, row in enumerate(batch.rows):
-                found[row] = y[: len(inputs[row]), k].copy() if y.ndim == 3 else y[k]
-        return found if not found or found[0].ndim == 2 else np.stack(found)
+                found[row] = rows[k, : len(inputs[row])].copy() if y.ndim == 3 else rows[k]
+        if not found or (found[0].ndim == 2 and not whole):
+            return found
+        return np.stack(found, axis=1 if found[0].ndim == 2 and not self.batch_first else 0)
 
     def __repr__(self) -> str:
-        return f"Sequential({', '.join(map(repr, self.layers))})"
+        options = ["batch_first=True"] if self.batch_first else []
+        return f"Sequential({', '.join([*map(repr, self.layers), *options])})"
 
 
 def chained(
@@ -316,12 +363,10 @@ def chained(
 
 def check_sequences(name: str, network: Any, sequences: Sequence[Array] | Array) -> None:
     """Raise unless these arrays, of one shape but for the first axis, are sequences of what the network takes."""
-    layers = [network]
-    while layers and isinstance(layers[0], (Sequential, Dropout)):
-        layers = [*getattr(layers[0], "layers", ()), *layers[1:]]
-    if not len(sequences) or not layers or not isinstance(layers[0], (LSTM, RNN, Dense, Embedding)):
+    first = _first(network)
+    if not len(sequences) or not isinstance(first, (LSTM, RNN, Dense, Embedding)):
         return
-    first, found = layers[0], np.asarray(sequences[0])
+    found = np.asarray(sequences[0])
     size = () if isinstance(first, Embedding) else (first.input_size,)
     if found.shape[1:] != size or found.ndim == 0:
         axes = ", ".join(("T", *map(str, size))) + ("" if size else ",")
@@ -331,6 +376,19 @@ def check_sequences(name: str, network: Any, sequences: Sequence[Array] | Array)
         )
     if size and found.dtype != network.dtype:
         raise TypeError(f"{name} must have dtype {network.dtype}, the network's, not {found.dtype}")
+
+
+def _first(network: Any) -> Any:
+    """The first layer that is neither dropout nor a network of layers; None for none."""
+    layers = [network]
+    while layers and isinstance(layers[0], (Sequential, Dropout)):
+        layers = [*getattr(layers[0], "layers", ()), *layers[1:]]
+    return layers[0] if layers else None
+
+
+def _swapped(array: Array) -> Array:
+    """Sequences in the other layout: floats of three axes, ids of two. Anything else has no steps."""
+    return array.swapaxes(0, 1) if array.ndim == (3 if array.dtype.kind == "f" else 2) else array
 
 
 def _directions(layer: Parametric, below: int) -> int:

@@ -21,7 +21,7 @@ from fastlstm._parameters import Gradients
 from fastlstm.nn import _training_checks as checks
 from fastlstm.nn._progress import progress_bar
 from fastlstm.nn.adam import Adam
-from fastlstm.nn.batches import Batch, BatchSource
+from fastlstm.nn.batches import Batch, BatchSource, epoch_for
 from fastlstm.nn.clipping import clip_norm
 from fastlstm.nn.history import Epoch, History
 
@@ -102,7 +102,8 @@ def fit(
         ``loss(y, **batch.targets) -> (value, dy)``: `mse`, `softmax_cross_entropy`, ...; with options, a
         `functools.partial`.
     train, validation : Batches, Chunks or other BatchSource
-        In random order for training, which carries the state from batch to batch where the source says so.
+        In random order for training, which carries the state from batch to batch where the source says so; in the
+        model's layout, (T, B, ...) or with its `batch_first` (B, T, ...).
     optimiser : optional
         For ``model.flat``. Default: ``Adam(model.flat)``.
     epochs : int
@@ -135,7 +136,7 @@ def fit(
     ------
     ValueError
         If the optimiser is for other parameters, or an argument is out of its range; if `train` or `validation`
-        carry a state, as `Chunks` do, and a layer of the model is bidirectional.
+        carry a state, as `Chunks` do, and a layer of the model is bidirectional, or have no batches in its layout.
     FileError
         A ValueError: if the checkpoint is damaged, or of another network or optimiser.
     TypeError
@@ -281,7 +282,7 @@ class _Training:
         began = time.perf_counter()
         carry, state = getattr(self.train, "carries_state", False), None
         total, size = 0.0, 0
-        for batch in self.train.epoch(self.rng):
+        for batch in epoch_for(self.model, self.train, self.rng):
             if batch.size:
                 y, state, tape = self.model.forward(**batch.inputs, rng=self.rng, **({"state": state} if carry else {}))
                 value, dy = _checked_loss(self.loss, y, batch.targets)
@@ -405,7 +406,7 @@ def _mean_loss(name: str, model: Any, loss: Loss, source: BatchSource) -> float:
     """The mean loss over data that have been checked; `name` is what the caller calls them."""
     carry, state = getattr(source, "carries_state", False), None
     losses, sizes = [], []
-    for batch in source.epoch():
+    for batch in epoch_for(model, source):
         if batch.size:
             y, state = model(**batch.inputs, **({"state": state} if carry else {}))
             losses.append(_number("loss", loss(y, **batch.targets)[0]))

@@ -17,7 +17,8 @@ class Transcripts:
     """Sequences, each with its labels, in batches of similar length, for `fit` with `ctc_loss`.
 
     Order and size of the batches are as for `Batches`. A batch has the inputs ``x``, and ``lengths`` where they differ;
-    its targets are the arguments of `ctc_loss` after the logits: ``lengths``, ``labels`` and ``label_lengths``.
+    its targets are the arguments of `ctc_loss` after the logits: ``lengths``, ``labels`` and ``label_lengths``; with
+    ``batch_first`` for a network that has it.
 
     Parameters
     ----------
@@ -65,9 +66,10 @@ class Transcripts:
     def __len__(self) -> int:
         return len(self.batches)
 
-    def epoch(self, rng: np.random.Generator | None = None) -> Iterator[Batch]:
-        """Give the batches of an epoch: in random order, or without `rng` from short to long."""
-        for batch in self.batches.epoch(rng):
-            labels, label_lengths = pad([self.labels[row] for row in batch.rows])
+    def epoch(self, rng: np.random.Generator | None = None, *, batch_first: bool = False) -> Iterator[Batch]:
+        """Give the batches of an epoch, as `Batches.epoch` does."""
+        for batch in self.batches.epoch(rng, batch_first=batch_first):
+            labels, label_lengths = pad([self.labels[row] for row in batch.rows], batch_first=True)
             lengths = batch.inputs.get("lengths")  # not there where all are the same
-            yield batch._replace(targets={"lengths": lengths, "labels": labels.T, "label_lengths": label_lengths})
+            targets = {"lengths": lengths, "labels": labels, "label_lengths": label_lengths}
+            yield batch._replace(targets=targets | ({"batch_first": True} if batch_first else {}))
