@@ -7,8 +7,8 @@ sentences have different lengths. To beat: the most frequent tag of each word.
     python -m examples tagging
 
 Turkish builds words from many endings, and a fifth of those in a new sentence have never been seen. So only words that
-are seen often are symbols of their own. Others are spelled: the network reads their letters, one a step, and then a
-space, where it says the tag. In training it has to spell common words too, now and then.
+are seen twice or more are symbols of their own. Others are spelled: the network reads their letters, one a step, and
+then a space, where it says the tag. In training it has to spell common words too, now and then.
 
 The data are the Turkish treebanks of the web and of Wikipedia in the package turkish-treebanks (Apache licence 2.0),
 which pip downloads once. Long words come there in the parts that they are built of.

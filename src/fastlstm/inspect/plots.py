@@ -173,7 +173,8 @@ def plot_gradient_norms(norms: Mapping[str, GradientNorms]) -> Any:
 def plot_jacobian_norms(jacobians: Mapping[str, CellJacobians | HiddenJacobians]) -> Any:
     """Draw the norms of Jacobians against the step k they reach back to, one network beside the other.
 
-    An LSTM's panel shows the product of the forget gates too, a simple RNN's the bound of its norms.
+    An LSTM's panel shows the product of the forget gates too, a simple RNN's the bound of its norms, which may be far
+    above them.
 
     Parameters
     ----------
