@@ -55,3 +55,17 @@ def test_the_readme_says_how_far_behind_its_table_is():
     for column, times in zip((4, 8), said.groups(), strict=True):
         worst = 1 / min(float(row[column].split()[0]) for row in rows)
         assert worst <= float(times) < worst + 0.05
+
+
+INCLUDE = re.compile(r"^```\{literalinclude\} (\S+)\n((?::.*\n)*)", re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs").glob("**/[!_]*.md")), ids=lambda path: path.stem)
+def test_what_pages_show_of_the_sources_is_there(path):
+    for source, options in INCLUDE.findall(path.read_text("utf-8")):
+        lines = (path.parent / source).read_text("utf-8").splitlines()
+        for kind, start in re.findall(r"^:(start-at|end-at|end-before): (.*)$", options, re.MULTILINE):
+            wanted = start.strip("\"'") if start[0] == start[-1] and start[0] in "\"'" else start
+            assert any(wanted in line for line in lines), (source, kind, start)
+        for name in re.findall(r"^:pyobject: (?:\w+\.)?(\w+)$", options, re.MULTILINE):
+            assert any(re.match(rf" *(def|class) {name}\b", line) for line in lines), (source, name)
