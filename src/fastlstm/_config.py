@@ -52,7 +52,7 @@ def set_num_threads(num_threads: int) -> None:
     >>> fastlstm.set_num_threads(before)
     """
     global _default
-    _default = _threads.Default(checked_num_threads(num_threads), "set_num_threads")
+    _default = _threads.Default(checked_num_threads(check.integer("num_threads", num_threads)), "set_num_threads")
 
 
 def get_num_threads() -> int:

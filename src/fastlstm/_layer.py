@@ -574,7 +574,7 @@ class Layer(Masking, Parametric):
 
     def zero_state(self, B: int) -> tuple[Array, ...]:
         """New arrays for all that the state has: h, c, g."""
-        lead, nothing = (self.num_layers * self.directions, B), (None, None, None)
+        lead, nothing = (self.num_layers * self.directions, check.count("B", B)), (None, None, None)
         states = _core.or_zeros(nothing, self._kind, lead, self.output_size, self.hidden_size, self._array_kind)
         return tuple(array for array in states if array is not None)
 

@@ -82,7 +82,7 @@ class Masking:
         rng : numpy.random.Generator
             Where it comes from.
         """
-        check.generator("rng", rng)
+        T, B, rng = check.count("T", T), check.count("B", B), check.generator("rng", rng)
         P, H, D, dtype = self.output_size, self.hidden_size, self.directions, self.dtype
 
         def keep(rate: float, *shape: int) -> Array:

@@ -95,6 +95,8 @@ def lstm_workspace(
     >>> fastlstm.lstm_workspace(T=100, B=1, I=64, H=64) > 0
     True
     """
+    T, B, I, H = check.count("T", T), check.count("B", B), check.positive_int("I", I), check.positive_int("H", H)
+    proj_size = check.count("proj_size", proj_size)
     cell, P, kind = lstm_cell(variant), proj_size or H, device_kind(device, values_of(dtype, device))
     dtype = np.dtype(np.float32)  # of arrays that only have a shape
     K = P + (3 * H + 192 if cell.full_recurrence else 0)

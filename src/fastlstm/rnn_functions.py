@@ -71,6 +71,7 @@ def rnn_workspace(
     device : str
         Where the arrays are: "cpu", "cuda".
     """
+    T, B, I, H = check.count("T", T), check.count("B", B), check.positive_int("I", I), check.positive_int("H", H)
     kind = device_kind(device, values_of(dtype, device))
     dtype = np.dtype(np.float32)  # of arrays that only have a shape
     weights = Weights(np.empty((H, I), dtype), np.empty((H, H), dtype), np.empty(H, dtype))

@@ -63,6 +63,7 @@ class Stream:
         layers = network._layers if isinstance(network, Frozen) else network
         if not isinstance(layers, (LSTM, RNN)):
             raise TypeError(f"network must be an LSTM, an RNN or Frozen, not {type(network).__name__}")
+        checked_num_threads(num_threads)
         self.network, self.num_threads = network, num_threads
         B = check.positive_int("B", B)
         layers.check_steps()

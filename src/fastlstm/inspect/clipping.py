@@ -112,6 +112,7 @@ def descend(loss: Loss, start: Array, *, learning_rate: float, steps: int, thres
     ([3.0, 2.0, 1.0], [6.0, 4.0, 2.0], [2.0, 2.0, 2.0])
     """
     weights = check.sized("start", start, 1, "(m,)").copy()
+    learning_rate = check.within("learning_rate", learning_rate, math.inf)
     places, losses, norms, clipped = [], [], [], []
     for _ in range(check.positive_int("steps", steps) + 1):
         value, gradient = loss(weights)

@@ -230,10 +230,11 @@ def plot_clipping(norms: Array, threshold: float, losses: Array) -> Any:
     ImportError
         If matplotlib is not installed: it comes with ``fastlstm[plot]``.
     TypeError, ValueError
-        If `norms` and `losses` are not float arrays of one length.
+        If `norms` and `losses` are not float arrays of one length, or `threshold` is not a number above 0.
     """
     norms = check.sized("norms", norms, 1, "(n,)")
     losses = check.matching("losses", losses, norms.shape, check.is_array("losses", losses).dtype, "(n,)")
+    threshold = check.above_zero("threshold", threshold)
     steps, shortened = np.arange(len(norms)), norms > threshold
     figure = _style.figure(9, 5.2)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])

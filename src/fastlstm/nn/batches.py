@@ -126,6 +126,7 @@ def similar_rows(
         return []
     if rng is None:
         return np.array_split(np.argsort(lengths, kind="stable"), count)
+    check.generator("rng", rng)
     order, pool = rng.permutation(len(lengths)), POOL * batch_size
     for k in range(0, len(order), pool):
         some = order[k : k + pool]
@@ -308,7 +309,9 @@ class Chunks:
             for array in (self.sequence, self.targets)
         )
         # A first chunk of this many steps, so that the number of chunks stays.
-        first = self.steps if rng is None else int(rng.integers((self.stretch - 1) % self.steps, self.steps)) + 1
+        first = self.steps
+        if rng is not None:
+            first = int(check.generator("rng", rng).integers((self.stretch - 1) % self.steps, self.steps)) + 1
         start = 0
         for end in range(first, self.stretch + self.steps, self.steps):
             end = min(end, self.stretch)
