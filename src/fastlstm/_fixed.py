@@ -15,13 +15,21 @@ class FixedStep:
 
     def __init__(self, layers: Layer, B: int) -> None:
         cell, kind, H, P = layers._kind, layers._array_kind, layers.hidden_size, layers.output_size
-        cells, lead = range(layers.num_layers), (layers.num_layers, B)
-        self._layers, self._weights = layers, [layers._wide(k) for k in cells]
+        lead = layers.num_layers, B
+        self._layers, self._B = layers, B
         self._first, self._last = (
             _core.each(zeros_like, _core.kernel_states(cell, lead, P, H, kind)) for _ in range(2)
         )
         self._shapes = [tuple(array.shape) for array in layers.zero_state(B)]
         self._x = empty((1, B, layers.input_size), kind)
+        self._bind()
+
+    def _bind(self) -> None:
+        """Make the passes, which hold the weights where they are now."""
+        layers, B = self._layers, self._B
+        cell, kind, H, P = layers._kind, layers._array_kind, layers.hidden_size, layers.output_size
+        cells = range(layers.num_layers)
+        self._held, self._weights = layers._weights, [layers._wide(k) for k in cells]
         self._passes, below = [], self._x
         for k in cells:
             zoneout = None
@@ -43,6 +51,8 @@ class FixedStep:
         self._x[0] = check.matching("x_t", x, tuple(self._x.shape[1:]), kind, "(B, I)")
         for name, array, expected in zip("hcg", state, self._shapes, strict=False):
             check.output(f"state {name}", array, expected, cells_of(kind) if name == "c" else kind, str(expected))
+        if self._held is not self._layers._weights:  # the parameters have moved to a network's buffer
+            self._bind()
         self._refresh()
         self._copy(state, self._first, back=False)
         device = _core.device_of(kind)

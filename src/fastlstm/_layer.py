@@ -229,7 +229,7 @@ class Layer(Masking, Parametric):
             values = self.dtype.name
         if library is None and isinstance(own, DeviceKind):
             library = own.library.name
-        flat = moved(on_host(self.flat), device_kind(device, values, library))
+        flat = moved(on_host(self.flat).copy(), device_kind(device, values, library))
         other = type(self).__new__(type(self))
         other.__setstate__(self.__getstate__() | {"flat": flat})
         return other

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from types import MappingProxyType
-from typing import Any
+from typing import Any, NoReturn, Self
 
 import numpy as np
 
@@ -46,6 +46,25 @@ def draw(rng: np.random.Generator, into: Array, scale: float) -> None:
         part[:] = rng.uniform(-scale, scale, part.size)
 
 
+class Params(dict[str, Array]):
+    """Names of parameters to views of one buffer, which are written to in place and cannot be replaced."""
+
+    __slots__ = ()
+
+    def __setitem__(self, name: str, value: Array) -> None:
+        if self.get(name) is not value:  # which params[name] += 1 sets, once it has added
+            self._refuse(name)
+
+    def _refuse(self, *given: object, **named: object) -> NoReturn:
+        name = given[0] if given and given[0] in self else next(iter(self), "W")
+        raise TypeError(f'params do not support item assignment: write in place, params["{name}"][:] = ...')
+
+    __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)  # a copy has arrays of its own: they are views no more
+
+
 class Gradients:
     """What a layer's `backward` returns.
 
@@ -74,6 +93,31 @@ class Gradients:
         self.state: Any
         self.deltas: list[Any] | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        names = [name for name in ("flat", "x", "state", "deltas", "parts") if hasattr(self, name)]
+        shapes = {name: tuple(view.shape) for name, view in self.params.items()}
+        return {name: getattr(self, name) for name in names} | {"shapes": shapes}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["flat"], views(state["flat"], state["shapes"]))  # type: ignore[misc]
+        for name in state.keys() - {"flat", "shapes"}:
+            setattr(self, name, state[name])
+        start = 0
+        for part in self.parts.values():
+            end = start + part.flat.size
+            part.__setstate__(part.__getstate__() | {"flat": self.flat[start:end]})
+            start = end
+
+
+def views(flat: Array, shapes: Mapping[str, tuple[int, ...]]) -> Params:
+    """Names of parameters to consecutive parts of `flat`."""
+    found, start = {}, 0
+    for name, shape in shapes.items():
+        end = start + math.prod(shape)
+        found[name] = flat[start:end].reshape(shape)
+        start = end
+    return Params(found)
+
 
 class Parametric:
     """Something with parameters: a recurrent layer, a dense one."""
@@ -96,12 +140,23 @@ class Parametric:
     _array_kind: Kind
     """What the parameters' arrays are like."""
 
-    def _allocate(self, kind: Kind | None = None) -> None:
-        self._array_kind = self.dtype if kind is None else kind
-        size = sum(math.prod(shape) for shape in self._shapes().values())
+    def _allocate(self) -> None:
+        self._array_kind = self.dtype
+        self._hold(self._memory())
+
+    def _memory(self) -> Array:
+        """Memory for the parameters."""
+        size = self._size()
         self._take(size)
-        self.flat = empty((size,), self._array_kind)
-        self.params = self._views(self.flat)
+        return empty((size,), self._array_kind)
+
+    def _size(self) -> int:
+        """How many parameters there are."""
+        return sum(math.prod(shape) for shape in self._shapes().values())
+
+    def _hold(self, flat: Array) -> None:
+        """Keep the parameters in `flat`, which has their values, from now on."""
+        vars(self).update(flat=flat, params=self._views(flat))
         self._bind()
 
     def arguments(self) -> dict[str, Any]:
@@ -118,12 +173,7 @@ class Parametric:
 
     def _views(self, flat: Array) -> Mapping[str, Array]:
         """Names of the parameters to consecutive parts of `flat`."""
-        views, start = {}, 0
-        for name, shape in self._shapes().items():
-            end = start + math.prod(shape)
-            views[name] = flat[start:end].reshape(shape)
-            start = end
-        return MappingProxyType(views)
+        return views(flat, self._shapes())
 
     def _initialise(self, seed: int | np.random.Generator | None, scale: float) -> None:
         draw(check.seed("seed", seed), self.flat, scale)
@@ -145,11 +195,11 @@ class Parametric:
         return out
 
     def _move(self, flat: Array) -> None:
-        """Keep the parameters in `flat`, a part of a network's buffer, from now on."""
-        flat[:] = self.flat
-        self.flat.flags.writeable = False  # an optimiser made for it before would change nothing
-        vars(self).update(flat=flat, params=self._views(flat), _moved=True)
-        self._bind()
+        """Keep the parameters in `flat` from now on: a part of a network's buffer, which has their values."""
+        for before in (self.flat, *self.params.values()):  # to write there would change nothing: it shall raise
+            before.flags.writeable = False
+        self._moved = True
+        self._hold(flat)
 
     def __setattr__(self, name: str, value: Any) -> None:
         # The kernels trust the sizes, and hold the parameters where they are.
@@ -162,8 +212,21 @@ class Parametric:
         return {name: value for name, value in vars(self).items() if name != "params" and not name.startswith("_")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take hold of the very array in `state`: an optimiser that is copied or pickled with this refers to it too."""
         flat = state["flat"]
         vars(self).update({name: value for name, value in state.items() if name != "flat"})
         kind = kind_of(flat)
-        self._allocate(kind if isinstance(kind, DeviceKind) else None)
-        self.flat[:] = flat
+        if isinstance(kind, DeviceKind):
+            self._array_kind, flat = kind, kind.library.contiguous(flat)
+        else:
+            self._array_kind, flags = self.dtype, flat.flags
+            as_ours = type(flat) is np.ndarray and flat.dtype == self.dtype
+            if not (as_ours and flags.c_contiguous and flags.aligned and flags.writeable):
+                flat = np.array(flat, self.dtype)
+        if flat.shape != (self._size(),):
+            raise ValueError(f"flat must have shape ({self._size()},), not {tuple(flat.shape)}")
+        self._hold(flat)
+
+    def __copy__(self) -> Self:
+        """Make a copy with parameters of its own, as a deep copy has: two layers cannot share them."""
+        return copy.deepcopy(self)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, NoReturn, cast
+from typing import Any, Literal, NamedTuple, NoReturn, Self, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -63,6 +63,8 @@ class Frozen:
 
     Attributes
     ----------
+    weights : str
+        How they are stored.
     nbytes : int
         The memory of the weights.
 
@@ -83,6 +85,8 @@ class Frozen:
     (True, True)
     """
 
+    __slots__ = ("__weakref__", "_layers", "_weights")
+
     def __init__(self, network: LSTM | RNN, weights: Format = "full") -> None:
         if not isinstance(network, (LSTM, RNN)):
             raise TypeError(f"network must be an LSTM or an RNN, not {type(network).__name__}")
@@ -94,8 +98,13 @@ class Frozen:
             raise TypeError(f"weights must be 'full' for a network of {network.dtype}, not {weights!r}")
         if weights == "int8" and not np.isfinite(network.flat).all():
             raise ValueError("weights cannot be 'int8': the network has some that are not finite")
-        self.weights = weights
+        self._weights: Format = weights
         self._layers = _network_of(network, weights)
+
+    @property
+    def weights(self) -> Format:
+        """How the weights are stored."""
+        return self._weights
 
     @property
     def nbytes(self) -> int:
@@ -123,6 +132,12 @@ class Frozen:
     def step(self, x_t: Array, state: Any = None, out: Any = None, *, num_threads: int | None = None) -> Any:
         """Run a single time step: arguments and results are those of the network's own `step`."""
         return self._layers.step(x_t, state, out, num_threads=num_threads)
+
+    def __copy__(self) -> Self:
+        return self  # nothing in it ever changes
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Frozen network fits this machine alone: pickle the network, freeze it where it is needed")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -24,12 +25,13 @@ MANY_ROWS = 128
 class Stream:
     """The state of B independent sequences in a network, which advance one step at a time.
 
-    All memory is allocated here, once.
+    All memory is allocated here, once; again where the network's parameters move to the buffer of a larger network. A
+    copy has a state of its own: `copy.copy` of the same network, `copy.deepcopy` and `pickle` of a copy of it.
 
     Parameters
     ----------
     network : LSTM, RNN or Frozen
-        In one direction. Changes of its parameters take effect at the next step.
+        In one direction. Changes of its parameters take effect at the next step, wherever they have moved.
     B : int
         How many sequences there are.
     num_threads : int, optional
@@ -37,6 +39,10 @@ class Stream:
 
     Attributes
     ----------
+    network : LSTM, RNN or Frozen
+        What it was made for.
+    num_threads : int or None
+        May be set.
     y : (B, H) array
         The outputs of the last step: the same memory after each.
     state : (h, c), (h, c, g) or h
@@ -59,12 +65,14 @@ class Stream:
     ((1000, 4), False, True)
     """
 
+    __slots__ = ("__weakref__", "_fixed", "_network", "_shape", "num_threads", "state", "y")
+
     def __init__(self, network: LSTM | RNN | Frozen, B: int = 1, *, num_threads: int | None = None) -> None:
         layers = network._layers if isinstance(network, Frozen) else network
         if not isinstance(layers, (LSTM, RNN)):
             raise TypeError(f"network must be an LSTM, an RNN or Frozen, not {type(network).__name__}")
         checked_num_threads(num_threads)
-        self.network, self.num_threads = network, num_threads
+        self._network, self.num_threads = network, num_threads
         B = check.positive_int("B", B)
         layers.check_steps()
         state = layers.zero_state(B)
@@ -74,6 +82,21 @@ class Stream:
         # Of many rows, packing the weights anew pays; those of a Frozen network are packed.
         direct = layers.steps_one_by_one and (B < MANY_ROWS or isinstance(network, Frozen))
         self._fixed = None if direct else FixedStep(layers, B)
+
+    @property
+    def network(self) -> LSTM | RNN | Frozen:
+        """What it was made for."""
+        return self._network
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"network": self.network, "num_threads": self.num_threads, "state": self.state, "y": self.y}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["network"], len(state["y"]), num_threads=state["num_threads"])  # type: ignore[misc]
+        self.state, self.y = state["state"], state["y"]
+
+    def __copy__(self) -> Self:
+        return copy.deepcopy(self, {id(self.network): self.network})
 
     def step(self, x_t: Array) -> Array:
         """Advance all sequences by one step.
@@ -90,7 +113,7 @@ class Stream:
         if np.shape(x_t) != self._shape:
             check.matching("x_t", x_t, self._shape, kind_of(self.y), "(B, I)")
         if self._fixed is None:
-            self.network.step(x_t, self.state, (self.y, self.state), num_threads=self.num_threads)
+            self._network.step(x_t, self.state, (self.y, self.state), num_threads=self.num_threads)
         else:
             state = self.state if isinstance(self.state, tuple) else (self.state,)
             self._fixed.run(x_t, state, self.y, checked_num_threads(self.num_threads))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastlstm._arrays import Array, Kind
+from fastlstm._arrays import Array
 from fastlstm._libraries import DeviceKind
 from fastlstm._parameters import Gradients, Parametric
 
@@ -46,20 +46,22 @@ class Composite(Parametric):
             f"{part}.{name}": view.shape for part, own in self._parts().items() for name, view in own.params.items()
         }
 
-    def _allocate(self, kind: Kind | None = None) -> None:
+    def _allocate(self) -> None:
         self.dtype = compatible(self._parts(), self._label)
-        super()._allocate(kind)
-        self._share(self.flat)
+        super()._allocate()
+
+    def _memory(self) -> Array:
+        """Memory for the parameters, with the values that its parts have."""
+        flat = super()._memory()
+        for part, own in zip(self._parts().values(), self._split(flat), strict=True):
+            own[:] = part.flat
+        return flat
 
     def _take(self, size: int) -> None:
         """Nothing: its parts have counted themselves."""
 
-    def _move(self, flat: Array) -> None:
-        super()._move(flat)
-        self._share(flat)
-
-    def _share(self, flat: Array) -> None:
-        """Give each part its part of the buffer."""
+    def _hold(self, flat: Array) -> None:
+        super()._hold(flat)
         for part, own in zip(self._parts().values(), self._split(flat), strict=True):
             part._move(own)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
 from collections.abc import Callable
+from typing import Self
 
 import numpy as np
 
@@ -80,13 +82,20 @@ class Optimiser:
             moved to the buffer of a network.
         """
         if not self._flat.flags.writeable:
-            raise ValueError("flat is a layer's own no more: make the optimiser once the layer is in its network")
+            raise ValueError(
+                "flat is a layer's own no more: make the optimiser once the layer is in its network, and that of a "
+                "network's part anew for each copy"
+            )
         g = check.matching("gradient", gradient, self._flat.shape, self._flat.dtype, "that of flat")
         check.disjoint({"flat": self._flat}, {"gradient": g})
         rate = self._learning_rate
         if callable(rate):
             rate = check.within("the schedule's learning rate", rate(self.t), math.inf)
         self._step(g, rate, _config.get_num_threads())
+
+    def __copy__(self) -> Self:
+        """Make an optimiser of the same parameters, with buffers of its own."""
+        return copy.deepcopy(self, {id(same): same for same in (self._flat, self._learning_rate)})
 
     def __repr__(self) -> str:
         names = [name for name in inspect.signature(type(self)).parameters if name != "flat"]
