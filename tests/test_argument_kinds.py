@@ -94,7 +94,7 @@ network = nn.Sequential(LSTM(2, 3, recurrent_dropout=0.5, seed=0), nn.Last(), nn
 decoder = nn.Decoder(4, 2, 3, encoded_size=2, dropout=0.5, seed=0)
 seq2seq = nn.Seq2Seq(None, nn.Decoder(4, 2, 3, encoded_size=2, dropout=0.5, seed=0))
 flat = np.ones(3)
-logits, labels = np.zeros((4, 2, 3)), np.ones((2, 1), int)
+logits, labels = np.zeros((2, 2, 3)), np.ones((2, 1), int)
 words = {"begin": 0, "end": 1, "max_steps": 2}
 chunk = next(iter(fastlstm.truncated_bptt(lstm, x, 2)))
 
@@ -143,7 +143,7 @@ STEPS = {"tape": TAPE, "num_threads": THREADS, "recompute": SIZE.or_none(), "rev
 WORKSPACE = {"T": COUNT, "B": COUNT, "I": SIZE, "H": ints(3, bad=[0, -1]), "recompute": SIZE.or_none()}
 ADAM = {"learning_rate": AT_LEAST_ZERO, "beta1": RATE, "beta2": RATE, "epsilon": AT_LEAST_ZERO}
 PARTS = {"seed": SEED}
-EPOCH = {"rng": GENERATOR.or_none()}
+EPOCH = {"rng": GENERATOR.or_none(), "batch_first": FLAG}
 PLACE = {"layer": INDEX, "direction": INDEX}
 RUN, STEP = {"network": lstm, "x": x}, {"t": INDEX, "row": INDEX}
 IDS = ints(0, 1, bad=[-1])
@@ -224,6 +224,7 @@ CASES = {
         {"batch_size": SIZE, "steps": SIZE},
     ),
     "Chunks.epoch": (listed(chunks.epoch), {}, EPOCH),
+    "pad": (nn.pad, {"sequences": [np.arange(3)]}, {"batch_first": FLAG}),
     "Transcripts": (
         nn.Transcripts, {"inputs": data, "labels": [np.array([1])] * 4, "batch_size": 2}, {"batch_size": SIZE}
     ),
@@ -232,7 +233,7 @@ CASES = {
         nn.Pairs, {"sources": [np.array([2])], "targets": [np.array([2])], "batch_size": 2, "begin": 0, "end": 1},
         {"batch_size": SIZE, "begin": IDS, "end": IDS},
     ),
-    "Pairs.epoch": (listed(pairs.epoch), {}, EPOCH),
+    "Pairs.epoch": (listed(pairs.epoch), {}, {"rng": GENERATOR.or_none()}),
     "CosineDecay": (
         nn.CosineDecay, {"peak": 0.5, "steps": 3},
         {"peak": AT_LEAST_ZERO, "steps": SIZE, "warm_up": COUNT, "end": AT_LEAST_ZERO},
@@ -295,6 +296,7 @@ CASES = {
         seq2seq.beam_search, {"x": x, **words, "beam_width": 2},
         {"begin": IDS, "end": IDS, "max_steps": SIZE, "beam_width": SIZE, "length_penalty": AT_LEAST_ZERO},
     ),
+    "Sequential": (lambda **named: nn.Sequential(LSTM(2, 3, seed=0), **named), {}, {"batch_first": FLAG}),
     "Sequential.forward": (network.forward, {"x": x, "rng": rng}, {"rng": GENERATOR}),
     "Sequential.backward": (network.backward, out_of(network, network_tape, np.ones((2, 1), np.float32)),
                             {"accumulate": FLAG}),
@@ -303,12 +305,12 @@ CASES = {
     "clip_value": (nn.clip_value, {"gradients": flat}, {"limit": ABOVE_ZERO}),
     "ctc_loss": (
         nn.ctc_loss, {"logits": logits, "lengths": None, "labels": labels, "label_lengths": None},
-        ONE | {"blank": INDEX, "per_label": FLAG, "zero_infinity": FLAG},
+        ONE | {"blank": INDEX, "batch_first": FLAG, "per_label": FLAG, "zero_infinity": FLAG},
     ),
-    "ctc_best_path": (nn.ctc_best_path, {"logits": logits}, {"blank": INDEX}),
+    "ctc_best_path": (nn.ctc_best_path, {"logits": logits}, {"blank": INDEX, "batch_first": FLAG}),
     "ctc_beam_search": (
         nn.ctc_beam_search, {"logits": logits, "beam_width": 2},
-        ONE | {"beam_width": SIZE, "num_results": SIZE, "blank": INDEX},
+        ONE | {"beam_width": SIZE, "num_results": SIZE, "blank": INDEX, "batch_first": FLAG},
     ),
     "fit": (
         nn.fit,
@@ -319,7 +321,7 @@ CASES = {
     ),
     "huber": (nn.huber, {"prediction": flat, "target": flat}, {"delta": ABOVE_ZERO}),
     "softmax_cross_entropy": (
-        nn.softmax_cross_entropy, {"logits": logits, "target": np.zeros((4, 2), int)}, {"label_smoothing": RATE}
+        nn.softmax_cross_entropy, {"logits": logits, "target": np.zeros((2, 2), int)}, {"label_smoothing": RATE}
     ),
     "use": (entered, {}, {"tf32": FLAG.or_none()}),
     "block_values": (fastlstm.inspect.block_values, RUN | {"t": 1}, PLACE | STEP | {"unit": INDEX}),
@@ -343,7 +345,6 @@ CASES = {
 
 KINDS = re.compile(r"\b(bool|int|float|Generator|Rate)\b")
 MODULES = fastlstm, nn, gpu, saving, fastlstm.inspect
-MADE_BY_THE_LIBRARY = {"Chunk"}
 
 
 def public_callables():
@@ -357,7 +358,7 @@ def public_callables():
                 continue
             if issubclass(found, (tuple, Exception)) or getattr(found, "_is_protocol", False):
                 continue
-            if name not in MADE_BY_THE_LIBRARY:
+            if name != "Chunk" and not name.endswith("Tape"):  # which the library makes
                 yield name, found
             for method in dir(found):
                 if callable(getattr(found, method)) and (method == "__call__" or not method.startswith("_")):
@@ -373,9 +374,8 @@ def parameters():
                 yield label, name
 
 
-WITHOUT_A_KIND = {  # schedules are functions of whatever they are asked for; tapes are made by the library
+WITHOUT_A_KIND = {  # schedules are functions of whatever they are asked for
     *((f"{kind}.__call__", "t") for kind in ("CosineDecay", "ExponentialDecay", "StepDecay")),
-    *((f"{kind}.of_call", "recompute") for kind in ("LSTMTape", "RNNTape")),
 }
 PARAMETERS = sorted(set(parameters()))
 

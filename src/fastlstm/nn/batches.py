@@ -104,6 +104,7 @@ def pad(sequences: Sequence[Array], *, batch_first: bool = False) -> tuple[Array
     >>> padded.tolist(), lengths.tolist()
     ([[1, 4], [2, 0], [3, 0]], [3, 1])
     """
+    batch_first = check.flag("batch_first", batch_first)
     check_items("sequences", sequences)
     if not len(sequences):
         raise ValueError("sequences must be at least one")
@@ -304,6 +305,7 @@ class Chunks:
 
     def epoch(self, rng: np.random.Generator | None = None, *, batch_first: bool = False) -> Iterator[Batch]:
         """Give the chunks, in order, with other borders where there is `rng`; in the layout as for `Batches`."""
+        batch_first = check.flag("batch_first", batch_first)
         x, target = (
             array[: self.batch_size * self.stretch].reshape(self.batch_size, self.stretch, *array.shape[1:])
             for array in (self.sequence, self.targets)
