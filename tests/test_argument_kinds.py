@@ -356,9 +356,9 @@ def public_callables():
                 if callable(found):
                     yield name, found
                 continue
-            if issubclass(found, (tuple, Exception)) or getattr(found, "_is_protocol", False):
+            if issubclass(found, (tuple, Exception)) or getattr(found, "_is_protocol", False) or name.endswith("Tape"):
                 continue
-            if name != "Chunk" and not name.endswith("Tape"):  # which the library makes
+            if name != "Chunk":  # which the library makes, as it does tapes
                 yield name, found
             for method in dir(found):
                 if callable(getattr(found, method)) and (method == "__call__" or not method.startswith("_")):
