@@ -554,7 +554,7 @@ def test_long_names(tmp_path, length):
 def test_the_error_names_the_file_that_was_asked_for(saved, monkeypatch):
     path, network = saved
 
-    def refuse(*_):
+    def refuse(*_, **__):
         raise PermissionError(errno.EACCES, "Permission denied", "other")
 
     for name in ("open", "fsync", "replace"):

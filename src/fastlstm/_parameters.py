@@ -148,7 +148,12 @@ class Parametric:
         """Memory for the parameters."""
         size = self._size()
         self._take(size)
-        return empty((size,), self._array_kind)
+        try:
+            return empty((size,), self._array_kind)
+        except (MemoryError, ValueError):  # ValueError: NumPy cannot count so many
+            raise MemoryError(
+                f"{type(self).__name__} would have {size} parameters: there is no memory for them"
+            ) from None
 
     def _size(self) -> int:
         """How many parameters there are."""

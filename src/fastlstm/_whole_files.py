@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import secrets
 import stat
@@ -76,7 +77,7 @@ def _replace(target: str, before: os.stat_result | None, partial: str, parts: It
     """
     mode = 0o666 if before is None else 0o600  # until it has that of the file before it
     try:
-        with open(partial, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+        with open(partial, "xb", opener=functools.partial(os.open, mode=mode)) as file:
             if not _lock(file, partial):
                 return False
             for part in parts:
