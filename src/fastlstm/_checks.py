@@ -26,6 +26,26 @@ Value = TypeVar("Value")
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
+class EntryError(ValueError):
+    """A wrong entry of an array. Who has made the array, of rows of some data, can tell where it is in those.
+
+    `message` has "{at}" where the entry's index belongs, if anywhere.
+    """
+
+    def __init__(self, message: str, name: str = "", index: tuple[int, ...] = ()) -> None:
+        self.message, self.name, self.index = message, name, index
+        super().__init__(self.told(index))
+
+    def told(self, index: tuple[int, ...]) -> str:
+        """The message with this index."""
+        return self.message.replace("{at}", f"[{', '.join(map(str, index))}]" if index else "")
+
+
+def first_entry(wrong: NDArray[np.bool]) -> tuple[int, ...]:
+    """The index of the first entry that is wrong."""
+    return tuple(map(int, np.argwhere(wrong)[0]))
+
+
 def float_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     """`dtype` if it is float32 or float64."""
     found = np.dtype(dtype)
@@ -154,7 +174,8 @@ def ids(name: str, value: object, vocabulary_size: int | None = None) -> NDArray
         raise TypeError(f"{name} must have an integer dtype, not {value.dtype}")
     found = np.array(value, np.int64, order="C")
     if vocabulary_size is not None and found.size and not (found.min() >= 0 and found.max() < vocabulary_size):
-        raise ValueError(f"{name} must be from 0 to {vocabulary_size - 1}, not {found.min()} to {found.max()}")
+        message = f"{name} must be from 0 to {vocabulary_size - 1}, not {found.min()} to {found.max()}"
+        raise EntryError(message, name, first_entry((found < 0) | (found >= vocabulary_size)))
     return found
 
 

@@ -1,5 +1,9 @@
 """Losses and their gradients, on checked arrays."""
+import numpy as np
+
 from libc.stdint cimport int64_t
+
+from fastlstm._checks import EntryError
 
 from ._kernels cimport (FL_ABSOLUTE, FL_HUBER, FL_LOGISTIC_LOSS, FL_MAX_THREADS, FL_SQUARED, fl_loss, fl_size,
                         fl_softmax)
@@ -108,7 +112,8 @@ def softmax_cross_entropy(logits, target, mask, class_weights, double smoothing,
             for k in range(c.loss.classes):
                 c.loss.sum_of_weights += weight(&c, k)
     if wrong >= 0:
-        raise ValueError(f"target must be from 0 to {c.loss.classes - 1}, a class each, not {c.loss.target[wrong]}")
+        message = f"target must be from 0 to {c.loss.classes - 1}, a class each, not {c.loss.target[wrong]}"
+        raise EntryError(message, "target", tuple(map(int, np.unravel_index(wrong, target.shape))))
     if total == 0:
         return 0.0, 0.0
     c.loss.scale = 1 / total

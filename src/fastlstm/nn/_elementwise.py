@@ -12,6 +12,10 @@ from fastlstm import _config, _losses
 from fastlstm._arrays import Array, empty
 
 
+class NothingCountsError(ValueError):
+    """A loss of nothing: a batch of it counts nothing in a training."""
+
+
 def counted(mask: object, shape: tuple[int, ...]) -> tuple[NDArray[np.bool] | None, int]:
     """`mask` if it is one for a target of this `shape`, and how many elements count; there is at least one element."""
     if mask is None:
@@ -24,7 +28,7 @@ def counted(mask: object, shape: tuple[int, ...]) -> tuple[NDArray[np.bool] | No
         raise ValueError(f"mask must have the target's shape {shape}, or that of its leading axes, not {mask.shape}")
     count = int(np.count_nonzero(mask)) * math.prod(shape[mask.ndim :])
     if count == 0:
-        raise ValueError("mask must let at least one element count")
+        raise NothingCountsError("mask must let at least one element count")
     return mask, count
 
 
@@ -42,7 +46,11 @@ def elementwise(
     if kind == "logistic":
         seen = target if mask is None else target[mask]
         if not (seen.min() >= 0 and seen.max() <= 1):
-            raise ValueError(f"target must be from 0 to 1, not {seen.min()} to {seen.max()}")
+            wrong = ~((target >= 0) & (target <= 1))
+            if mask is not None:
+                wrong[~mask] = False
+            message = f"target must be from 0 to 1, not {seen.min()} to {seen.max()}"
+            raise check.EntryError(message, "target", check.first_entry(wrong))
     gradient = empty(shape, dtype)
     threads = _config.get_num_threads()
     return _losses.elementwise(kind, prediction, target, mask, 1 / count, delta, gradient, threads) / count, gradient

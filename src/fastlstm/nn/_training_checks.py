@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from fastlstm import _checks as check
+from fastlstm.nn._data_errors import in_data
+from fastlstm.nn._elementwise import NothingCountsError
 from fastlstm.nn.batches import Batches, BatchSource, Chunks, epoch_for, gives_both_layouts, has_batch_first
 from fastlstm.nn.pairs import Pairs
 from fastlstm.nn.sequential import Sequential, check_sequences
@@ -60,12 +62,17 @@ def validation(model: Any, loss: Any, found: BatchSource) -> None:
     first = next((batch for batch in epoch_for(model, found) if batch.size), None)
     if first is None:
         raise ValueError("validation must have something to take the mean of")
+    y = None
     try:
         y, _ = model(**first.inputs)
         if getattr(getattr(loss, "func", loss), "__module__", "").startswith(
             "fastlstm."
         ):  # another may count its calls
             loss(y, **first.targets)
+    except NothingCountsError:
+        pass  # others may
+    except check.EntryError as error:
+        raise in_data(error, "validation", found, first, model, y) from None
     except (TypeError, ValueError) as error:
         raise (TypeError if isinstance(error, TypeError) else ValueError)(f"validation: {error}") from error
 

@@ -31,7 +31,7 @@ class Batch(NamedTuple):
     size : int
         How many elements the loss is a mean over: so much the batch counts in the mean of an epoch.
     rows : (B,) array of int
-        Which sequences of the data these are.
+        Which sequences of the data these are, so that errors can name them; of `Chunks`, the steps they begin with.
     """
 
     inputs: dict[str, Any]
@@ -319,7 +319,8 @@ class Chunks:
             end = min(end, self.stretch)
             rows = (array[:, start:end] for array in (x, target))
             part = (np.ascontiguousarray(array if batch_first else array.swapaxes(0, 1)) for array in rows)
-            yield Batch({"x": next(part)}, {"target": next(part)}, (end - start) * self.batch_size)
+            begins = np.arange(self.batch_size) * self.stretch + start
+            yield Batch({"x": next(part)}, {"target": next(part)}, (end - start) * self.batch_size, begins)
             start = end
 
 

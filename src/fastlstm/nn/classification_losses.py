@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from fastlstm import _checks as check
 from fastlstm import _config, _losses
 from fastlstm._arrays import Array, empty
-from fastlstm.nn._elementwise import counted, elementwise
+from fastlstm.nn._elementwise import NothingCountsError, counted, elementwise
 
 __all__ = ["logistic_loss", "softmax", "softmax_cross_entropy"]
 
@@ -142,7 +142,7 @@ def softmax_cross_entropy(
         logits, classes, seen, weights, smoothing, gradient, _config.get_num_threads()
     )
     if total == 0:
-        raise ValueError("class_weights must not be 0 for all targets that count")
+        raise NothingCountsError("class_weights must not be 0 for all targets that count")
     return loss, gradient
 
 

@@ -118,11 +118,11 @@ def ctc_loss(
     L = labels.shape[1]
     label_lengths = check.lengths(label_lengths, L, B, "L", "label_lengths")
     used = np.arange(L) < label_lengths[:, np.newaxis]
-    wrong = np.argwhere(used & ((labels < 0) | (labels >= K) | (labels == blank)))
-    if wrong.size:
-        b, i = wrong[0]
+    wrong = used & ((labels < 0) | (labels >= K) | (labels == blank))
+    if wrong.any():
+        index = check.first_entry(wrong)
         expected = f"from 0 to K - 1 = {K - 1} and not blank = {blank}"
-        raise ValueError(f"labels must be {expected}, but labels[{b}, {i}] is {labels[b, i]}")
+        raise check.EntryError(f"labels must be {expected}, but labels{{at}} is {labels[index]}", "labels", index)
     threads = checked_num_threads(num_threads)
 
     weights = (1 / np.maximum(label_lengths, 1) if per_label else np.ones(B)) / max(B, 1)
@@ -134,7 +134,8 @@ def ctc_loss(
     _ctc.run(logits, gradient, lengths, labels, label_lengths, order, weights, losses, blank, memory)
     impossible = np.flatnonzero(np.isinf(losses))
     if impossible.size and not zero_infinity:
-        raise ValueError(_impossible(int(impossible[0]), lengths, labels, label_lengths))
+        b = int(impossible[0])
+        raise check.EntryError(_impossible(b, lengths, labels, label_lengths), "labels", (b,))
     losses[impossible] = 0
     return float((weights * losses).sum()), np.ascontiguousarray(gradient.swapaxes(0, 1)) if batch_first else gradient
 
@@ -292,7 +293,8 @@ def ctc_beam_search(
     wrong = np.flatnonzero(bad >= 0)
     if wrong.size:
         b = wrong[0]
-        raise ValueError(f"logits must have a softmax up to the lengths, but logits[{bad[b]}, {b}] have none")
+        at = f"{b}, {bad[b]}" if batch_first else f"{bad[b]}, {b}"
+        raise ValueError(f"logits must have a softmax up to the lengths, but logits[{at}] have none")
     return [
         [(labels[b, k, : counts[b, k]].copy(), float(scores[b, k])) for k in range(results) if counts[b, k] >= 0]
         for b in range(B)
@@ -330,7 +332,7 @@ def _impossible(b: int, lengths: Ints, labels: Ints, label_lengths: Ints) -> str
     needed = row.size + repeats
     if needed > lengths[b]:
         return (
-            f"labels[{b}] cannot fit: {row.size} labels with {repeats} repeats need {needed} steps, lengths[{b}] is "
+            f"labels{{at}} cannot fit: {row.size} labels with {repeats} repeats need {needed} steps, lengths{{at}} is "
             f"{lengths[b]} (zero_infinity=True leaves such rows out)"
         )
-    return f"logits give labels[{b}] probability zero (zero_infinity=True leaves such rows out)"
+    return "logits give labels{at} probability zero (zero_infinity=True leaves such rows out)"

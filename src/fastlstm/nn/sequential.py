@@ -14,6 +14,7 @@ from fastlstm._arrays import Array
 from fastlstm._parameters import Gradients, Parametric
 from fastlstm.lstm import LSTM
 from fastlstm.nn._composite import Composite
+from fastlstm.nn._data_errors import in_data
 from fastlstm.nn.batches import Batches
 from fastlstm.nn.dense import Dense
 from fastlstm.nn.dropout import Dropout
@@ -150,8 +151,7 @@ class Sequential(Composite):
         state : tuple
             The state of each recurrent layer after the last step.
         """
-        y, last = self._run(self._entering(x), state, lengths, None, None, 1)
-        return self._leaving(y), last
+        return self._in_layout(x, state, lengths, None, None)
 
     def forward(
         self,
@@ -178,10 +178,21 @@ class Sequential(Composite):
             For `backward`.
         """
         tape = SequentialTape([])
-        y, last = self._run(self._entering(x), state, lengths, rng, tape.layers, 1)
-        y = self._leaving(y)
+        y, last = self._in_layout(x, state, lengths, rng, tape.layers)
         tape.shape = getattr(y, "shape", None)  # a packed sequence has none
         return y, last, tape
+
+    def _in_layout(
+        self, x: Any, state: Any, lengths: ArrayLike | None, rng: np.random.Generator | None, tapes: list[Any] | None
+    ) -> tuple[Array, tuple[Any, ...]]:
+        """As `_run`, with sequences in the network's layout."""
+        try:
+            y, last = self._run(self._entering(x), state, lengths, rng, tapes, 1)
+        except check.EntryError as error:
+            if self.batch_first:
+                error.index = (*error.index[1::-1], *error.index[2:])
+            raise
+        return self._leaving(y), last
 
     def _entering(self, x: Any) -> Any:
         """X as the layers take it, (T, B, ...), from the network's layout."""
@@ -324,7 +335,10 @@ class Sequential(Composite):
             return np.empty((0, *steps, features) if self.batch_first else (*steps, 0, features), self.dtype)
         found: list[Any] = [None] * len(inputs)
         for batch in batches.epoch(batch_first=self.batch_first):
-            y, _ = self(**batch.inputs)
+            try:
+                y, _ = self(**batch.inputs)
+            except check.EntryError as error:
+                raise in_data(error, "inputs", batches, batch, self, None) from None
             rows = y if self.batch_first or y.ndim < 3 else y.swapaxes(0, 1)
             for k, row in enumerate(batch.rows):
                 found[row] = rows[k, : len(inputs[row])].copy() if y.ndim == 3 else rows[k]

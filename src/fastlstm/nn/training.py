@@ -19,6 +19,8 @@ from fastlstm._arrays import Array
 from fastlstm._files import FileError
 from fastlstm._parameters import Gradients
 from fastlstm.nn import _training_checks as checks
+from fastlstm.nn._data_errors import in_data, not_finite
+from fastlstm.nn._elementwise import NothingCountsError
 from fastlstm.nn._progress import progress_bar
 from fastlstm.nn.adam import Adam
 from fastlstm.nn.batches import Batch, BatchSource, epoch_for
@@ -65,7 +67,7 @@ def evaluate(model: Any, loss: Loss, batches: BatchSource) -> float:
     True
     """
     checks.source("batches", model, batches)
-    return _mean_loss("batches", model, loss, batches)
+    return _mean_loss("batches", model, loss, batches)[0]
 
 
 def fit(
@@ -262,7 +264,7 @@ class _Training:
 
     def warn(self, stacklevel: int) -> None:
         """Say why the training diverged."""
-        hint = f"{self.culprit} has values that are not finite" if self.culprit else "a lower rate or clip may help"
+        hint = self.culprit or "a lower rate or clip may help"
         warnings.warn(
             f"a loss or gradient of epoch {len(self.kept.history.epochs) + 1} was not finite: training stopped; {hint}",
             RuntimeWarning,
@@ -280,15 +282,14 @@ class _Training:
     def _epoch(self, bar: Any) -> bool:
         """All batches once, and the measures after them; False if something was not finite."""
         began = time.perf_counter()
-        carry, state = getattr(self.train, "carries_state", False), None
-        total, size = 0.0, 0
+        state, total, size = None, 0.0, 0
         for batch in epoch_for(self.model, self.train, self.rng):
-            if batch.size:
-                y, state, tape = self.model.forward(**batch.inputs, rng=self.rng, **({"state": state} if carry else {}))
-                value, dy = _checked_loss(self.loss, y, batch.targets)
+            found, state = self._forward(batch, state)
+            if found is not None:
+                value, dy, tape = found
                 self.grads = self.model.backward(tape, dy, out=self.grads)
                 if not (math.isfinite(value) and math.isfinite(clip_norm(self.grads.flat, self.clip))):
-                    self.culprit = _not_finite(batch)
+                    self.culprit = not_finite("train", self.train, batch, self.model)
                     return False
                 self.optimiser.step(self.grads.flat)
                 self.steps += 1
@@ -302,6 +303,21 @@ class _Training:
         self._measure(total / size, began)
         return True
 
+    def _forward(self, batch: Batch, state: Any) -> tuple[tuple[float, Any, Any] | None, Any]:
+        """The loss, dJ/dy and the tape of a batch, None where nothing in it counts; and the state to go on from."""
+        if not batch.size:
+            return None, state
+        given, y = batch.inputs, None
+        if getattr(self.train, "carries_state", False):
+            given = given | {"state": state}
+        try:
+            y, state, tape = self.model.forward(**given, rng=self.rng)
+            return (*_checked_loss(self.loss, y, batch.targets), tape), state
+        except NothingCountsError:
+            return None, state
+        except check.EntryError as error:
+            raise in_data(error, "train", self.train, batch, self.model, y) from None
+
     def _measure(self, loss: float, began: float) -> None:
         """Add an epoch to the history; keep its parameters if it is the best."""
         model, current = self.model, None
@@ -309,14 +325,15 @@ class _Training:
         if self.mean is not None:
             current, model.flat[:] = model.flat.copy(), self.mean
         try:
-            validation = None
+            validation, culprit = None, ""
             if self.validation is not None:
-                validation = _mean_loss("validation", model, self.loss, self.validation)
+                validation, culprit = _mean_loss("validation", model, self.loss, self.validation)
             score = None if self.score is None else _number("score", self.score(model))
-            for name, value in (("validation", validation), ("score", score)):
+            for name, value, hint in (("validation", validation, culprit), ("score", score, "")):
                 if value is not None and not math.isfinite(value):
                     warnings.warn(
-                        f"{name} of epoch {len(epochs) + 1} was {value}, so that it cannot be the best",
+                        f"{name} of epoch {len(epochs) + 1} was {value}, so that it cannot be the best"
+                        f"{hint and '; '}{hint}",
                         RuntimeWarning,
                         stacklevel=5,
                     )
@@ -402,18 +419,26 @@ class _Training:
         return {"network": network, "optimiser": optimiser, "average": self.decay}
 
 
-def _mean_loss(name: str, model: Any, loss: Loss, source: BatchSource) -> float:
-    """The mean loss over data that have been checked; `name` is what the caller calls them."""
+def _mean_loss(name: str, model: Any, loss: Loss, source: BatchSource) -> tuple[float, str]:
+    """The mean loss over data that have been checked, which the caller calls `name`; what was not finite in them."""
     carry, state = getattr(source, "carries_state", False), None
-    losses, sizes = [], []
+    losses, sizes, culprit = [], [], ""
     for batch in epoch_for(model, source):
         if batch.size:
-            y, state = model(**batch.inputs, **({"state": state} if carry else {}))
-            losses.append(_number("loss", loss(y, **batch.targets)[0]))
+            y = None
+            try:
+                y, state = model(**batch.inputs, **({"state": state} if carry else {}))
+                losses.append(_number("loss", loss(y, **batch.targets)[0]))
+            except NothingCountsError:
+                continue
+            except check.EntryError as error:
+                raise in_data(error, name, source, batch, model, y) from None
             sizes.append(batch.size)
+            if not (culprit or math.isfinite(losses[-1])):
+                culprit = not_finite(name, source, batch, model)
     if not sizes:
         raise ValueError(f"{name} must have something to take the mean of")
-    return float(np.average(losses, weights=sizes))
+    return float(np.average(losses, weights=sizes)), culprit
 
 
 def _checked_loss(loss: Loss, y: Any, targets: dict[str, Any]) -> tuple[float, Any]:
@@ -433,11 +458,3 @@ def _number(name: str, value: Any) -> float:
         return float(value)
     except (TypeError, ValueError):
         raise TypeError(f"{name} must give a number, not {type(value).__name__}") from None
-
-
-def _not_finite(batch: Batch) -> str:
-    """Which array of a batch has infinities or what is not a number; "" for none."""
-    for name, array in (batch.inputs | batch.targets).items():
-        if isinstance(array, np.ndarray) and array.dtype.kind == "f" and not np.isfinite(array).all():
-            return name
-    return ""

@@ -1,0 +1,60 @@
+"""Where in the data something is wrong: the sequence and the step there, not in a batch that was made of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastlstm._checks import EntryError, first_entry
+from fastlstm.nn.batches import Batch, BatchSource, Chunks, has_batch_first
+
+
+def in_data(error: EntryError, name: str, source: BatchSource, batch: Batch, model: Any, y: Any) -> ValueError:
+    """The error of an entry of a batch, told of the data.
+
+    Parameters
+    ----------
+    error : EntryError
+        From a network, or from a loss.
+    name : str
+        What the caller calls the data.
+    source, batch
+        The data, and the batch of them.
+    model
+        Whose layout the batch has.
+    y : array or None
+        What the model gave, if the error is the loss's.
+    """
+    if error.name == "labels":  # (B, L)
+        b, *rest = error.index
+        return ValueError(f"{_row(name, batch, b)}: {error.told(tuple(rest))}")
+    per_step = len(error.index) > 1 and (y is None or y.ndim == 3)
+    return ValueError(f"{_place(name, source, batch, error.index, per_step, has_batch_first(model))}: {error.told(())}")
+
+
+def not_finite(name: str, source: BatchSource, batch: Batch, model: Any) -> str:
+    """Which array of a batch has infinities or what is not a number, and where; "" for none."""
+    for argument, array in (batch.inputs | batch.targets).items():
+        if isinstance(array, np.ndarray) and array.dtype.kind == "f" and not np.isfinite(array).all():
+            index = first_entry(~np.isfinite(array))
+            place = _place(name, source, batch, index, array.ndim == 3, has_batch_first(model))
+            return f"{argument} has values that are not finite ({place})"
+    return ""
+
+
+def _place(
+    name: str, source: BatchSource, batch: Batch, index: tuple[int, ...], per_step: bool, batch_first: bool
+) -> str:
+    """Which sequence an entry of a batch's array belongs to, and which step where there is one for each."""
+    if not per_step:
+        return _row(name, batch, index[0])
+    t, b = index[1::-1] if batch_first else index[:2]
+    if isinstance(source, Chunks):
+        return f"{name}: step {batch.rows[b] + t}"
+    return f"{_row(name, batch, b)}, step {t}"
+
+
+def _row(name: str, batch: Batch, b: int) -> str:
+    """Which sequence a row of a batch is."""
+    return f"{name}: sequence {batch.rows[b]}" if len(batch.rows) else f"{name}: row {b} of a batch"
