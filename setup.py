@@ -10,6 +10,7 @@ import os
 import platform
 import sys
 import sysconfig
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -101,7 +102,9 @@ class BuildLibrary(build_clib):
     """What is compiled once per instruction set, and the networks: one library, for our modules and for C programs."""
 
     def build_libraries(self, libraries):
-        super().build_libraries(libraries)
+        build = super().build_libraries
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # a library takes a compiler a while
+            list(pool.map(lambda library: build([library]), libraries))
         objects = [
             name
             for _, info in libraries

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from setuptools import Extension
@@ -76,13 +77,17 @@ class BuildWithCuda(build_ext):
         if not ext.name.endswith("._cuda"):
             super().build_extension(ext)
             return
-        nvcc, objects = find_nvcc(), []
+        nvcc = find_nvcc()
         limited = [] if FREE_THREADED else ["-DPy_LIMITED_API=0x030B0000"]
-        for source in SOURCES:
+
+        def compiled(source: Path) -> str:
             target = Path(self.build_temp, "cuda", source.relative_to(C)).with_suffix(".o")
             target.parent.mkdir(parents=True, exist_ok=True)
             run([nvcc, *FLAGS, *limited, "-t0", *arch_flags(), "-c", str(source), "-o", str(target)])
-            objects.append(str(target))
+            return str(target)
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            objects = list(pool.map(compiled, SOURCES))
         library = Path(self.get_ext_fullpath(ext.name))
         library.parent.mkdir(parents=True, exist_ok=True)
         folders = [f"-L{Path(nvcc).resolve().parents[1] / name}" for name in ("lib64", "lib")]

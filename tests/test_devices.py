@@ -701,3 +701,26 @@ def test_the_benchmark(tmp_path, capsys):
         assert "**bfloat16, training**" in printed
         assert bench.main(["--table", str(file)]) == 0
         assert "**bfloat16, training**" in capsys.readouterr().out
+
+
+def test_a_benchmark_goes_on_after_what_it_has(tmp_path, capsys, monkeypatch):
+    from fastlstm.bench import gpu as bench
+
+    with library("torch"):
+        file = tmp_path / "gpu.json"
+        options = ["--sizes", "8", "--batches", "1", "--steps", "3", "--seconds", "0.001", "--json", str(file)]
+        options += ["--precisions", "float32", "--resume"]
+        killed = {"shape": [3, 1, 8], "precision": "float32", "kind": "inference", "void": bench.UNFINISHED}
+        file.write_text(json.dumps({"gpu": "a device", "rows": [killed]}))
+        assert bench.main(options) == 1
+        printed = capsys.readouterr()
+        assert "**float32, training**" in printed.out
+        assert f"- T, B, H = [3, 1, 8], float32, inference: {bench.UNFINISHED}" in printed.out
+        assert "1 of 2 comparisons are void" in printed.err
+        assert [row["kind"] for row in json.loads(file.read_text())["rows"]] == ["inference", "training"]
+        file.unlink()
+        monkeypatch.setitem(bench.PRECISIONS, "float32", ("float32", False, -1.0))
+        assert bench.main(options) == 1
+        assert "nn.LSTM and fastlstm differ by" in capsys.readouterr().out
+        with pytest.raises(SystemExit):
+            bench.main(["--resume"])

@@ -44,6 +44,18 @@ def test_large_networks(torch, sizes, dtype, algorithm):
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_tf32(torch, algorithm):
+    case = lstm_case(100, 16, 256, 512, dtype=np.float32)
+    with gpu.use(algorithm, tf32=True):
+        found = back(run_lstm(on_gpu(torch, case)))
+    assert_close(found, run_lstm(case), 1e-2)  # 10 bits of mantissa, sums of 768 products over 100 steps
+    if algorithm == "steps":
+        with gpu.use(algorithm):
+            full = back(run_lstm(on_gpu(torch, case)))
+        assert not np.array_equal(found["y"], full["y"])
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_the_same_bits_each_time(torch, algorithm):
     case = on_gpu(torch, lstm_case(200, 16, 64, 512, dtype=np.float32))
     with gpu.use(algorithm):

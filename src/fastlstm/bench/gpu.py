@@ -40,6 +40,7 @@ PRECISIONS: dict[str, tuple[DeviceDType, bool, float]] = {
     "float16": ("float16", False, 1e-2),
 }
 ROUNDS = 5
+UNFINISHED = "the run ended while this was measured"
 
 
 class Work:
@@ -156,8 +157,10 @@ def _check(contestants: list[Contestant], tolerance: float) -> None:
             raise DisagreementError(f"{name} and {first[0]} differ by {error:.2g}, more than {tolerance:g}")
 
 
-def _measure(torch: Any, T: int, B: int, H: int, precision: str, training: bool, seconds: float) -> dict[str, Any]:
-    dtype, tf32, tolerance = PRECISIONS[precision]
+def _measure(torch: Any, row: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """Return the times of one shape, precision and kind of work."""
+    (T, B, H), training = row["shape"], row["kind"] == "training"
+    dtype, tf32, tolerance = PRECISIONS[row["precision"]]
     work = Work(torch, T, B, H, dtype, peephole=False)
     same = [_ours(OURS, work, training, "auto", tf32)]
     same += [_ours(f"{OURS}, {name}", work, training, name, tf32) for name in ALGORITHMS]
@@ -171,7 +174,6 @@ def _measure(torch: Any, T: int, B: int, H: int, precision: str, training: bool,
     ]
     times = interleave(same + others, seconds, ROUNDS)
     return {
-        "shape": [T, B, H], "precision": precision, "kind": "training" if training else "inference",
         "us_per_step": {name: 1e6 * float(np.median(found)) / T for name, found in times.items()},
         "torch_over": {name: ratio(times[TORCH], found) for name, found in times.items() if name != TORCH},
         "cudnn": _cudnn_path(work, lambda: same[len(ALGORITHMS) + 1].repeat(1)),
@@ -182,9 +184,16 @@ def _mean(rows: list[dict[str, Any]], name: str) -> float:
     return math.exp(sum(math.log(row["torch_over"][name]["median"]) for row in rows) / len(rows))
 
 
+def _order(row: dict[str, Any]) -> tuple[Any, ...]:
+    """Return the place of a row in the tables."""
+    T, B, H = row["shape"]
+    return list(PRECISIONS).index(row["precision"]), row["kind"], T, H, B
+
+
 def _markdown(report: dict[str, Any]) -> str:
     lines = [report["gpu"]]
-    groups = itertools.groupby(report["rows"], lambda row: (row["precision"], row["kind"]))
+    measured = sorted((row for row in report["rows"] if "us_per_step" in row), key=_order)
+    groups = itertools.groupby(measured, lambda row: (row["precision"], row["kind"]))
     for (precision, kind), group in groups:
         rows = list(group)
         names = list(rows[0]["us_per_step"])
@@ -197,7 +206,13 @@ def _markdown(report: dict[str, Any]) -> str:
         small = [row for row in rows if row["shape"][1] <= 64]
         if small:
             lines += ["", f"Geometric mean up to B = 64: {_mean(small, OURS):.2f}"]
-    return "\n".join(lines)
+    void = [f"- T, B, H = {row['shape']}, {row['precision']}, {row['kind']}: {row['void']}" for row in _void(report)]
+    return "\n".join([*lines, "", "Not measured:", "", *void] if void else lines)
+
+
+def _void(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows without figures."""
+    return [row for row in report["rows"] if "void" in row]
 
 
 def _numbers(text: str) -> list[int]:
@@ -225,7 +240,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--sizes", type=_numbers, default=[256, 512, 1024, 2048], metavar="H,H", help="hidden units")
     parser.add_argument("--batches", type=_numbers, default=[1, 16, 64, 256], metavar="B,B", help="batch rows")
     parser.add_argument("--precisions", default=",".join(PRECISIONS), metavar="P,P", help="of " + ", ".join(PRECISIONS))
+    parser.add_argument("--resume", action="store_true", help="go on after what the file of --json has")
     options = parser.parse_args(argv)
+    if options.resume and options.json is None:
+        parser.error("--resume needs --json, the file to go on from")
     if options.table is not None:
         print(_markdown(json.loads(options.table.read_text("utf-8"))))
         return 0
@@ -242,17 +260,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     report: dict[str, Any] = {
         "machine": machine.describe(), "versions": machine.versions(), "gpu": gpu.description(), "rows": [],
     }  # fmt: skip
-    for precision, training in itertools.product(precisions, (False, True)):
-        for H, B in itertools.product(options.sizes, options.batches):
-            progress(f"{precision}, {'training' if training else 'inference'}, H = {H}, B = {B}")
-            try:
-                report["rows"].append(_measure(torch, options.steps, B, H, precision, training, options.seconds))
-            except DisagreementError as error:
-                print(f"The comparison is void: {error}", file=sys.stderr)
-                return 1
-            if options.json is not None:
-                save(report, options.json)  # what there is, should the time run out
+    if options.resume and options.json.exists():
+        report = json.loads(options.json.read_text("utf-8"))
+    rows, done = report["rows"], len(report["rows"])
+    work = itertools.product(options.sizes, options.batches, precisions, ("inference", "training"))
+    for H, B, precision, kind in itertools.islice(work, done, None):
+        progress(f"{precision}, {kind}, H = {H}, B = {B}")
+        rows.append({"shape": [options.steps, B, H], "precision": precision, "kind": kind, "void": UNFINISHED})
+        if options.json is not None:
+            save(report, options.json)  # what there is, should the time run out
+        try:
+            measured = _measure(torch, rows[-1], options.seconds)
+            del rows[-1]["void"]
+            rows[-1] |= measured
+        except DisagreementError as error:
+            rows[-1]["void"] = str(error)
+    if options.json is not None:
+        save(report, options.json)
     print(_markdown(report))
+    if _void(report):
+        print(f"{len(_void(report))} of {len(rows)} comparisons are void", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -111,7 +111,9 @@ def conclude(kind: str, threads: int, rows: list[Row], peephole_peer: str) -> Pa
 def save(report: Report | dict[str, Any], path: Path) -> None:
     """Write a run to a JSON file, with five significant digits: more would pretend to be exact."""
     rounded = json.loads(json.dumps(report), parse_float=lambda number: float(f"{float(number):.5g}"))
-    path.write_text(json.dumps(rounded, indent=1) + "\n", encoding="utf-8")
+    partial = path.with_name(path.name + ".partial")  # The file is whole, whenever the run is killed.
+    partial.write_text(json.dumps(rounded, indent=1) + "\n", encoding="utf-8")
+    partial.replace(path)
 
 
 def load(path: Path) -> Report:
