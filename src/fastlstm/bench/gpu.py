@@ -198,7 +198,7 @@ def _markdown(report: dict[str, Any]) -> str:
         rows = list(group)
         names = list(rows[0]["us_per_step"])
         lines += ["", f"**{precision}, {kind}**: microseconds per step of {rows[0]['shape'][0]}", ""]
-        lines += [f"| H | B | {' | '.join(names)} | {TORCH} / {OURS} |", "| ---: |" * 2 + " ---: |" * (len(names) + 1)]
+        lines += [f"| H | B | {' | '.join(names)} | {TORCH} / {OURS} |", "|" + " ---: |" * (len(names) + 3)]
         for row in rows:
             _, B, H = row["shape"]
             times = " | ".join(f"{row['us_per_step'][name]:.2f}" for name in names)
