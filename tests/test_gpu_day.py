@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 TOOLS = Path(__file__).resolve().parents[1] / "tools"
-ALLOWED = {"build": 2, "tests": 2, "memcheck": 2, "bench": 2}
+ALLOWED = {"build": 2, "tests": 8, "memcheck": 8, "bench": 8}  # enough to start Python on a busy machine
 TESTS = """
 import os, time
 import pytest
@@ -42,7 +42,7 @@ def tool():
 
 @pytest.fixture
 def day(tool, tmp_path):
-    return tool.Day(tmp_path / "day", 60, ALLOWED)
+    return tool.Day(tmp_path / "day", 300, ALLOWED)
 
 
 @pytest.fixture
@@ -60,11 +60,11 @@ def names(day):
 
 
 def test_tests_in_order_past_those_that_hang_and_crash(tool, day, file):
-    tool.tests(day, "tests", tool.TELLING, 50, file)
+    tool.tests(day, "tests", tool.TELLING, 250, file)
     telling = ["test_tf32[steps]", "test_tf32[resident]", "test_tf32[cluster]"]
     telling += ["test_fewer_bits", "test_rnn_crash", "test_rnn_hangs", "test_rnn_skipped", "test_rnn_works"]
     assert names(day) == telling
-    tool.tests(day, "rest", sys.maxsize, 50, file)
+    tool.tests(day, "rest", sys.maxsize, 250, file)
     assert names(day) == [*telling, "test_rest_after"]
     found = tool.summary(day.folder / "tests.jsonl")
     others = {event["test"].split("::")[1]: event for event in found["not passed"]}
@@ -83,7 +83,7 @@ def test_tests_in_order_past_those_that_hang_and_crash(tool, day, file):
 
 def test_a_test_that_the_end_of_the_time_cuts_is_named(tool, day, file):
     day.allowed = dict.fromkeys(ALLOWED, 1000)
-    tool.tests(day, "tests", tool.TELLING, 6, file)
+    tool.tests(day, "tests", tool.TELLING, 15, file)
     others = tool.summary(day.folder / "tests.jsonl")["not passed"]
     assert [event["outcome"] for event in others if "hangs" in event["test"]] == ["out of time"]
     assert day.stages[-1]["outcome"] == "out of time"
@@ -91,9 +91,9 @@ def test_a_test_that_the_end_of_the_time_cuts_is_named(tool, day, file):
 
 def test_what_cannot_even_start_is_not_tried_for_ever(tool, day, file):
     Path(file[1]).write_text("import nothing_of_this_name")
-    tool.tests(day, "tests", tool.TELLING, 50, file)
+    tool.tests(day, "tests", tool.TELLING, 250, file)
     assert day.stages[-1]["outcome"] == "failed"
-    assert day.passed < 50
+    assert day.passed < 250
 
 
 @pytest.mark.parametrize(("until", "outcome"), [(1, "out of time"), (50, "stalled"), (0, "not run")])
@@ -129,7 +129,7 @@ def test_a_comparison_that_stalls_is_left_out(tool, day, monkeypatch, tmp_path):
         "    rows.append({}); file.write_text(json.dumps({'rows': rows}))\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    tool.bench(day, 50, [])
+    tool.bench(day, 250, [])
     assert day.stages[-1] | {"seconds": 0} == {
         "stage": "bench", "outcome": "passed", "exit": 0, "seconds": 0, "says": "3 comparisons, 1 void",
     }  # fmt: skip
