@@ -251,8 +251,10 @@ def test_length_of_the_last_axis(make, name, change):
 @each_argument
 def test_not_an_array(make, name):
     for value in (make()[0][name].tolist(), "text", 1.0, memoryview(b"text"), object()):
-        message = error(make, name, lambda _, value=value: value, TypeError)
+        message, _, line = error(make, name, lambda _, value=value: value, TypeError).partition(": ")
         assert message.endswith(f"not {type(value).__name__}")
+        assert line in ("", f"np.asarray({name}) makes one", f"np.asarray({name}, np.float32) makes one")
+        assert not line or type(value) is list
 
 
 @each_argument

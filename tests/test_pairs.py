@@ -78,7 +78,7 @@ x, ids = [np.ones((3, 2))], [np.array([1, 2])]
         ((x, ids, 1, -1, END), ValueError, "begin must be from 0 on, not -1"),
         ((x, ids, 1, BEGIN, 1.0), TypeError, "end must be an int, not float"),
         ((3, ids, 1, BEGIN, END), TypeError, "sources must be a list of arrays"),
-        ((x, [[1, 2]], 1, BEGIN, END), TypeError, r"targets\[0\] must be an array"),
+        ((x, [[1, 2.0]], 1, BEGIN, END), TypeError, r"targets\[0\] must be an array"),
         ((x, ids * 2, 1, BEGIN, END), ValueError, "targets must be as many as the sources, 1, not 2"),
         ((x, [np.ones(2)], 1, BEGIN, END), TypeError, r"targets\[0\] must have an integer dtype, not float64"),
         ((x, [np.ones((2, 2), int)], 1, BEGIN, END), ValueError, r"targets\[0\] must have shape \(T,\), not \(2, 2\)"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import operator
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from numbers import Real
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -169,7 +169,7 @@ def generator(name: str, value: object) -> np.random.Generator:
 def ids(name: str, value: object, vocabulary_size: int | None = None) -> NDArray[np.int64]:
     """A copy of `value` if it is an array of integers, of a vocabulary: what is checked must not change."""
     if not isinstance(value, np.ndarray):
-        raise TypeError(f"{name} must be a NumPy array, not {_named(value)}")
+        raise TypeError(f"{name} must be a NumPy array, not {_named(value)}{conversion(name, value, 'int64')}")
     if unmasked(name, value).dtype.kind not in "iu":
         raise TypeError(f"{name} must have an integer dtype, not {value.dtype}")
     found = np.array(value, np.int64, order="C")
@@ -206,7 +206,8 @@ def _named(value: object) -> str:
 def is_array(name: str, value: object, kind: Kind | None = None, anywhere: bool = False) -> Array:
     """`value` if it is an array of `kind`; else of float32 or float64, on the host or, with `anywhere`, on a device."""
     if not isinstance(value, np.ndarray):
-        return _on_device(name, value, FLOATS[0] if kind is None and not anywhere else kind)
+        hint = "" if isinstance(kind, DeviceKind) else conversion(name, value, kind)
+        return _on_device(name, value, FLOATS[0] if kind is None and not anywhere else kind, hint)
     unmasked(name, value)
     if isinstance(kind, DeviceKind):
         raise TypeError(f"{name} is on the host, but must be on {kind.place} as the other arrays are")
@@ -215,12 +216,30 @@ def is_array(name: str, value: object, kind: Kind | None = None, anywhere: bool 
     return value
 
 
-def _on_device(name: str, value: object, kind: Kind | None) -> Array:
+def conversion(name: str, value: object, dtype: object = None) -> str:
+    """How to make an array of `value`, for a message; "" where it is not known, or results are written to it."""
+    line = "" if name in ("flat", "gradients", "workspace") else converted(name, value, dtype)
+    return line and f": {line} makes one"
+
+
+def converted(name: str, value: object, dtype: object = None) -> str:
+    """The expression that makes an array, of this dtype or its own, of what is called `name`; "" for none."""
+    if not name.isidentifier():
+        return ""
+    if hasattr(value, "to_numpy"):  # a data frame, or a column of one
+        return f"{name}.to_numpy()" + ("" if dtype is None else f".astype(np.{dtype})")
+    made = "" if dtype is None else f", np.{dtype}"
+    if type(value) in (list, tuple, range) or hasattr(value, "__array__"):
+        return f"np.asarray({name}{made})"
+    return f"np.array(list({name}){made})" if isinstance(value, Iterator) else ""
+
+
+def _on_device(name: str, value: object, kind: Kind | None, hint: str) -> Array:
     """As `is_array`, of what is not NumPy's: an array on a device, as one of the library that the call uses."""
     library = library_of(value)
     if library is None:
         expected = f"an array on {kind.place}" if isinstance(kind, DeviceKind) else "a NumPy array"
-        raise TypeError(f"{name} must be {expected}, not {type(value).__name__}")
+        raise TypeError(f"{name} must be {expected}, not {type(value).__name__}{hint}")
     reason = gpu.why_unavailable()
     if reason is not None:
         raise TypeError(f"{name} is on a GPU, which cannot be used: {reason}")

@@ -582,8 +582,8 @@ class Layer(Masking, Parametric):
         """T and B."""
         if isinstance(x, PackedSequence):
             return len(x.batch_sizes), int(x.batch_sizes[0]) if x.batch_sizes.size else 0
-        axes, own = "(B, T, I)" if self.batch_first else "(T, B, I)", self._array_kind
-        first, second, _ = check.sized("x", x, 3, axes, own if isinstance(own, DeviceKind) else None).shape
+        axes = "(B, T, I)" if self.batch_first else "(T, B, I)"
+        first, second, _ = check.sized("x", x, 3, axes, self._array_kind).shape
         return (second, first) if self.batch_first else (first, second)
 
     # ---- Python ----

@@ -22,7 +22,7 @@ def counted(mask: object, shape: tuple[int, ...]) -> tuple[NDArray[np.bool] | No
         return None, math.prod(shape)
     if not isinstance(mask, np.ndarray) or mask.dtype != np.bool:
         found = f"an array of {mask.dtype}" if isinstance(mask, np.ndarray) else type(mask).__name__
-        raise TypeError(f"mask must be a NumPy array of bool, not {found}")
+        raise TypeError(f"mask must be a NumPy array of bool, not {found}{check.conversion('mask', mask, 'bool')}")
     mask = np.array(check.unmasked("mask", mask), order="C")  # a copy: what is checked must not change
     if mask.shape != shape[: mask.ndim]:
         raise ValueError(f"mask must have the target's shape {shape}, or that of its leading axes, not {mask.shape}")

@@ -147,7 +147,7 @@ class Batches:
     inputs : list of (T_n, ...) arrays, or (N, T, ...) array
         N sequences of floats, or of ids for an `Embedding`.
     targets : list of (T_n, ...) arrays, or (N, ...) array, or None
-        For every step of each sequence, or one for each sequence.
+        For every step of each sequence, or one for each sequence. Classes may be lists of ints.
     batch_size : int
         At most so many sequences in a batch.
     per_step : bool, optional
@@ -183,6 +183,7 @@ class Batches:
     ) -> None:
         self.batch_size = check.positive_int("batch_size", batch_size)
         check_items("inputs", inputs)
+        targets = np.array(targets) if _are_ints(targets) and len(inputs) else int_lists(targets)
         self.inputs, self.targets = inputs, targets
         self.lengths = np.array([len(one) for one in inputs], np.int64)
         self.per_step = self._per_step(targets, None if per_step is None else check.flag("per_step", per_step))
@@ -291,7 +292,8 @@ class Chunks:
         self.batch_size, self.steps = check.positive_int("batch_size", batch_size), check.positive_int("steps", steps)
         for name, array in (("sequence", sequence), ("targets", targets)):
             if not isinstance(array, np.ndarray) or array.ndim == 0:
-                raise TypeError(f"{name} must be an array with an axis for the steps, not {type(array).__name__}")
+                hint = check.conversion(name, array)
+                raise TypeError(f"{name} must be an array with an axis for the steps, not {type(array).__name__}{hint}")
             check.unmasked(name, array)
         if len(targets) != len(sequence):
             raise ValueError(f"targets must be as many as the steps, {len(sequence)}, not {len(targets)}")
@@ -324,14 +326,46 @@ class Chunks:
             start = end
 
 
+def int_lists(items: Any) -> Any:
+    """`items`, but lists of ints in a list as arrays: they can only be symbols, or classes."""
+    if not isinstance(items, (list, tuple)):
+        return items
+    return [np.array(one, None if one else np.int64) if _are_ints(one) else one for one in items]
+
+
+def _are_ints(value: object) -> bool:
+    return isinstance(value, (list, tuple)) and all(
+        isinstance(one, (int, np.integer)) and not isinstance(one, bool) for one in value
+    )
+
+
+def check_symbols(name: str, items: Any, axis: str) -> Any:
+    """`items` as arrays of integers, a sequence each; `axis` is what their length is called."""
+    items = int_lists(items)
+    check_items(name, items)
+    for k, one in enumerate(items):
+        if one.dtype.kind not in "iu":
+            raise TypeError(f"{name}[{k}] must have an integer dtype, not {one.dtype}")
+        if one.ndim != 1:
+            raise ValueError(f"{name}[{k}] must have shape ({axis},), not {one.shape}")
+    return items
+
+
 def check_items(name: str, items: object) -> None:
     """Raise unless `items` are arrays of one dtype, of one shape but for the first axis."""
     if not isinstance(items, (list, tuple, np.ndarray)):
-        raise TypeError(f"{name} must be a list of arrays, or an array, not {type(items).__name__}")
+        line = f"list({name})" if isinstance(items, Iterator) else check.converted(name, items)
+        hint = f": {line} makes one" if line else ""
+        if hasattr(items, "to_numpy"):
+            hint += f", [{line}] one of a single sequence"
+        raise TypeError(f"{name} must be a list of arrays, or an array, not {type(items).__name__}{hint}")
     check.unmasked(name, items)
     for k, one in enumerate(items):
         if not isinstance(one, np.ndarray) or one.ndim == 0:
-            hint = "; one for each sequence is an array: np.array(targets)" if name == "targets" else ""
+            line = check.converted("one", one)
+            hint = f": [{line} for one in {name}] makes arrays" if line and np.ndim(one) else ""
+            if name == "targets" and not hint:
+                hint = "; one for each sequence is an array: np.array(targets)"
             raise TypeError(f"{name}[{k}] must be an array with an axis for the steps, not {type(one).__name__}{hint}")
         check.unmasked(f"{name}[{k}]", one)
         if one.dtype != items[0].dtype:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fastlstm import _checks as check
 from fastlstm._arrays import Array
-from fastlstm.nn.batches import Batch, check_items, pad, similar_rows
+from fastlstm.nn.batches import Batch, check_items, check_symbols, pad, similar_rows
 
 __all__ = ["Pairs"]
 
@@ -27,7 +27,7 @@ class Pairs:
     sources : list of (S_n, ...) arrays, or array
         N sequences of floats, or of ids for an `Embedding`: a list, or an (N, S, I) array of floats, an (N, S) one of
         ids. An (N, I) array of floats has a vector for each target.
-    targets : list of (T_n,) arrays of int
+    targets : list of (T_n,) arrays, or lists, of int
         The symbols to be written, without those that begin and end a sequence.
     batch_size : int
         At most so many pairs in a batch.
@@ -67,14 +67,10 @@ class Pairs:
         self.batch_size = check.positive_int("batch_size", batch_size)
         self.begin, self.end = check.symbol("begin", begin), check.symbol("end", end)
         check_items("sources", sources)
-        check_items("targets", targets)
+        targets = check_symbols("targets", targets, "T")
         if len(targets) != len(sources):
             raise ValueError(f"targets must be as many as the sources, {len(sources)}, not {len(targets)}")
         for k, one in enumerate(targets):
-            if one.dtype.kind not in "iu":
-                raise TypeError(f"targets[{k}] must have an integer dtype, not {one.dtype}")
-            if one.ndim != 1:
-                raise ValueError(f"targets[{k}] must have shape (T,), not {one.shape}")
             if np.any(one == self.end):
                 raise ValueError(f"targets[{k}] must not contain end = {self.end}, which is put behind it")
         if isinstance(sources, np.ndarray) and not (sources.ndim == 2 and sources.dtype.kind == "f"):

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlstm._arrays import Array
-from fastlstm.nn.batches import Batch, Batches, check_items, pad
+from fastlstm.nn.batches import Batch, Batches, check_symbols, pad
 
 __all__ = ["Transcripts"]
 
@@ -24,7 +24,7 @@ class Transcripts:
     ----------
     inputs : list of (T_n, ...) arrays, or (N, T, ...) array
         N sequences of floats, or of ids for an `Embedding`.
-    labels : list of (L_n,) arrays of int
+    labels : list of (L_n,) arrays, or lists, of int
         The labels of each sequence, in order: fewer than it has steps.
     batch_size : int
         At most so many sequences in a batch.
@@ -53,14 +53,9 @@ class Transcripts:
 
     def __init__(self, inputs: Sequence[Array] | Array, labels: Sequence[NDArray[np.integer]], batch_size: int) -> None:
         self.batches = Batches(inputs, None, batch_size)
-        check_items("labels", labels)
+        labels = check_symbols("labels", labels, "L")
         if len(labels) != len(inputs):
             raise ValueError(f"labels must be as many as the inputs, {len(inputs)}, not {len(labels)}")
-        for k, one in enumerate(labels):
-            if one.dtype.kind not in "iu":
-                raise TypeError(f"labels[{k}] must have an integer dtype, not {one.dtype}")
-            if one.ndim != 1:
-                raise ValueError(f"labels[{k}] must have shape (L,), not {one.shape}")
         self.labels = labels
 
     def __len__(self) -> int:
