@@ -166,6 +166,15 @@ def test_a_layer_alone_trains_along_the_time(cell, data):
     assert_same_training(*trained)
 
 
+@pytest.mark.parametrize("data", ["targets at every step", "an array", "chunks"])
+def test_frozen_layers_are_measured_along_the_time(data):
+    measured = []
+    for batch_first in (False, True):
+        layer = LSTM(I, 2, batch_first=batch_first, dtype=F, seed=0)
+        measured += [nn.evaluate(model, mse, DATA[data]()) for model in (layer, fastlstm.Frozen(layer))]
+    np.testing.assert_allclose(measured, measured[0], rtol=1e-12)
+
+
 @pytest.mark.parametrize("data", DATA)
 def test_batches_in_both_layouts(data):
     source = DATA[data]()

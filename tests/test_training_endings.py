@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from fastlstm import LSTM, RNN, _files, nn
+from fastlstm import LSTM, RNN, Frozen, _files, nn
 from fastlstm.nn import Batch, Batches, Chunks, _progress, evaluate, fit, mse, training
 
 
@@ -151,6 +151,12 @@ def test_ctrl_c_in_the_bar(monkeypatch, method):
     history = run.fit()
     run.check(history)
     assert len(history.epochs) == (2 if method == "__exit__" else 0)
+
+
+def test_without_a_console(monkeypatch):
+    """Where a bar could be shown there is nothing."""
+    monkeypatch.setattr(sys, "stderr", None)
+    assert Watched(progress=True).fit().stopped == "epochs"
 
 
 def test_an_error_leaves_the_best_parameters():
@@ -373,6 +379,16 @@ def test_states_of_two_directions_are_not_carried(model, name):
         refused("train", lambda source=source: fit(model(), mse, source, progress=False))
         refused("validation", lambda source=source: fit(model(), mse, data(), source, progress=False))
         refused("batches", lambda source=source: evaluate(model(), mse, source))
+
+
+def test_states_of_frozen_layers():
+    for cell in (LSTM, RNN):
+        with pytest.raises(
+            ValueError, match="batches carries the state from batch to batch, but model is bidirectional"
+        ):
+            evaluate(Frozen(cell(2, 1, bidirectional=True)), mse, chunks())
+        layer = cell(2, 2, seed=0)
+        assert evaluate(Frozen(layer), mse, chunks()) == pytest.approx(evaluate(layer, mse, chunks()), rel=1e-6)
 
 
 def test_states_are_not_carried_where_there_are_none():

@@ -116,6 +116,16 @@ class Frozen:
             total += sum(array.nbytes for array in arrays if array is not None)
         return total
 
+    @property
+    def batch_first(self) -> bool:
+        """Whether sequences are (B, T, ...), as in the network."""
+        return self._layers.batch_first
+
+    @property
+    def bidirectional(self) -> bool:
+        """Whether there are two directions."""
+        return self._layers.bidirectional
+
     def __call__(
         self,
         x: Array,

@@ -9,7 +9,7 @@ from typing import Any
 
 def progress_bar(wanted: bool, batches: int, done: int, epochs: int) -> Any:
     """Give a bar over the batches of all epochs, some of which are done; without tqdm one that shows nothing."""
-    if wanted:
+    if wanted and sys.stderr is not None:  # as it is without a console
         try:
             from tqdm import tqdm
         except ImportError:

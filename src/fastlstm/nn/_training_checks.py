@@ -40,7 +40,7 @@ def source(name: str, model: Any, found: BatchSource) -> None:
                 f"{name} carries the state from batch to batch, but {both} is bidirectional: its backward direction "
                 "begins at the end of each batch, with nothing from the batch after it"
             )
-        if "state" not in inspect.signature(model.forward).parameters:
+        if "state" not in inspect.signature(getattr(model, "forward", model)).parameters:
             raise TypeError(
                 f"{name} carries the state from batch to batch, which a {type(model).__name__} does not take"
             )
