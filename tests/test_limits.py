@@ -266,3 +266,35 @@ def test_memory_at_most(tmp_path, name, limit):
     if name.startswith("load"):
         run(PEAKS, "prepare", tmp_path / "network")
     assert float(run(PEAKS, name, tmp_path / "network")) < limit
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_drawn_in_parts_or_at_once_the_parameters_are_the_same(dtype, seed):
+    """Bit for bit: those of 0.1.0, which drew them all at once."""
+
+    def drawn(rng, n, size):
+        return rng.uniform(-1 / np.sqrt(n), 1 / np.sqrt(n), size).astype(dtype)
+
+    attention = nn.Attention(300, 400, 200, dtype=dtype, seed=seed)
+    rng = np.random.default_rng(seed)
+    expected = np.concatenate([drawn(rng, n, size) for n, size in ((300, 60_000), (400, 80_000), (200, 200))])
+    assert attention.flat.tobytes() == expected.tobytes()
+    for layer, n in (
+        (nn.Dense(300, 700, dtype=dtype, seed=seed), 300),
+        (nn.Embedding(500, 400, dtype=dtype, seed=seed), 400),
+        (RNN(300, 200, num_layers=2, dtype=dtype, seed=seed), 200),
+        (LSTM(100, 150, dtype=dtype, seed=seed), 150),
+    ):
+        expected = drawn(np.random.default_rng(seed), n, layer.flat.size)
+        if isinstance(layer, LSTM):
+            start = layer.flat.size - 3 * n - 4 * n + n  # of b's second block: p is the last
+            expected[start : start + n] = 1
+        assert layer.flat.tobytes() == expected.tobytes()
+
+
+def test_a_generator_goes_on_after_what_it_has_drawn():
+    rng, other = np.random.default_rng(0), np.random.default_rng(0)
+    size = nn.Dense(300, 700, seed=rng).flat.size
+    other.uniform(-1, 1, size)
+    assert rng.random() == other.random()
