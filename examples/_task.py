@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 
 import fastlstm
+from fastlstm._checks import counted
 from fastlstm.bench import machine
 
 
@@ -99,7 +100,7 @@ def text(report: dict[str, Any]) -> str:
         ("baseline", f"{report['baseline']:.4g} {report['unit']}   {report['baseline_name']}"),
         *((name, str(value)) for name, value in report["details"].items()),
         ("parameters", f"{report['parameters']:,}"),
-        ("time", f"{report['seconds']:.0f} s on {report['threads']} threads"),
+        ("time", f"{report['seconds']:.0f} s on {counted(report['threads'], 'thread')}"),
     ]
     if report["stronger"] is not None:
         lines.insert(3, ("stronger", f"{report['stronger']:.4g} {report['unit']}   {report['stronger_name']}"))

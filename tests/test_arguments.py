@@ -331,7 +331,7 @@ def test_backward_needs_pairs():
     for call in (lambda d: lstm.backward(tape, None, d), lambda d: fastlstm.lstm_backward(own, W, R, p, None, d)):
         with pytest.raises(TypeError, match=r"^dstate must be \(dh, dc\), not ndarray"):
             call(new(2, B, H))
-        with pytest.raises(ValueError, match=r"^dstate must be \(dh, dc\), not 1 items"):
+        with pytest.raises(ValueError, match=r"^dstate must be \(dh, dc\), not 1 item"):
             call((new(B, H),))
 
 

@@ -222,7 +222,7 @@ def test_impossible_rows():
     logits = np.random.default_rng(0).normal(size=(4, 3, 3))
     lengths, labels, label_lengths = [4, 2, 4], np.array([[1, 2, 1], [1, 1, 0], [2, 0, 0]]), [3, 2, 1]
     with pytest.raises(
-        ValueError, match=r"labels\[1\] cannot fit: 2 labels with 1 repeats need 3 steps, lengths\[1\] is 2"
+        ValueError, match=r"labels\[1\] cannot fit: 2 labels with 1 repeat need 3 steps, lengths\[1\] is 2"
     ):
         ctc_loss(logits, lengths, labels, label_lengths)
     value, gradient = ctc_loss(logits, lengths, labels, label_lengths, zero_infinity=True)

@@ -335,7 +335,7 @@ def test_loss_surface_has_first_weights_in_columns():
         (lambda n, x: inspect.cell_jacobians(n, x, T), ValueError, "t must be an int from -7 to 6, not 7"),
         (lambda n, x: inspect.cell_jacobians(n, x[:0]), ValueError, "x must have at least one row and one step"),
         (lambda n, x: inspect.cell_jacobians(n, x, row=B), ValueError, "row must be an int from -3 to 2, not 3"),
-        (lambda n, x: inspect.cell_jacobians(n, x, state=(None,)), ValueError, "state must be (h, c), not 1 items"),
+        (lambda n, x: inspect.cell_jacobians(n, x, state=(None,)), ValueError, "state must be (h, c), not 1 item"),
         (lambda n, x: inspect.flows(n, x.astype(np.float32)), TypeError, "x must have dtype float64, not float32"),
         (lambda n, x: inspect.flows(n, x[0]), ValueError, "x must have shape (T, B, I), not (3, 2)"),
         (lambda n, x: inspect.deltas(n, x, x), ValueError, "dy must have shape"),

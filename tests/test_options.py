@@ -430,7 +430,7 @@ def test_wrong_states():
     grads = fastlstm.lstm_backward(tapes[0], full["W"], full["R"], full["p"], full["dy"], G=full["G"])
     cases = (
         (lambda: forward(plain, (None, None, g0)), ValueError, r"state must be \(h, c\), not 3 items: variant vanilla"),
-        (lambda: forward(full, (None,)), ValueError, r"state must be \(h, c, g\), not 1 items"),
+        (lambda: forward(full, (None,)), ValueError, r"state must be \(h, c, g\), not 1 item"),
         (lambda: forward(full, (None, None, None, None)), ValueError, r"state must be \(h, c, g\), not 4 items"),
         (lambda: forward(full, g0), TypeError, r"state must be \(h, c, g\), not ndarray"),
         (lambda: forward(full, (None, None, g0[:, :-1])), ValueError, r"state g must have shape \(B, 3H\) = \(3, 12\)"),
@@ -440,7 +440,7 @@ def test_wrong_states():
         (lambda: forward(full, (None, None, g0), out=(y, (h, h + 1, g0))), ValueError, "out g must not overlap state"),
         (lambda: forward(plain, None, out=(y, (h, h + 1, g0))), ValueError, r"out state must be \(h, c\), not 3 items"),
         (lambda: backward(plain, (None, None, g0)), ValueError, r"dstate must be \(dh, dc\), not 3 items: variant"),
-        (lambda: backward(full, (None,)), ValueError, r"dstate must be \(dh, dc, dg\), not 1 items"),
+        (lambda: backward(full, (None,)), ValueError, r"dstate must be \(dh, dc, dg\), not 1 item"),
         (lambda: backward(full, (None, None, h)), ValueError, r"dstate g must have shape \(B, 3H\) = \(3, 12\)"),
         (lambda: backward(full, None, out=grads._replace(state=(h, h + 1))), ValueError, r"out.state must be \(h0, c0"),
         (lambda: backward(full, (None, None, grads.state[2]), out=grads), ValueError, "out g0 must not"),

@@ -287,7 +287,7 @@ def test_more_layers_than_arrays_take_no_memory(path):
     _files.write(path, "network", {"flat": np.zeros(15 * layers, np.float32)}, {"architecture": described})
     tracemalloc.start()
     try:
-        with pytest.raises(FileError, match=f"there cannot be {layers} layers where there are 1 arrays"):
+        with pytest.raises(FileError, match=f"there cannot be {layers} layers in a file of 1 array"):
             fastlstm.load(path)
         assert tracemalloc.get_traced_memory()[1] < 3 * path.stat().st_size
     finally:

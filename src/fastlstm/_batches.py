@@ -161,7 +161,7 @@ class Lengths:
     def pad(self, rows: Array, out: Array | None = None, num_threads: int = 1) -> Array:
         """The kernels' (count, ...) as (T, B, ...), zero past each end; rows of `out` must be contiguous."""
         if len(rows) != self.batch.count:
-            raise ValueError(f"there must be {self.batch.count} rows, not {len(rows)}")
+            raise ValueError(f"there must be {check.counted(self.batch.count, 'row')}, not {len(rows)}")
         kind, (T, B) = kind_of(rows), self.shape
         if isinstance(kind, DeviceKind):
             all_rows = zeros((T * B, *rows.shape[1:]), kind)

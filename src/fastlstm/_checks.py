@@ -48,9 +48,14 @@ def first_entry(wrong: NDArray[np.bool]) -> tuple[int, ...]:
 
 def float_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     """`dtype` if it is float32 or float64."""
-    found = np.dtype(dtype)
-    if found not in FLOATS:
-        raise TypeError(f"dtype must be float32 or float64, not {found}")
+    try:
+        found: np.dtype[Any] | None = np.dtype(dtype)
+    except TypeError:  # a name that NumPy does not know, as that of a format of GPUs'
+        found = None
+    if found is None or found not in FLOATS:
+        name = str(dtype if found is None else found)
+        hint = ": arrays on a GPU may have it, layer.to('cuda', dtype=...)" if name in DEVICE_FLOATS else ""
+        raise TypeError(f"dtype must be float32 or float64, not {name}{hint}")
     return found
 
 
@@ -198,6 +203,11 @@ def path(name: str, value: object) -> str:
     return found
 
 
+def counted(number: int, thing: str) -> str:
+    """Return a number of things in words: "1 thread", "2 threads"."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
 def _named(value: object) -> str:
     """What `value` is, for a message: the type's name, of an array its shape too."""
     return f"an array of shape {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
@@ -212,7 +222,9 @@ def is_array(name: str, value: object, kind: Kind | None = None, anywhere: bool 
     if isinstance(kind, DeviceKind):
         raise TypeError(f"{name} is on the host, but must be on {kind.place} as the other arrays are")
     if value.dtype not in FLOATS if kind is None else value.dtype != kind:
-        raise TypeError(f"{name} must have dtype {kind or 'float32 or float64'}, not {value.dtype}")
+        raise TypeError(
+            f"{name} must have dtype {kind or 'float32 or float64'}, not {value.dtype}{_hint(name, value, kind)}"
+        )
     return value
 
 
@@ -232,6 +244,16 @@ def converted(name: str, value: object, dtype: object = None) -> str:
     if type(value) in (list, tuple, range) or hasattr(value, "__array__"):
         return f"np.asarray({name}{made})"
     return f"np.array(list({name}){made})" if isinstance(value, Iterator) else ""
+
+
+def _hint(name: str, value: NDArray[Any], kind: np.dtype[Any] | None) -> str:
+    """How to convert an input of another dtype: not what is written to, nor a part of another object."""
+    if not name.isidentifier() or name in ("flat", "gradients", "workspace") or value.dtype.kind not in "biuf":
+        return ""
+    hint = f": {name}.astype(np.{FLOATS[0] if kind is None else kind}) converts it"
+    if kind is not None and value.dtype in FLOATS and name in ("x", "x_t", "h", "query", "encoded"):
+        hint += f", a layer or network with dtype=np.{value.dtype} takes it as it is"
+    return hint
 
 
 def _on_device(name: str, value: object, kind: Kind | None, hint: str) -> Array:
@@ -333,7 +355,7 @@ def items(name: str, value: object, expected: str, *counts: int) -> tuple[Any, .
     if not isinstance(value, (tuple, list)):
         raise TypeError(f"{name} must be {expected}, not {type(value).__name__}")
     if len(value) not in counts:
-        raise ValueError(f"{name} must be {expected}, not {len(value)} items")
+        raise ValueError(f"{name} must be {expected}, not {counted(len(value), 'item')}")
     return tuple(value)
 
 

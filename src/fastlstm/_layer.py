@@ -296,7 +296,8 @@ class Layer(Masking, Parametric):
         below, rows = self._rows_of(x, lengths, threads, kind, taken)
         call = Call(self._kind, batch_of(T, B, rows, self.batch_invariant), kind, rows)
         if isinstance(tape, Tape) and len(tape.layers) != cells:
-            raise ValueError(f"tape must be of {cells} layers and directions, not of {len(tape.layers)}")
+            expected = "1 layer and direction" if cells == 1 else f"{cells} layers and directions"
+            raise ValueError(f"tape must be of {expected}, not of {len(tape.layers)}")
         if masks is not None:
             masks = self._check_masks(masks, T, B, kind)
         first_states = call.states_in(_core.or_zeros(states, self._kind, (cells, B), P, H, kind))
@@ -424,7 +425,9 @@ class Layer(Masking, Parametric):
                 f"dc must be a list of an array or None for each layer and direction, not {type(dc).__name__}"
             )
         if len(dc) != cells:
-            raise ValueError(f"dc must have {cells} items, one for each layer and direction, not {len(dc)}")
+            raise ValueError(
+                f"dc must have {check.counted(cells, 'item')}, one for each layer and direction, not {len(dc)}"
+            )
         return [
             call.rows(check.optional(f"dc[{k}]", above, shape, cells_of(self._array_kind), "(T, B, H)"), threads)
             for k, above in enumerate(dc)

@@ -120,7 +120,7 @@ class Masking:
         for name, count in counts.items():
             found = getattr(masks, name)
             if found and len(found) != count:
-                raise ValueError(f"masks.{name} must have {count} items, not {len(found)}")
+                raise ValueError(f"masks.{name} must have {check.counted(count, 'item')}, not {len(found)}")
         if isinstance(kind, DeviceKind):
             masks = Masks(
                 [on_device(mask, kind) for mask in masks.between],

@@ -56,7 +56,7 @@ class Params(dict[str, Array]):
             self._refuse(name)
 
     def _refuse(self, *given: object, **named: object) -> NoReturn:
-        name = given[0] if given and given[0] in self else next(iter(self), "W")
+        name = given[0] if given and isinstance(given[0], str) and given[0] in self else next(iter(self), "W")
         raise TypeError(f'params do not support item assignment: write in place, params["{name}"][:] = ...')
 
     __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
@@ -173,7 +173,7 @@ class Parametric:
         """Count the parameters, where there is a bound to them."""
         left = _to_allocate.get() - size
         if left < 0:
-            raise ValueError(f"{type(self).__name__} would have {size} parameters, too many")
+            raise ValueError(f"{type(self).__name__} would have {check.counted(size, 'parameter')}, too many")
         _to_allocate.set(left)
 
     def _views(self, flat: Array) -> Mapping[str, Array]:

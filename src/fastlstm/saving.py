@@ -12,6 +12,7 @@ import numpy as np
 
 from fastlstm import _files, nn
 from fastlstm._arrays import Array, on_host
+from fastlstm._checks import counted
 from fastlstm._files import FileError
 from fastlstm._parameters import ONLY_AT_FIRST, Parametric, unfilled
 from fastlstm.lstm import LSTM
@@ -169,7 +170,9 @@ def _from_json(value: Any, size: float, names: float) -> Any:
     if isinstance(value, list):
         return tuple(_from_json(item, size, names) for item in value)
     if isinstance(value, int) and abs(value) > max(size, 1):
-        raise ValueError(f"no size can be {value} where there are {size} parameters")  # before a loop over it
+        raise ValueError(
+            f"no size can be {value} in a file of {counted(int(size), 'parameter')}"
+        )  # before a loop over it
     if not isinstance(value, dict):
         return value
     kind = KINDS[cast(str, value["type"])]
@@ -185,7 +188,8 @@ def _from_json(value: Any, size: float, names: float) -> Any:
         if name in ("clip", "cell_clip"):
             made = None if made == 0 else 1.0 if made is True else made  # 0.1.0 took these, and so are they in files
         if name == "num_layers" and isinstance(made, int) and made > names:
-            raise ValueError(f"there cannot be {made} layers where there are {names} arrays")  # before a loop over them
+            have = counted(int(names), "array")
+            raise ValueError(f"there cannot be {made} layers in a file of {have}")  # before a loop over them
         if known[name].kind is inspect.Parameter.VAR_POSITIONAL:
             positional = made
         else:

@@ -143,7 +143,9 @@ class Stream:
         if len(given) == 2 and len(arrays) == 3:
             given = *given, None  # FGR's gates
         if len(given) != len(arrays):
-            raise ValueError(f"state must have {len(arrays)} parts, as the stream's has, not {len(given)}")
+            raise ValueError(
+                f"state must have {check.counted(len(arrays), 'part')}, as the stream's has, not {len(given)}"
+            )
         if (
             rows is not None
             and at.dtype != np.bool_

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastlstm._checks import counted
 from fastlstm.bench.command import progress, run
 from fastlstm.bench.measure import difference, interleave, ratio
 from fastlstm.bench.peers import OURS, TORCH, Contestant, Peers
-from fastlstm.bench.results import counted
 from fastlstm.nn import ctc_beam_search, ctc_loss
 
 __all__ = ["main"]

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fastlstm
+from fastlstm._checks import counted
 from fastlstm.bench.command import progress, run
 from fastlstm.bench.measure import interleave, ratio
 from fastlstm.bench.peers import Contestant, Peers
-from fastlstm.bench.results import counted
 from fastlstm.frozen import Format
 
 __all__ = ["main"]

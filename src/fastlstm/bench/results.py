@@ -7,12 +7,7 @@ import math
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
-__all__ = ["Loss", "Machine", "Part", "Report", "Row", "Spread", "conclude", "counted", "load", "save"]
-
-
-def counted(number: int, thing: str) -> str:
-    """Return a number of things in words: "1 thread", "2 threads"."""
-    return f"{number} {thing}{'' if number == 1 else 's'}"
+__all__ = ["Loss", "Machine", "Part", "Report", "Row", "Spread", "conclude", "load", "save"]
 
 
 class Spread(TypedDict):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fastlstm._checks import counted
 from fastlstm.bench import machine
 from fastlstm.bench.measure import difference, interleave, ratio
 from fastlstm.bench.peers import (
@@ -23,7 +24,7 @@ from fastlstm.bench.peers import (
     Work,
     contestants,
 )
-from fastlstm.bench.results import Part, Report, Row, conclude, counted
+from fastlstm.bench.results import Part, Report, Row, conclude
 from fastlstm.bench.shapes import FLOAT64, KINDS, QUICK, SEQUENCES, STEPS, Shape, flops
 
 __all__ = ["Plan", "run"]

@@ -41,7 +41,7 @@ def elementwise(
         raise ValueError(f"{name} must have at least one element, not shape {prediction.shape}")
     shape, dtype = prediction.shape, prediction.dtype
     prediction = check.matching(name, prediction, shape, dtype, "its own")
-    target = check.matching("target", target, shape, dtype, f"the {name}'s")
+    target = check.matching("target", target, shape, dtype, f"that of {name}")
     mask, count = counted(mask, shape)
     if kind == "logistic":
         seen = target if mask is None else target[mask]

@@ -194,7 +194,8 @@ class Batches:
                 check_items("targets", targets)
                 for k, (one, length) in enumerate(zip(targets, self.lengths, strict=True)):
                     if len(one) != length:
-                        raise ValueError(f"targets[{k}] must have a row for each of {length} steps, not {len(one)}")
+                        steps = check.counted(length, "step")
+                        raise ValueError(f"targets[{k}] must have a row for each of {steps}, not {len(one)}")
 
     def __len__(self) -> int:
         return -(-len(self.inputs) // self.batch_size)
@@ -299,7 +300,8 @@ class Chunks:
             raise ValueError(f"targets must be as many as the steps, {len(sequence)}, not {len(targets)}")
         self.stretch = len(sequence) // batch_size
         if self.stretch < 2:
-            raise ValueError(f"sequence must have two steps for each of {batch_size} rows, not {len(sequence)} in all")
+            rows = check.counted(self.batch_size, "row")
+            raise ValueError(f"sequence must have two steps for each of {rows}, not {len(sequence)} in all")
         self.sequence, self.targets = sequence, targets
 
     def __len__(self) -> int:

@@ -332,7 +332,8 @@ def _impossible(b: int, lengths: Ints, labels: Ints, label_lengths: Ints) -> str
     needed = row.size + repeats
     if needed > lengths[b]:
         return (
-            f"labels{{at}} cannot fit: {row.size} labels with {repeats} repeats need {needed} steps, lengths{{at}} is "
+            f"labels{{at}} cannot fit: {check.counted(row.size, 'label')} with {check.counted(repeats, 'repeat')} "
+            f"{'needs' if row.size == 1 else 'need'} {check.counted(needed, 'step')}, lengths{{at}} is "
             f"{lengths[b]} (zero_infinity=True leaves such rows out)"
         )
     return "logits give labels{at} probability zero (zero_infinity=True leaves such rows out)"

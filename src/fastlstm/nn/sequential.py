@@ -278,7 +278,9 @@ class Sequential(Composite):
         if not isinstance(tape, SequentialTape):
             raise TypeError(f"tape must be a SequentialTape from forward, not {type(tape).__name__}")
         if len(tape.layers) != len(self.layers):
-            raise ValueError(f"tape must be from a network of {len(self.layers)} layers, not {len(tape.layers)}")
+            raise ValueError(
+                f"tape must be from a network of {check.counted(len(self.layers), 'layer')}, not {len(tape.layers)}"
+            )
         count = len(self.recurrent)
         arriving = (
             [None] * count if dstate is None else list(check.items("dstate", dstate, _per_recurrent(count), count))
@@ -415,4 +417,4 @@ def _directions(layer: Parametric, below: int) -> int:
 
 
 def _per_recurrent(count: int) -> str:
-    return f"a tuple with an item for each of the {count} recurrent layers"
+    return f"a tuple with an item for each of the {check.counted(count, 'recurrent layer')}"
