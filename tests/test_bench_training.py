@@ -47,7 +47,7 @@ def last(rng):
 
 
 def mean(rng):
-    return classes(nn.Sequential(lstm(3, 5, dropout=0.5), nn.Mean(), nn.Dense(5, 4, seed=1)), rng, per_step=False)
+    return classes(nn.Sequential(lstm(3, 5, 2, dropout=0.5), nn.Mean(), nn.Dense(5, 4, seed=1)), rng, per_step=False)
 
 
 def text(rng):

@@ -74,7 +74,7 @@ def test_params_are_written_to_in_place(which):
     params[name] += 1
     params[name][:] *= 2
     np.testing.assert_array_equal(params[name], (before[name] + 1) * 2)
-    assert params | {name: new} != params
+    assert type(params | {name: new}) is dict
 
 
 def test_numbers_of_things():

@@ -17,6 +17,9 @@ import fastlstm
 from fastlstm import LSTM, RNN, Frozen, PackedSequence
 from fastlstm._masks import Masks
 
+# One layer with `dropout`, among all combinations: it drops nothing, and says so.
+pytestmark = pytest.mark.filterwarnings("ignore:dropout=.* drops nothing:UserWarning")
+
 OPTIONS = ("reverse", "lengths", "zero", "mask", "zone_y", "zone_c", "proj", "clip", "cell_clip", "activations")
 ROW_STATES = ("h", "c", "g", "dh0", "dc0", "dg0")
 

@@ -24,6 +24,7 @@ from fastlstm._libraries import DeviceKind, library_of
 Value = TypeVar("Value")
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+WRITTEN_TO = ("flat", "gradients", "workspace")  # arguments of which a converted copy would be of no use
 
 
 class EntryError(ValueError):
@@ -203,6 +204,12 @@ def path(name: str, value: object) -> str:
     return found
 
 
+def may_have(thing: object, name: str) -> None:
+    """Raise AttributeError for a new attribute of one of fastlstm's own classes; a user's subclass may have more."""
+    if type(thing).__module__.partition(".")[0] == "fastlstm":
+        raise AttributeError(f"{type(thing).__name__} has no attribute {name} that can be set")
+
+
 def counted(number: int, thing: str) -> str:
     """Return a number of things in words: "1 thread", "2 threads"."""
     return f"{number} {thing}{'' if number == 1 else 's'}"
@@ -230,7 +237,7 @@ def is_array(name: str, value: object, kind: Kind | None = None, anywhere: bool 
 
 def conversion(name: str, value: object, dtype: object = None) -> str:
     """How to make an array of `value`, for a message; "" where it is not known, or results are written to it."""
-    line = "" if name in ("flat", "gradients", "workspace") else converted(name, value, dtype)
+    line = "" if name in WRITTEN_TO else converted(name, value, dtype)
     return line and f": {line} makes one"
 
 
@@ -248,7 +255,7 @@ def converted(name: str, value: object, dtype: object = None) -> str:
 
 def _hint(name: str, value: NDArray[Any], kind: np.dtype[Any] | None) -> str:
     """How to convert an input of another dtype: not what is written to, nor a part of another object."""
-    if not name.isidentifier() or name in ("flat", "gradients", "workspace") or value.dtype.kind not in "biuf":
+    if not name.isidentifier() or name in WRITTEN_TO or value.dtype.kind not in "biuf":
         return ""
     hint = f": {name}.astype(np.{FLOATS[0] if kind is None else kind}) converts it"
     if kind is not None and value.dtype in FLOATS and name in ("x", "x_t", "h", "query", "encoded"):

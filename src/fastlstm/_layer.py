@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import threading
+import warnings
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -30,7 +31,7 @@ from fastlstm._config import checked_num_threads
 from fastlstm._core import Call, Cell, States, Weights
 from fastlstm._libraries import DeviceDType, DeviceKind, LibraryName, device_kind, native_library, values_of
 from fastlstm._masks import Masking, Masks
-from fastlstm._parameters import Gradients, Parametric
+from fastlstm._parameters import Gradients, Parametric, are_restored
 from fastlstm._tapes import LSTMTape, RNNTape
 
 WORTH_KEEPING = 1 << 18
@@ -94,6 +95,13 @@ class Layer(Masking, Parametric):
         self.bidirectional = check.flag("bidirectional", bidirectional)
         self.batch_first = check.flag("batch_first", batch_first)
         self.dropout = check.rate("dropout", dropout)
+        if self.dropout and self.num_layers == 1 and not are_restored():
+            warnings.warn(
+                f"dropout={self.dropout} drops nothing with num_layers=1, since it is between layers: nn.Dropout drops "
+                "outputs, recurrent_dropout what goes to the next step",
+                UserWarning,
+                stacklevel=3,
+            )
         self.recurrent_dropout = check.rate("recurrent_dropout", recurrent_dropout)
         self.drop_connect = check.rate("drop_connect", drop_connect)
         shares = check.pair("zoneout", zoneout, "(rate of y, rate of c)")

@@ -36,9 +36,14 @@ def unfilled(size: int) -> Iterator[None]:
         _to_allocate.reset(token)
 
 
+def are_restored() -> bool:
+    """Whether layers are made from what was saved, not by a user."""
+    return math.isfinite(_to_allocate.get())
+
+
 def draw(rng: np.random.Generator, into: Array, scale: float) -> None:
     """Fill an array of parameters, uniform between -scale and scale, a few at a time: they are drawn as float64."""
-    if math.isfinite(_to_allocate.get()):
+    if are_restored():
         return
     flat = into.reshape(-1)
     for start in range(0, flat.size, DRAWN_AT_ONCE):
@@ -208,9 +213,12 @@ class Parametric:
 
     def __setattr__(self, name: str, value: Any) -> None:
         # The kernels trust the sizes, and hold the parameters where they are.
-        if not name.startswith("_") and value is not vars(self).get(name, value):
+        own = vars(self)
+        if not name.startswith("_") and value is not own.get(name, value):
             hint = "write to it in place, flat[:] = ..." if name == "flat" else "make a new layer"
             raise AttributeError(f"{name} cannot be set: {hint}")
+        if not name.startswith("_") and name not in own and "flat" in own:  # all that it has was set before
+            check.may_have(self, name)
         super().__setattr__(name, value)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -51,7 +51,7 @@ class LSTM(Layer):
     batch_first : bool
         Sequences are (B, T, I) and (B, T, H) arrays, instead of (T, B, I) and (T, B, H).
     dropout : float
-        Rate at which outputs are dropped on their way to the next layer: nothing, where there is one layer.
+        Rate at which outputs are dropped on their way to the next layer. With one layer it drops nothing, and warns.
     recurrent_dropout : float
         Rate at which outputs are dropped on their way to the next step, the same ones at every step.
     drop_connect : float
@@ -82,7 +82,8 @@ class LSTM(Layer):
         are in the order i, f, z, o, rows of p in the order i, f, o, without those that the variant lacks. Write to
         them in place: ``lstm.params["b_l0"][:] = 0``.
     flat : (n,) array
-        All parameters in one buffer, of which `params` are views. In a network they move to the network's.
+        All parameters in one buffer, of which `params` are views. In a network they move to the network's: arrays from
+        before are read-only then.
 
     Notes
     -----
@@ -91,6 +92,9 @@ class LSTM(Layer):
     writes to the parameters must run alone: a step of an optimiser, `fit`, and making a network of the layer. Each
     thread needs its own of what is written to: `out`, a tape to be filled again, a generator for dropout, a `Stream`,
     an optimiser.
+
+    What a layer is cannot be changed, and attributes that it does not have cannot be set: make another one. A subclass
+    may have attributes of its own; copies and pickles have those whose names do not begin with an underscore.
 
     Examples
     --------

@@ -31,8 +31,12 @@ class Optimiser:
         self.learning_rate = learning_rate
 
     def __setattr__(self, name: str, value: object) -> None:
-        if name in vars(self) and not name.startswith("_"):
-            raise AttributeError(f"{name} cannot be set: make another optimiser")
+        if not name.startswith("_"):
+            if name in vars(self):
+                raise AttributeError(f"{name} cannot be set: make another optimiser")
+            kind = type(self)
+            if not isinstance(getattr(kind, name, None), property) and name not in inspect.signature(kind).parameters:
+                check.may_have(self, name)
         super().__setattr__(name, value)
 
     @property

@@ -156,7 +156,14 @@ class Decoder(Composite):
         self.embedding = Embedding(V, n, dtype=dtype, seed=rng)
         self.initial = Dense(E, 2 * self.num_layers * H, dtype=dtype, seed=rng)
         self.lstm = LSTM(
-            n, H, self.num_layers, peephole=peephole, variant=variant, dropout=dropout, dtype=dtype, seed=rng
+            n,
+            H,
+            self.num_layers,
+            peephole=peephole,
+            variant=variant,
+            dtype=dtype,
+            seed=rng,
+            dropout=self.dropout if self.num_layers > 1 else 0.0,
         )
         self.peephole, self.variant = self.lstm.peephole, self.lstm.variant
         A = self.attention_size
