@@ -8,6 +8,7 @@ from helpers import lstm_case, rnn_case
 
 import fastlstm
 from fastlstm import LSTM, RNN, Gradients, LSTMGradients, LSTMTape, RNNGradients, RNNTape
+from fastlstm._checks import counted
 
 T, B, I, H = 4, 3, 5, 6
 DTYPE = np.float32
@@ -196,7 +197,9 @@ def test_dtype(make, name, dtype):
     if np.dtype(dtype) == np.float64:
         dtype = "uint8"  # a platform whose long double is a double
     message = error(make, name, lambda array: array.astype(dtype), TypeError)
-    assert message.endswith(f"not {np.dtype(dtype)}")
+    found, _, hint = message.partition(": ")
+    assert found.endswith(f"not {np.dtype(dtype)}")
+    assert not hint or hint.startswith(f"{name}.astype(np.float")
     assert "float32" in message
 
 
@@ -205,7 +208,7 @@ def test_the_other_precision(make, name):
     """x and R come first in the stateless functions and decide the rest, so that the others are wrong then."""
     arrays, call = make()
     arrays[name] = arrays[name].astype(np.float64)
-    with pytest.raises(TypeError, match=r"must have dtype float(32|64), not float(64|32)$") as caught:
+    with pytest.raises(TypeError, match=r"must have dtype float(32|64), not float(64|32)(: |$)") as caught:
         call(*arrays.values())
     assert str(caught.value).startswith(name) or name in ("x", "tape.x")
 
@@ -319,7 +322,7 @@ def test_state_must_be_two_items():
     lstm, x = LSTM(I, H, seed=0), new(T, B, I)
     for call in (lstm, lstm.forward, lambda x, state: lstm.step(x[0], state)):
         for state in ((h,), (h, h, h), ()):
-            with pytest.raises(ValueError, match=rf"^state must be \(h, c\), not {len(state)} items"):
+            with pytest.raises(ValueError, match=rf"^state must be \(h, c\), not {counted(len(state), 'item')}"):
                 call(x, state)
 
 

@@ -25,6 +25,8 @@ from fastlstm._libraries import DeviceKind
 if not gpu.is_available():
     pytest.skip(f"no GPU: {gpu.why_unavailable()}", allow_module_level=True)
 
+pytestmark = pytest.mark.filterwarnings("ignore:dropout=.* drops nothing:UserWarning")  # of one layer
+
 NAMES_OF_OPTIONS = [(), *((name,) for name in OPTIONS), *itertools.combinations(OPTIONS, 2)]
 LARGER = [(7, 9, 5, 17, 11), (20, 33, 9, 17, 5), (40, 1, 30, 70, 20), (3, 200, 33, 40, 9)]
 LAYERS = [

@@ -12,6 +12,8 @@ from test_packed import LENGTHS, pack
 import fastlstm
 from fastlstm import LSTM, RNN
 
+pytestmark = pytest.mark.filterwarnings("ignore:dropout=.* drops nothing:UserWarning")  # of one layer
+
 
 def arguments(network):
     x, dy = sequence(network, T, B, I), sequence(network, T, B, network.directions * network.output_size, seed=1)
