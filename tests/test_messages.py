@@ -22,7 +22,7 @@ HINT = "x.astype(np.float32) converts it, a layer or network with dtype=np.float
         (lambda: nn.Dense(4, 3)(x), f"h must have dtype float32, not float64: {HINT.replace('x.', 'h.')}"),
         (
             lambda: LSTM(4, 3)(x.astype(int)),
-            "x must have dtype float32 or float64, not int64: x.astype(np.float32)",
+            "x must have dtype float32, not int64: x.astype(np.float32) converts it",
         ),
         (
             lambda: nn.mse(x, x.astype("f")),
