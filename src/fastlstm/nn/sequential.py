@@ -186,17 +186,18 @@ class Sequential(Composite):
         self, x: Any, state: Any, lengths: ArrayLike | None, rng: np.random.Generator | None, tapes: list[Any] | None
     ) -> tuple[Array, tuple[Any, ...]]:
         """As `_run`, with sequences in the network's layout."""
+        if not self.batch_first:
+            return self._run(x, state, lengths, rng, tapes, 1)
         try:
             y, last = self._run(self._entering(x), state, lengths, rng, tapes, 1)
         except check.EntryError as error:
-            if self.batch_first:
-                error.index = (*error.index[1::-1], *error.index[2:])
+            error.index = (*error.index[1::-1], *error.index[2:])
             raise
         return self._leaving(y), last
 
     def _entering(self, x: Any) -> Any:
-        """X as the layers take it, (T, B, ...), from the network's layout."""
-        if not (self.batch_first and isinstance(x, np.ndarray)):
+        """X, (B, T, ...) where it is of sequences, as the layers take it: (T, B, ...)."""
+        if not isinstance(x, np.ndarray):
             return x
         size = getattr(_first(self), "input_size", None)
         if size is not None and x.ndim == 3 and x.shape[2] != size:
