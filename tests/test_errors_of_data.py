@@ -9,6 +9,7 @@ import pytest
 from fastlstm import LSTM
 from fastlstm._checks import EntryError
 from fastlstm.nn import (
+    SGD,
     Batch,
     Batches,
     Chunks,
@@ -258,7 +259,10 @@ def test_classes_without_weight_count_nothing():
         fit(model, loss, nothing, progress=False)
 
 
-def test_a_mask_of_nothing_counts_nothing():
+@pytest.mark.parametrize("size", [15, 0])
+def test_a_mask_of_nothing_counts_nothing(size):
+    """But the state goes through it."""
+
     class Own:
         carries_state = True
 
@@ -266,9 +270,17 @@ def test_a_mask_of_nothing_counts_nothing():
             return 3
 
         def epoch(self, rng=None):
-            for counts in (True, False, True):
-                x = np.ones((5, 3, 3), np.float32)
-                yield Batch({"x": x}, {"target": np.zeros((5, 3), int), "mask": np.full((5, 3), counts)}, 15)
+            for k in range(3):
+                x = np.random.default_rng(k).normal(size=(5, 3, 3)).astype(np.float32)
+                targets = {"target": np.zeros((5, 3), int), "mask": np.full((5, 3), k != 1)}
+                yield Batch({"x": x}, targets, size if k == 1 else 15)
 
-    history = fit(tagger(False), softmax_cross_entropy, Own(), Own(), epochs=2, progress=False)
-    assert len(history.epochs) == 2
+    model = tagger(False)
+    batches = list(Own().epoch())
+    y, _ = model(np.concatenate([batch.inputs["x"] for batch in batches]))
+    mask = np.concatenate([batch.targets["mask"] for batch in batches])
+    expected = softmax_cross_entropy(y, np.zeros((15, 3), int), mask)[0]
+    assert evaluate(model, softmax_cross_entropy, Own()) == pytest.approx(expected, rel=1e-6)
+    still = SGD(model.flat, 0.0)
+    (epoch,) = fit(model, softmax_cross_entropy, Own(), Own(), optimiser=still, epochs=1, progress=False).epochs
+    assert (epoch.loss, epoch.validation) == pytest.approx((expected, expected), rel=1e-6)

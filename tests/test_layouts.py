@@ -307,6 +307,11 @@ def test_a_source_that_does_not_agree_is_refused(model):
             r"x must have shape \(B, T, 3\), not \(2, 7, 5\)",
         ),
         (
+            lambda: Sequential(Dropout(0.1), RNN(3, 4), batch_first=True)(np.ones((7, 3), np.float32)),
+            ValueError,
+            r"x must have shape \(B, T, 3\), not \(7, 3\)",
+        ),
+        (
             lambda: Sequential(LSTM(3, 4), batch_first=True)(np.ma.ones((2, 7, 3), np.float32)),
             TypeError,
             "x is a masked array",

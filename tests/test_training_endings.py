@@ -4,6 +4,7 @@ import dis
 import errno
 import functools
 import os
+import signal
 import sys
 
 import numpy as np
@@ -117,6 +118,34 @@ def test_ctrl_c_at_every_moment(path, average):
         <= found
         <= {(0, "interrupted"), (1, "interrupted"), (2, "interrupted"), (2, "epochs")}
     )
+
+
+@pytest.mark.parametrize("calls", range(1, 5))
+@pytest.mark.parametrize("place", ["loss", "score", "rate", "write"])
+def test_a_signal(path, monkeypatch, place, calls):
+    """SIGINT itself, in what a training calls: its handler raises KeyboardInterrupt there."""
+    left = iter(range(calls))
+
+    def with_signal(function):
+        def called(*args, **options):
+            if next(left, None) == calls - 1:
+                signal.raise_signal(signal.SIGINT)
+            return function(*args, **options)
+
+        return called
+
+    run = Watched(checkpoint=path)
+    if place == "loss":
+        run.options["loss"] = with_signal(mse)
+    elif place == "score":
+        run.score = with_signal(run.score)
+    elif place == "rate":
+        run.options["optimiser"] = nn.SGD(run.model.flat, with_signal(lambda t: 0.01))
+    else:
+        monkeypatch.setattr(_files, "write", with_signal(_files.write))
+    history = run.fit()
+    run.check(history)
+    assert history.stopped == ("epochs" if place in ("score", "write") and calls > 2 else "interrupted")
 
 
 @pytest.mark.parametrize("calls", [1, 3, 4])
@@ -310,7 +339,8 @@ def test_an_optimiser_has_what_a_training_needs(path):
 @pytest.mark.parametrize(
     ("given", "error", "message"),
     [
-        (lambda y: 1.0, TypeError, "loss must give a pair, its value and dJ/dy, not float"),
+        (lambda y: 1.0, TypeError, "what loss gives must be a pair, its value and dJ/dy, not float"),
+        (lambda y: (1.0, y, y), ValueError, "what loss gives must be a pair, its value and dJ/dy, not 3 items"),
         (lambda y: (None, y), TypeError, "loss must give a number, not NoneType"),
         (lambda y: (y, y), TypeError, "loss must give a number, not ndarray"),
         (lambda y: (1.0, None), ValueError, r"loss must give dJ/dy shaped as y, \(4, 1\), not \(\)"),
@@ -320,6 +350,12 @@ def test_an_optimiser_has_what_a_training_needs(path):
 def test_what_a_loss_gives(given, error, message):
     with pytest.raises(error, match=message):
         fit(network(), lambda y, target: given(y), data(), progress=False)
+
+
+def test_a_loss_is_a_function():
+    for call in (lambda: fit(network(), 3, data(), progress=False), lambda: evaluate(network(), 3, data())):
+        with pytest.raises(TypeError, match=r"loss must be a function of outputs and targets, such as .*, not int"):
+            call()
 
 
 def test_what_a_score_gives():

@@ -18,6 +18,12 @@ from fastlstm.nn.sequential import Sequential, check_sequences
 from fastlstm.nn.transcripts import Transcripts
 
 
+def loss(found: Any) -> None:
+    """Raise unless this is a function."""
+    if not callable(found):
+        raise TypeError(f"loss must be a function of outputs and targets, such as nn.mse, not {type(found).__name__}")
+
+
 def source(name: str, model: Any, found: BatchSource) -> None:
     """Raise unless a network can learn from this, or be measured on it."""
     if not (hasattr(found, "epoch") and hasattr(found, "__len__")):
@@ -62,12 +68,11 @@ def validation(model: Any, loss: Any, found: BatchSource) -> None:
     first = next((batch for batch in epoch_for(model, found) if batch.size), None)
     if first is None:
         raise ValueError("validation must have something to take the mean of")
+    written_by = getattr(getattr(loss, "func", loss), "__module__", None)
     y = None
     try:
         y, _ = model(**first.inputs)
-        if getattr(getattr(loss, "func", loss), "__module__", "").startswith(
-            "fastlstm."
-        ):  # another may count its calls
+        if str(written_by).startswith("fastlstm."):  # another may count its calls
             loss(y, **first.targets)
     except NothingCountsError:
         pass  # others may

@@ -199,8 +199,9 @@ class Sequential(Composite):
         """X, (B, T, ...) where it is of sequences, as the layers take it: (T, B, ...)."""
         if not isinstance(x, np.ndarray):
             return x
-        size = getattr(_first(self), "input_size", None)
-        if size is not None and x.ndim == 3 and x.shape[2] != size:
+        first = _first(self)
+        size = getattr(first, "input_size", None)
+        if size is not None and (x.shape[2] != size if x.ndim == 3 else isinstance(first, (LSTM, RNN))):
             raise ValueError(f"x must have shape (B, T, {size}), not {x.shape}")
         return _swapped(x)
 

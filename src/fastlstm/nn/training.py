@@ -66,6 +66,7 @@ def evaluate(model: Any, loss: Loss, batches: BatchSource) -> float:
     >>> 0.5 < loss < 2
     True
     """
+    checks.loss(loss)
     checks.source("batches", model, batches)
     return _mean_loss("batches", model, loss, batches)[0]
 
@@ -205,10 +206,7 @@ class _Training:
         if not isinstance(getattr(model, "flat", None), np.ndarray):
             found = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
             raise TypeError(f"model must be a network, such as an nn.Sequential, not {found}")
-        if not callable(loss):
-            raise TypeError(
-                f"loss must be a function of outputs and targets, such as nn.mse, not {type(loss).__name__}"
-            )
+        checks.loss(loss)
         checks.source("train", model, train)
         if validation is not None:
             checks.source("validation", model, validation)
@@ -280,7 +278,7 @@ class _Training:
         return len(history.epochs) - (0 if best is None else best + 1) >= self.patience
 
     def _epoch(self, bar: Any) -> bool:
-        """All batches once, and the measures after them; False if something was not finite."""
+        """Learn from all batches once, and measure; False if something was not finite."""
         began = time.perf_counter()
         state, total, size = None, 0.0, 0
         for batch in epoch_for(self.model, self.train, self.rng):
@@ -305,18 +303,18 @@ class _Training:
 
     def _forward(self, batch: Batch, state: Any) -> tuple[tuple[float, Any, Any] | None, Any]:
         """The loss, dJ/dy and the tape of a batch, None where nothing in it counts; and the state to go on from."""
-        if not batch.size:
+        carry, y = getattr(self.train, "carries_state", False), None
+        if not (batch.size or carry):
             return None, state
-        given, y = batch.inputs, None
-        if getattr(self.train, "carries_state", False):
-            given = given | {"state": state}
         try:
-            y, state, tape = self.model.forward(**given, rng=self.rng)
-            return (*_checked_loss(self.loss, y, batch.targets), tape), state
+            y, state, tape = self.model.forward(**batch.inputs, rng=self.rng, **({"state": state} if carry else {}))
+            if batch.size:
+                return (*_checked_loss(self.loss, y, batch.targets), tape), state
         except NothingCountsError:
-            return None, state
+            pass
         except check.EntryError as error:
             raise in_data(error, "train", self.train, batch, self.model, y) from None
+        return None, state
 
     def _measure(self, loss: float, began: float) -> None:
         """Add an epoch to the history; keep its parameters if it is the best."""
@@ -424,18 +422,21 @@ def _mean_loss(name: str, model: Any, loss: Loss, source: BatchSource) -> tuple[
     carry, state = getattr(source, "carries_state", False), None
     losses, sizes, culprit = [], [], ""
     for batch in epoch_for(model, source):
-        if batch.size:
-            y = None
-            try:
-                y, state = model(**batch.inputs, **({"state": state} if carry else {}))
-                losses.append(_number("loss", loss(y, **batch.targets)[0]))
-            except NothingCountsError:
+        if not (batch.size or carry):
+            continue
+        y = None
+        try:
+            y, state = model(**batch.inputs, **({"state": state} if carry else {}))
+            if not batch.size:
                 continue
-            except check.EntryError as error:
-                raise in_data(error, name, source, batch, model, y) from None
-            sizes.append(batch.size)
-            if not (culprit or math.isfinite(losses[-1])):
-                culprit = not_finite(name, source, batch, model)
+            losses.append(_number("loss", loss(y, **batch.targets)[0]))
+        except NothingCountsError:
+            continue
+        except check.EntryError as error:
+            raise in_data(error, name, source, batch, model, y) from None
+        sizes.append(batch.size)
+        if not (culprit or math.isfinite(losses[-1])):
+            culprit = not_finite(name, source, batch, model)
     if not sizes:
         raise ValueError(f"{name} must have something to take the mean of")
     return float(np.average(losses, weights=sizes)), culprit
@@ -443,10 +444,7 @@ def _mean_loss(name: str, model: Any, loss: Loss, source: BatchSource) -> tuple[
 
 def _checked_loss(loss: Loss, y: Any, targets: dict[str, Any]) -> tuple[float, Any]:
     """What a loss gives, if it is a number and a gradient of the outputs' shape."""
-    found = loss(y, **targets)
-    if not isinstance(found, (tuple, list)) or len(found) != 2:
-        raise TypeError(f"loss must give a pair, its value and dJ/dy, not {type(found).__name__}")
-    value, dy = found
+    value, dy = check.pair("what loss gives", loss(y, **targets), "a pair, its value and dJ/dy")
     if isinstance(y, np.ndarray) and np.shape(dy) != y.shape:
         raise ValueError(f"loss must give dJ/dy shaped as y, {y.shape}, not {np.shape(dy)}")
     return _number("loss", value), dy
