@@ -457,18 +457,25 @@ unix = pytest.mark.skipif(os.name != "posix", reason="such files are there on Un
 
 
 @unix
-@pytest.mark.parametrize("kind", ["fifo", "socket", "device", "full", "folder", "link to a fifo"])
+@pytest.mark.parametrize("kind", ["fifo", "socket", "device", "folder", "link to a fifo", "open pipe"])
 def test_what_is_no_regular_file_is_neither_read_nor_replaced(tmp_path, kind, monkeypatch):
+    """The device and the pipe are where no file can be made, so that a fault could not replace them on this machine."""
     monkeypatch.chdir(tmp_path)  # a socket's name must be short
-    place = {"device": "/dev/null", "full": "/dev/full"}.get(kind, "place")
+    place, opened = "place", ()
     if kind == "folder":
-        (tmp_path / place).mkdir()
+        os.mkdir(place)
     elif kind == "socket":
         with socket.socket(socket.AF_UNIX) as bound:
             bound.bind(place)
-    elif "fifo" in kind:
+    elif kind == "device":
+        opened = os.openpty()
+        place = os.ttyname(opened[1])
+    elif kind == "open pipe":
+        opened = os.pipe()
+        place = f"/dev/fd/{opened[0]}"
+    else:
         os.mkfifo("fifo")
-        Path(place).symlink_to("fifo") if "link" in kind else Path("fifo").rename(place)
+        os.symlink("fifo", place) if "link" in kind else os.rename("fifo", place)
     before = os.lstat(place)
     lstm = LSTM(1, 1, seed=0)
     for call in (lambda: fastlstm.save(lstm, place), lambda: fastlstm.load(place), lambda: fastlstm.load_extra(place)):
@@ -477,6 +484,8 @@ def test_what_is_no_regular_file_is_neither_read_nor_replaced(tmp_path, kind, mo
     after = os.lstat(place)
     assert (after.st_ino, after.st_mode) == (before.st_ino, before.st_mode)
     assert not [name for name in os.listdir() if name.startswith(_whole_files.PREFIX)]
+    for number in opened:
+        os.close(number)
 
 
 @unix

@@ -30,8 +30,8 @@ def size_of(file: BinaryIO, path: object) -> int:
 
 
 def opener(path: str, flags: int) -> int:
-    """Open for `open`, but without waiting for the other end of a FIFO."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    """Open for `open`, but without waiting for the other end of a FIFO, or taking a terminal for the process's own."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
 
 
 def replace(path: str, parts: Iterable[Any]) -> None:
