@@ -1,7 +1,7 @@
 """The compiled parts: Cython modules, and the C kernels, compiled once per instruction set. Metadata: pyproject.toml.
 
 FASTLSTM_DEBUG=1      assertions of sizes and bounds in C, no optimisation, Cython's line numbers
-FASTLSTM_SANITIZE=..  gcc's or clang's -fsanitize=.., for example address,undefined
+FASTLSTM_SANITIZE=..  gcc's or clang's -fsanitize=.., for example address,undefined; may be combined with the assertions
 FASTLSTM_CUDA=1       with the GPU backend; needs nvcc, see cuda/nvcc.py
 FASTLSTM_EMULATED=1   with the kernels of a device, run by the processor: the instruction set "emulated", for tests
 """
@@ -59,7 +59,8 @@ else:
         "-ffp-contract=off",
         "-fvisibility=hidden",
         "-fPIC",
-        *(["-O0", "-g", "-UNDEBUG"] if DEBUG else ["-O1" if SANITIZE else "-O3", "-DNDEBUG", "-g0"]),
+        "-O1" if SANITIZE else "-O0" if DEBUG else "-O3",
+        *(["-g", "-UNDEBUG"] if DEBUG else ["-DNDEBUG", "-g0"]),
     ]
     LINK_FLAGS = [] if sys.platform == "win32" else ["-pthread", "-lm"]
     if SANITIZE:

@@ -4,7 +4,6 @@ Everything here is checked and allocated by _core.py; names are those of _forwar
 first, in blocks whose deltas stay in the cache for the products that give the gradients of the weights. With recompute
 there is a tape of one segment at a time, from running that again.
 """
-from libc.stdint cimport int64_t
 from libc.string cimport memset
 
 from ._blas cimport matmul
@@ -13,7 +12,8 @@ from ._kernels cimport (FL_FULL, fl_backward, fl_backward_step, fl_kernels, fl_p
                         fl_size, fl_y_gradient)
 from ._loops cimport (Cell, Division, Products, Rows, Share, Span, Tape, add_products, begin_products,
                       block_rows, border, c_on, c_prev_on, divide, divide_rows, end_products, first_row,
-                      lay_out_products, next_block, of, pack_rows, row_panels, rows_at, rows_per_block, share, take)
+                      lay_out_products, next_block, of, pack_rows, row_of, row_panels, rows_at, rows_of,
+                      rows_per_block, share, take)
 from ._runtime cimport Buffers, Device, kernels, parallel
 
 cdef struct Backward:
@@ -396,7 +396,7 @@ cdef class BackwardPass:
         none."""
         cdef Backward *f = &self.f
         cdef Buffers get = Buffers()
-        cdef fl_size H
+        cdef fl_size rows, values, H, P
         W, R, _, p, proj, _ = weights
         self.get, self.cell, self.again = get, cell, again
         memset(f, 0, sizeof(Backward))
@@ -405,24 +405,28 @@ cdef class BackwardPass:
         f.size, f.cell_size, f.reverse, f.gates = size, max(size, 4), reverse, cell.cell.gates
         f.step = f.k.lstm_backward if cell.lstm else f.k.rnn_backward
         f.block = f.k.column_block
-        f.rows.T, f.rows.B, f.rows.count = batch.T, batch.B, batch.count
-        f.rows.offsets, f.rows.invariant = <const int64_t *>get.read(batch.offsets), batch.invariant
+        f.rows = rows_of(get, batch)
         H = len(R) // f.gates
-        f.constant.cell, f.constant.hidden, f.constant.p = &cell.cell, H, get.read(p)
-        f.R, f.proj, f.K = <const char *>get.read(R), <const char *>get.read(proj), R.shape[1]
-        f.outputs = H if proj is None else proj.shape[0]
-        f.between.K = f.gates * H
-        f.block_rows = rows_per_block(f.k, f.gates * H * size)
+        rows, values = f.rows.count, f.gates * H
+        f.outputs = P = H if proj is None else proj.shape[0]
+        f.constant.cell, f.constant.hidden = &cell.cell, H
+        f.constant.p = get.input("p", p, (f.gates - 1) * H * size)
+        f.K = R.shape[1]
+        f.R = <const char *>get.input("R", R, values * f.K * size)
+        f.proj = <const char *>get.input("proj", proj, P * H * size)
+        f.between.K = values
+        f.block_rows = rows_per_block(f.k, values * size)
         f.packed = (batch.invariant or f.rows.T > 1 or f.rows.offsets != NULL or options is not None
                     or proj is not None or f.K > f.outputs)
         if options is not None:
-            f.reset = <const char *>get.read(options.reset)
+            f.reset = <const char *>get.input("reset", options.reset, rows)
             f.reset_to_zero = options.reset_to_zero
-            f.between.mask = get.read(options.mask)
-            f.zone_y, f.zone_c = <const char *>get.read(options.zone_y), <const char *>get.read(options.zone_c)
+            f.between.mask = get.input("recurrent_mask", options.mask, f.rows.B * P * size)
+            f.zone_y = <const char *>get.input("zoneout of y", options.zone_y, rows * P * size)
+            f.zone_c = <const char *>get.input("zoneout of c", options.zone_c, rows * H * size)
         f.products.k, f.products.size, f.products.gates = f.k, size, f.gates
         f.products.input, f.products.hidden, f.products.outputs = W.shape[1], H, f.K
-        f.products.W = get.read(W)
+        f.products.W = get.input("W", W, values * f.products.input * size)
         f.dx = <char *>1 if with_dx else NULL
         f.delta_all = <char *>1 if with_deltas else NULL
 
@@ -441,38 +445,54 @@ cdef class BackwardPass:
         With recompute, `again` is ((h0, c0, g0), marks) of the forward pass, and the tape all None."""
         cdef Backward *f = &self.f
         cdef Buffers get = self.get
+        cdef fl_size rows = f.rows.count, B = f.rows.B, values = f.gates * f.constant.hidden, I = f.products.input
+        cdef fl_size y_size = f.outputs * f.size, c_size = f.constant.hidden * f.cell_size
+        cdef fl_size g_size = (f.K - f.outputs) * f.size
         cdef char *at
         gates, all_c, c_prev, y_prev, m = tape
-        f.x, f.tape.gates = <const char *>get.read(x), <char *>get.read(gates)
-        f.tape.c, f.tape.c_prev = <char *>get.read(all_c), <char *>get.read(c_prev)
-        f.tape.y_prev, f.tape.m = <char *>get.read(y_prev), <char *>get.read(m)
+        f.x = <const char *>get.input("tape.x", x, rows * I * f.size)
+        f.tape.gates = <char *>get.input("tape.gates", gates, rows * values * f.size)
+        f.tape.c = <char *>get.input("tape.c", all_c, (B + rows) * c_size)
+        f.tape.c_prev = <char *>get.input("tape.c_prev", c_prev, rows * c_size)
+        f.tape.y_prev = <char *>get.input("tape.y_prev", y_prev, rows * f.K * f.size)
+        f.tape.m = <char *>get.input("tape.m", m, rows * f.constant.hidden * f.size)
         if again is not None:
             first_again, marks = again
             self.again.begin(x, first_again, marks)
-        f.dy = of(<const char *>get.read(dy), dy_offset, f.size)
-        f.between.above_step = f.dy_step = 0 if dy is None else dy.shape[dy.ndim - 1]
+        f.between.above_step = f.dy_step = 0 if dy is None else row_of("dy", dy, dy_offset + f.outputs)
+        f.dy = of(<const char *>get.input("dy", dy, rows * f.dy_step * f.size), dy_offset, f.size)
         dh, dc, dg = last
-        f.dh, f.dc, f.dg = <const char *>get.read(dh), <const char *>get.read(dc), <const char *>get.read(dg)
-        f.dc_above = <const char *>get.read(dc_above)
+        f.dh = <const char *>get.input("dstate h", dh, B * y_size)
+        f.dc = <const char *>get.input("dstate c", dc, B * c_size)
+        f.dg = <const char *>get.input("dstate g", dg, B * g_size)
+        f.dc_above = <const char *>get.input("dc", dc_above, rows * c_size)
         dW, dR, db, dp, dproj = gradients
         dh0, dc0, dg0 = first
-        f.dx = <char *>get.write(dx)
-        f.products.dW, f.products.dR, f.products.db = get.write(dW), get.write(dR), get.write(db)
+        f.dx = <char *>get.output("out x", dx, rows * I * f.size)
+        f.products.dW = get.output("out W", dW, values * I * f.size)
+        f.products.dR = get.output("out R", dR, values * f.K * f.size)
+        f.products.db = get.output("out b", db, values * f.size)
         f.products.accumulate = accumulate
-        f.dp, f.dproj = <char *>get.write(dp), <char *>get.write(dproj)
-        f.dh0, f.constant.dc, f.dg0 = <char *>get.write(dh0), get.write(dc0), <char *>get.write(dg0)
+        f.dp = <char *>get.output("out p", dp, (values - f.constant.hidden) * f.size)
+        f.dproj = <char *>get.output("out proj", dproj, f.outputs * f.constant.hidden * f.size)
+        f.dh0 = <char *>get.output("out h0", dh0, B * y_size)
+        f.constant.dc = get.output("out c0", dc0, B * c_size)
+        f.dg0 = <char *>get.output("out g0", dg0, B * g_size)
         if resets is not None:
             dh_first, dc_first, dg_first = resets
-            f.between.to_first, f.constant.dc_first = get.write(dh_first), get.write(dc_first)
-            f.constant.to_gates_first = get.write(dg_first)
+            f.between.to_first = get.output("out h0", dh_first, B * y_size)
+            f.constant.dc_first = get.output("out c0", dc_first, B * c_size)
+            f.constant.to_gates_first = get.output("out g0", dg_first, B * g_size)
         f.delta_all = NULL
         if deltas is not None:
-            f.delta_all, f.dy_all = <char *>get.write(deltas[0]), <char *>get.write(deltas[1])
-            f.dc_all = <char *>get.write(deltas[2]) if len(deltas) > 2 else NULL
+            f.delta_all = <char *>get.output("deltas", deltas[0], rows * values * f.size)
+            f.dy_all = <char *>get.output("deltas y", deltas[1], rows * y_size)
+            f.dc_all = <char *>get.output("deltas c", deltas[2], rows * c_size) if len(deltas) > 2 else NULL
         f.constant.simple = not (f.K > f.outputs or f.reset != NULL or f.between.mask != NULL or f.zone_y != NULL
                                  or f.zone_c != NULL or f.dc_above != NULL or deltas is not None)
         at = <char *>get.write(workspace)
         lay_out(f, &at)
+        get.check_end(at)
 
 
 def run_passes(list passes, int num_threads, Device device=None):

@@ -27,6 +27,12 @@ class Batch:
     offsets: NDArray[np.int64] | None = None
     invariant: bool = False
 
+    def same_rows(self, other: Batch) -> bool:
+        """Whether another batch has the same rows at each step."""
+        a, b = self.offsets, other.offsets
+        same = a is b or (a is not None and b is not None and np.array_equal(a, b))
+        return same and (self.T, self.B, self.count) == (other.T, other.B, other.count)
+
 
 def batch_of(T: int, B: int, lengths: Lengths | None, invariant: bool) -> Batch:
     """A call's batch."""
@@ -103,6 +109,8 @@ def as_packed(name: str, value: Any) -> Any:
 class Lengths:
     """A batch whose sequences end at different steps. The kernels see it longest first, without the rows past an end.
 
+    It cannot be changed: tapes keep it, and the kernels trust it.
+
     Attributes
     ----------
     order : (B,) array
@@ -111,6 +119,10 @@ class Lengths:
         Where the caller's sequences came packed: they.
     """
 
+    shape: tuple[int, int]
+    order: NDArray[np.int64]
+    _back: NDArray[np.int64]
+    batch: Batch
     packed: PackedSequence | None
 
     def __init__(self, lengths: ArrayLike, T: int, B: int) -> None:
@@ -121,11 +133,10 @@ class Lengths:
             raise TypeError(f"lengths must be integers, not {given.dtype}")
         if given.shape != (B,):
             raise ValueError(f"lengths must have shape (B,) = ({B},), not {given.shape}")
-        self.shape, self.packed = (T, B), None
-        self.order, self._back, offsets = (np.empty(n, np.int64) for n in (B, B, T + 1))
-        if not _rows.arrange(given.astype(np.int64), self.order, self._back, offsets):
+        order, back, offsets = (np.empty(n, np.int64) for n in (B, B, T + 1))
+        if not _rows.arrange(given.astype(np.int64), order, back, offsets):
             raise ValueError(f"lengths must be from 0 to T = {T}, not {given.min()} to {given.max()}")
-        self.batch = Batch(T, B, int(offsets[T]), offsets)
+        self._set(T, B, order, back, offsets, None)
 
     @classmethod
     def of_packed(cls, packed: PackedSequence) -> Lengths:
@@ -133,12 +144,23 @@ class Lengths:
         self = cls.__new__(cls)
         sizes, order, back = packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices
         T, B = len(sizes), int(sizes[0]) if sizes.size else 0
-        self.shape, self.packed = (T, B), packed
-        self.order, self._back = (np.arange(B) if given is None else given for given in (order, back))
         offsets = np.zeros(T + 1, np.int64)
         np.cumsum(sizes, out=offsets[1:])
-        self.batch = Batch(T, B, int(offsets[T]), offsets)
+        order, back = (np.arange(B) if given is None else given.copy() for given in (order, back))
+        self._set(T, B, order, back, offsets, packed)
         return self
+
+    def _set(
+        self, T: int, B: int, order: NDArray[np.int64], back: NDArray[np.int64], offsets: NDArray[np.int64],
+        packed: PackedSequence | None,
+    ) -> None:  # fmt: skip
+        for array in (order, back, offsets):
+            array.flags.writeable = False
+        batch = Batch(T, B, int(offsets[T]), offsets)
+        vars(self).update(shape=(T, B), order=order, _back=back, batch=batch, packed=packed)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{name} cannot be set: the lengths of a call stay as they are")
 
     def _caller_rows(self) -> NDArray[np.int64]:
         """Of each of the kernels' rows, which it is of the caller's T x B."""
@@ -175,6 +197,12 @@ class Lengths:
         _rows.scatter(self.batch, self.order, np.ascontiguousarray(rows), padded, num_threads)
         return padded
 
+    def repacked(self, data: Array) -> PackedSequence:
+        """The kernels' rows packed as the caller's were, in arrays of its own."""
+        assert self.packed is not None
+        _, sizes, order, back = self.packed
+        return PackedSequence(data, sizes.copy(), *(None if own is None else own.copy() for own in (order, back)))
+
     def sort(self, state: Array) -> Array:
         """(..., B, size) with the longest sequence's row first."""
         return take(state, self.order, -2)
@@ -193,6 +221,18 @@ class Options:
     mask: Array | None = None
     zone_y: Array | None = None
     zone_c: Array | None = None
+
+    def checked(self, batch: Batch, rows: tuple[int, ...], P: int, H: int, kind: Kind) -> Options:
+        """The same, once it is known to be of a call with so many rows."""
+        flags = kind.of("uint8") if isinstance(kind, DeviceKind) else np.dtype(np.uint8)
+        name = "tape.call.options"
+        return Options(
+            check.optional(f"{name}.reset", self.reset, rows, flags, "(T, B)"),
+            bool(self.reset_to_zero),
+            check.optional(f"{name}.mask", self.mask, (batch.B, P), kind, "(B, H)"),
+            check.optional(f"{name}.zone_y", self.zone_y, (*rows, P), kind, "(T, B, H)"),
+            check.optional(f"{name}.zone_c", self.zone_c, (*rows, H), kind, "(T, B, H)"),
+        )
 
     def named(self) -> dict[str, Array | None]:
         """Its arrays, by the arguments' names."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from fastlstm import _backward, _forward, _loops, _runtime, gpu
 from fastlstm import _checks as check
@@ -54,6 +56,30 @@ class Call:
     lengths: Lengths | None = None
     reverse: bool = False
     options: Options | None = None
+    recompute: int | None = None
+
+    def check_rows(self) -> None:
+        """Raise unless its parts are what they should be, and its lengths those of its batch."""
+        own, lengths = self.batch, self.lengths
+        if not (isinstance(own, Batch) and (lengths is None or isinstance(lengths, Lengths))):
+            raise TypeError("tape.call must be that of a forward pass, with a Batch and Lengths or None")
+        if not (own.offsets is None if lengths is None else own.same_rows(lengths.batch)):
+            raise ValueError("tape.call.batch must be that of tape.call.lengths")
+
+    def same_rows(self, other: Call) -> bool:
+        """Whether another call has the same rows at each step, from the same rows of the caller's."""
+        a, b = self.lengths, other.lengths
+        same = a is b or (a is not None and b is not None and np.array_equal(a.order, b.order))
+        return same and self.batch.same_rows(other.batch)
+
+    def checked(self, P: int, H: int) -> Call:
+        """The same, once its options are known to fit these sizes."""
+        if self.options is None:
+            return self
+        if not isinstance(self.options, Options):
+            raise TypeError(f"tape.call.options must be those of a forward pass, not {type(self.options).__name__}")
+        options = self.options.checked(self.batch, self.shape(), P, H, self.kind)
+        return replace(self, options=options)
 
     def rows(self, array: Array | None, num_threads: int) -> Array | None:
         """A (T, B, ...) array as the kernels want it."""
@@ -275,13 +301,16 @@ class Checkpoints:
 
     def checked(self, call: Call, weights: Weights) -> Checkpoints:
         """The same, once it is known that it belongs to a call and its weights."""
-        arrays: dict[str, Any] = {"b": (len(weights.W),)} | self._shapes(call, weights, self.k)
+        k = check.positive_int("tape.checkpoints.k", self.k)
+        if k != call.recompute:
+            raise ValueError(f"tape.checkpoints.k must be that of the forward pass, {call.recompute}, not {k!r}")
+        arrays: dict[str, Any] = {"b": (len(weights.W),)} | self._shapes(call, weights, k)
         for name, shape in arrays.items():
             if shape is not None:
                 arrays[name] = check.matching(
                     f"tape.checkpoints.{name}", getattr(self, name), shape, self._kind(call, name), str(shape)
                 )
-        return Checkpoints(self.k, **arrays)
+        return Checkpoints(k, **arrays)
 
     def arrays(self) -> dict[str, Array]:
         """Those that a forward pass fills, by name."""

@@ -10,8 +10,8 @@ from ._blas cimport matmul
 from ._kernels cimport (FL_BFLOAT16, FL_FULL, FL_INT8, fl_carry, fl_format, fl_forward, fl_kernels,
                         fl_product, fl_size)
 from ._loops cimport (Cell, Rows, Share, Span, block_rows, border, c_on, c_prev_on, column_panels, divide,
-                      divide_rows, first_row, many_rows, multiply, next_block, of, pack_columns, plan, rows_at, rows_per_block, segment_rows,
-                      share, take)
+                      divide_rows, first_row, many_rows, multiply, next_block, of, pack_columns, plan, rows_at,
+                      row_of, rows_of, rows_per_block, segment_rows, segments, share, take)
 from ._runtime cimport Buffers, Device, kernels, parallel
 
 from ._arrays import empty
@@ -367,20 +367,16 @@ def packed_columns(A, Py_ssize_t gates):
     return panels
 
 
-cdef Rows rows_of(Buffers get, batch):
-    cdef Rows r
-    r.T, r.B, r.count = batch.T, batch.B, batch.count
-    r.offsets, r.invariant = <const int64_t *>get.read(batch.offsets), batch.invariant
-    return r
-
-
 cdef int take_weights(Forward *f, Buffers get, Cell cell, weights) except -1:
     cdef fl_forward *step = &f.constant
-    step.cell, step.hidden = &cell.cell, len(weights.b) // cell.cell.gates
-    step.b, step.p = get.read(weights.b), get.read(weights.p)
+    cdef fl_size units = len(weights.b)
+    step.cell, step.hidden = &cell.cell, units // cell.cell.gates
+    step.b = get.input("b", weights.b, step.hidden * cell.cell.gates * f.size)
+    step.p = get.input("p", weights.p, step.hidden * (cell.cell.gates - 1) * f.size)
     if weights.packed is None:
         step.input, step.outputs = weights.W.shape[1], weights.R.shape[1]
-        step.W, step.R = get.read(weights.W), get.read(weights.R)
+        step.W = get.input("W", weights.W, units * step.input * f.size)
+        step.R = get.input("R", weights.R, units * step.outputs * f.size)
     else:
         f.packed, step.format = True, <fl_format>FORMATS[weights.packed.format]
         step.input, step.outputs = weights.packed.input, weights.packed.outputs
@@ -401,6 +397,7 @@ cdef class ForwardPass:
         """`weights` are Weights, `options` Options or None; `device` is where all arrays are, None for the host."""
         cdef Forward *f = &self.f
         cdef Buffers get = Buffers()
+        cdef fl_size rows, H, P
         proj = weights.proj
         self.get, self.cell = get, cell
         memset(f, 0, sizeof(Forward))
@@ -410,23 +407,25 @@ cdef class ForwardPass:
         f.block = f.k.unit_block if cell.lstm else f.k.column_block
         f.rows = rows_of(get, batch)
         take_weights(f, get, cell, weights)
-        f.proj = <const char *>get.read(proj)
-        f.outputs = f.constant.hidden if proj is None else proj.shape[0]
-        f.between.hidden, f.between.width = f.constant.hidden, f.outputs
+        rows, H = f.rows.count, f.constant.hidden
+        f.outputs = P = H if proj is None else proj.shape[0]
+        f.proj = <const char *>get.input("proj", proj, P * H * size)
+        f.between.hidden, f.between.width = H, P
         f.between.y_seen_step = f.constant.outputs
         if options is not None:
-            f.reset = <const char *>get.read(options.reset)
+            f.reset = <const char *>get.input("reset", options.reset, rows)
             f.between.reset_to_zero = options.reset_to_zero
-            f.between.mask = get.read(options.mask)
-            f.zone_y, f.zone_c = <const char *>get.read(options.zone_y), <const char *>get.read(options.zone_c)
+            f.between.mask = get.input("recurrent_mask", options.mask, f.rows.B * P * size)
+            f.zone_y = <const char *>get.input("zoneout of y", options.zone_y, rows * P * size)
+            f.zone_c = <const char *>get.input("zoneout of c", options.zone_c, rows * H * size)
         f.taped, f.cells = with_tape, cell.lstm
-        f.block_rows = rows_per_block(f.k, f.gates * f.constant.hidden * size)
+        f.block_rows = rows_per_block(f.k, f.gates * H * size)
         if recompute:
             f.segment, f.again = segment_rows(min(recompute, max(f.rows.T, 1)), f.rows.B), with_tape
         f.carries = options is not None or (proj is not None and with_tape)
         f.direct = not (with_tape or recompute or options is not None or f.constant.outputs > f.outputs
                         or (reverse and f.rows.offsets != NULL))
-        f.way = plan(f.k, &f.rows, f.constant.input, f.constant.hidden, f.constant.outputs, f.gates,
+        f.way = plan(f.k, &f.rows, f.constant.input, H, f.constant.outputs, f.gates,
                      weights.packed.W.itemsize if f.packed else size, f.packed)
         if not f.direct and proj is not None:
             f.carries = True
@@ -441,14 +440,18 @@ cdef class ForwardPass:
     cdef int begin(self, x, first, marks) except -1:
         cdef Forward *f = &self.f
         cdef Buffers get = self.get
+        cdef fl_size B = f.rows.B, P = f.outputs, c_size = f.constant.hidden * f.cell_size, count
         h0, c0, g0 = first
-        f.x, f.h0, f.c0 = <const char *>get.read(x), <const char *>get.read(h0), <const char *>get.read(c0)
-        f.g0 = <const char *>get.read(g0)
+        f.x = <const char *>get.input("x", x, f.rows.count * f.constant.input * f.size)
+        f.h0, f.c0 = <const char *>get.input("h0", h0, B * P * f.size), <const char *>get.input("c0", c0, B * c_size)
+        f.g0 = <const char *>get.input("g0", g0, B * (f.constant.outputs - P) * f.size)
         f.between.y_first, f.between.c_first, f.between.gates_first = f.h0, f.c0, f.g0
         if marks is not None:
             y, c, y_before = marks
-            f.marks_y, f.marks_c = <char *>get.read(y), <char *>get.read(c)
-            f.marks_y_before = <char *>get.read(y_before)
+            count = segments(&f.rows, f.segment) * B
+            f.marks_y = <char *>get.input("tape.checkpoints.y", y, count * f.constant.outputs * f.size)
+            f.marks_c = <char *>get.input("tape.checkpoints.c", c, count * c_size)
+            f.marks_y_before = <char *>get.input("tape.checkpoints.y_before", y_before, count * P * f.size)
         return 0
 
     def start(self, x, first, y, Py_ssize_t y_offset, last, tape, marks, workspace):
@@ -459,18 +462,25 @@ cdef class ForwardPass:
         """
         cdef Forward *f = &self.f
         cdef Buffers get = self.get
+        cdef fl_size rows = f.rows.count, B = f.rows.B, H = f.constant.hidden, P = f.outputs, K = f.constant.outputs
         cdef char *at
         h, c, g = last
         self.begin(x, first, marks)
-        f.y, f.y_step = <char *>get.write(y) + y_offset * f.size, y.shape[y.ndim - 1]
-        f.h_last, f.c_last, f.g_last = <char *>get.write(h), <char *>get.write(c), <char *>get.write(g)
+        f.y_step = row_of("y", y, y_offset + P)
+        f.y = <char *>get.output("y", y, rows * f.y_step * f.size) + y_offset * f.size
+        f.h_last = <char *>get.output("h", h, B * P * f.size)
+        f.c_last = <char *>get.output("c", c, B * H * f.cell_size)
+        f.g_last = <char *>get.output("g", g, B * (K - P) * f.size)
         if tape is not None:
             gates, all_c, c_prev, y_prev, m = tape
-            f.tape.gates, f.tape.c = <char *>get.write(gates), <char *>get.write(all_c)
-            f.tape.c_prev, f.tape.y_prev = <char *>get.write(c_prev), <char *>get.write(y_prev)
-            f.tape.m = <char *>get.write(m)
+            f.tape.gates = <char *>get.output("tape.gates", gates, rows * f.gates * H * f.size)
+            f.tape.c = <char *>get.output("tape.c", all_c, (B + rows) * H * f.cell_size)
+            f.tape.c_prev = <char *>get.output("tape.c_prev", c_prev, rows * H * f.cell_size)
+            f.tape.y_prev = <char *>get.output("tape.y_prev", y_prev, rows * K * f.size)
+            f.tape.m = <char *>get.output("tape.m", m, rows * H * f.size)
         at = <char *>get.write(workspace)
         lay_out(f, &at)
+        get.check_end(at)
 
 
 def run_passes(list passes, int num_threads, Device device=None):

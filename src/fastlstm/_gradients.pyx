@@ -45,9 +45,11 @@ def sgd(t, theta, gradient, velocity, double rate, double momentum, bint nestero
     """A step, and t += 1, with no Python between them that an interrupt could stop."""
     cdef Buffers get = Buffers(4)
     cdef SGD s
-    cdef int64_t *steps = <int64_t *>get.write(t)
+    cdef int64_t *steps = <int64_t *>get.output("t", t, sizeof(int64_t))
     s.itemsize, s.n = theta.itemsize, theta.size
-    s.step.theta, s.step.gradient, s.step.velocity = get.write(theta), get.read(gradient), get.write(velocity)
+    cdef fl_size size = s.n * s.itemsize
+    s.step.theta, s.step.gradient = get.output("flat", theta, size), get.input("gradient", gradient, size)
+    s.step.velocity = get.output("velocity", velocity, size)
     s.step.rate, s.step.momentum, s.step.nesterov, s.step.decay = rate, momentum, nesterov, decay
     with nogil:
         parallel(sgd_part, &s, parts_for(s.n, PER_PART, num_threads))
@@ -64,9 +66,11 @@ def adam(t, theta, gradient, m, v, double beta1, double beta2, double epsilon, d
     """A step, and t += 1, with no Python between them that an interrupt could stop."""
     cdef Buffers get = Buffers(5)
     cdef Adam s
-    cdef int64_t *steps = <int64_t *>get.write(t)
+    cdef int64_t *steps = <int64_t *>get.output("t", t, sizeof(int64_t))
     s.itemsize, s.n = theta.itemsize, theta.size
-    s.step.theta, s.step.gradient, s.step.m, s.step.v = get.write(theta), get.read(gradient), get.write(m), get.write(v)
+    cdef fl_size size = s.n * s.itemsize
+    s.step.theta, s.step.gradient = get.output("flat", theta, size), get.input("gradient", gradient, size)
+    s.step.m, s.step.v = get.output("m", m, size), get.output("v", v, size)
     s.step.beta1, s.step.beta2, s.step.epsilon = beta1, beta2, epsilon
     s.step.rate, s.step.root, s.step.keep = rate, root, keep
     with nogil:
@@ -86,7 +90,8 @@ def sum_of_squares(x, int num_threads):
     cdef Vector a
     cdef double total = 0
     cdef int part, parts = parts_for(x.size, PER_PART, num_threads)
-    a.x, a.itemsize, a.n = <void *>get.read(x), x.itemsize, x.size
+    a.itemsize, a.n = x.itemsize, x.size
+    a.x = <void *>get.input("x", x, a.n * a.itemsize)
     with nogil:
         parallel(sum_of_squares_part, &a, parts)
     for part in range(parts):
@@ -104,7 +109,8 @@ def scale(x, double factor, int num_threads):
     """x *= factor, each product in double precision."""
     cdef Buffers get = Buffers(1)
     cdef Vector a
-    a.x, a.itemsize, a.n, a.factor = get.write(x), x.itemsize, x.size, factor
+    a.itemsize, a.n, a.factor = x.itemsize, x.size, factor
+    a.x = get.output("x", x, a.n * a.itemsize)
     with nogil:
         parallel(scale_part, &a, parts_for(a.n, PER_PART, num_threads))
 
@@ -121,7 +127,9 @@ def add_rows(sums, ids, rows, int num_threads):
     cdef Rows r
     cdef fl_size k, limit = sums.shape[0]
     r.itemsize, r.columns, r.count = sums.itemsize, sums.shape[1], ids.size
-    r.sums, r.ids, r.rows = get.write(sums), <const int64_t *>get.read(ids), get.read(rows)
+    r.sums = get.output("E", sums, limit * r.columns * r.itemsize)
+    r.ids = <const int64_t *>get.input("ids", ids, r.count * sizeof(int64_t))
+    r.rows = get.input("dx", rows, r.count * r.columns * r.itemsize)
     cdef int parts = parts_for(r.count * r.columns, ADDED_PER_PART, min(<fl_size>num_threads, max(1, r.columns // BLOCK)))
     for k in range(r.count):
         if r.ids[k] < 0 or r.ids[k] >= limit:

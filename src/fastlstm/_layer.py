@@ -6,8 +6,9 @@ import functools
 import math
 import threading
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -54,6 +55,15 @@ class Tape:
     layers: list[Any]
     call: Call
     masks: Masks | None = None
+
+
+class _Checked(NamedTuple):
+    """A tape as a backward pass uses it: the objects that were checked, whatever becomes of the tape meanwhile."""
+
+    call: Call
+    layers: list[Any]
+    weights: list[Weights]
+    masks: Masks | None
 
 
 @functools.lru_cache(maxsize=16)
@@ -303,30 +313,37 @@ class Layer(Masking, Parametric):
         taken: dict[str, Array] | None = None if tape or lengths is None or isinstance(kind, DeviceKind) else {}
         below, rows = self._rows_of(x, lengths, threads, kind, taken)
         call = Call(self._kind, batch_of(T, B, rows, self.batch_invariant), kind, rows)
-        if isinstance(tape, Tape) and len(tape.layers) != cells:
+        given = self._layer_tapes(tape) if isinstance(tape, Tape) else [None] * cells
+        if len(given) != cells:
             expected = "1 layer and direction" if cells == 1 else f"{cells} layers and directions"
-            raise ValueError(f"tape must be of {expected}, not of {len(tape.layers)}")
+            raise ValueError(f"tape must be of {expected}, not of {len(given)}")
         if masks is not None:
             masks = self._check_masks(masks, T, B, kind)
         first_states = call.states_in(_core.or_zeros(states, self._kind, (cells, B), P, H, kind))
         last_states = _core.each(empty_like, first_states)
+
+        def planned(k: int) -> tuple[Call, Weights, Any]:
+            """The call of one layer and direction, its weights and its tape, whose x is to come."""
+            recurrent = None if masks is None or not masks.recurrent else masks.recurrent[k]
+            zoneout = None if masks is None or not masks.zoneout else masks.zoneout[k]
+            options = options_of(T, B, P, H, kind, rows, k % D > 0, reset, reset_to, recurrent, zoneout)
+            own, weights = Call(self._kind, call.batch, kind, rows, k % D > 0, options), self._wide(k, masks)
+            return own, weights, self._tape_type.of_call(own, weights, below, given[k], steps) if tape else None
+
+        plans: Iterator[tuple[Call, Weights, Any]] = map(planned, range(cells))
+        if isinstance(tape, Tape):  # all of it must fit before anything is written to it
+            ready = list(plans)
+            self._check_apart([kept for *_, kept in ready], {"x": below, "flat": self.flat}, first_states, masks)
+            plans = iter(ready)
         layers: list[Any] = []
         for first in range(0, cells, D):
             y = self._temporary("even" if first // D % 2 else "odd", call.shape(D * P), kind, taken)
             passes, spaces = [], []
             for k in range(first, first + D):
-                recurrent = None if masks is None or not masks.recurrent else masks.recurrent[k]
-                zoneout = None if masks is None or not masks.zoneout else masks.zoneout[k]
-                options = options_of(T, B, P, H, kind, rows, k > first, reset, reset_to, recurrent, zoneout)
-                own = Call(self._kind, call.batch, kind, rows, k > first, options)
-                weights, kept = self._wide(k, masks), None
-                if tape:
-                    given = tape.layers[k] if isinstance(tape, Tape) else None
-                    kept = self._tape_type.of_call(own, weights, below, given, steps)
+                own, weights, kept = next(plans)
+                if kept is not None:
+                    kept.x = below
                     layers.append(kept)
-                    if given is not None:
-                        initial = {name: a for name, a in zip("hcg", first_states, strict=True) if a is not None}
-                        check.disjoint(kept.named(), {"x": below, "flat": self.flat} | initial)
                 one = _core.forward_pass(own, weights, kept is not None and steps is None, steps)
                 space = self._borrow(one.workspace(), kind)
                 _tapes.start_forward(
@@ -346,9 +363,19 @@ class Layer(Masking, Parametric):
             self._rows.update({use: space for use, space in taken.items() if space.nbytes >= WORTH_KEEPING})
         return result, last_states, Tape(layers, call, masks) if tape else None
 
+    @staticmethod
+    def _check_apart(layers: list[Any], inputs: dict[str, Array | None], states: States, masks: Masks | None) -> None:
+        """Raise unless the arrays that a forward pass is to fill overlap nothing that it or the backward pass reads."""
+        inputs |= {f"state {name}": array for name, array in zip("hcg", states, strict=True)}
+        outputs: dict[str, Array] = {}
+        for k, kept in enumerate(layers):
+            outputs |= {name.replace("tape", f"tape.layers[{k}]", 1): array for name, array in kept.named().items()}
+            inputs |= {f"{name} of layer {k}": array for name, array in kept.call.named().items()}
+        check.disjoint(outputs, inputs | ({} if masks is None else masks.named()))
+
     def _backward_pass(
-        self, tape: Tape, dy: Array | PackedSequence | None, dstates: States, out: Gradients | None, accumulate: bool,
-        num_threads: int | None, deltas: bool, dc_above: Any = None,
+        self, tape: _Checked, dy: Array | PackedSequence | None, dstates: States, out: Gradients | None,
+        accumulate: bool, num_threads: int | None, deltas: bool, dc_above: Any = None,
     ) -> tuple[Gradients, States]:  # fmt: skip
         """The gradients but for their state, and that."""
         deltas = check.flag("deltas", deltas)
@@ -358,8 +385,7 @@ class Layer(Masking, Parametric):
         above = None if dy is None else self._gradient_rows(call, dy, threads)
         dlast, dfirst = call.states_in(dstates), _core.kernel_states(self._kind, (cells, B), P, H, kind)
         cell_gradients = self._cell_gradients(call, dc_above, threads)
-        all_weights = [self._wide(k, tape.masks) for k in range(cells)]
-        tapes = [self._checked(kept, weights) for kept, weights in zip(tape.layers, all_weights, strict=True)]
+        tapes, all_weights, masks = tape.layers, tape.weights, tape.masks
         # Does the caller have x as the kernels do?
         direct = not self.batch_first if rows is None else rows.packed is not None
         shape = call.shape(self.input_size) if direct else self._shape_given(call, self.input_size)
@@ -367,9 +393,10 @@ class Layer(Masking, Parametric):
         if out is not None:
             inputs: dict[str, Array | None] = {"dy": above, **{f"dc[{k}]": a for k, a in enumerate(cell_gradients)}}
             inputs |= {f"dstate {name}": array for name, array in zip("hcg", dlast, strict=True)}
-            inputs["tape.x"] = tapes[0].x
+            inputs |= {"the layer's flat": self.flat} | ({} if masks is None else masks.named())
             for kept in tapes:  # each name stands for all layers
-                check.disjoint({"out x": dx_given, "out.flat": grads.flat}, inputs | kept.named() | kept.call.named())
+                own = {"tape.x": kept.x, **kept.read(), **kept.call.named()}
+                check.disjoint({"out x": dx_given, "out.flat": grads.flat}, inputs | own)
             if isinstance(dy, np.ndarray) and np.may_share_memory(dx_given, dy):
                 raise ValueError("out x must not overlap dy")  # not contiguous, so that `above` is a copy
         visible: list[tuple[Array, ...]] = [()] * cells
@@ -379,7 +406,7 @@ class Layer(Masking, Parametric):
             for k in range(first, first + D):
                 kept, suffix, weights = tapes[k], self._names()[k], all_weights[k]
                 part = {name: grads.params.get(name + suffix) for name in ("W", "R", "b", "p", "proj", "G")}
-                mask = tape.masks.weights[k] if tape.masks is not None and tape.masks.weights else None
+                mask = masks.weights[k] if masks is not None and masks.weights else None
                 wide = part["R"] if part["G"] is None and mask is None else zeros_like(weights.R)
                 one = _core.backward_pass(kept.call, weights, True, deltas, kept.checkpoints)
                 space = self._borrow(one.workspace(), kind)
@@ -415,8 +442,8 @@ class Layer(Masking, Parametric):
             for dx in dxs[1:]:
                 dxs[0] += dx
             above = dxs[0]
-            if tape.masks is not None and tape.masks.between and first:
-                mask = tape.masks.between[first // D - 1]
+            if masks is not None and masks.between and first:
+                mask = masks.between[first // D - 1]
                 above *= mask if rows is None else rows.pack(mask, threads)
         assert above is not None
         grads.x = self._as_given(above, rows, threads, None if direct else dx_given)
@@ -441,21 +468,40 @@ class Layer(Masking, Parametric):
             for k, above in enumerate(dc)
         ]
 
-    def _check_tape(self, tape: object) -> Tape:
+    def _layer_tapes(self, tape: Tape) -> list[Any]:
+        """The tapes of all layers and directions, of cells like those of this network."""
+        if not isinstance(tape.layers, (list, tuple)):
+            raise TypeError(f"tape.layers must be a list, not {type(tape.layers).__name__}")
+        layers = list(tape.layers)
+        if any(not isinstance(kept, self._tape_type) for kept in layers):
+            raise ValueError(f"tape must be from a layer like this one, {self!r}, with {self._tape_type.__name__}s")
+        return layers
+
+    def _check_tape(self, tape: object) -> _Checked:
+        """What a tape holds at this moment, once it is known that all of it goes together, and with this layer."""
         if not isinstance(tape, Tape):
             raise TypeError(f"tape must be a Tape from forward, not {type(tape).__name__}")
-        cells = self.num_layers * self.directions
-        if len(tape.layers) != cells or any(kept.call.cell != self._kind for kept in tape.layers):
+        call, masks, kind = tape.call, tape.masks, self._array_kind
+        if not isinstance(call, Call):
+            raise TypeError(f"tape.call must be that of a forward pass, not {type(call).__name__}")
+        call.check_rows()
+        if call.kind != kind:
+            raise TypeError(f"tape.call must be of arrays as this layer's are, {kind}, not {call.kind}")
+        given = self._layer_tapes(tape)
+        if len(given) != self.num_layers * self.directions:
             raise ValueError(f"tape must be from a layer like this one, {self!r}")
-        own, found = self._array_kind, tape.call.kind
-        if isinstance(own, DeviceKind) and found != own:
-            raise TypeError(f"tape must be of arrays as this layer's are, {own}, not {found}")
-        return tape
-
-    def _checked(self, kept: Any, weights: Weights) -> Any:
-        """The tape of one layer and direction, once it is known to fit the weights."""
-        check.matching("tape.x", kept.x, kept.call.shape(weights.W.shape[1]), self._array_kind, "(T, B, I)")
-        return kept.checked(kept.call, weights)
+        if masks is not None:
+            masks = self._check_masks(masks, call.batch.T, call.batch.B, kind, "tape.masks")
+        layers, all_weights = [], []
+        for k, kept in enumerate(given):
+            own, weights = _tapes.known_call(kept.call, self._kind), self._wide(k, masks)
+            if own.cell != self._kind:
+                raise ValueError(f"tape must be from a layer like this one, {self!r}")
+            if not (own.kind == kind and own.reverse == (k % self.directions > 0) and own.same_rows(call)):
+                raise ValueError(f"tape.layers[{k}] must be of the same forward pass as the tape, in its own direction")
+            layers.append(kept.checked(own, weights))
+            all_weights.append(weights)
+        return _Checked(call, layers, all_weights, masks)
 
     def _like_x(self, out: Gradients | None, shape: tuple[int, ...], kind: Kind) -> Array:
         """Where to write dJ/dx: that of `out` where it has this layout."""
@@ -568,7 +614,7 @@ class Layer(Masking, Parametric):
             out[:] = turned
             return out
         if rows.packed is not None:
-            return rows.packed._replace(data=sequence)
+            return rows.repacked(sequence)
         if out is None:
             T, B = rows.shape
             out = empty((B, T, sequence.shape[1]) if self.batch_first else (T, B, sequence.shape[1]), kind_of(sequence))

@@ -1,6 +1,7 @@
 from libc.stdint cimport int64_t
 
 from ._kernels cimport FL_MAX_THREADS, fl_cell, fl_format, fl_kernels, fl_size
+from ._runtime cimport Buffers
 
 # ---- batches -----------------------------------------------------------------------------------------------------------
 
@@ -13,6 +14,8 @@ cdef struct Rows:
     const int64_t *offsets      # first(t), T + 1 of them; NULL where every step has B rows
     bint invariant              # no row's result may depend on how many others there are
 
+# Those of a Batch, once its numbers are known to go together; offsets are copied, so that they cannot change.
+cdef Rows rows_of(Buffers get, batch) except *
 cdef fl_size first_row(const Rows *r, fl_size t) noexcept nogil
 cdef fl_size rows_at(const Rows *r, fl_size t) noexcept nogil
 
@@ -49,6 +52,8 @@ cdef char *c_prev_on(const Tape *tape, const Rows *r, bint reverse, fl_size t, f
 
 # With recompute, a segment of k steps is made of whole blocks: its rows.
 cdef fl_size segment_rows(fl_size k, fl_size B) noexcept nogil
+# How many segments of so many rows there are.
+cdef fl_size segments(const Rows *r, fl_size rows) noexcept nogil
 
 
 cdef class Cell:
@@ -60,6 +65,9 @@ cdef class Cell:
 
 # The next `bytes` of a workspace, aligned; `at` moves on.
 cdef char *take(char **at, fl_size bytes) noexcept nogil
+
+# Values in a row of an array, which must be so many at least.
+cdef fl_size row_of(name, array, fl_size columns) except -1
 
 # Where `values` of an array begin; NULL stays NULL.
 cdef inline char *of(const char *array, fl_size values, int size) noexcept nogil:

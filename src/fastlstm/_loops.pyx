@@ -1,8 +1,10 @@
 """What the loops over time share: batches, dividing the work, packing weights, the gradients of the weights."""
+from libc.stdint cimport int64_t
+
 from ._blas cimport matmul
 from ._kernels cimport (FL_CACHED, FL_FULL, FL_MAX_THREADS, FL_ROWS_PER_BLOCK, FL_ROWS_TO_FOLD, fl_format, fl_kernels,
                         fl_padded, fl_padded_columns, fl_panel_columns, fl_panel_count, fl_product, fl_size)
-from ._runtime cimport kernels, parallel
+from ._runtime cimport Buffers, kernels, parallel
 
 from ._runtime import ACTIVATIONS
 
@@ -22,6 +24,25 @@ cdef enum:
 
 
 # ---- batches -----------------------------------------------------------------------------------------------------------
+
+cdef Rows rows_of(Buffers get, batch) except *:
+    cdef Rows r
+    cdef fl_size t
+    cdef bint right = batch.T >= 0 and batch.B >= 0
+    r.T, r.B, r.count, r.invariant, r.offsets = batch.T, batch.B, batch.count, batch.invariant, NULL
+    if batch.offsets is None:
+        right = right and batch.count == batch.T * batch.B
+    elif right:
+        offsets = bytes(batch.offsets)
+        r.offsets = <const int64_t *>get.read(offsets)
+        right = len(offsets) == (batch.T + 1) * sizeof(int64_t) and r.offsets[0] == 0 and r.offsets[r.T] == r.count
+        for t in range(r.T):
+            right = (right and r.offsets[t] <= r.offsets[t + 1]
+                     and rows_at(&r, t) <= (rows_at(&r, t - 1) if t else r.B))
+    if not right:
+        raise ValueError(f"T = {r.T}, B = {r.B}, {r.count} rows and their offsets do not make up a batch")
+    return r
+
 
 cdef fl_size first_row(const Rows *r, fl_size t) noexcept nogil:
     return t * r.B if r.offsets == NULL else r.offsets[t]
@@ -66,13 +87,14 @@ cdef fl_size segment_rows(fl_size k, fl_size B) noexcept nogil:
     return max((k * B + FL_ROWS_PER_BLOCK - 1) // FL_ROWS_PER_BLOCK, 1) * FL_ROWS_PER_BLOCK
 
 
+cdef fl_size segments(const Rows *r, fl_size rows) noexcept nogil:
+    return first_row(r, r.T - 1) // rows + 1 if r.T else 0
+
+
 def segment_count(batch, k):
     """Into how many segments of k steps recompute cuts the time of a batch."""
-    cdef fl_size T = batch.T
-    if T == 0:
-        return 0
-    last = (T - 1) * batch.B if batch.offsets is None else int(batch.offsets[T - 1])
-    return last // segment_rows(min(k, T), batch.B) + 1
+    cdef Rows r = rows_of(Buffers(1), batch)
+    return segments(&r, segment_rows(min(k, max(r.T, 1)), r.B))
 
 
 # ---- what a forward pass keeps -----------------------------------------------------------------------------------------
@@ -115,6 +137,13 @@ cdef char *take(char **at, fl_size bytes) noexcept nogil:
     cdef char *here = at[0] + (ALIGNMENT - <size_t>at[0] % ALIGNMENT) % ALIGNMENT
     at[0] = here + bytes
     return here
+
+
+cdef fl_size row_of(name, array, fl_size columns) except -1:
+    cdef fl_size found = array.shape[array.ndim - 1]
+    if found < columns:
+        raise ValueError(f"{name} must have {columns} columns, not {found}")
+    return found
 
 
 # ---- weights -----------------------------------------------------------------------------------------------------------

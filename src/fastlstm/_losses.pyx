@@ -57,8 +57,10 @@ def elementwise(str kind, prediction, target, mask, double scale, double delta, 
     e.itemsize, e.rows = prediction.itemsize, prediction.size if mask is None else mask.size
     e.loss.kind, e.loss.scale, e.loss.delta = KINDS[kind], scale, delta
     e.loss.columns = <fl_size>prediction.size // e.rows
-    e.loss.prediction, e.loss.target = get.read(prediction), get.read(target)
-    e.loss.mask, e.loss.gradient = <const unsigned char *>get.read(mask), get.write(gradient)
+    cdef fl_size size = e.rows * e.loss.columns * e.itemsize
+    e.loss.prediction, e.loss.target = get.input("prediction", prediction, size), get.input("target", target, size)
+    e.loss.mask = <const unsigned char *>get.input("mask", mask, e.rows)
+    e.loss.gradient = get.output("gradient", gradient, size)
     with nogil:
         parallel(elementwise_part, &e, parts)
     return added_up(e.sums, parts)
@@ -67,7 +69,8 @@ def elementwise(str kind, prediction, target, mask, double scale, double delta, 
 cdef Py_ssize_t lay_out(Classes *c, Buffers get, logits, gradient) except -1:
     c.itemsize, c.loss.classes = logits.itemsize, logits.shape[logits.ndim - 1]
     c.rows = <fl_size>logits.size // c.loss.classes
-    c.loss.logits, c.loss.gradient = get.read(logits), get.write(gradient)
+    cdef fl_size size = c.rows * c.loss.classes * c.itemsize
+    c.loss.logits, c.loss.gradient = get.input("logits", logits, size), get.output("gradient", gradient, size)
     c.loss.target, c.loss.mask, c.loss.weights = NULL, NULL, NULL
     c.loss.sum_of_weights, c.loss.smoothing, c.loss.scale = 0, 0, 1
     return 0
@@ -99,8 +102,10 @@ def softmax_cross_entropy(logits, target, mask, class_weights, double smoothing,
     cdef fl_size row, k, wrong = -1
     cdef double total = 0
     lay_out(&c, get, logits, gradient)
-    c.loss.target, c.loss.mask = <const int64_t *>get.read(target), <const unsigned char *>get.read(mask)
-    c.loss.weights, c.loss.smoothing = get.read(class_weights), smoothing
+    c.loss.target = <const int64_t *>get.input("target", target, c.rows * sizeof(int64_t))
+    c.loss.mask = <const unsigned char *>get.input("mask", mask, c.rows)
+    c.loss.weights = get.input("class_weights", class_weights, c.loss.classes * c.itemsize)
+    c.loss.smoothing = smoothing
     with nogil:
         for row in range(c.rows):
             if c.loss.mask == NULL or c.loss.mask[row]:

@@ -11,7 +11,6 @@ from fastlstm import _checks as check
 from fastlstm._arrays import Array, Kind, on_device
 from fastlstm._batches import PackedSequence
 from fastlstm._core import Weights
-from fastlstm._libraries import DeviceKind
 
 
 @dataclass
@@ -34,6 +33,12 @@ class Masks:
     recurrent: list[Array] = field(default_factory=list)
     zoneout: list[tuple[Array | None, Array | None]] = field(default_factory=list)
     weights: list[Array] = field(default_factory=list)
+
+    def named(self) -> dict[str, Array | None]:
+        """All arrays by name."""
+        pairs = {f"masks.zoneout[{k}][{of}]": a for k, pair in enumerate(self.zoneout) for of, a in enumerate(pair)}
+        lists = {"between": self.between, "recurrent": self.recurrent, "weights": self.weights}
+        return pairs | {f"masks.{name}[{k}]": a for name, arrays in lists.items() for k, a in enumerate(arrays)}
 
 
 def kept(dropped: float, shape: tuple[int, ...], dtype: np.dtype[Any], rng: np.random.Generator) -> Array:
@@ -111,28 +116,36 @@ class Masking:
         )
         return Masks(zoneout=[shares] * (self.num_layers * self.directions))
 
-    def _check_masks(self, masks: object, T: int, B: int, kind: Kind) -> Masks:
-        """The masks of a call, checked; on a device, those from NumPy are brought there."""
+    def _check_masks(self, masks: object, T: int, B: int, kind: Kind, name: str = "masks") -> Masks:
+        """New `Masks` of those of a call, once they are checked; on a device, those from NumPy are brought there."""
         if not isinstance(masks, Masks):
-            raise TypeError(f"masks must be Masks, not {type(masks).__name__}")
-        cells, shape = self.num_layers * self.directions, (T, B, self.directions * self.output_size)
-        counts = {"between": self.num_layers - 1, "recurrent": cells, "zoneout": cells, "weights": cells}
-        for name, count in counts.items():
-            found = getattr(masks, name)
-            if found and len(found) != count:
-                raise ValueError(f"masks.{name} must have {check.counted(count, 'item')}, not {len(found)}")
-        if isinstance(kind, DeviceKind):
-            masks = Masks(
-                [on_device(mask, kind) for mask in masks.between],
-                [on_device(mask, kind) for mask in masks.recurrent],
-                [(on_device(y, kind), on_device(c, kind)) for y, c in masks.zoneout],
-                [on_device(mask, kind) for mask in masks.weights],
-            )
-        for k, mask in enumerate(masks.between):
-            check.matching(f"masks.between[{k}]", mask, shape, kind, "(T, B, D H)")
-        for k, mask in enumerate(masks.weights):
-            check.matching(f"masks.weights[{k}]", mask, tuple(self._weights[k].R.shape), kind, "as R")
-        return masks
+            raise TypeError(f"{name} must be Masks, not {type(masks).__name__}")
+        cells, P, H = self.num_layers * self.directions, self.output_size, self.hidden_size
+
+        def listed(part: str, count: int) -> list[Any]:
+            found = getattr(masks, part)
+            expected = f"a list of {count} or no items"
+            return [] if found is None else list(check.items(f"{name}.{part}", found, expected, 0, count))
+
+        def checked(part: str, mask: object, shape: tuple[int, ...], axes: str) -> Array:
+            given = on_device(mask, kind) if isinstance(mask, np.ndarray) else mask
+            return check.matching(f"{name}.{part}", given, shape, kind, axes)
+
+        def share(part: str, mask: object, size: int) -> Array | None:
+            return None if mask is None else checked(part, mask, (T, B, size), "(T, B, H)")
+
+        zoneout = []
+        for k, shares in enumerate(listed("zoneout", cells)):
+            of_y, of_c = check.pair(f"{name}.zoneout[{k}]", shares, "(share of y, share of c)")
+            zoneout.append((share(f"zoneout[{k}][0]", of_y, P), share(f"zoneout[{k}][1]", of_c, H)))
+        between, across = listed("between", self.num_layers - 1), (T, B, self.directions * P)
+        recurrent, weights = listed("recurrent", cells), listed("weights", cells)
+        return Masks(
+            [checked(f"between[{k}]", mask, across, "(T, B, D H)") for k, mask in enumerate(between)],
+            [checked(f"recurrent[{k}]", mask, (B, P), "(B, H)") for k, mask in enumerate(recurrent)],
+            zoneout,
+            [checked(f"weights[{k}]", mask, tuple(self._weights[k].R.shape), "as R") for k, mask in enumerate(weights)],
+        )
 
     def _training_masks(
         self, masks: Masks | None, rng: np.random.Generator | None, x: Array | PackedSequence

@@ -87,13 +87,14 @@ class Gradients:
         Where they were asked for: one for each layer and direction, in the order of the parameters.
     """
 
-    __slots__ = ("deltas", "flat", "params", "parts", "state", "views_of", "x")
+    __slots__ = ("deltas", "flat", "made", "made_parts", "params", "parts", "state", "x")
 
     def __init__(self, flat: Array, params: Mapping[str, Array], owner: Parametric | None = None) -> None:
         self.flat = flat
         self.params = params
-        self.views_of = flat, owner  # in `params`
         self.parts: dict[str, Gradients] = {}  # those of a network's layers: views into `flat` too
+        self.made: tuple[Any, ...] = (flat, params, owner)  # what the attributes were, and whose parameters'
+        self.made_parts: list[tuple[str, Gradients, Array]] = []  # and those in `parts`, with their `flat`
         self.x: Any
         self.state: Any
         self.deltas: list[Any] | None = None
@@ -200,8 +201,10 @@ class Parametric:
             raise TypeError(f"out must be Gradients, not {type(out).__name__}")
         check.output("out.flat", out.flat, tuple(self.flat.shape), self._array_kind, "the layer's flat")
         check.disjoint({"out.flat": out.flat}, {"the layer's flat": self.flat})
-        if out.views_of[0] is not out.flat or out.views_of[1] is not self:
-            out.params, out.views_of, out.parts = self._views(out.flat), (out.flat, self), {}
+        flat, params, owner = out.made
+        if not (flat is out.flat and params is out.params and owner is self):
+            out.params, out.parts, out.made_parts = self._views(out.flat), {}, []
+            out.made = out.flat, out.params, self
         return out
 
     def _move(self, flat: Array) -> None:

@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
 from ._kernels cimport fl_size
+from ._loops cimport Rows, rows_of
 from ._runtime cimport Buffers, parallel, parts_for
 
 cdef enum:
@@ -74,11 +75,24 @@ cdef void scatter_part(void *argument, int part, int parts) noexcept nogil:
         t += parts
 
 
-cdef Py_ssize_t lay_out(Move *m, Buffers get, batch, order, padded, fl_size row, bint writable) except -1:
+cdef int lay_out(Move *m, Buffers get, batch, order, padded, bint writable) except -1:
+    """Of an order that is copied, so that it cannot change, and has a row of the caller's for each."""
     cdef Py_buffer *view = get.take(padded, PyBUF_STRIDES | (PyBUF_WRITABLE if writable else 0))
-    m.T, m.B, m.row = batch.T, batch.B, row
-    m.offsets, m.order = <const int64_t *>get.read(batch.offsets), <const int64_t *>get.read(order)
-    m.padded, m.step_t, m.step_b = <char *>view.buf, view.strides[0], view.strides[1]
+    cdef Rows r = rows_of(get, batch)
+    cdef fl_size b
+    cdef int k
+    m.T, m.B, m.offsets = r.T, r.B, r.offsets
+    if r.offsets == NULL or view.ndim < 2 or view.shape[0] != r.T or view.shape[1] != r.B:
+        raise ValueError(f"an array must be of the {r.T} steps and {r.B} rows of a batch with lengths")
+    m.order = <const int64_t *>get.input("order", bytes(order), r.B * sizeof(int64_t))
+    for b in range(r.B):
+        if not 0 <= m.order[b] < r.B:
+            raise ValueError(f"order must have each of 0 to {r.B - 1}, not {m.order[b]}")
+    m.padded, m.step_t, m.step_b, m.row = <char *>view.buf, view.strides[0], view.strides[1], view.itemsize
+    for k in range(view.ndim - 1, 1, -1):
+        if view.shape[k] > 1 and view.strides[k] != m.row:
+            raise ValueError("an array must have contiguous rows")
+        m.row *= view.shape[k]
     return 0
 
 
@@ -86,8 +100,8 @@ def gather(batch, order, padded, rows, int num_threads):
     """The rows of `padded` (T, B, ...), which has any strides of T and B, to `rows` (count, ...)."""
     cdef Buffers get = Buffers(4)
     cdef Move m
-    lay_out(&m, get, batch, order, padded, rows.nbytes // max(batch.count, 1), False)
-    m.rows = <char *>get.write(rows)
+    lay_out(&m, get, batch, order, padded, False)
+    m.rows = <char *>get.output("rows", rows, m.offsets[m.T] * m.row)
     with nogil:
         parallel(gather_part, &m, parts_for(m.offsets[m.T] * m.row, BYTES_PER_PART, num_threads))
 
@@ -96,7 +110,7 @@ def scatter(batch, order, rows, padded, int num_threads):
     """`rows` (count, ...) to `padded` (T, B, ...), which has any strides of T and B; zeros past the ends."""
     cdef Buffers get = Buffers(4)
     cdef Move m
-    lay_out(&m, get, batch, order, padded, padded.nbytes // max(batch.T * batch.B, 1), True)
-    m.rows = <char *>get.read(rows)
+    lay_out(&m, get, batch, order, padded, True)
+    m.rows = <char *>get.input("rows", rows, m.offsets[m.T] * m.row)
     with nogil:
         parallel(scatter_part, &m, parts_for(m.T * m.B * m.row, BYTES_PER_PART, num_threads))

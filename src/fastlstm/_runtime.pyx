@@ -131,6 +131,18 @@ cdef class Buffers:
     cdef void *write(self, array) except? NULL:
         return NULL if array is None else self.take(array, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE).buf
 
+    cdef const void *input(self, const char *name, array, fl_size size) except? NULL:
+        return NULL if array is None else sized(name, self.take(array, PyBUF_C_CONTIGUOUS), size)
+
+    cdef void *output(self, const char *name, array, fl_size size) except? NULL:
+        return NULL if array is None else sized(name, self.take(array, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE), size)
+
+    cdef int check_end(self, const void *end) except -1:
+        cdef Py_buffer *view = &self.views[self.count - 1]
+        if <const char *>end > <const char *>view.buf + view.len:
+            raise ValueError("workspace is too small")
+        return 0
+
     cdef bint fits(self, array, bint writable, int ndim, int size, fl_size B, fl_size columns) except -1:
         """Takes a (B, columns) array, or with three dimensions (1, B, columns); False where it is not one.
 
@@ -157,6 +169,12 @@ cdef class Buffers:
         for k in range(self.count):
             PyBuffer_Release(&self.views[k])
         free(self.views)
+
+
+cdef void *sized(const char *name, Py_buffer *view, fl_size size) except? NULL:
+    if view.len != size:
+        raise ValueError(f"{name.decode()} must have {size} bytes, not {view.len}")
+    return view.buf
 
 
 def find_overlap(list arrays, Py_ssize_t outputs, dict same):
@@ -218,7 +236,8 @@ def activate(str name, x, y):
     cdef Activation a
     a.g = ACTIVATIONS[name]
     a.itemsize, a.count = x.itemsize, x.size
-    a.x, a.y = buffers.read(x), buffers.write(y)
+    a.x = buffers.input("x", x, a.count * a.itemsize)
+    a.y = buffers.output("y", y, a.count * a.itemsize)
     with nogil:
         parallel(activate_part, &a, 1)
 
@@ -243,6 +262,7 @@ def differentiate(str name, y, dy, dx):
     cdef Derivative d
     d.g = ACTIVATIONS[name]
     d.itemsize, d.count = y.itemsize, y.size
-    d.y, d.dy, d.dx = buffers.read(y), buffers.read(dy), buffers.write(dx)
+    cdef fl_size size = d.count * d.itemsize
+    d.y, d.dy, d.dx = buffers.input("y", y, size), buffers.input("dy", dy, size), buffers.output("dx", dx, size)
     with nogil:
         parallel(differentiate_part, &d, 1)

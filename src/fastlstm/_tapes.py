@@ -9,9 +9,10 @@ import numpy as np
 
 from fastlstm import _checks as check
 from fastlstm import _core, _forward
-from fastlstm._arrays import Array, cells_of, empty, kind_of, take
-from fastlstm._cells import BLOCKS, LSTMCell
-from fastlstm._core import Call, Checkpoints, States, Weights
+from fastlstm._arrays import Array, Kind, cells_of, empty, kind_of, take
+from fastlstm._batches import Batch
+from fastlstm._cells import BLOCKS, LSTMCell, lstm_cell
+from fastlstm._core import Call, Cell, Checkpoints, States, Weights
 
 
 @dataclass(slots=True)
@@ -62,7 +63,7 @@ class LSTMTape:
         checkpoints = _checkpoints(call, weights, given, recompute)
         if checkpoints is not None:
             arrays = {name: empty((0, *shape[1:]), kinds[name]) for name, shape in shapes.items()}
-            return cls(x, **arrays, call=call, checkpoints=checkpoints)
+            return cls(x, **arrays, call=replace(call, recompute=recompute), checkpoints=checkpoints)
         if call.keeps_c_prev:
             shapes["c_prev"] = call.shape(H)
         if weights.proj is not None:
@@ -95,61 +96,96 @@ class LSTMTape:
         return self.named() if self.checkpoints is None else {**self.named(), "b": self.checkpoints.b}
 
     def checked(self, call: Call, weights: Weights) -> LSTMTape:
-        """The same, once it is known that it belongs to a call and its weights."""
-        n, K, x = call.cell.gates, weights.R.shape[1], self.x
-        H, kind = len(weights.W) // n, kind_of(x)
-        cells = cells_of(kind)
-        if self.checkpoints is not None:
-            return replace(self, checkpoints=self.checkpoints.checked(call, weights))
-        arrays: dict[str, Any] = {
-            "gates": check.matching("tape.gates", self.gates, call.shape(n * H), kind, f"(T, B, {n}H)"),
-            "c": check.matching("tape.c", self.c, call.cell_shape(H), cells, "(T + 1, B, H)"),
-            "y_prev": check.matching("tape.y_prev", self.y_prev, call.shape(K), kind, "(T, B, H)"),
-            "c_prev": None,
-            "m": None,
-        }
-        if call.keeps_c_prev:
-            arrays["c_prev"] = check.matching("tape.c_prev", self.c_prev, call.shape(H), cells, "(T, B, H)")
-        if weights.proj is not None:
-            arrays["m"] = check.matching("tape.m", self.m, call.shape(H), kind, "(T, B, H)")
-        if all(array is getattr(self, name) for name, array in arrays.items()):
-            return self
-        return replace(self, **arrays)
+        """A tape of these arrays as they are now, once they are known to fit each other, its call and its weights."""
+        n, K, P, kind = call.cell.gates, weights.R.shape[1], _outputs(call, weights), call.kind
+        H, cells = len(weights.W) // n, cells_of(kind)
+        call = call.checked(P, H)
+        x = check.matching("tape.x", self.x, call.shape(weights.W.shape[1]), kind, "(T, B, I)")
+        checkpoints = _checked_checkpoints(self, call, weights)
+        if checkpoints is not None:
+            return LSTMTape(x, self.gates, self.c, self.y_prev, call=call, checkpoints=checkpoints)
+        return LSTMTape(
+            x,
+            check.matching("tape.gates", self.gates, call.shape(n * H), kind, f"(T, B, {n}H)"),
+            check.matching("tape.c", self.c, call.cell_shape(H), cells, "(T + 1, B, H)"),
+            check.matching("tape.y_prev", self.y_prev, call.shape(K), kind, "(T, B, H)"),
+            _where_kept(call.keeps_c_prev, "tape.c_prev", self.c_prev, call.shape(H), cells),
+            _where_kept(weights.proj is not None, "tape.m", self.m, call.shape(H), kind),
+            call,
+        )
 
     def cells(self) -> Array:
         """c^t for every t: (T, B, H)."""
-        call = self.call
         if self.checkpoints is not None:
             raise ValueError("tape has no cells: it is of a forward pass with recompute, which keeps few of them")
-        if call is None or call.batch.offsets is None:
-            return self.c[:-1] if call is not None and call.reverse else self.c[1:]
+        call = self._known_call()
+        c = check.sized(
+            "tape.c", self.c, 3 if call is None else len(call.cell_shape(0)), "(T + 1, B, H)", anywhere=True
+        )
+        if call is None:
+            return c[1:]
+        c = check.matching("tape.c", c, call.cell_shape(c.shape[-1]), cells_of(call.kind), "(T + 1, B, H)")
         batch, offsets = call.batch, call.batch.offsets
+        if offsets is None:
+            return c[:-1] if call.reverse else c[1:]
         if not call.reverse:
-            return call.sequence(self.c[batch.B :])
+            return call.sequence(c[batch.B :])
         sizes = np.diff(offsets)
         step = np.repeat(np.arange(batch.T), sizes)
         row = np.arange(batch.count) - offsets[step]
-        return call.sequence(take(self.c, np.where(step > 0, batch.B + offsets[step - 1] + row, row), 0))
+        return call.sequence(take(c, np.where(step > 0, batch.B + offsets[step - 1] + row, row), 0))
 
     def gate(self, name: Literal["i", "f", "z", "o"]) -> Array:
         """A gate's activations for every t: (T, B, H)."""
-        blocks = BLOCKS["vanilla"] if self.call is None else _blocks(self.call)
+        call = self._known_call()
+        blocks = BLOCKS["vanilla"] if call is None else _blocks(call)
         if name not in blocks:
             raise ValueError(f"name must be one of {', '.join(blocks)}, not {name!r}")
         if self.checkpoints is not None:
             raise ValueError("tape has no gates: it is of a forward pass with recompute, which does not keep them")
-        H = self.c.shape[-1]
-        block = self.gates[..., blocks.index(name) * H :][..., :H]
-        return block if self.call is None else self.call.sequence(block)
+        ndim = 3 if call is None else len(call.shape()) + 1
+        gates = check.sized("tape.gates", self.gates, ndim, "(T, B, 4H)", anywhere=True)
+        H = gates.shape[-1] // len(blocks)
+        block = gates[..., blocks.index(name) * H :][..., :H]
+        return block if call is None else call.sequence(block)
+
+    def _known_call(self) -> Call | None:
+        return None if self.call is None else call_of(self, lstm_cell())
+
+
+def _where_kept(kept: bool, name: str, value: object, shape: tuple[int, ...], kind: Kind) -> Array | None:
+    """An array that is there only where a call keeps it."""
+    if kept:
+        return check.matching(name, value, shape, kind, "(T, B, H)")
+    if value is not None:
+        raise ValueError(f"{name} must be None: a call without what it is for keeps none")
+    return None
+
+
+def _outputs(call: Call, weights: Weights) -> int:
+    """P: values in a row of y."""
+    return len(weights.W) // call.cell.gates if weights.proj is None else len(weights.proj)
 
 
 def _checkpoints(
     call: Call, weights: Weights, given: LSTMTape | RNNTape | None, recompute: int | None
 ) -> Checkpoints | None:
-    before = None if given is None else given.checkpoints
+    before = None if given is None else _given_checkpoints(given)
     if given is not None and (before is None) != (recompute is None):
         raise ValueError(f"tape must be of a call {'with' if before is None else 'without'} recompute, as this one is")
     return None if recompute is None else Checkpoints.of_call(call, weights, recompute, before)
+
+
+def _given_checkpoints(tape: LSTMTape | RNNTape) -> Checkpoints | None:
+    checkpoints = tape.checkpoints
+    if checkpoints is not None and not isinstance(checkpoints, Checkpoints):
+        raise TypeError(f"tape.checkpoints must be Checkpoints or None, not {type(checkpoints).__name__}")
+    return checkpoints
+
+
+def _checked_checkpoints(tape: LSTMTape | RNNTape, call: Call, weights: Weights) -> Checkpoints | None:
+    checkpoints = _given_checkpoints(tape)
+    return None if checkpoints is None else checkpoints.checked(call, weights)
 
 
 def _blocks(call: Call) -> str:
@@ -191,7 +227,7 @@ class RNNTape:
         checkpoints = _checkpoints(call, weights, given, recompute)
         if checkpoints is not None:
             none = empty((0, *shape[1:]), kind)
-            return cls(x, none, none, call, checkpoints)
+            return cls(x, none, none, replace(call, recompute=recompute), checkpoints)
         if given is None:
             return cls(x, empty(shape, kind), empty(shape, kind), call)
         h, h_prev = (check.output(f"tape.{k}", getattr(given, k), shape, kind, "(T, B, H)") for k in ("h", "h_prev"))
@@ -218,12 +254,34 @@ class RNNTape:
         return self.named() if self.checkpoints is None else {**self.named(), "b": self.checkpoints.b}
 
     def checked(self, call: Call, weights: Weights) -> RNNTape:
-        """The same, once it is known that it belongs to a call and its weights."""
-        if self.checkpoints is not None:
-            return replace(self, checkpoints=self.checkpoints.checked(call, weights))
-        shape, kind = call.shape(weights.R.shape[1]), kind_of(self.x)
-        h, h_prev = (check.matching(f"tape.{k}", getattr(self, k), shape, kind, "(T, B, H)") for k in ("h", "h_prev"))
-        return self if h is self.h and h_prev is self.h_prev else replace(self, h=h, h_prev=h_prev)
+        """A tape of these arrays as they are now, once they are known to fit each other, its call and its weights."""
+        H, kind = weights.R.shape[1], call.kind
+        call = call.checked(H, H)
+        x = check.matching("tape.x", self.x, call.shape(weights.W.shape[1]), kind, "(T, B, I)")
+        checkpoints = _checked_checkpoints(self, call, weights)
+        if checkpoints is not None:
+            return RNNTape(x, self.h, self.h_prev, call, checkpoints)
+        h = check.matching("tape.h", self.h, call.shape(H), kind, "(T, B, H)")
+        return RNNTape(x, h, check.matching("tape.h_prev", self.h_prev, call.shape(H), kind, "(T, B, H)"), call)
+
+
+def call_of(tape: LSTMTape | RNNTape, cell: Cell) -> Call:
+    """The call that a tape is of, once its parts fit each other; where there is none, a plain one of this cell."""
+    call = tape.call
+    if call is None:
+        x = check.sized("tape.x", tape.x, 3, "(T, B, I)", anywhere=True)
+        T, B, _ = x.shape
+        return Call(cell, Batch(T, B, T * B), kind_of(x))
+    return known_call(call, cell)
+
+
+def known_call(call: object, cell: Cell) -> Call:
+    """A call, once its parts are known to fit each other, and its cell to be of this kind."""
+    if not isinstance(call, Call) or type(call.cell) is not type(cell):
+        found = type(getattr(call, "cell", call)).__name__
+        raise TypeError(f"tape.call must be that of a forward pass with {type(cell).__name__}, not {found}")
+    call.check_rows()
+    return call
 
 
 # ---- passes that fill a tape ----

@@ -325,9 +325,9 @@ class LSTM(Layer):
             ``.params`` (the keys of `params`), ``.flat``, ``.x``, ``.state``; ``.deltas``, a list with `LSTMDeltas` for
             each layer and direction, of (T, B, H) arrays.
         """
-        tape, dy = self._check_tape(tape), as_packed("dy", dy)
-        dstates = self._states("dstate", dstate, tape.call.batch.B, self._array_kind)
-        grads, dfirst = self._backward_pass(tape, dy, dstates, out, accumulate, num_threads, deltas, dc)
+        kept, dy = self._check_tape(tape), as_packed("dy", dy)
+        dstates = self._states("dstate", dstate, kept.call.batch.B, self._array_kind)
+        grads, dfirst = self._backward_pass(kept, dy, dstates, out, accumulate, num_threads, deltas, dc)
         grads.state = state_of(dfirst)
         return grads
 

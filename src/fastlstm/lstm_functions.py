@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from fastlstm import _backward, _core, _forward, _tapes
 from fastlstm import _checks as check
 from fastlstm._arrays import Array, Kind, cells_of, empty, empty_like, kind_of, zeros_like
-from fastlstm._batches import Batch, Lengths, batch_of, options_of
+from fastlstm._batches import Lengths, batch_of, options_of
 from fastlstm._cells import LSTMCell, bound, lstm_cell
 from fastlstm._config import checked_num_threads
 from fastlstm._core import Call, States, Weights
@@ -98,7 +98,7 @@ def lstm_workspace(
     T, B, I, H = check.count("T", T), check.count("B", B), check.positive_int("I", I), check.positive_int("H", H)
     proj_size = check.count("proj_size", proj_size)
     cell, P, kind = lstm_cell(variant), proj_size or H, device_kind(device, values_of(dtype, device))
-    dtype = np.dtype(np.float32)  # of arrays that only have a shape
+    dtype = np.dtype(f"f{kind.itemsize}")  # of arrays that only have a size
     K = P + (3 * H + 192 if cell.full_recurrence else 0)
     n, proj = cell.gates, np.empty((P, H), dtype) if proj_size else None
     weights = Weights(np.empty((n * H, I), dtype), np.empty((n * H, K), dtype), np.empty(n * H, dtype), None, proj)
@@ -460,11 +460,7 @@ def lstm_backward(
     accumulate, deltas = check.flag("accumulate", accumulate), check.flag("deltas", deltas)
     if not isinstance(tape, LSTMTape):
         raise TypeError(f"tape must be an LSTMTape from lstm_forward(..., tape=True), not {type(tape).__name__}")
-    call = tape.call
-    if call is None:
-        x = check.sized("tape.x", tape.x, 3, "(T, B, I)", anywhere=True)
-        T, B, _ = x.shape
-        call = Call(lstm_cell(), Batch(T, B, T * B), kind_of(x))
+    call = _tapes.call_of(tape, lstm_cell())
     cell = call.cell
     assert isinstance(cell, LSTMCell)
     x = check.sized("tape.x", tape.x, len(call.shape()) + 1, "(T, B, I)", call.kind)
@@ -482,8 +478,9 @@ def lstm_backward(
     if G is not None:
         R = _core.with_gate_recurrence(R, G)
     weights = Weights(W, R, None, p, proj)
-    x = check.matching("tape.x", x, call.shape(I), kind, "(T, B, I)")
     kept = tape.checked(call, weights)
+    assert kept.call is not None
+    x, call = kept.x, kept.call
     dy = check.optional("dy", dy, (T, B, P), kind, "(T, B, H)")
     dc = check.optional("dc", dc, (T, B, H), cells_of(kind), "(T, B, H)")
     parts = state_parts("dstate", dstate, cell, "(dh, dc)", "(dh, dc, dg)")

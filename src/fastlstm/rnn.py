@@ -232,9 +232,9 @@ class RNN(Layer):
             ``.params`` (the keys of `params`), ``.flat``, ``.x``, ``.state``; ``.deltas``, a list with `RNNDeltas` for
             each layer and direction, of (T, B, H) arrays.
         """
-        tape, dy = self._check_tape(tape), as_packed("dy", dy)
-        dstates = self._states("dstate", dstate, tape.call.batch.B, self._array_kind)
-        grads, (dh0, _, _) = self._backward_pass(tape, dy, dstates, out, accumulate, num_threads, deltas)
+        kept, dy = self._check_tape(tape), as_packed("dy", dy)
+        dstates = self._states("dstate", dstate, kept.call.batch.B, self._array_kind)
+        grads, (dh0, _, _) = self._backward_pass(kept, dy, dstates, out, accumulate, num_threads, deltas)
         grads.state = dh0
         return grads
 

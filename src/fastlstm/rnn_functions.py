@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from fastlstm import _backward, _core, _forward, _tapes
 from fastlstm import _checks as check
 from fastlstm._arrays import Array, empty, empty_like, kind_of, zeros
-from fastlstm._batches import Batch, Lengths, batch_of, options_of
+from fastlstm._batches import Lengths, batch_of, options_of
 from fastlstm._cells import rnn_cell
 from fastlstm._config import checked_num_threads
 from fastlstm._core import Call, States, Weights
@@ -73,7 +73,7 @@ def rnn_workspace(
     """
     T, B, I, H = check.count("T", T), check.count("B", B), check.positive_int("I", I), check.positive_int("H", H)
     kind = device_kind(device, values_of(dtype, device))
-    dtype = np.dtype(np.float32)  # of arrays that only have a shape
+    dtype = np.dtype(f"f{kind.itemsize}")  # of arrays that only have a size
     weights = Weights(np.empty((H, I), dtype), np.empty((H, H), dtype), np.empty(H, dtype))
     mask, zone = np.empty((B, H), dtype), np.empty((T, B, H), dtype)
     options = options_of(T, B, H, H, dtype, None, False, None, "zero", mask, (zone, None))
@@ -279,19 +279,16 @@ def rnn_backward(
     accumulate, deltas = check.flag("accumulate", accumulate), check.flag("deltas", deltas)
     if not isinstance(tape, RNNTape):
         raise TypeError(f"tape must be an RNNTape from rnn_forward(..., tape=True), not {type(tape).__name__}")
-    call = tape.call
-    if call is None:
-        x = check.sized("tape.x", tape.x, 3, "(T, B, I)", anywhere=True)
-        T, B, _ = x.shape
-        call = Call(rnn_cell(), Batch(T, B, T * B), kind_of(x))
+    call = _tapes.call_of(tape, rnn_cell())
     x = check.sized("tape.x", tape.x, len(call.shape()) + 1, "(T, B, I)", call.kind)
     T, B, I, kind = call.batch.T, call.batch.B, x.shape[-1], call.kind
     H = check.sized("R", R, 2, "(H, H)", kind).shape[1]
-    x = check.matching("tape.x", x, call.shape(I), kind, "(T, B, I)")
     W = check.matching("W", W, (H, I), kind, "(H, I)")
     R = check.matching("R", R, (H, H), kind, "(H, H)")
     weights = Weights(W, R, None)
     kept = tape.checked(call, weights)
+    assert kept.call is not None
+    x, call = kept.x, kept.call
     dy = check.optional("dy", dy, (T, B, H), kind, "(T, B, H)")
     dh_last = check.optional("dstate", dstate, (B, H), kind, "(B, H)")
 

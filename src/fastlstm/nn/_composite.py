@@ -76,7 +76,8 @@ class Composite(Parametric):
     def _gradients(self, out: Gradients | None, accumulate: bool) -> Gradients:
         """Where to write gradients, with `parts` for those of each part."""
         grads = super()._gradients(out, accumulate)
-        if not grads.parts:
-            for (name, part), flat in zip(self._parts().items(), self._split(grads.flat), strict=True):
-                grads.parts[name] = Gradients(flat, part._views(flat), part)
+        if not grads.made_parts or any(own.flat is not flat for _, own, flat in grads.made_parts):
+            parts = zip(self._parts().items(), self._split(grads.flat), strict=True)
+            grads.made_parts = [(name, Gradients(flat, part._views(flat), part), flat) for (name, part), flat in parts]
+        grads.parts = {name: own for name, own, _ in grads.made_parts}  # whatever was put there
         return grads

@@ -191,10 +191,8 @@ class Attention(Parametric):
         memory : AttentionMemory
             From `prepare`, with the same B rows.
         """
-        if not isinstance(memory, AttentionMemory):
-            raise TypeError(f"memory must be an AttentionMemory from prepare, not {type(memory).__name__}")
         T = check.sized("query", query, 3, "(T, B, Q)").shape[0]
-        query = self._check_fit(query, T, memory)
+        query, memory = self._check_fit("", query, T, memory)
         B, S, E = memory.steps.shape
         scores = empty((T, B, S), self.dtype)
         for block, g in self._blocks(query, memory):
@@ -229,18 +227,21 @@ class Attention(Parametric):
         grads = self._gradients(out, accumulate)
         if not isinstance(tape, AttentionTape):
             raise TypeError(f"tape must be an AttentionTape from forward, not {type(tape).__name__}")
-        query, (steps, keys, _), w = tape
-        T, B, _ = w.shape
-        self._check_fit(query, T, tape.memory)
+        T = check.sized("tape.query", tape.query, 3, "(T, B, Q)").shape[0]
+        query, memory = self._check_fit("tape.", tape.query, T, tape.memory)
+        steps, keys, _ = memory
+        B, S, _ = keys.shape
+        w = check.matching("tape.weights", tape.weights, (T, B, S), self.dtype, "(T, B, S)")
         dcontext = check.matching("dcontext", dcontext, (T, B, self.memory_size), self.dtype, "(T, B, memory_size)")
-        check.disjoint({"out.flat": grads.flat}, {"query": query, "memory": steps, "dcontext": dcontext})
+        inputs: dict[str, Array | None] = {"tape.query": query, "tape.memory.steps": steps, "tape.memory.keys": keys}
+        check.disjoint({"out.flat": grads.flat}, inputs | {"tape.weights": w, "dcontext": dcontext})
         if not accumulate:
             grads.flat[:] = 0
         dcontext_rows = dcontext.swapaxes(0, 1)
         dw = (dcontext_rows @ steps.swapaxes(1, 2)).swapaxes(0, 1)
         da = w * (dw - np.sum(w * dw, axis=-1, keepdims=True))
         dq, dkeys = empty((T, B, self.hidden_size), self.dtype), np.zeros_like(keys)
-        for block, g in self._blocks(query, tape.memory):
+        for block, g in self._blocks(query, memory):
             grads.params["v"][:] += da[block].reshape(-1) @ g.reshape(-1, self.hidden_size)
             np.multiply(g, g, out=g)  # dJ/d(W q + U e) is da v (1 - g^2); v is the same for all, and comes last
             np.subtract(1, g, out=g)
@@ -258,12 +259,19 @@ class Attention(Parametric):
         grads.state = None
         return grads
 
-    def _check_fit(self, query: Array, T: int, memory: AttentionMemory) -> Array:
-        """The query, if it and a prepared memory fit this layer and each other."""
-        B, S, _ = memory.keys.shape
-        check.matching("memory.steps", memory.steps, (B, S, self.memory_size), self.dtype, "(B, S, memory_size)")
-        check.matching("memory.keys", memory.keys, (B, S, self.hidden_size), self.dtype, "(B, S, hidden_size)")
-        return check.matching("query", query, (T, B, self.query_size), self.dtype, "(T, B, query_size)")
+    def _check_fit(self, prefix: str, query: Array, T: int, memory: AttentionMemory) -> tuple[Array, AttentionMemory]:
+        """The query and a prepared memory, if they fit this layer and each other."""
+        name = f"{prefix}memory"
+        if not isinstance(memory, AttentionMemory):
+            raise TypeError(f"{name} must be an AttentionMemory from prepare, not {type(memory).__name__}")
+        B, S, _ = check.sized(f"{name}.steps", memory.steps, 3, "(B, S, memory_size)", self.dtype).shape
+        memory = AttentionMemory(
+            check.matching(f"{name}.steps", memory.steps, (B, S, self.memory_size), self.dtype, "(B, S, memory_size)"),
+            check.matching(f"{name}.keys", memory.keys, (B, S, self.hidden_size), self.dtype, "(B, S, hidden_size)"),
+            check.matching(f"{name}.within", memory.within, (B, S), np.dtype(np.bool_), "(B, S)"),
+        )
+        query = check.matching(f"{prefix}query", query, (T, B, self.query_size), self.dtype, "(T, B, query_size)")
+        return query, memory
 
     def _blocks(self, query: Array, memory: AttentionMemory) -> Iterator[tuple[tuple[slice, slice], Array]]:
         """The tanh between some queries of some rows and their memories, (t, b, S, A), and which steps and rows.

@@ -290,8 +290,17 @@ class Decoder(Composite):
         """
         if not isinstance(tape, DecoderTape):
             raise TypeError(f"tape must be a DecoderTape from forward, not {type(tape).__name__}")
-        if (tape.attention is None) != (self.attention is None):
+        attention, last = tape.attention, tape.last
+        dropped_in, dropped_out = check.pair("tape.dropped", tape.dropped, "a pair of tapes or None")
+        if (attention is None) != (self.attention is None) or any(
+            (dropped is None) != (not self.dropout) for dropped in (dropped_in, dropped_out)
+        ):
             raise ValueError(f"tape must be from a decoder like this one, {self!r}")
+        if attention is not None:
+            if not (isinstance(attention, AttentionTape) and isinstance(last, PoolingTape)):
+                raise TypeError("tape.attention must be an AttentionTape and tape.last a PoolingTape, from forward")
+            if not isinstance(last.shape, tuple) or last.shape[1::-1] != np.shape(attention.weights)[1:]:
+                raise ValueError("tape.last must be of the rows and steps that tape.attention.weights is of")
         grads = self._gradients(out, accumulate)
 
         def through(name: str, kept: Any, dy: Any) -> Gradients:
@@ -299,20 +308,19 @@ class Decoder(Composite):
             found: Gradients = part.backward(kept, dy, out=grads.parts[name], accumulate=accumulate)
             return found
 
-        dropped_in, dropped_out = tape.dropped
         dh = self._drop_back(dropped_out, through("output", tape.output, dlogits).x)
         dmemory = None
-        if tape.attention is not None:
+        if attention is not None:
             dboth = through("combine", tape.combine, dh).x
             dh, dcontext = dboth[..., : self.hidden_size], dboth[..., self.hidden_size :]
-            dquery, dmemory = through("attention", tape.attention, dcontext).x
+            dquery, dmemory = through("attention", attention, dcontext).x
             dh = dh + dquery
         recurrent = through("lstm", tape.lstm, dh)
         through("embedding", tape.embedding, self._drop_back(dropped_in, recurrent.x))
         dstates = np.stack(recurrent.state[:2], axis=2)  # (layers, B, 2, H); the rest is that of `_start` backwards
         dx = through("initial", tape.initial, dstates.transpose(1, 2, 0, 3).reshape(-1, self.initial.output_size)).x
-        if tape.last is not None:
-            dx = Last().backward(tape.last, dx).x
+        if last is not None:
+            dx = Last().backward(last, dx).x
         grads.x, grads.state = dx if dmemory is None else np.add(dx, dmemory, out=dx), None
         return grads
 

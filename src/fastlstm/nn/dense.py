@@ -164,19 +164,22 @@ class Dense(Parametric):
         flat, parts = grads.flat, grads.params
         if not isinstance(tape, DenseTape):
             raise TypeError(f"tape must be a DenseTape from forward, not {type(tape).__name__}")
-        shape = (*tape.h.shape[:-1], self.output_size)
+        leading = check.is_array("tape.h", tape.h, self.dtype).shape[:-1]
+        h = check.matching("tape.h", tape.h, (*leading, self.input_size), self.dtype, "(..., input_size)")
+        shape = (*leading, self.output_size)
         dy = check.matching("dy", dy, shape, self.dtype, "(..., output_size)")
-        check.disjoint({"out.flat": flat}, {"tape.h": tape.h, "dy": dy, "the layer's flat": self.flat})
+        check.disjoint({"out.flat": flat}, {"tape.h": h, "dy": dy, "the layer's flat": self.flat})
         if self.activation != "identity":
             y = check.matching("tape.y", tape.y, shape, self.dtype, "(..., output_size)")
+            check.disjoint({"out.flat": flat}, {"tape.y": y})
             given, dy = dy, empty(shape, self.dtype)
             _runtime.differentiate(self.activation, y, given, dy)
-        do, h = dy.reshape(-1, self.output_size), tape.h.reshape(-1, self.input_size)
+        do, rows = dy.reshape(-1, self.output_size), h.reshape(-1, self.input_size)
         if not accumulate:
             flat[:] = 0
-        parts["V"][:] += do.T @ h
+        parts["V"][:] += do.T @ rows
         parts["c"][:] += do.sum(axis=0)
-        dh = empty(tape.h.shape, self.dtype)
+        dh = empty(h.shape, self.dtype)
         np.matmul(do, self._V, out=dh.reshape(-1, self.input_size))
         grads.x, grads.state = dh, None
         return grads

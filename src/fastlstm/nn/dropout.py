@@ -130,8 +130,9 @@ class Dropout(Parametric):
         grads = self._gradients(out, accumulate)
         if not isinstance(tape, DropoutTape):
             raise TypeError(f"tape must be a DropoutTape from forward, not {type(tape).__name__}")
-        dy = check.matching("dy", dy, tape.mask.shape, tape.mask.dtype, "that of x")
-        grads.x, grads.state = np.multiply(dy, tape.mask, out=empty(dy.shape, dy.dtype)), None
+        mask = check.is_array("tape.mask", tape.mask)
+        dy = check.matching("dy", dy, mask.shape, mask.dtype, "that of x")
+        grads.x, grads.state = np.multiply(dy, mask, out=empty(dy.shape, dy.dtype)), None
         return grads
 
     def __repr__(self) -> str:

@@ -143,7 +143,7 @@ class Embedding(Parametric):
         grads = self._gradients(out, accumulate)
         if not isinstance(tape, EmbeddingTape):
             raise TypeError(f"tape must be an EmbeddingTape from forward, not {type(tape).__name__}")
-        own = check.ids("tape.ids", tape.ids)
+        own = check.ids("tape.ids", tape.ids, self.vocabulary_size)
         dx = check.matching("dx", dx, (*own.shape, self.output_size), self.dtype, "(..., output_size)")
         check.disjoint({"out.flat": grads.flat}, {"dx": dx})
         if not accumulate:

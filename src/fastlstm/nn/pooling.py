@@ -37,23 +37,30 @@ class _Pooling(Parametric):
 
     def _checked(self, y: Array, lengths: ArrayLike | None, directions: int) -> tuple[Array, PoolingTape]:
         y = check.sized("y", y, 3, "(T, B, P)")
-        T, B, P = y.shape
-        ends = check.lengths(lengths, T, B)
-        if check.integer("directions", directions) not in (1, 2) or P % directions:
-            raise ValueError(f"directions must be 1 or 2 and divide P = {P}, not {directions}")
-        return y, PoolingTape((T, B, P), ends, directions)
+        return y, self._tape(y.shape, lengths, directions)
+
+    @staticmethod
+    def _tape(shape: tuple[int, ...], lengths: ArrayLike | None, directions: int, prefix: str = "") -> PoolingTape:
+        """A tape of these, once they are known to go together."""
+        T, B, P = shape
+        ends = check.lengths(lengths, T, B, name=f"{prefix}lengths")
+        if check.integer(f"{prefix}directions", directions) not in (1, 2) or P % directions:
+            raise ValueError(f"{prefix}directions must be 1 or 2 and divide P = {P}, not {directions}")
+        return PoolingTape((T, B, P), ends, directions)
 
     def _arriving(
         self, tape: PoolingTape, dy: Array, out: Gradients | None, accumulate: bool
-    ) -> tuple[Array, Array, Gradients]:
-        """dJ/d(output), zeros for dJ/dy, and the gradients to put that into."""
+    ) -> tuple[PoolingTape, Array, Array, Gradients]:
+        """The tape, checked, dJ/d(output), zeros for dJ/dy, and the gradients to put that into."""
         if not isinstance(tape, PoolingTape):
             raise TypeError(f"tape must be a PoolingTape from forward, not {type(tape).__name__}")
-        grads = self._gradients(out, accumulate)
+        shape = tuple(check.count("tape.shape", n) for n in check.items("tape.shape", tape.shape, "(T, B, P)", 3))
+        tape = self._tape(shape, np.asarray(tape.lengths), tape.directions, "tape.")
         dy = check.is_array("dy", dy)
-        dy = check.matching("dy", dy, tape.shape[1:], dy.dtype, "(B, P)")
-        grads.x, grads.state = np.zeros(tape.shape, dy.dtype), None
-        return dy, grads.x, grads
+        dy = check.matching("dy", dy, shape[1:], dy.dtype, "(B, P)")
+        grads = self._gradients(out, accumulate)
+        grads.x, grads.state = np.zeros(shape, dy.dtype), None
+        return tape, dy, grads.x, grads
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
@@ -118,7 +125,7 @@ class Last(_Pooling):
         self, tape: PoolingTape, dy: Array, *, out: Gradients | None = None, accumulate: bool = False
     ) -> Gradients:
         """Back-propagate: `x` of the result is dJ/dy of all steps, (T, B, P), from dJ/d(last outputs) (B, P)."""
-        dy, dx, grads = self._arriving(tape, dy, out, accumulate)
+        tape, dy, dx, grads = self._arriving(tape, dy, out, accumulate)
         some, ends, half = self._ends(tape)
         dx[ends, some, :half] = dy[some, :half]
         if len(dx):
@@ -187,7 +194,7 @@ class Mean(_Pooling):
         self, tape: PoolingTape, dy: Array, *, out: Gradients | None = None, accumulate: bool = False
     ) -> Gradients:
         """Back-propagate: `x` of the result is dJ/dy of all steps, (T, B, P), from dJ/d(means) (B, P)."""
-        dy, dx, grads = self._arriving(tape, dy, out, accumulate)
+        tape, dy, dx, grads = self._arriving(tape, dy, out, accumulate)
         within = np.arange(tape.shape[0])[:, np.newaxis] < tape.lengths
         share = dy / np.maximum(tape.lengths, 1)[:, np.newaxis].astype(dy.dtype)
         np.copyto(dx, share, where=within[..., np.newaxis])
