@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from helpers import INITIAL, arriving, assert_same, by_name, initial
+from helpers import INITIAL, arriving, assert_close, assert_same, by_name, initial
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_options import STATES, VARIANTS, options_case
 
 import fastlstm
-from fastlstm import LSTM, RNN
+from fastlstm import LSTM, RNN, nn
 
 # Sizes whose weights leave the cache, so that W x is a product of its own, and sizes whose weights do not.
 SIZES = [(3, 5), (17, 33), (40, 130), (300, 520)]
@@ -108,3 +108,18 @@ def test_steps(kind):
         assert network.step(x[[row]])[0].tobytes() == y[[row]].tobytes()
     assert network(x[np.newaxis])[0].tobytes() == y.tobytes()
     assert "batch_invariant=True" in repr(network)
+
+
+@pytest.mark.parametrize("kind", [LSTM, RNN])
+def test_what_comes_after_is_close_and_alone_the_same(kind):
+    """The promise is the recurrent layer's: a dense layer above it gives the same bits for a row at a time."""
+    network = nn.Sequential(kind(5, 130, batch_invariant=True, seed=0), nn.Last(), nn.Dense(130, 33, seed=1))
+    recurrent, _, dense = network.layers
+    x = np.random.default_rng(0).standard_normal((9, 70, 5)).astype(np.float32)
+    y, _ = network(x)
+    h = recurrent(x)[0][-1]
+    for row in range(70):
+        alone = recurrent(x[:, [row]])[0][-1]
+        assert alone.tobytes() == h[[row]].tobytes()
+        assert dense(alone).tobytes() == dense(h[[row]]).tobytes() == network(x[:, [row]])[0].tobytes()
+    assert_close({"y": np.concatenate([dense(h[[row]]) for row in range(70)])}, {"y": y}, 1e-6)

@@ -337,14 +337,22 @@ def disjoint(
 
     `in_place` names outputs that may be an input of the same shape itself, and which.
     """
-    given = [(name, array) for name, array in (*inputs.items(), *outputs.items()) if array is not None]
-    names, arrays = [name for name, _ in given], [array for _, array in given]
-    same = {names.index(name): names.index(own) for name, own in in_place.items()}
+    arrays = [array for array in (*inputs.values(), *outputs.values()) if array is not None]
+    same = {}
+    if in_place:
+        names = _names_of(outputs, inputs)
+        same = {names.index(name): names.index(own) for name, own in in_place.items()}
     found = _runtime.find_overlap(arrays, len(outputs), same)
     if found:
+        names = _names_of(outputs, inputs)
         output, other = (names[k] for k in found)
         expected = f"be {other} itself or not overlap it" if in_place.get(output) == other else f"not overlap {other}"
         raise ValueError(f"{output} must {expected}")
+
+
+def _names_of(outputs: Mapping[str, Array], inputs: Mapping[str, Array | None]) -> list[str]:
+    """The names of the arrays that there are, in the order in which `disjoint` looks at them."""
+    return [name for name, array in (*inputs.items(), *outputs.items()) if array is not None]
 
 
 def workspace(value: Array | None, size: int, kind: Kind) -> Array:

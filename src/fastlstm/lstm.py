@@ -71,8 +71,9 @@ class LSTM(Layer):
     forget_bias : float
         Initial bias of the forget gate, which lets a new network remember.
     batch_invariant : bool
-        As for `lstm_forward`. `step` is slow then; `Frozen` networks have fast steps, whose results do not depend on
-        other rows either, but where weights are large may differ from a call's by rounding.
+        As for `lstm_forward`, of this layer: a `Dense` or an `Attention` above it may round a row otherwise among other
+        rows. `step` is slow then; `Frozen` networks have fast steps, whose results do not depend on other rows either,
+        but where weights are large may differ from a call's by rounding.
 
     Attributes
     ----------
