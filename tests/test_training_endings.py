@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+from programs import run, unix
 
 from fastlstm import LSTM, RNN, Frozen, _files, nn
 from fastlstm.nn import Batch, Batches, Chunks, _progress, evaluate, fit, mse, training
@@ -252,6 +253,45 @@ def test_the_folder_of_a_checkpoint_goes_away(tmp_path):
     run.score = score
     with pytest.warns(RuntimeWarning, match="could not be written"):
         run.check(run.fit())
+
+
+@unix
+def test_files_that_may_not_be_so_large(path):
+    """As on a full disk, from the second epoch on."""
+    program = """
+    import os, resource, sys, warnings
+    import numpy as np
+    from fastlstm import LSTM, nn
+
+    path = sys.argv[1]
+    x = np.random.default_rng(0).normal(size=(8, 5, 2)).astype(np.float32)
+    seen = []
+
+    def score(model):
+        if seen:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+        seen.append(model.flat.copy())
+        return [0.1, 0.3, 0.2][len(seen) - 1]
+
+    model = nn.Sequential(LSTM(2, 3, seed=0), nn.Last(), nn.Dense(3, 1, seed=1))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        history = nn.fit(
+            model, nn.mse, nn.Batches(x, x[:, -1, :1].copy(), 4), score=score, epochs=3, progress=False, checkpoint=path
+        )
+    start = f"checkpoint {path} could not be written: "
+    assert [str(one.message).startswith(start) for one in said] == [True] * 2, said
+    assert (history.stopped, len(history.epochs), history.best) == ("epochs", 3, 1)
+    assert model.flat.tobytes() == seen[1].tobytes()
+    resumed = nn.Sequential(LSTM(2, 3, seed=5), nn.Last(), nn.Dense(3, 1, seed=6))
+    history = nn.fit(
+        resumed, nn.mse, nn.Batches(x, x[:, -1, :1].copy(), 4), score=score, epochs=1, progress=False, checkpoint=path,
+        resume=True,
+    )
+    assert resumed.flat.tobytes() == seen[0].tobytes()
+    assert os.listdir(os.path.dirname(path)) == [os.path.basename(path)]
+    """
+    run(program, path)
 
 
 # ---- what is known before the first batch ----
