@@ -1,5 +1,6 @@
 """Files in trouble: signals at every moment of a save, many who write one file, a file that is rewritten in place."""
 
+import contextlib
 import os
 
 from programs import run, start, unix
@@ -238,3 +239,30 @@ def test_a_file_that_another_process_rewrites_in_place(tmp_path):
         writer.communicate()
     assert whole > 0
     assert refused > 0
+
+
+def test_on_windows_what_is_abandoned_is_known_by_its_age(tmp_path, monkeypatch):
+    """There are no locks there, and an open file is neither renamed nor removed; tried here without locks."""
+    path, old, young = tmp_path / "network", tmp_path / ".fastlstm-old", tmp_path / ".fastlstm-young"
+    old.touch()
+    young.touch()
+    os.utime(old, (0, 0))
+    monkeypatch.setattr(_whole_files.sys, "platform", "win32")
+    monkeypatch.delattr(_whole_files, "fcntl")
+    replace, renamed = os.replace, []
+
+    def look(source, target):
+        found = os.stat(source)
+        for number in range(3, 100):
+            with contextlib.suppress(OSError):
+                assert not os.path.samestat(os.fstat(number), found)  # open still
+        renamed.append(source)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", look)
+    for seed in (0, 1):
+        lstm = LSTM(1, 1, seed=seed)
+        fastlstm.save(lstm, path)
+        assert fastlstm.load(path).flat.tobytes() == lstm.flat.tobytes()
+    assert len(renamed) == 2
+    assert sorted(os.listdir(tmp_path)) == [".fastlstm-young", "network"]

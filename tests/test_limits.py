@@ -201,6 +201,21 @@ def test_layers_that_no_memory_has(make, size):
         make(size)
 
 
+@pytest.mark.parametrize("size", [2**16 + 1, *LARGE])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda n: LSTM(1, 1, n),
+        lambda n: RNN(1, 1, n),
+        lambda n: nn.Decoder(1, 1, 1, n, encoded_size=1),
+    ],
+    ids=["LSTM", "RNN", "Decoder"],
+)
+def test_layers_that_nobody_has(make, size):
+    with pytest.raises(ValueError, match="num_layers must be at most 65536"):
+        make(size)
+
+
 # ---- how much memory it takes at most ----
 
 PEAKS = """

@@ -24,6 +24,7 @@ from fastlstm._libraries import DeviceKind, library_of
 Value = TypeVar("Value")
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+MOST_LAYERS = 1 << 16
 WRITTEN_TO = ("flat", "gradients", "workspace")  # arguments of which a converted copy would be of no use
 
 
@@ -84,6 +85,14 @@ def positive_int(name: str, value: object) -> int:
     found = integer(name, value)
     if found < 1:
         raise ValueError(f"{name} must be at least 1, not {found}")
+    return found
+
+
+def num_layers(value: object) -> int:
+    """`value` as the number of layers in a stack, each of which takes time and memory however small it is."""
+    found = positive_int("num_layers", value)
+    if found > MOST_LAYERS:
+        raise ValueError(f"num_layers must be at most {MOST_LAYERS}, not {found}")
     return found
 
 

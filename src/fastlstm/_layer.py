@@ -101,7 +101,7 @@ class Layer(Masking, Parametric):
     ) -> None:
         self.input_size = check.positive_int("input_size", input_size)
         self.hidden_size = check.positive_int("hidden_size", hidden_size)
-        self.num_layers = check.positive_int("num_layers", num_layers)
+        self.num_layers = check.num_layers(num_layers)
         self.bidirectional = check.flag("bidirectional", bidirectional)
         self.batch_first = check.flag("batch_first", batch_first)
         self.dropout = check.rate("dropout", dropout)

@@ -148,7 +148,7 @@ class Decoder(Composite):
         V = self.vocabulary_size = check.positive_int("vocabulary_size", vocabulary_size)
         n = self.embedding_size = check.positive_int("embedding_size", embedding_size)
         H = self.hidden_size = check.positive_int("hidden_size", hidden_size)
-        self.num_layers = check.positive_int("num_layers", num_layers)
+        self.num_layers = check.num_layers(num_layers)
         E = self.encoded_size = check.positive_int("encoded_size", encoded_size)
         self.attention_size = None if attention_size is None else check.positive_int("attention_size", attention_size)
         self.dropout = check.rate("dropout", dropout)
