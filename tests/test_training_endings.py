@@ -341,6 +341,14 @@ def test_what_is_known_before_the_first_batch(options, error, message):
         fit(network(), Unused(), data(), progress=False, **options)
 
 
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_pairs_are_for_a_seq2seq(batch_first):
+    pairs = nn.Pairs([np.ones((3, 2), np.float32)], [[1]], 1, begin=0, end=2)
+    for model in (nn.Sequential(LSTM(2, 3), batch_first=batch_first), LSTM(2, 3, batch_first=batch_first)):
+        with pytest.raises(TypeError, match=r"train gives pairs of sequences, which a Seq2Seq takes, not a (Seq|LSTM)"):
+            fit(model, Unused(), pairs, progress=False)
+
+
 @pytest.mark.parametrize("loss", [mse, functools.partial(nn.huber, delta=2)])
 def test_targets_of_validation_are_tried(loss):
     x = np.ones((2, 3, 2), np.float32)

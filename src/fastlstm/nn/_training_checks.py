@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from fastlstm import _checks as check
+from fastlstm.lstm import LSTM
 from fastlstm.nn._data_errors import in_data
 from fastlstm.nn._elementwise import NothingCountsError
 from fastlstm.nn.batches import Batches, BatchSource, Chunks, epoch_for, gives_both_layouts, has_batch_first
 from fastlstm.nn.pairs import Pairs
 from fastlstm.nn.sequential import Sequential, check_sequences
 from fastlstm.nn.transcripts import Transcripts
+from fastlstm.rnn import RNN
 
 
 def loss(found: Any) -> None:
@@ -34,6 +36,8 @@ def source(name: str, model: Any, found: BatchSource) -> None:
         check_sequences(f"{name}: inputs", model, found.inputs)
         if found.targets is None:
             raise ValueError(f"{name} must have targets to learn from: they are None in these Batches")
+    if isinstance(found, Pairs) and isinstance(model, (Sequential, LSTM, RNN)):
+        raise TypeError(f"{name} gives pairs of sequences, which a Seq2Seq takes, not a {type(model).__name__}")
     if has_batch_first(model) and not gives_both_layouts(found):
         raise ValueError(
             f"{name} gives batches that are (T, B, ...), but model has batch_first=True: "

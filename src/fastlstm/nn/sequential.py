@@ -389,8 +389,7 @@ def check_sequences(name: str, network: Any, sequences: Sequence[Array] | Array)
     if found.shape[1:] != size or found.ndim == 0:
         axes = ", ".join(("T", *map(str, size))) + ("" if size else ",")
         raise ValueError(
-            f"{name} must be N sequences of shape ({axes}) each, steps first, in a list or an array; "
-            f"the first has shape {found.shape}"
+            f"{name} must be N sequences of shape ({axes}) each, steps first; the first has shape {found.shape}"
         )
     if size and found.dtype != network.dtype:
         raise TypeError(f"{name} must have dtype {network.dtype}, the network's, not {found.dtype}")
