@@ -146,6 +146,7 @@ EXTENSIONS = [
     extension("_backward"),
     extension("_losses"),
     extension("_gradients"),
+    extension("_products"),
     extension("_ctc"),
     extension("_ctc_beam"),
 ]

@@ -3,6 +3,7 @@
 import itertools
 import math
 import tracemalloc
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -371,6 +372,60 @@ def test_impossible_labels_are_not_found():
     (row,) = as_tuples(ctc_beam_search(logits, [3], num_results=50))
     assert [labels for labels, _ in row] == [(2,), (2, 2), ()]
     assert sum(math.exp(score) for _, score in row) == pytest.approx(1)
+
+
+# ---- logits of any size ----
+
+
+def exactly_enumerated(logits, labels, blank=0):
+    """-ln p(labels) and its gradient for one row (T, K), from all paths: what is large is added up in fractions."""
+    (T, K), exact = logits.shape, [[Fraction(float(x)) for x in step] for step in logits]
+    below = np.array([[float(x - max(step)) for x in step] for step in exact])
+    sums = np.exp(below).sum(axis=1)
+    paths = [path for path in itertools.product(range(K), repeat=T) if collapse(path, blank) == labels]
+    scores = [sum(exact[t][k] for t, k in enumerate(path)) for path in paths]
+    best = max(scores)
+    weights = np.array([math.exp(max(score - best, -999)) for score in scores])
+    shares = np.zeros((T, K))
+    for path, weight in zip(paths, weights / weights.sum(), strict=True):
+        shares[np.arange(T), path] += weight
+    loss = float(sum(max(step) for step in exact) - best) + np.log(sums).sum() - math.log(weights.sum())
+    return loss, np.exp(below) / sums[:, np.newaxis] - shares
+
+
+@pytest.mark.parametrize(
+    ("size", "dtype"),
+    [(size, np.float64) for size in (1e-300, 1.0, 1e7, 1e14, 1e15, 1e17, 1e30, 1e200, 1e298)]
+    + [(size, np.float32) for size in (1e-40, 1.0, 1e7, 1e14, 1e30, 1e37)],
+)
+@pytest.mark.parametrize("around", [0.0, 1.0])
+def test_logits_of_any_size(around, size, dtype, isa):
+    for seed, labels in itertools.product(range(3), ((), (1,), (1, 1), (2, 1))):
+        x = np.random.default_rng(seed).normal(size=(4, 3))
+        logits = (size + x if around else size * x).astype(dtype)
+        loss, gradient = ctc_loss(
+            logits[:, np.newaxis], None, np.array([labels], np.int64).reshape(1, -1), None, per_label=False
+        )
+        expected, d = exactly_enumerated(logits, labels)
+        assert loss == pytest.approx(expected, rel=TOLERANCE[dtype], abs=TOLERANCE[dtype])
+        np.testing.assert_allclose(gradient[:, 0], d, rtol=0, atol=TOLERANCE[dtype])
+        (found,) = ctc_beam_search(logits[:, np.newaxis], beam_width=99, num_results=99)
+        scores = {tuple(labels.tolist()): score for labels, score in found}
+        assert scores[labels] == pytest.approx(-expected, rel=TOLERANCE[dtype], abs=TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize(
+    ("size", "dtype"),
+    [(size, np.float64) for size in (1e14, 1e16, 1e18, 1e30, 1e200)] + [(1e14, np.float32), (1e30, np.float32)],
+)
+def test_shares_of_paths_that_are_equal_are_shares(size, dtype, isa):
+    """No float holds what tells such paths apart; but each has a share of one."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        logits = (size * rng.integers(-2, 2, (7, 1, 4))).astype(dtype)
+        _, gradient = ctc_loss(logits, None, rng.integers(1, 4, (1, 3)), None)
+        assert np.abs(gradient).max() <= 1
+        np.testing.assert_allclose(gradient.sum(axis=2), 0, atol=TOLERANCE[dtype])
 
 
 # ---- arguments ----

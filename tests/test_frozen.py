@@ -40,12 +40,11 @@ def rounded(network, make, weights):
             new = {name: bfloat16(A) for name, A in parts.items()}
         else:
             H = network.hidden_size
-            largest = np.maximum(np.abs(parts["W"]).max(1), np.abs(parts["R"]).max(1))
+            largest = {name: np.abs(A).max(1) for name, A in parts.items()}
             if "G" in parts:  # what goes into i, f, o
                 into = np.concatenate([np.arange(2 * H), np.arange(3 * H, 4 * H)])
-                largest[into] = np.maximum(largest[into], np.abs(parts["G"]).max(1))
-            scale = {"W": largest / 127, "R": largest / 127}
-            scale["G"] = scale["W"][into] if "G" in parts else None
+                largest["R"][into] = largest["G"] = np.maximum(largest["R"][into], largest["G"])
+            scale = {name: values / 127 for name, values in largest.items()}
             new = {name: np.rint(A / scale[name][:, None]) * scale[name][:, None] for name, A in parts.items()}
         for name, A in new.items():
             copy.params[name + suffix][:] = A
@@ -124,12 +123,63 @@ def test_special_weights():
     x = sequences(network, 2, 1)
     assert not Frozen(network, "int8")(x)[0].any()  # no row has a largest weight
     W = network.params["W_l0"]
-    W[0, 0], W[4, 0], W[8, 0], W[12, 0] = np.inf, -np.inf, np.nan, 3.4e38  # the last one is rounded to infinity
+    W[0, 0], W[4, 0], W[8, 0], W[12, 0] = np.inf, -np.inf, np.nan, 3.38e38
     y, frozen = network(np.zeros_like(x))[0], Frozen(network, "bfloat16")
     assert np.isnan(y).any()
     assert np.array_equal(np.isnan(frozen(np.zeros_like(x))[0]), np.isnan(y))
     with pytest.raises(ValueError, match=r"weights cannot be 'int8': the network has some that are not finite"):
         Frozen(network, "int8")
+
+
+@pytest.mark.parametrize("name", ["W_l0", "R_l0", "G_l0"])
+def test_bfloat16_makes_no_weight_infinite(name):
+    network = LSTM(3, 4, variant="FGR", seed=0)
+    largest = np.array(0x7F7F7FFF, np.uint32).view(np.float32)  # the next one is rounded to infinity
+    network.params[name][0, 0] = -largest
+    Frozen(network, "bfloat16")
+    network.params[name][0, 0] = np.nextafter(-largest, np.float32(-np.inf))
+    with pytest.raises(
+        ValueError, match="weights cannot be 'bfloat16': the network has finite ones that would become inf"
+    ):
+        Frozen(network, "bfloat16")
+    network.params[name][0, 0] = -np.inf
+    Frozen(network, "bfloat16")
+
+
+# What is multiplied with the weights of W may have any size: pressures in pascals, prices, times in milliseconds.
+UNITS = [1e-30, 1e-5, 1.0, 1e2, 1e5, 1e30]
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("name", ["NP", "FGR", "stack", "directions", "projection", "zoneout", "large", "RNN"])
+def test_int8_does_not_mind_the_unit_of_the_inputs(name, unit):
+    make = NETWORKS[name]
+    network, x = make(seed=0), sequences(make())
+    for key, A in network.params.items():
+        if key.startswith("W_l0"):
+            A /= np.float32(unit)
+    frozen = Frozen(network, "int8")
+    (y, state), (expected, last) = (one(x * np.float32(unit)) for one in (frozen, network))
+    limit = 0.04 if name == "RNN" else 0.01
+    assert np.abs(y - expected).max() < limit * np.abs(expected).max()
+    assert rounding_error(network, x * np.float32(unit), "int8").relative < limit
+    assert_close(arrays(Frozen(network, "full")(x * np.float32(unit))[1]), arrays(last), 1e-5)
+    if "reverse" not in " ".join(network.params):
+        state = None
+        for t in range(len(x)):
+            y_t, state = frozen.step(x[t] * np.float32(unit), state)
+            assert_close({"y": y_t}, {"y": y[t]}, 2e-6)
+
+
+@pytest.mark.parametrize(("W", "R"), [(1e38, 1e-10), (1e-38, 1e30), (0.0, 1e30), (1e30, 0.0), (1e-44, 1.0)])
+def test_int8_of_weights_far_from_each_other(W, R):
+    network = LSTM(3, 4, seed=0)
+    network.params["W_l0"][:] *= np.float32(W)
+    network.params["R_l0"][:] *= np.float32(R)
+    x = sequences(network, 4, 2) * np.float32(1 / W if W > 1 else 1)
+    found, expected = (net(x)[0] for net in (Frozen(network, "int8"), network))
+    assert np.isfinite(found).all()
+    assert np.abs(found[0] - expected[0]).max() < 0.02  # of later steps such networks make what they will
 
 
 def test_memory():

@@ -365,6 +365,67 @@ def test_threads_change_no_softmax_gradient(default_threads):
         np.testing.assert_array_equal(p, found[0][2])
 
 
+def relative_weights(dtype):
+    tiny = np.finfo(dtype).smallest_subnormal
+    largest = np.finfo(dtype).max
+    return [tiny, 8 * tiny, np.finfo(dtype).tiny, dtype(1e-30), dtype(1e30), largest / 8]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("which", range(6))
+def test_only_quotients_of_class_weights_matter(which, smoothing, dtype, isa):
+    logits, target, mask, _ = classes_case((7,), 5, dtype, False, smoothing, True)
+    unit = relative_weights(dtype)[which]
+    for shares in ((1, 1, 1, 1, 1), (1, 2, 4, 2, 8), (8, 1, 0, 1, 2)):
+        weights = np.array(shares, dtype)
+        expected = softmax_cross_entropy(logits, target, mask, class_weights=weights, label_smoothing=smoothing)
+        found = softmax_cross_entropy(logits, target, mask, class_weights=weights * unit, label_smoothing=smoothing)
+        tolerance = 1e-6 if dtype == np.float32 else 1e-14
+        assert found[0] == pytest.approx(expected[0], rel=tolerance)
+        np.testing.assert_allclose(found[1], expected[1], rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_class_weights_of_classes_that_do_not_count(dtype, isa):
+    logits, target = np.random.default_rng(0).normal(size=(6, 3)).astype(dtype), np.zeros(6, np.int64)
+    expected = softmax_cross_entropy(logits, target)
+    for unit in relative_weights(dtype):
+        for other in (0, unit, np.finfo(dtype).max):
+            found = softmax_cross_entropy(logits, target, class_weights=np.array([unit, other, 0], dtype))
+            assert found[0] == pytest.approx(expected[0], rel=1e-6)
+            np.testing.assert_allclose(found[1], expected[1], rtol=0, atol=1e-6)
+    far = np.array([np.finfo(dtype).smallest_subnormal, 1, 1], dtype)
+    with pytest.raises(
+        ValueError, match=r"class_weights must be at most 1.27e\+30 times as large as the largest of the targ"
+    ):
+        softmax_cross_entropy(logits, target, class_weights=far, label_smoothing=0.1)
+    with pytest.raises(ValueError, match="class_weights must not be 0 for all targets that count"):
+        softmax_cross_entropy(logits, target, class_weights=np.array([0, 1, 1], dtype), label_smoothing=0.1)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_class_that_is_impossible_and_weighs_nothing(dtype, isa):
+    logits = np.array([[0.0, 0.0, -np.inf]] * 3, dtype)
+    weights, target = np.array([1, 1, 0], dtype), np.array([0, 1, 0])
+    loss, gradient = softmax_cross_entropy(logits, target, class_weights=weights, label_smoothing=0.3)
+    q = np.array([[0.8, 0.1, 0], [0.1, 0.8, 0], [0.8, 0.1, 0]])
+    assert loss == pytest.approx(0.9 * math.log(2), rel=1e-6)
+    np.testing.assert_allclose(gradient, (0.9 * np.array([0.5, 0.5, 0]) - q) / 3, atol=1e-7)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_losses_of_the_largest_logits_are_finite(dtype, smoothing, isa):
+    largest = float(np.finfo(dtype).max) / (1 if dtype == np.float32 else 4)
+    logits = np.array([[largest, -largest, 0.0]] * 2, dtype)
+    loss, gradient = softmax_cross_entropy(logits, np.array([0, 1]), label_smoothing=smoothing)
+    assert loss == pytest.approx((1 - smoothing) * largest + smoothing * largest, rel=1e-6)
+    q = np.full((2, 3), smoothing / 3)
+    q[[0, 1], [0, 1]] += 1 - smoothing
+    np.testing.assert_allclose(gradient, (np.array([1.0, 0, 0]) - q) / 2, atol=1e-7)
+
+
 @pytest.mark.parametrize("integer", [np.int8, np.uint8, np.int32, np.uint32, np.int64, np.uint64])
 def test_targets_of_any_integers_and_layout(integer):
     logits, target, _, _ = classes_case((4, 3), 6, np.float64, False, 0.0, False)

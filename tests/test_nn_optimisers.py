@@ -245,6 +245,55 @@ def test_cosine_decay():
     assert CosineDecay(1.0, steps=2)(1) == pytest.approx(0.5)
 
 
+MOMENTS = {
+    "SGD": lambda flat: SGD(flat, 0.1, momentum=0.9),
+    "Nesterov": lambda flat: SGD(flat, 0.1, momentum=0.9, nesterov=True),
+    "Adam": Adam,
+    "AdamW": AdamW,
+}
+
+
+@pytest.mark.parametrize("n", [1, 20, 200_000])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", MOMENTS)
+def test_a_moment_that_overflows_is_said(name, dtype, n, isa):
+    flat, largest = np.ones(n, dtype), np.finfo(dtype).max
+    optimiser, g = MOMENTS[name](flat), np.ones(n, dtype)
+    g[-1] = largest / 2 if "Adam" not in name else np.sqrt(largest) * dtype(0.9)
+    optimiser.step(g)  # as large as can be: no warning, which the tests make an error
+    assert np.isfinite(flat).all()
+    g[n // 2] = -largest
+    optimiser.t = 20
+    if "Adam" not in name:
+        g[n // 2] = 2 * (largest / 4)  # beside half of the largest that is there already; or itself twice
+        optimiser.velocity[n // 2] = largest
+    with pytest.warns(RuntimeWarning, match=f"step 21: .*is no longer finite.* too large for {np.dtype(dtype)}"):
+        optimiser.step(g)
+    with pytest.warns(RuntimeWarning, match="step 22: "):
+        optimiser.step(g)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", MOMENTS)
+def test_a_gradient_that_is_no_number_is_said_after_a_whole_step(name, bad, isa):
+    flat = np.ones(50, np.float32)
+    optimiser, g = MOMENTS[name](flat), np.full(50, 0.5, np.float32)
+    g[33] = bad
+    with pytest.warns(RuntimeWarning, match=f"step 1: {' or '.join(optimiser.state())} is no longer finite"):
+        optimiser.step(g)
+    others, expected = np.delete(flat, 33), np.ones(49, np.float32)
+    MOMENTS[name](expected).step(np.full(49, 0.5, np.float32))
+    np.testing.assert_array_equal(others, expected)
+    assert optimiser.t == 1
+
+
+def test_many_large_moments_that_are_finite_are_no_overflow(isa):
+    flat = np.ones(3000, np.float32)
+    adam = Adam(flat, beta2=0.0)
+    adam.step(np.full(3000, 1e19, np.float32))  # whose squares' sum is beyond float32
+    assert np.isfinite(adam.v).all()
+
+
 @pytest.mark.parametrize("optimiser", ["exponential", "step", "cosine"])
 def test_schedules_are_pytorchs(optimiser):
     torch = pytest.importorskip("torch")

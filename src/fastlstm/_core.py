@@ -22,7 +22,10 @@ States = tuple[Array | None, Array | None, Array | None]
 
 
 class PackedWeights(NamedTuple):
-    """W and R as the steps read them: packed for the instruction set in use, `format` "full", "bfloat16" or "int8"."""
+    """W and R as the steps read them: packed for the instruction set in use, `format` "full", "bfloat16" or "int8".
+
+    For int8, `scale` has the factors of the rows of R, and those of W are `ratio` times as large.
+    """
 
     format: str
     input: int
@@ -30,6 +33,7 @@ class PackedWeights(NamedTuple):
     W: Array
     R: Array
     scale: Array | None
+    ratio: Array | None
 
 
 class Weights(NamedTuple):

@@ -3,7 +3,7 @@ from libc.math cimport INFINITY, exp, fabs, log1p
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
-from ._kernels cimport FL_CTC_ZERO, fl_kernels, fl_size
+from ._kernels cimport FL_CTC_ZERO, fl_ctc_norm, fl_kernels, fl_size
 from ._runtime cimport Buffers, kernels, parallel
 
 cdef enum:
@@ -36,7 +36,7 @@ cdef struct Row:
     fl_size size            # labels of a state, blanks of a state
     fl_size block
     double y_blank
-    double *norm            # (T,)
+    fl_ctc_norm *norm       # (T,)
     double *skip            # (size,)
     double *y               # (size,) of the labels
     double *share           # (2 size,)
@@ -60,13 +60,13 @@ cdef Row lay_out(double *memory, fl_size block, fl_size L, fl_size T) noexcept n
     r.share = r.y + r.size
     r.back = r.share + 2 * r.size
     r.states = r.back + 2 * state_size(block, r.size)
-    r.norm = r.states + (T + 1) * state_size(block, r.size)
+    r.norm = <fl_ctc_norm *>(r.states + (T + 1) * state_size(block, r.size))
     return r
 
 
 cdef fl_size doubles(fl_size block, fl_size L, fl_size T) noexcept nogil:
     cdef fl_size size = lattice_size(block, L)
-    return 4 * size + (T + 3) * state_size(block, size) + T + block
+    return 4 * size + (T + 3) * state_size(block, size) + 2 * T + block
 
 
 cdef void begin(Row *r, const int64_t *labels, fl_size step, double *state) noexcept nogil:
@@ -82,7 +82,7 @@ cdef void begin(Row *r, const int64_t *labels, fl_size step, double *state) noex
             r.skip[i] = 0
 
 
-cdef void advance(const Loss *c, Row *r, const char *x, double norm, const int64_t *labels, fl_size step,
+cdef void advance(const Loss *c, Row *r, const char *x, fl_ctc_norm norm, const int64_t *labels, fl_size step,
                   const double *state, double *next_state) noexcept nogil:
     cdef const double *here = state + r.block
     cdef double *there = next_state + r.block
@@ -124,7 +124,7 @@ cdef double run_row(const Loss *c, fl_size b, double *memory) noexcept nogil:
         place = (t * c.B + b) * c.row
         advance(c, &r, c.logits + place, r.norm[t], last, -1, back, next_back)
         back, next_back = next_back, back
-        c.lattice.ctc_shares(state, state + r.size, back + r.block, back + r.block + r.size, r.y, r.y_blank, total, L,
+        c.lattice.ctc_shares(state, state + r.size, back + r.block, back + r.block + r.size, r.y, r.y_blank, L,
                              r.share)
         c.own.ctc_subtract(c.gradient + place, c.weights[b], r.share, last, -1, L, c.blank)
         state -= size

@@ -8,7 +8,7 @@ from libc.math cimport exp, fabs, isfinite, log1p
 from libc.stdint cimport int64_t
 from libc.stdlib cimport qsort
 
-from ._kernels cimport FL_CTC_ZERO, fl_kernels, fl_size
+from ._kernels cimport FL_CTC_ZERO, fl_ctc_norm, fl_kernels, fl_size
 from ._runtime cimport Buffers, kernels, parallel
 
 cdef struct Node:
@@ -212,7 +212,7 @@ cdef void search_row(const Search *c, fl_size b, char *memory) noexcept nogil:
     cdef fl_size T = c.lengths[b], t, k
     cdef Beam a = lay_out(memory, T, c.K, c.width)
     cdef const char *x
-    cdef double norm
+    cdef fl_ctc_norm norm
     for k in range(c.width * c.K):
         a.met[k] = -1
     a.prefixes[0].node = add_node(&a, -1, -1)
@@ -223,7 +223,7 @@ cdef void search_row(const Search *c, fl_size b, char *memory) noexcept nogil:
     for t in range(T):
         x = c.logits + (t * c.B + b) * c.row
         norm = c.own.ctc_softmax(x, c.K, 1, a.y)  # which is at least as long as it
-        if not isfinite(norm):
+        if not isfinite(norm.log_sum):
             c.bad[b] = t
             return
         c.own.ctc_emissions(x, norm, c.classes, 1, c.K, a.y)

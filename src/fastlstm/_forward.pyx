@@ -381,7 +381,7 @@ cdef int take_weights(Forward *f, Buffers get, Cell cell, weights) except -1:
         f.packed, step.format = True, <fl_format>FORMATS[weights.packed.format]
         step.input, step.outputs = weights.packed.input, weights.packed.outputs
         step.W_panels, step.R_panels = get.read(weights.packed.W), get.read(weights.packed.R)
-        step.scale = get.read(weights.packed.scale)
+        step.scale, step.ratio = get.read(weights.packed.scale), get.read(weights.packed.ratio)
         f.W_panels, f.R_panels = <char *>step.W_panels, <char *>step.R_panels
     return 0
 
@@ -514,7 +514,7 @@ cdef class Step:
 
     def __init__(self, Cell cell, weights):
         cdef Forward *f = &self.prototype
-        self.held, self.cell, self.weights = Buffers(5), cell, weights
+        self.held, self.cell, self.weights = Buffers(6), cell, weights
         memset(f, 0, sizeof(Forward))
         f.size = f.cell_size = weights.b.itemsize
         f.gates, f.rows.T, f.direct = cell.cell.gates, 1, True

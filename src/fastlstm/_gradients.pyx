@@ -14,11 +14,13 @@ cdef struct SGD:
     fl_sgd step
     int itemsize
     fl_size n
+    bint finite[FL_MAX_THREADS]
 
 cdef struct Adam:
     fl_adam step
     int itemsize
     fl_size n
+    bint finite[FL_MAX_THREADS]
 
 cdef struct Vector:
     void *x
@@ -35,14 +37,33 @@ cdef struct Rows:
     fl_size count
     fl_size columns
 
+cdef struct RowSums:
+    void *sums
+    const void *rows
+    const int64_t *lengths
+    int itemsize
+    fl_size count
+    fl_size columns
+    bint add
+    bint mean
+
 
 cdef void sgd_part(void *argument, int part, int parts) noexcept nogil:
     cdef SGD *s = <SGD *>argument
-    kernels(s.itemsize).sgd(&s.step, part_start(s.n, part, parts, BLOCK), part_start(s.n, part + 1, parts, BLOCK))
+    s.finite[part] = kernels(s.itemsize).sgd(&s.step, part_start(s.n, part, parts, BLOCK),
+                                             part_start(s.n, part + 1, parts, BLOCK))
+
+
+cdef bint all_of(const bint *flags, int parts) noexcept nogil:
+    cdef int part
+    for part in range(parts):
+        if not flags[part]:
+            return False
+    return True
 
 
 def sgd(t, theta, gradient, velocity, double rate, double momentum, bint nesterov, double decay, int num_threads):
-    """A step, and t += 1, with no Python between them that an interrupt could stop."""
+    """A step, and t += 1, with no Python between them that an interrupt could stop; whether all moments are finite."""
     cdef Buffers get = Buffers(4)
     cdef SGD s
     cdef int64_t *steps = <int64_t *>get.output("t", t, sizeof(int64_t))
@@ -51,19 +72,22 @@ def sgd(t, theta, gradient, velocity, double rate, double momentum, bint nestero
     s.step.theta, s.step.gradient = get.output("flat", theta, size), get.input("gradient", gradient, size)
     s.step.velocity = get.output("velocity", velocity, size)
     s.step.rate, s.step.momentum, s.step.nesterov, s.step.decay = rate, momentum, nesterov, decay
+    cdef int parts = parts_for(s.n, PER_PART, num_threads)
     with nogil:
-        parallel(sgd_part, &s, parts_for(s.n, PER_PART, num_threads))
+        parallel(sgd_part, &s, parts)
         steps[0] += 1
+    return all_of(s.finite, parts)
 
 
 cdef void adam_part(void *argument, int part, int parts) noexcept nogil:
     cdef Adam *s = <Adam *>argument
-    kernels(s.itemsize).adam(&s.step, part_start(s.n, part, parts, BLOCK), part_start(s.n, part + 1, parts, BLOCK))
+    s.finite[part] = kernels(s.itemsize).adam(&s.step, part_start(s.n, part, parts, BLOCK),
+                                              part_start(s.n, part + 1, parts, BLOCK))
 
 
 def adam(t, theta, gradient, m, v, double beta1, double beta2, double epsilon, double rate, double root, double keep,
          int num_threads):
-    """A step, and t += 1, with no Python between them that an interrupt could stop."""
+    """A step, and t += 1, with no Python between them that an interrupt could stop; whether all moments are finite."""
     cdef Buffers get = Buffers(5)
     cdef Adam s
     cdef int64_t *steps = <int64_t *>get.output("t", t, sizeof(int64_t))
@@ -73,9 +97,11 @@ def adam(t, theta, gradient, m, v, double beta1, double beta2, double epsilon, d
     s.step.m, s.step.v = get.output("m", m, size), get.output("v", v, size)
     s.step.beta1, s.step.beta2, s.step.epsilon = beta1, beta2, epsilon
     s.step.rate, s.step.root, s.step.keep = rate, root, keep
+    cdef int parts = parts_for(s.n, PER_PART, num_threads)
     with nogil:
-        parallel(adam_part, &s, parts_for(s.n, PER_PART, num_threads))
+        parallel(adam_part, &s, parts)
         steps[0] += 1
+    return all_of(s.finite, parts)
 
 
 cdef void sum_of_squares_part(void *argument, int part, int parts) noexcept nogil:
@@ -136,3 +162,23 @@ def add_rows(sums, ids, rows, int num_threads):
             raise IndexError(f"row {r.ids[k]} of {limit}")
     with nogil:
         parallel(add_rows_part, &r, parts)
+
+
+cdef void sum_rows_part(void *argument, int part, int parts) noexcept nogil:
+    cdef RowSums *r = <RowSums *>argument
+    cdef fl_size b, first = part_start(r.columns, part, parts, BLOCK), last = part_start(r.columns, part + 1, parts, BLOCK)
+    for b in range(r.count):
+        kernels(r.itemsize).sum_rows(<char *>r.sums + b * r.columns * r.itemsize,
+                                     <const char *>r.rows + b * r.columns * r.itemsize, r.count * r.columns, r.lengths[b],
+                                     1.0 / r.lengths[b] if r.mean and r.lengths[b] else 1.0, r.add, first, last)
+
+
+def sum_rows(sums, rows, lengths, int num_threads, *, bint add=False, bint mean=False):
+    """sums (B, P) = the sum, or the mean, of the first lengths[b] of rows (T, B, P) for each b, in double precision; or += it."""
+    cdef Buffers get = Buffers(3)
+    cdef RowSums r
+    r.itemsize, r.count, r.columns, r.add, r.mean = sums.itemsize, sums.shape[0], sums.shape[1], add, mean
+    r.sums, r.rows, r.lengths = get.write(sums), get.read(rows), <const int64_t *>get.read(lengths)
+    cdef int parts = parts_for(rows.size, PER_PART, min(<fl_size>num_threads, max(1, r.columns // BLOCK)))
+    with nogil:
+        parallel(sum_rows_part, &r, parts)

@@ -7,6 +7,10 @@ cdef extern from "kernels.h":
 
     double FL_CTC_ZERO
 
+    ctypedef struct fl_ctc_norm:
+        double largest
+        double log_sum
+
     ctypedef enum fl_activation:
         FL_TANH
         FL_RELU
@@ -44,6 +48,7 @@ cdef extern from "kernels.h":
         const void *R_panels
         fl_format format
         const void *scale
+        const void *ratio
         const void *b
         const void *p
         const void *x
@@ -223,21 +228,23 @@ cdef extern from "kernels.h":
         void (*differentiate)(fl_activation, const void *y, const void *dy, void *dx, fl_size n) noexcept nogil
         double (*elementwise_loss)(const fl_loss *, fl_size row0, fl_size row1) noexcept nogil
         double (*softmax)(const fl_softmax *, fl_size row0, fl_size row1) noexcept nogil
-        void (*sgd)(const fl_sgd *, fl_size first, fl_size last) noexcept nogil
-        void (*adam)(const fl_adam *, fl_size first, fl_size last) noexcept nogil
+        int (*sgd)(const fl_sgd *, fl_size first, fl_size last) noexcept nogil
+        int (*adam)(const fl_adam *, fl_size first, fl_size last) noexcept nogil
         double (*sum_of_squares)(const void *x, fl_size n) noexcept nogil
         void (*scale)(void *x, double factor, fl_size n) noexcept nogil
         void (*add_rows)(void *sums, const int64_t *ids, const void *rows, fl_size count, fl_size columns, fl_size column0,
                          fl_size column1) noexcept nogil
-        double (*ctc_softmax)(const void *x, fl_size K, double weight, void *y) noexcept nogil
-        void (*ctc_emissions)(const void *x, double norm, const int64_t *labels, fl_size step, fl_size L,
+        void (*sum_rows)(void *sums, const void *rows, fl_size step, fl_size count, double factor, bint add,
+                         fl_size column0, fl_size column1) noexcept nogil
+        fl_ctc_norm (*ctc_softmax)(const void *x, fl_size K, double weight, void *y) noexcept nogil
+        void (*ctc_emissions)(const void *x, fl_ctc_norm norm, const int64_t *labels, fl_size step, fl_size L,
                               double *y) noexcept nogil
         void (*ctc_subtract)(void *dx, double weight, const double *share, const int64_t *labels, fl_size step, fl_size L,
                              fl_size blank) noexcept nogil
         void (*ctc_step)(const double *labels, const double *blanks, const double *skip, const double *y_labels,
                          double y_blank, fl_size size, double *next_labels, double *next_blanks) noexcept nogil
         void (*ctc_shares)(const double *labels, const double *blanks, const double *labels_back,
-                           const double *blanks_back, const double *y_labels, double y_blank, double total, fl_size L,
+                           const double *blanks_back, const double *y_labels, double y_blank, fl_size L,
                            double *share) noexcept nogil
         void (*copy)(void *to, fl_size to_step, const void *src, fl_size from_step, fl_size bytes, fl_size row0,
                      fl_size row1) noexcept nogil

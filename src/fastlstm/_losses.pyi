@@ -2,6 +2,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+LEAST_WEIGHT: float
 KINDS: dict[str, int]
 
 def elementwise(

@@ -14,6 +14,8 @@ cdef enum:
     PER_PART = 1 << 14
     BLOCK = 16
 
+LEAST_WEIGHT = 2.0**-60  # of the largest that counts: products with it neither vanish nor overflow
+
 KINDS = {"squared": FL_SQUARED, "absolute": FL_ABSOLUTE, "huber": FL_HUBER, "logistic": FL_LOGISTIC_LOSS}
 
 cdef struct Elements:
@@ -92,7 +94,8 @@ cdef double weight(const Classes *c, fl_size k) noexcept nogil:
 
 
 def softmax_cross_entropy(logits, target, mask, class_weights, double smoothing, gradient, int num_threads):
-    """The mean over the rows that count, weighted, and the sum of their weights: no mean, and no gradient, where it is 0.
+    """The mean over the rows that count, weighted, and the largest of their weights: no mean, and no gradient, where that is
+    too large or too small.
 
     `target` is int64, `mask` bool or None, each with an item for each row.
     """
@@ -100,7 +103,7 @@ def softmax_cross_entropy(logits, target, mask, class_weights, double smoothing,
     cdef Classes c
     cdef int parts
     cdef fl_size row, k, wrong = -1
-    cdef double total = 0
+    cdef double total = 0, most = 0
     lay_out(&c, get, logits, gradient)
     c.loss.target = <const int64_t *>get.input("target", target, c.rows * sizeof(int64_t))
     c.loss.mask = <const unsigned char *>get.input("mask", mask, c.rows)
@@ -113,16 +116,17 @@ def softmax_cross_entropy(logits, target, mask, class_weights, double smoothing,
                     wrong = row
                     break
                 total += weight(&c, c.loss.target[row])
+                most = max(most, weight(&c, c.loss.target[row]))
         if c.loss.weights != NULL:
             for k in range(c.loss.classes):
                 c.loss.sum_of_weights += weight(&c, k)
     if wrong >= 0:
         message = f"target must be from 0 to {c.loss.classes - 1}, a class each, not {c.loss.target[wrong]}"
         raise EntryError(message, "target", tuple(map(int, np.unravel_index(wrong, target.shape))))
-    if total == 0:
-        return 0.0, 0.0
+    if not LEAST_WEIGHT <= most <= 1 / LEAST_WEIGHT:
+        return 0.0, most
     c.loss.scale = 1 / total
     parts = parts_for(c.rows * c.loss.classes, PER_PART, num_threads)
     with nogil:
         parallel(softmax_part, &c, parts)
-    return added_up(c.sums, parts) / total, total
+    return added_up(c.sums, parts) / total, most

@@ -1,6 +1,7 @@
 from ._kernels cimport fl_algorithm, fl_backend, fl_precision, fl_kernels, fl_size, fl_task
 
 cdef const fl_kernels *kernels(int itemsize) noexcept nogil
+cdef const fl_kernels *host_kernels(int itemsize) noexcept nogil
 cdef void parallel(fl_task task, void *argument, int parts) noexcept nogil
 
 
@@ -40,6 +41,7 @@ cdef class Buffers:
     cdef void *output(self, const char *name, array, fl_size size) except? NULL
     # Raises where the memory of the last array, a workspace, ends before `end`.
     cdef int check_end(self, const void *end) except -1
+    cdef Py_buffer *strided(self, array, bint writable) except NULL
     cdef bint fits(self, array, bint writable, int ndim, int size, fl_size B, fl_size columns) except -1
     cdef bint overlap(self, int a, int b) noexcept
     cdef bint overlap_partly(self, int a, int b) noexcept

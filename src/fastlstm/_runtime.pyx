@@ -1,5 +1,5 @@
 """The instruction set or the device in use, the pool of threads, pointers into arrays, the C interface's capsule."""
-from cpython.buffer cimport (PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_FillInfo,
+from cpython.buffer cimport (PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_FillInfo,
                              PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer)
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 from libc.stdlib cimport free, malloc
@@ -15,6 +15,11 @@ cdef extern from "interface.h":
     const void *interface "&fl_interface"
     const char *CAPSULE "FASTLSTM_CAPSULE"
 
+cdef extern from "float_mode.h":
+    ctypedef unsigned long long fl_float_mode
+    fl_float_mode fl_flush_denormals() noexcept nogil
+    void fl_restore_float_mode(fl_float_mode before) noexcept nogil
+
 MAX_THREADS = FL_MAX_THREADS
 c_interface = PyCapsule_New(<void *>interface, CAPSULE, NULL)
 
@@ -24,6 +29,12 @@ cdef const fl_kernels *kernels_64 = NULL
 
 cdef const fl_kernels *kernels(int itemsize) noexcept nogil:
     return kernels_32 if itemsize == 4 else kernels_64
+
+
+cdef const fl_kernels *host_kernels(int itemsize) noexcept nogil:
+    """Those in use, or portable ones where a device's are, which packs nothing."""
+    cdef const fl_kernels *found = kernels(itemsize)
+    return fl_isa_kernels(0, itemsize) if found.device else found
 
 
 cdef void parallel(fl_task task, void *argument, int parts) noexcept nogil:
@@ -94,6 +105,17 @@ cdef class Device:
         return 0
 
 
+cdef class KernelMode:
+    """What runs in its `with` block, NumPy's functions too, computes as the kernels do: denormals count as zero."""
+    cdef fl_float_mode before
+
+    def __enter__(self):
+        self.before = fl_flush_denormals()
+
+    def __exit__(self, *_):
+        fl_restore_float_mode(self.before)
+
+
 cdef class Buffers:
     """Holds up to `capacity` arrays in place while kernels use their memory; all are C-contiguous. None gives NULL.
 
@@ -142,6 +164,10 @@ cdef class Buffers:
         if <const char *>end > <const char *>view.buf + view.len:
             raise ValueError("workspace is too small")
         return 0
+
+    cdef Py_buffer *strided(self, array, bint writable) except NULL:
+        """An array on the host that need not be contiguous."""
+        return self.take(array, PyBUF_STRIDES | (PyBUF_WRITABLE if writable else 0))
 
     cdef bint fits(self, array, bint writable, int ndim, int size, fl_size B, fl_size columns) except -1:
         """Takes a (B, columns) array, or with three dimensions (1, B, columns); False where it is not one.

@@ -19,6 +19,8 @@ __all__ = ["Frozen", "RoundingError", "rounding_error"]
 
 Format = Literal["full", "bfloat16", "int8"]
 
+RANGE = np.float32(2.0**-120)  # how small an int8 scale may be beside the other
+
 
 def _as_bfloat16(A: Array) -> Array:
     """The upper halves of floats, rounded to nearest, ties to even; NaN stays NaN."""
@@ -27,19 +29,30 @@ def _as_bfloat16(A: Array) -> Array:
     return np.where(np.isnan(A), 0x7FC0, rounded).astype(np.uint16)
 
 
+def _scales(W: Array, R: Array) -> tuple[Array, Array]:
+    """What the integers of each row are multiples of, in W and in R: their inputs may be in units of any size."""
+    largest = [np.abs(A).max(1, initial=0) for A in (W, R)]
+    # What is smaller is nothing beside any input.
+    scales = [np.where(a > 127 * np.finfo(W.dtype).tiny, a / 127, 1) for a in largest]
+    # The kernels need the quotient of the two as a number.
+    in_W, in_R = (np.maximum(own, other * RANGE) for own, other in (scales, scales[::-1]))
+    return in_W, in_R
+
+
 def _pack(weights: Weights, gates: int, form: Format) -> Weights:
-    W, R, scale = weights.W, weights.R, None
+    W, R, scale, ratio = weights.W, weights.R, None, None
     if form == "int8":
-        largest = np.maximum(np.abs(W).max(1, initial=0), np.abs(R).max(1, initial=0))
-        # What is smaller is nothing beside any input.
-        scale = np.where(largest > 127 * np.finfo(W.dtype).tiny, largest / 127, 1).astype(W.dtype)
-        W, R = np.rint(W / scale[:, None]), np.rint(R / scale[:, None])
+        in_W, scale = _scales(W, R)
+        W, R, ratio = np.rint(W / in_W[:, None]), np.rint(R / scale[:, None]), in_W / scale
     panels = [_forward.packed_columns(np.ascontiguousarray(A), gates) for A in (W, R)]
     if form == "bfloat16":
-        panels = [_as_bfloat16(A) for A in panels]
+        halves = [_as_bfloat16(A) for A in panels]
+        if any((np.isfinite(A) & (half & 0x7FFF == 0x7F80)).any() for A, half in zip(panels, halves, strict=True)):
+            raise ValueError("weights cannot be 'bfloat16': the network has finite ones that would become infinite")
+        panels = halves
     elif form == "int8":
         panels = [A.astype(np.int8) for A in panels]
-    packed = PackedWeights(form, W.shape[1], R.shape[1], panels[0], panels[1], scale)
+    packed = PackedWeights(form, W.shape[1], R.shape[1], panels[0], panels[1], scale, ratio)
     none = np.empty(0, W.dtype)
     assert weights.b is not None
     own = [None if A is None else A.copy() for A in (weights.p, weights.proj)]
@@ -51,8 +64,9 @@ class Frozen:
 
     In fewer bits they take less memory, and where they are too large for a cache, less time. Arithmetic and state stay
     in the network's dtype: only W, R and G are rounded. bfloat16 keeps 8 bits of precision, a relative error of at most
-    :math:`2^{-8}` for each weight; int8 stores multiples of the 127th part of the largest weight that goes into the
-    same gate of the same unit. `rounding_error` tells what that makes of a network's outputs.
+    :math:`2^{-8}` for each weight; int8 stores multiples of the 127th part of the largest weight of W, or of R and G,
+    that goes into the same gate of the same unit: the inputs may be in units of any size. `rounding_error` tells what
+    that makes of a network's outputs.
 
     Parameters
     ----------
@@ -71,7 +85,8 @@ class Frozen:
     Raises
     ------
     TypeError, ValueError
-        If the network is not one, or cannot have its weights stored so; if an int8 weight is not finite.
+        If the network is not one, or cannot have its weights stored so; if an int8 weight is not finite, or a finite
+        one would become infinite in bfloat16.
 
     Examples
     --------
@@ -112,7 +127,7 @@ class Frozen:
         total = 0
         for cell in self._layers._weights:
             assert cell.packed is not None
-            arrays = (cell.b, cell.p, cell.proj, cell.packed.W, cell.packed.R, cell.packed.scale)
+            arrays = (cell.b, cell.p, cell.proj, cell.packed.W, cell.packed.R, cell.packed.scale, cell.packed.ratio)
             total += sum(array.nbytes for array in arrays if array is not None)
         return total
 

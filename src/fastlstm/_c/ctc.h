@@ -22,18 +22,18 @@
 #include "simd.h"
 #include "softmax.h"
 
-/* y = weight softmax(x); gives ln sum e^x. */
-static double ctc_softmax(const void *x, fl_size K, double weight, void *y) {
+/* y = weight softmax(x). */
+static fl_ctc_norm ctc_softmax(const void *x, fl_size K, double weight, void *y) {
     const real max = largest(x, K);
     const double sum = exponentials(y, x, max, K);
     combine(y, (real)(weight / sum), 0, NULL, K);
-    return max + log(sum);
+    return (fl_ctc_norm){max, log(sum)};
 }
 
 /* y[i] = ln y of labels[i step] for i in [0, L), with `norm` from ctc_softmax. */
-static void ctc_emissions(const void *logits, double norm, const int64_t *labels, fl_size step, fl_size L, double *y) {
+static void ctc_emissions(const void *logits, fl_ctc_norm norm, const int64_t *labels, fl_size step, fl_size L, double *y) {
     for (fl_size i = 0; i < L; i++) {
-        const double e = (double)((const real *)logits)[labels[i * step]] - norm;
+        const double e = ((double)((const real *)logits)[labels[i * step]] - norm.largest) - norm.log_sum;
         y[i] = e < FL_CTC_ZERO ? FL_CTC_ZERO : e;
     }
 }
@@ -70,16 +70,15 @@ static void ctc_step(const double *labels, const double *blanks, const double *s
     }
 }
 
-/* What share of e^total passes each position at a step: L labels, then L + 1 blanks. Both states have the step's y, of
- * which the product needs one; `labels` and `blanks` count from the start, all others from the end. */
+/* What share of all that is probable passes each position at a step: L labels, then L + 1 blanks; their sum is 1, however
+ * large the logarithms are. Both states have the step's y, of which the product needs one; `labels` and `blanks` count from
+ * the start, all others from the end. */
 static void ctc_shares(const double *labels, const double *blanks, const double *labels_back, const double *blanks_back,
-                       const double *y_labels, double y_blank, double total, fl_size L, double *share) {
-    for (fl_size i = 0; i < L; i++) share[i] = labels[L - 1 - i] + labels_back[i] - y_labels[i] - total;
-    for (fl_size i = 0; i <= L; i++) share[L + i] = blanks[L - i] + blanks_back[i] - y_blank - total;
-    for (fl_size i = 0; i < 2 * L + 1; i += VL) {
-        const fl_size n = at_most(2 * L + 1 - i, VL);
-        v_store_part(share + i, v_exp(v_load_part(share + i, n)), n);
-    }
+                       const double *y_labels, double y_blank, fl_size L, double *share) {
+    for (fl_size i = 0; i < L; i++) share[i] = labels[L - 1 - i] + labels_back[i] - y_labels[i];
+    for (fl_size i = 0; i <= L; i++) share[L + i] = blanks[L - i] + blanks_back[i] - y_blank;
+    const double sum = exponentials(share, share, largest(share, 2 * L + 1), 2 * L + 1);
+    combine(share, 1 / sum, 0, NULL, 2 * L + 1);
 }
 
 #define FL_CTC_STEP ctc_step

@@ -40,7 +40,8 @@ typedef struct {
     const void *W, *R;     /* (gates H, I), (gates H, outputs): used where R_panels is NULL */
     const void *W_panels, *R_panels;   /* from pack_columns, in this */
     fl_format format;
-    const void *scale;     /* (gates H,) factors of the rows of W and R; NULL for 1 */
+    const void *scale;     /* (gates H,) factors of the rows of R; NULL for 1 */
+    const void *ratio;     /* with scale, (gates H,): the factors of the rows of W are so many times as large */
     const void *b;         /* (gates H,) */
     const void *p;         /* a row for each of i, f, o that there is; NULL without peepholes */
     const void *x;         /* (B, I); NULL when wx holds its product */
@@ -131,13 +132,18 @@ typedef void (*fl_backward_step)(const fl_backward *, fl_size row0, fl_size row1
 /* The logarithm of zero in double precision: far below that of any number, far above the end of the numbers. */
 #define FL_CTC_ZERO (-1e300)
 
+/* ln sum e^x in two parts, which lose nothing beside each other: the largest x, and the logarithm of the sum of e^(x - it). */
+typedef struct {
+    double largest, log_sum;
+} fl_ctc_norm;
+
 /* C = A B, or C += A B, over many rows. */
 typedef struct {
     fl_size columns, K;          /* C is (rows, columns), B (K, columns); with gates > 1, that many times as many columns */
     const void *a;               /* A's value at row m and column k is a[m * a_row_step + k * a_k_step] */
     fl_size a_row_step, a_k_step;
     const void *panels;          /* B: from pack_rows or a step's deltas, `vectors` vectors wide; from pack_columns of B^T, */
-    int vectors;
+    int vectors;                 /* or 0, on a processor: B^T itself (columns, K), for few rows */
     fl_size gates;               /* so many gates side by side; 1 for all others */
     fl_format format;
     void *c;
@@ -239,24 +245,29 @@ typedef struct {
     double (*elementwise_loss)(const fl_loss *, fl_size row0, fl_size row1);
     double (*softmax)(const fl_softmax *, fl_size row0, fl_size row1);
 
-    /* Elements [first, last). */
-    void (*sgd)(const fl_sgd *, fl_size first, fl_size last);
-    void (*adam)(const fl_adam *, fl_size first, fl_size last);
+    /* Elements [first, last); whether the velocity, or v, is finite in all of them. */
+    int (*sgd)(const fl_sgd *, fl_size first, fl_size last);
+    int (*adam)(const fl_adam *, fl_size first, fl_size last);
     double (*sum_of_squares)(const void *x, fl_size n); /* in double precision, as this: */
     void (*scale)(void *x, double factor, fl_size n);
     /* For each of `count` rows, in order: row ids[row] of sums += it, in columns [column0, column1). */
     void (*add_rows)(void *sums, const int64_t *ids, const void *rows, fl_size count, fl_size columns, fl_size column0,
                      fl_size column1);
 
+    /* sums = factor times the sum, in double precision, of `count` rows, one every `step` values, in columns
+     * [column0, column1); or sums += that. */
+    void (*sum_rows)(void *sums, const void *rows, fl_size step, fl_size count, double factor, int add, fl_size column0,
+                     fl_size column1);
+
     /* Connectionist temporal classification: see ctc.h. The last two are in double precision only. */
-    double (*ctc_softmax)(const void *x, fl_size K, double weight, void *y);
-    void (*ctc_emissions)(const void *x, double norm, const int64_t *labels, fl_size step, fl_size L, double *y);
+    fl_ctc_norm (*ctc_softmax)(const void *x, fl_size K, double weight, void *y);
+    void (*ctc_emissions)(const void *x, fl_ctc_norm norm, const int64_t *labels, fl_size step, fl_size L, double *y);
     void (*ctc_subtract)(void *dx, double weight, const double *share, const int64_t *labels, fl_size step, fl_size L,
                          fl_size blank);
     void (*ctc_step)(const double *labels, const double *blanks, const double *skip, const double *y_labels,
                      double y_blank, fl_size size, double *next_labels, double *next_blanks);
     void (*ctc_shares)(const double *labels, const double *blanks, const double *labels_back, const double *blanks_back,
-                       const double *y_labels, double y_blank, double total, fl_size L, double *share);
+                       const double *y_labels, double y_blank, fl_size L, double *share);
 
     /* Memory, the processor's or a device's: rows of `bytes` bytes, one every `step` bytes. */
     void (*copy)(void *to, fl_size to_step, const void *from, fl_size from_step, fl_size bytes, fl_size row0, fl_size row1);

@@ -37,6 +37,7 @@ typedef struct {
     const real *a;
     fl_size row_step, k_step, K;
     const char *panel;
+    const real *rescale; /* what the sums before are multiplied by, a value for each column; or NULL */
 } factor;
 
 #if FL_BITS == 32
@@ -76,6 +77,11 @@ FL_INLINE void tile(const int rows, const int columns, const fl_format format, c
         const fl_size row_step = f->row_step, k_step = f->k_step;
         const real *a = f->a + row * row_step;
         const char *panel = f->panel;
+        if (format == FL_INT8 && f->rescale)
+            FL_UNROLL
+            for (int v = 0; v < columns; v++)
+                FL_UNROLL
+                for (int m = 0; m < rows; m++) sum[m][v] = v_mul(sum[m][v], v_load(f->rescale + v * VL));
         /* The first tiles share the next block; the others ask for what is there already. */
         const char *next = share < columns ? panel + f->K * (step + share * share_step) : panel;
         FL_NO_UNROLL
@@ -162,7 +168,8 @@ static void product(accumulators acc, int columns, fl_size rows, fl_format forma
     for (const factor *f = f1; f; f = f == f1 ? f2 : NULL)
         for (fl_size k = 0, K; k < f->K; k += K) {
             K = at_most(f->K - k, block);
-            const factor part = {f->a + k * f->k_step, f->row_step, f->k_step, K, f->panel + k * step};
+            const factor part = {f->a + k * f->k_step, f->row_step, f->k_step, K, f->panel + k * step,
+                                 k ? NULL : f->rescale};
             product_block(acc, columns, rows, format, &part, NULL, f != f1 || k > 0);
         }
 }
@@ -284,16 +291,20 @@ static void pack_rows(void *panels, int vectors, const void *A, fl_size row_step
 
 /* C = A B or C += A B, with B in panels. */
 static void multiply(const fl_product *p, fl_size row0, fl_size row1, fl_size column0, fl_size column1) {
-    const fl_size H = p->columns, width = p->gates > 1 ? VL : p->vectors * VL;
+    const int vectors = p->vectors ? p->vectors : COLUMNS;
+    const fl_size H = p->columns, width = p->gates > 1 ? VL : vectors * VL;
     assert(0 <= row0 && column0 % width == 0 && column1 <= H);
     FL_ALIGN(64) accumulators acc;
     for (fl_size column = column0; column < column1; column += width) {
-        const int columns = p->gates > 1 ? (int)p->gates : vectors_from(column, H, p->vectors);
+        const int columns = p->gates > 1 ? (int)p->gates : vectors_from(column, H, vectors);
         const char *panel = panel_at(p->panels, p->format, p->K, column * p->gates);
         for (fl_size row = row0, rows; row < row1; row += rows) {
             rows = next_rows(row, row1);
-            const factor a = {(const real *)p->a + row * p->a_row_step, p->a_row_step, p->a_k_step, p->K, panel};
-            product(acc, columns, rows, p->format, &a, NULL);
+            const factor a = {(const real *)p->a + row * p->a_row_step, p->a_row_step, p->a_k_step, p->K, panel, NULL};
+            if (p->vectors)
+                product(acc, columns, rows, p->format, &a, NULL);
+            else
+                product_by_rows(acc, columns, rows, &a, p->panels, NULL, NULL, 1, H, column);
             for (fl_size m = 0; m < rows; m++)
                 for (int v = 0; v < columns; v++) {
                     const fl_size first = p->gates > 1 ? column : column + v * VL, n = at_most(H - first, VL);

@@ -51,14 +51,16 @@ static real exponentials(real *e, const real *x, real max, fl_size n) {
     return (lane[0] + lane[1]) + (lane[2] + lane[3]);
 }
 
-/* sum_k w_k (x_k - max), w NULL for ones */
+/* sum_k w_k (x_k - max), w NULL for ones; halves of the differences, which do not overflow, are added up */
 static double weighted_sum(const real *x, const real *w, real max, fl_size n) {
     wide sum = nothing();
     for (fl_size k = 0; k < n; k += VL) {
         const fl_size part = at_most(n - k, VL);
-        add_products(&sum, v_sub(v_load_part(x + k, part), v_set1(max)), w ? v_load_part(w + k, part) : v_set1(1), part);
+        const vec weights = w ? v_load_part(w + k, part) : v_set1(1), half = v_set1((real)0.5);
+        const vec below = v_sub(v_mul(half, v_load_part(x + k, part)), v_set1((real)0.5 * max));
+        add_products(&sum, v_if_greater(weights, v_zero(), below, v_zero()), weights, part); /* 0 times -inf is 0 */
     }
-    return total(&sum);
+    return 2 * total(&sum);
 }
 
 /* g = a g - b w, w NULL for ones */
@@ -90,10 +92,11 @@ static double softmax(const fl_softmax *f, fl_size row0, fl_size row1) {
             continue;
         }
         const int64_t target = f->target[row];
-        const double hit = (1 - f->smoothing) * (w ? (double)w[target] : 1), mass = hit + each * all;
-        loss += mass * log(sum) - hit * (double)(x[target] - max);
+        const double hit = (1 - f->smoothing) * (w ? (double)w[target] : 1), mass = each > 0 ? hit + each * all : hit;
+        loss += mass * log(sum);
+        if (hit > 0) loss -= hit * ((double)x[target] - (double)max);
         if (each > 0) loss -= each * weighted_sum(x, w, max, K);
-        combine(g, (real)(f->scale * mass / sum), (real)(f->scale * each), w, K);
+        combine(g, (real)(f->scale * mass / sum), (real)(f->scale * each), each > 0 ? w : NULL, K);
         g[target] -= (real)(f->scale * hit);
     }
     return loss;

@@ -30,9 +30,14 @@ FL_INLINE wide nothing(void) {
     return sum;
 }
 
+/* What has been added in each lane. */
+FL_INLINE void lanes(double *lane, const wide *sum) {
+    for (int k = 0; k < FL_DOUBLE_PARTS; k++) d_store(lane + k * (VL / FL_DOUBLE_PARTS), sum->part[k]);
+}
+
 FL_INLINE double total(const wide *sum) {
     double all = sum->rest, lane[VL];
-    for (int k = 0; k < FL_DOUBLE_PARTS; k++) d_store(lane + k * (VL / FL_DOUBLE_PARTS), sum->part[k]);
+    lanes(lane, sum);
     for (int l = 0; l < VL; l++) all += lane[l];
     return all;
 }

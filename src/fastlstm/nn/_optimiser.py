@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import math
+import warnings
 from collections.abc import Callable
 from typing import Self
 
@@ -84,6 +85,13 @@ class Optimiser:
         ValueError
             If it does not have their shape, the schedule's rate is not at least 0 and finite, or the parameters have
             moved to the buffer of a network.
+
+        Warns
+        -----
+        RuntimeWarning
+            If a buffer is no longer finite after the step, which is complete: as where the square of a gradient, of
+            1e30 in float32, is too large for its mean. The parameters of such elements stay for ever as they are, or
+            become NaN.
         """
         if not self._flat.flags.writeable:
             raise ValueError(
@@ -95,7 +103,14 @@ class Optimiser:
         rate = self._learning_rate
         if callable(rate):
             rate = check.within("the schedule's learning rate", rate(self.t), math.inf)
-        self._step(g, rate, _config.get_num_threads())
+        if not self._step(g, rate, _config.get_num_threads()):
+            message = (
+                f"step {self.t}: {' or '.join(self.state())} is no longer finite, since a gradient was not or was too"
+            )
+            hint = (
+                "parameters with it do not move, or are lost: clip gradients (clip_norm), and skip steps without a norm"
+            )
+            warnings.warn(f"{message} large for {self._flat.dtype}; {hint}", RuntimeWarning, stacklevel=2)
 
     def __copy__(self) -> Self:
         """Make an optimiser of the same parameters, with buffers of its own."""
@@ -105,5 +120,6 @@ class Optimiser:
         names = [name for name in inspect.signature(type(self)).parameters if name != "flat"]
         return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 
-    def _step(self, g: Array, rate: float, num_threads: int) -> None:
+    def _step(self, g: Array, rate: float, num_threads: int) -> bool:
+        """Make the step; whether what `state` gives is finite after it."""
         raise NotImplementedError

@@ -100,11 +100,11 @@ class Adam(Optimiser):
         """The factor of the parameters, before the step."""
         return 1.0
 
-    def _step(self, g: Array, rate: float, num_threads: int) -> None:
+    def _step(self, g: Array, rate: float, num_threads: int) -> bool:
         t = self.t + 1
         size, root = rate / (1 - self.beta1**t), 1 / math.sqrt(1 - self.beta2**t)
         numbers = self.beta1, self.beta2, self.epsilon, size, root, self._keep(rate)
-        _gradients.adam(self._t, self._flat, g, self._m, self._v, *numbers, num_threads)
+        return _gradients.adam(self._t, self._flat, g, self._m, self._v, *numbers, num_threads)
 
 
 class AdamW(Adam):

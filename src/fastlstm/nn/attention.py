@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastlstm import _checks as check
-from fastlstm import _runtime
+from fastlstm import _config, _products, _runtime
 from fastlstm._arrays import Array, empty
 from fastlstm._parameters import Gradients, Parametric, draw
 
@@ -179,7 +179,8 @@ class Attention(Parametric):
         steps = np.zeros((B, S, E), self.dtype)
         np.copyto(steps, memory.swapaxes(0, 1), where=within[..., np.newaxis])
         keys = empty((B, S, self.hidden_size), self.dtype)
-        np.matmul(steps.reshape(-1, E), self._U.T, out=keys.reshape(-1, self.hidden_size))
+        rows, threads = keys.reshape(-1, self.hidden_size), _config.get_num_threads()
+        _products.multiply(steps.reshape(-1, E), self._U.T, rows, threads)
         return AttentionMemory(steps, keys, within)
 
     def attend(self, query: Array, memory: AttentionMemory) -> tuple[Array, AttentionTape]:
@@ -194,12 +195,13 @@ class Attention(Parametric):
         T = check.sized("query", query, 3, "(T, B, Q)").shape[0]
         query, memory = self._check_fit("", query, T, memory)
         B, S, E = memory.steps.shape
-        scores = empty((T, B, S), self.dtype)
+        scores, context, threads = empty((T, B, S), self.dtype), empty((T, B, E), self.dtype), _config.get_num_threads()
         for block, g in self._blocks(query, memory):
-            scores[block] = (g.reshape(-1, self.hidden_size) @ self._v).reshape(g.shape[:-1])
+            own = empty(g.shape[:-1], self.dtype)
+            _products.multiply(g.reshape(-1, self.hidden_size), self._v[:, np.newaxis], own.reshape(-1, 1), threads)
+            scores[block] = own
         weights = _softmax(scores, memory.within)
-        context = empty((T, B, E), self.dtype)
-        np.matmul(weights.swapaxes(0, 1), memory.steps, out=context.swapaxes(0, 1))
+        _products.multiply(weights.swapaxes(0, 1), memory.steps, context.swapaxes(0, 1), threads)
         return context, AttentionTape(query, memory, weights)
 
     def backward(
@@ -237,26 +239,29 @@ class Attention(Parametric):
         check.disjoint({"out.flat": grads.flat}, inputs | {"tape.weights": w, "dcontext": dcontext})
         if not accumulate:
             grads.flat[:] = 0
-        dcontext_rows = dcontext.swapaxes(0, 1)
-        dw = (dcontext_rows @ steps.swapaxes(1, 2)).swapaxes(0, 1)
-        da = w * (dw - np.sum(w * dw, axis=-1, keepdims=True))
-        dq, dkeys = empty((T, B, self.hidden_size), self.dtype), np.zeros_like(keys)
-        for block, g in self._blocks(query, memory):
-            grads.params["v"][:] += da[block].reshape(-1) @ g.reshape(-1, self.hidden_size)
-            np.multiply(g, g, out=g)  # dJ/d(W q + U e) is da v (1 - g^2); v is the same for all, and comes last
-            np.subtract(1, g, out=g)
-            g *= da[block][..., np.newaxis]
-            dq[block] = g.sum(axis=2)
-            dkeys[block[1]] += g.sum(axis=0)
-        dq *= self._v
-        dkeys *= self._v
-        dq_flat, dkeys_flat = (array.reshape(-1, self.hidden_size) for array in (dq, dkeys))
-        grads.params["W"][:] += dq_flat.T @ query.reshape(-1, self.query_size)
-        grads.params["U"][:] += dkeys_flat.T @ steps.reshape(-1, self.memory_size)
-        dsteps = w.transpose(1, 2, 0) @ dcontext_rows
-        dsteps += dkeys @ self._U
-        grads.x = (dq_flat @ self._W).reshape(query.shape), np.ascontiguousarray(dsteps.swapaxes(0, 1))
-        grads.state = None
+        threads, A = _config.get_num_threads(), self.hidden_size
+        dcontext_rows, dw = dcontext.swapaxes(0, 1), empty(w.shape, self.dtype)
+        _products.multiply(dcontext_rows, steps.swapaxes(1, 2), dw.swapaxes(0, 1), threads)
+        dq, dkeys, dv = empty((T, B, A), self.dtype), np.zeros_like(keys), grads.params["v"][np.newaxis]
+        with np.errstate(all="ignore"), _runtime.KernelMode():
+            da = w * (dw - np.sum(w * dw, axis=-1, keepdims=True))
+            for block, g in self._blocks(query, memory):
+                _products.multiply(da[block].reshape(1, -1), g.reshape(-1, A), dv, threads, add=True)
+                np.multiply(g, g, out=g)  # dJ/d(W q + U e) is da v (1 - g^2); v is the same for all, and comes last
+                np.subtract(1, g, out=g)
+                g *= da[block][..., np.newaxis]
+                dq[block] = g.sum(axis=2)
+                dkeys[block[1]] += g.sum(axis=0)
+            dq *= self._v
+            dkeys *= self._v
+        dq_rows, dkeys_rows, steps_rows = dq.reshape(-1, A), dkeys.reshape(-1, A), steps.reshape(-1, self.memory_size)
+        query_rows, dquery, dsteps = query.reshape(-1, self.query_size), np.empty_like(query), np.empty_like(steps)
+        _products.multiply(dq_rows.T, query_rows, grads.params["W"], threads, add=True)
+        _products.multiply(dkeys_rows.T, steps_rows, grads.params["U"], threads, add=True)
+        _products.multiply(w.transpose(1, 2, 0), dcontext_rows, dsteps, threads)
+        _products.multiply(dkeys_rows, self._U, dsteps.reshape(steps_rows.shape), threads, add=True)
+        _products.multiply(dq_rows, self._W, dquery.reshape(query_rows.shape), threads)
+        grads.x, grads.state = (dquery, np.ascontiguousarray(dsteps.swapaxes(0, 1))), None
         return grads
 
     def _check_fit(self, prefix: str, query: Array, T: int, memory: AttentionMemory) -> tuple[Array, AttentionMemory]:
@@ -279,7 +284,9 @@ class Attention(Parametric):
         Its memory is used again for the next block.
         """
         (T, B, _), (_, S, A) = query.shape, memory.keys.shape
-        q = (query.reshape(-1, self.query_size) @ self._W.T).reshape(T, B, 1, A)
+        q = empty((T, B, 1, A), self.dtype)
+        threads = _config.get_num_threads()
+        _products.multiply(query.reshape(-1, self.query_size), self._W.T, q.reshape(-1, A), threads)
         rows = min(max(BLOCK // max(S * A, 1), 1), max(B, 1))
         steps = min(max(BLOCK // max(rows * S * A, 1), 1), max(T, 1))
         space = empty((rows * steps * S * A,), self.dtype)
@@ -289,7 +296,8 @@ class Attention(Parametric):
                 sums = q[block]
                 shape = (*sums.shape[:2], S, A)
                 g = space[: math.prod(shape)].reshape(shape)
-                np.add(sums, memory.keys[block[1]], out=g)
+                with np.errstate(all="ignore"):
+                    np.add(sums, memory.keys[block[1]], out=g)
                 _runtime.activate("tanh", g, g)
                 yield block, g
 
@@ -299,9 +307,10 @@ class Attention(Parametric):
 
 def _softmax(scores: Array, within: NDArray[np.bool_]) -> Array:
     """The softmax over the last axis, in place, with exactly 0 for steps that are not there."""
-    np.copyto(scores, -np.inf, where=~within)
-    scores -= scores.max(axis=-1, keepdims=True, initial=np.finfo(scores.dtype).min)
-    np.exp(scores, out=scores)
-    total = scores.sum(axis=-1, keepdims=True)
-    scores /= np.maximum(total, 1, out=total)  # the largest adds exp(0) = 1, unless there are no steps
+    with np.errstate(all="ignore"), _runtime.KernelMode():
+        np.copyto(scores, -np.inf, where=~within)
+        scores -= scores.max(axis=-1, keepdims=True, initial=np.finfo(scores.dtype).min)
+        np.exp(scores, out=scores)
+        total = scores.sum(axis=-1, keepdims=True)
+        scores /= np.maximum(total, 1, out=total)  # the largest adds exp(0) = 1, unless there are no steps
     return scores

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,6 +11,8 @@ from fastlstm import _checks as check
 from fastlstm import _config, _losses
 from fastlstm._arrays import Array, empty
 from fastlstm.nn._elementwise import NothingCountsError, counted, elementwise
+
+LARGEST_WEIGHT = 2.0**100  # beside that of a target: what label smoothing multiplies with it fits a float
 
 __all__ = ["logistic_loss", "softmax", "softmax_cross_entropy"]
 
@@ -91,7 +95,7 @@ def softmax_cross_entropy(
         Shaped as the target, or as its leading axes. What is False does not count, whatever it holds, and has gradient
         0. Default: all count.
     class_weights : (K,) array, optional
-        :math:`w_k`, at least 0, of the logits' dtype. Default: 1.
+        :math:`w_k`, at least 0, of the logits' dtype. Default: 1. Only their quotients matter.
     label_smoothing : float
         :math:`\epsilon`, at least 0 and below 1.
 
@@ -137,12 +141,21 @@ def softmax_cross_entropy(
     if seen is not None and seen.ndim < len(shape):
         aligned = seen.reshape(seen.shape + (1,) * (len(shape) - seen.ndim))
         seen = np.require(np.broadcast_to(aligned, shape), requirements=["C"])
-    gradient = empty(logits.shape, logits.dtype)
-    loss, total = _losses.softmax_cross_entropy(
-        logits, classes, seen, weights, smoothing, gradient, _config.get_num_threads()
-    )
-    if total == 0:
+    gradient, threads = empty(logits.shape, logits.dtype), _config.get_num_threads()
+    loss, most = _losses.softmax_cross_entropy(logits, classes, seen, weights, smoothing, gradient, threads)
+    if weights is None:
+        return loss, gradient
+    if most == 0:
         raise NothingCountsError("class_weights must not be 0 for all targets that count")
+    if smoothing and float(weights.max()) > LARGEST_WEIGHT * most:
+        raise ValueError(
+            f"class_weights must be at most {LARGEST_WEIGHT:.3g} times as large as the largest of the targets that "
+            f"count, {most}, if label_smoothing is above 0, not {weights.max()}"
+        )
+    if not _losses.LEAST_WEIGHT <= most <= 1 / _losses.LEAST_WEIGHT:  # only their quotients matter
+        with np.errstate(over="ignore", under="ignore"):
+            weights = np.ldexp(weights, -math.frexp(most)[1])
+        loss, _ = _losses.softmax_cross_entropy(logits, classes, seen, weights, smoothing, gradient, threads)
     return loss, gradient
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from fastlstm import _checks as check
-from fastlstm import _runtime
+from fastlstm import _config, _gradients, _products, _runtime
 from fastlstm._arrays import Array, empty
 from fastlstm._parameters import Gradients, Parametric
 
@@ -133,8 +133,8 @@ class Dense(Parametric):
         h = check.matching("h", h, (*leading, self.input_size), self.dtype, "(..., input_size)")
         y = empty((*leading, self.output_size), self.dtype)
         rows = y.reshape(-1, self.output_size)  # one large product, not one for each leading index
-        np.matmul(h.reshape(-1, self.input_size), self._V.T, out=rows)
-        rows += self._c
+        rows[:] = self._c
+        _products.multiply(h.reshape(-1, self.input_size), self._V.T, rows, _config.get_num_threads(), add=True)
         if self.activation != "identity":
             _runtime.activate(self.activation, y, y)
         return y, DenseTape(h, y)
@@ -161,26 +161,23 @@ class Dense(Parametric):
             ``.params`` (the keys of `params`), ``.flat`` and ``.x``, which is dJ/dh; ``.state`` is None.
         """
         grads = self._gradients(out, accumulate)
-        flat, parts = grads.flat, grads.params
         if not isinstance(tape, DenseTape):
             raise TypeError(f"tape must be a DenseTape from forward, not {type(tape).__name__}")
-        leading = check.is_array("tape.h", tape.h, self.dtype).shape[:-1]
-        h = check.matching("tape.h", tape.h, (*leading, self.input_size), self.dtype, "(..., input_size)")
-        shape = (*leading, self.output_size)
+        lead = check.is_array("tape.h", tape.h, self.dtype).shape[:-1]
+        h = check.matching("tape.h", tape.h, (*lead, self.input_size), self.dtype, "(..., input_size)")
+        shape = (*lead, self.output_size)
         dy = check.matching("dy", dy, shape, self.dtype, "(..., output_size)")
-        check.disjoint({"out.flat": flat}, {"tape.h": h, "dy": dy, "the layer's flat": self.flat})
+        check.disjoint({"out.flat": grads.flat}, {"tape.h": h, "dy": dy, "the layer's flat": self.flat})
         if self.activation != "identity":
             y = check.matching("tape.y", tape.y, shape, self.dtype, "(..., output_size)")
             check.disjoint({"out.flat": flat}, {"tape.y": y})
             given, dy = dy, empty(shape, self.dtype)
             _runtime.differentiate(self.activation, y, given, dy)
-        do, rows = dy.reshape(-1, self.output_size), h.reshape(-1, self.input_size)
-        if not accumulate:
-            flat[:] = 0
-        parts["V"][:] += do.T @ rows
-        parts["c"][:] += do.sum(axis=0)
-        dh = empty(h.shape, self.dtype)
-        np.matmul(do, self._V, out=dh.reshape(-1, self.input_size))
+        threads, dh = _config.get_num_threads(), empty(h.shape, self.dtype)
+        do, dV, dc = dy.reshape(-1, self.output_size), grads.params["V"], grads.params["c"]
+        _products.multiply(do.T, h.reshape(-1, self.input_size), dV, threads, add=accumulate)
+        _gradients.sum_rows(dc[np.newaxis], do[:, np.newaxis], np.array([len(do)]), threads, add=accumulate)
+        _products.multiply(do, self._V, dh.reshape(-1, self.input_size), threads)
         grads.x, grads.state = dh, None
         return grads
 

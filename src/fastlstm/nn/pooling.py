@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastlstm import _checks as check
+from fastlstm import _config, _gradients
 from fastlstm._arrays import Array
 from fastlstm._parameters import Gradients, Parametric
 
@@ -185,10 +186,10 @@ class Mean(_Pooling):
     def forward(self, y: Array, lengths: ArrayLike | None = None) -> tuple[Array, PoolingTape]:
         """Run the layer as by a call, and keep what `backward` needs: gives the means and a tape."""
         y, tape = self._checked(y, lengths, 1)
-        within = np.arange(tape.shape[0])[:, np.newaxis] < tape.lengths
-        total = np.sum(y, axis=0, where=within[..., np.newaxis])
-        total /= np.maximum(tape.lengths, 1)[:, np.newaxis].astype(y.dtype)
-        return total, tape
+        mean = np.empty(tape.shape[1:], y.dtype)
+        y = check.matching("y", y, tape.shape, y.dtype, "(T, B, P)")
+        _gradients.sum_rows(mean, y, tape.lengths, _config.get_num_threads(), mean=True)
+        return mean, tape
 
     def backward(
         self, tape: PoolingTape, dy: Array, *, out: Gradients | None = None, accumulate: bool = False
@@ -196,6 +197,7 @@ class Mean(_Pooling):
         """Back-propagate: `x` of the result is dJ/dy of all steps, (T, B, P), from dJ/d(means) (B, P)."""
         tape, dy, dx, grads = self._arriving(tape, dy, out, accumulate)
         within = np.arange(tape.shape[0])[:, np.newaxis] < tape.lengths
-        share = dy / np.maximum(tape.lengths, 1)[:, np.newaxis].astype(dy.dtype)
+        with np.errstate(under="ignore"):
+            share = dy / np.maximum(tape.lengths, 1)[:, np.newaxis].astype(dy.dtype)
         np.copyto(dx, share, where=within[..., np.newaxis])
         return grads

@@ -98,7 +98,7 @@ class SGD(Optimiser):
         """Give ``velocity`` by name, if there is momentum, not a copy."""
         return {} if self._velocity is None else {"velocity": self._velocity}
 
-    def _step(self, g: Array, rate: float, num_threads: int) -> None:
-        _gradients.sgd(
+    def _step(self, g: Array, rate: float, num_threads: int) -> bool:
+        return _gradients.sgd(
             self._t, self._flat, g, self._velocity, rate, self.momentum, self.nesterov, self.weight_decay, num_threads
         )
