@@ -2,7 +2,10 @@
 
 import copy
 import math
+import os
 import pickle
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -336,3 +339,58 @@ def test_gradients_of_a_network_of_all():
     np.testing.assert_allclose(grads.flat, numeric, atol=1e-8)
     assert grads.x is None
     assert not np.array_equal(network(ids)[0], run()[0])
+
+
+# ---- gradients of a large table ----
+
+
+def used_rows(V, ids):
+    expected = np.zeros((V, 3), np.float32)
+    np.add.at(expected, ids, np.float32(1))
+    return expected
+
+
+def test_embedding_gradients_are_right_whatever_was_written_to_them_before():
+    embedding, ids = Embedding(5, 3, seed=0), np.array([[1, 1], [4, 0]])
+    x, tape = embedding.forward(ids)
+    grads = embedding.backward(tape, np.ones_like(x))
+    np.testing.assert_array_equal(grads.params["E"], used_rows(5, ids))
+    grads.flat[:] = 7
+    embedding.backward(tape, np.ones_like(x), out=grads)
+    np.testing.assert_array_equal(grads.params["E"], used_rows(5, ids))
+    embedding.backward(tape, np.ones_like(x), out=grads, accumulate=True)
+    np.testing.assert_array_equal(grads.params["E"], 2 * used_rows(5, ids))
+    grads.flat = np.full(15, 7, np.float32)
+    embedding.backward(tape, np.ones_like(x), out=grads)
+    np.testing.assert_array_equal(grads.flat.reshape(5, 3), used_rows(5, ids))
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_networks_embedding_gradients_are_right_whatever_was_written_to_them_before(nested):
+    inner = Sequential(Embedding(5, 3, seed=0), Dense(3, 2, seed=1))
+    net, ids = Sequential(inner, Dense(2, 1, seed=2)) if nested else inner, np.array([[1, 1], [4, 0]])
+    y, _, tape = net.forward(ids)
+    first = net.backward(tape, np.ones_like(y)).flat
+    grads = net.backward(tape, np.ones_like(y))
+    for write in (lambda: grads.flat.fill(7), lambda: setattr(grads, "flat", np.full_like(first, 7))):
+        write()
+        assert net.backward(tape, np.ones_like(y), out=grads) is grads
+        np.testing.assert_array_equal(grads.flat, first)
+    again = copy.deepcopy(grads)
+    again.flat[:] = 7
+    np.testing.assert_array_equal(net.backward(tape, np.ones_like(y), out=again).flat, first)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux how much memory is in use")
+@pytest.mark.parametrize("network", [False, True])
+def test_new_embedding_gradients_take_memory_for_the_rows_used_alone(network):
+    def in_use():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    embedding, ids = Embedding(200_000, 64, seed=0), np.arange(100).reshape(10, 10)
+    net = Sequential(embedding, Dense(64, 1, seed=0)) if network else embedding
+    y, *_, tape = net.forward(ids)
+    before = in_use()
+    grads = net.backward(tape, np.ones_like(y))
+    assert in_use() - before < grads.flat.nbytes / 5
+    assert np.count_nonzero(grads.flat[: 200_000 * 64]) == 100 * 64

@@ -6,7 +6,7 @@ What an array is like is its `Kind`: a NumPy dtype for the host, a `DeviceKind` 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -49,17 +49,21 @@ def empty(shape: tuple[int, ...], kind: Kind) -> Array:
     if isinstance(kind, DeviceKind):
         array: Array = kind.library.empty(shape, kind)
         return array
-    size = math.prod(shape) * kind.itemsize
-    if size < WORTH_ALIGNING:
-        return np.empty(shape, kind)
-    memory = np.empty(size + ALIGNMENT, np.uint8)
-    start = -memory.__array_interface__["data"][0] % ALIGNMENT
-    return memory[start : start + size].view(kind).reshape(shape)
+    return _aligned(np.empty, shape, kind)
 
 
 def zeros(shape: tuple[int, ...], kind: Kind) -> Array:
-    """An array of zeros."""
-    return kind.library.zeros(shape, kind) if isinstance(kind, DeviceKind) else np.zeros(shape, kind)
+    """An array of zeros, aligned likewise."""
+    return kind.library.zeros(shape, kind) if isinstance(kind, DeviceKind) else _aligned(np.zeros, shape, kind)
+
+
+def _aligned(make: Callable[..., Array], shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    size = math.prod(shape) * dtype.itemsize
+    if size < WORTH_ALIGNING:
+        return make(shape, dtype)
+    memory = make(size + ALIGNMENT, np.uint8)
+    start = -memory.__array_interface__["data"][0] % ALIGNMENT
+    return memory[start : start + size].view(dtype).reshape(shape)
 
 
 def empty_like(array: Array) -> Array:

@@ -28,10 +28,6 @@ def set_num_threads(num_threads: int) -> None:
     The number decides how work is divided, and so the last digits of results. No more threads run at once than the
     process may use processors: one thread then does the work of several. Small problems use fewer by themselves.
 
-    Dense layers and attention use NumPy's BLAS, which has threads of its own (`threadpoolctl` limits them, or
-    OPENBLAS_NUM_THREADS). Small networks train faster where those are limited to one, so that they are not in the way
-    of the layers'.
-
     Parameters
     ----------
     num_threads : int

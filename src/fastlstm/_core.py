@@ -13,6 +13,7 @@ from fastlstm import _checks as check
 from fastlstm._arrays import Array, Kind, cells_of, contiguous, empty, kind_of, zeros, zeros_like
 from fastlstm._batches import Batch, Lengths, Options
 from fastlstm._cells import LSTMCell, RNNCell
+from fastlstm._float_mode import as_in_kernels
 from fastlstm._libraries import DeviceKind
 
 Cell = LSTMCell | RNNCell
@@ -168,7 +169,8 @@ def add_resets(first: States, resets: States) -> None:
     """Adds it."""
     for total, sent in zip(first, resets, strict=True):
         if total is not None:
-            total += sent
+            with as_in_kernels():
+                total += sent
 
 
 # ---- full gate recurrence ----

@@ -30,6 +30,7 @@ from fastlstm._arrays import (
 from fastlstm._batches import Lengths, PackedSequence, batch_of, options_of
 from fastlstm._config import checked_num_threads
 from fastlstm._core import Call, Cell, States, Weights
+from fastlstm._float_mode import as_in_kernels
 from fastlstm._libraries import DeviceDType, DeviceKind, LibraryName, device_kind, native_library, values_of
 from fastlstm._masks import Masking, Masks
 from fastlstm._parameters import Gradients, Parametric, are_restored
@@ -191,7 +192,8 @@ class Layer(Masking, Parametric):
         """The weights of the k-th layer and direction as the passes want them."""
         weights, G = self._weights[k], self.params.get("G" + self._names()[k])
         if masks is not None and masks.weights:
-            weights = weights._replace(R=weights.R * masks.weights[k])
+            with as_in_kernels():
+                weights = weights._replace(R=weights.R * masks.weights[k])
         return weights if G is None else weights._replace(R=_core.with_gate_recurrence(weights.R, G))
 
     # ---- devices ----
@@ -356,7 +358,8 @@ class Layer(Masking, Parametric):
             below = y
             if masks is not None and masks.between and first + D < cells:
                 mask = masks.between[first // D]
-                below = y * (mask if rows is None else rows.pack(mask, threads))
+                with as_in_kernels():
+                    below = y * (mask if rows is None else rows.pack(mask, threads))
         last_states = call.states_out(last_states, H)
         result = self._as_given(y, rows, threads)
         if taken is not None:
@@ -436,15 +439,18 @@ class Layer(Masking, Parametric):
                     continue
                 assert wide is not None
                 dR, dG = (wide, None) if part["G"] is None else _core.gate_recurrence_of(wide, P)
-                for target, found in ((part["R"], dR if mask is None else dR * mask), (part["G"], dG)):
-                    if target is not None:
-                        target[:] = target + found if accumulate else found
+                with as_in_kernels():
+                    for target, found in ((part["R"], dR if mask is None else dR * mask), (part["G"], dG)):
+                        if target is not None:
+                            target[:] = target + found if accumulate else found
             for dx in dxs[1:]:
-                dxs[0] += dx
+                with as_in_kernels():
+                    dxs[0] += dx
             above = dxs[0]
             if masks is not None and masks.between and first:
                 mask = masks.between[first // D - 1]
-                above *= mask if rows is None else rows.pack(mask, threads)
+                with as_in_kernels():
+                    above *= mask if rows is None else rows.pack(mask, threads)
         assert above is not None
         grads.x = self._as_given(above, rows, threads, None if direct else dx_given)
         grads.deltas = [self._deltas_of(call, arrays) for arrays in visible] if deltas else None

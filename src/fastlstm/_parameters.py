@@ -13,7 +13,7 @@ from typing import Any, NoReturn, Self
 import numpy as np
 
 from fastlstm import _checks as check
-from fastlstm._arrays import Array, Kind, empty, kind_of
+from fastlstm._arrays import Array, Kind, empty, kind_of, zeros
 from fastlstm._libraries import DeviceKind
 
 ONLY_AT_FIRST = ("seed", "init_scale", "forget_bias")  # arguments that say what parameters begin with
@@ -87,14 +87,17 @@ class Gradients:
         Where they were asked for: one for each layer and direction, in the order of the parameters.
     """
 
-    __slots__ = ("deltas", "flat", "made", "made_parts", "params", "parts", "state", "x")
+    __slots__ = ("deltas", "flat", "made", "made_parts", "params", "parts", "state", "untouched", "x")
 
-    def __init__(self, flat: Array, params: Mapping[str, Array], owner: Parametric | None = None) -> None:
+    def __init__(
+        self, flat: Array, params: Mapping[str, Array], owner: Parametric | None = None, *, untouched: bool = False
+    ) -> None:
         self.flat = flat
         self.params = params
         self.parts: dict[str, Gradients] = {}  # those of a network's layers: views into `flat` too
         self.made: tuple[Any, ...] = (flat, params, owner)  # what the attributes were, and whose parameters'
         self.made_parts: list[tuple[str, Gradients, Array]] = []  # and those in `parts`, with their `flat`
+        self.untouched = untouched  # new, all zeros: nobody has had them yet
         self.x: Any
         self.state: Any
         self.deltas: list[Any] | None = None
@@ -195,8 +198,8 @@ class Parametric:
         if out is None:
             if accumulate:
                 raise ValueError("accumulate needs out, the gradients to add to")
-            flat = empty(tuple(self.flat.shape), self._array_kind)
-            return Gradients(flat, self._views(flat), self)
+            flat = zeros(tuple(self.flat.shape), self._array_kind)
+            return Gradients(flat, self._views(flat), self, untouched=True)
         if not isinstance(out, Gradients):
             raise TypeError(f"out must be Gradients, not {type(out).__name__}")
         check.output("out.flat", out.flat, tuple(self.flat.shape), self._array_kind, "the layer's flat")
@@ -205,6 +208,7 @@ class Parametric:
         if not (flat is out.flat and params is out.params and owner is self):
             out.params, out.parts, out.made_parts = self._views(out.flat), {}, []
             out.made = out.flat, out.params, self
+            out.untouched = False
         return out
 
     def _move(self, flat: Array) -> None:

@@ -12,6 +12,7 @@ from fastlstm import _forward
 from fastlstm._arrays import Array
 from fastlstm._batches import PackedSequence
 from fastlstm._core import PackedWeights, Weights
+from fastlstm._float_mode import as_in_kernels
 from fastlstm.lstm import LSTM
 from fastlstm.rnn import RNN
 
@@ -39,6 +40,7 @@ def _scales(W: Array, R: Array) -> tuple[Array, Array]:
     return in_W, in_R
 
 
+@as_in_kernels()
 def _pack(weights: Weights, gates: int, form: Format) -> Weights:
     W, R, scale, ratio = weights.W, weights.R, None, None
     if form == "int8":
@@ -231,8 +233,9 @@ def rounding_error(
     expected, found = (_outputs(one, x, state, lengths) for one in (network, Frozen(network, weights)))
     if not expected.size:
         return RoundingError(0.0, 0.0, 0.0)
-    difference = found - expected
-    rms, scale = float(np.sqrt(np.mean(difference**2))), float(np.sqrt(np.mean(expected**2)))
+    with as_in_kernels():
+        difference = found - expected
+        rms, scale = float(np.sqrt(np.mean(difference**2))), float(np.sqrt(np.mean(expected**2)))
     return RoundingError(float(np.abs(difference).max()), rms, rms / scale if scale else 0.0)
 
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, cast, overload
 import numpy as np
 
 from fastlstm._arrays import Array
+from fastlstm._float_mode import as_in_kernels
 from fastlstm.inspect import _runs
 from fastlstm.lstm import LSTM
 from fastlstm.lstm_functions import LSTMDeltas
@@ -150,4 +151,5 @@ def gradient_norms(
 
 def _norms(array: Array) -> Array:
     """In float64, since the smallest of vanishing float32 values would vanish in their squares."""
-    return np.asarray(np.linalg.norm(array.astype(np.float64), axis=-1))
+    with as_in_kernels():
+        return np.asarray(np.linalg.norm(array.astype(np.float64), axis=-1))

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlstm._arrays import Array
+from fastlstm._float_mode import as_in_kernels
 
 
 class Hypothesis(NamedTuple):
@@ -88,7 +89,7 @@ class Beams(NamedTuple):
 def _log_softmax(logits: Array) -> NDArray[np.float64]:
     """Over the last axis, in float64."""
     log_p: NDArray[np.float64] = logits.astype(np.float64)
-    with np.errstate(under="ignore", invalid="ignore"):  # the caller finds NaN
+    with as_in_kernels():  # the caller finds NaN
         log_p -= log_p.max(axis=-1, keepdims=True)
         log_p -= np.log(np.exp(log_p).sum(axis=-1, keepdims=True))
     return log_p

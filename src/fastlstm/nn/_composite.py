@@ -78,6 +78,9 @@ class Composite(Parametric):
         grads = super()._gradients(out, accumulate)
         if not grads.made_parts or any(own.flat is not flat for _, own, flat in grads.made_parts):
             parts = zip(self._parts().items(), self._split(grads.flat), strict=True)
-            grads.made_parts = [(name, Gradients(flat, part._views(flat), part), flat) for (name, part), flat in parts]
+            untouched = grads.untouched and not grads.made_parts
+            grads.made_parts = [
+                (name, Gradients(flat, part._views(flat), part, untouched=untouched), flat) for (name, part), flat in parts
+            ]
         grads.parts = {name: own for name, own, _ in grads.made_parts}  # whatever was put there
         return grads

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from fastlstm import _checks as check
 from fastlstm import _config, _products, _runtime
 from fastlstm._arrays import Array, empty
+from fastlstm._float_mode import as_in_kernels
 from fastlstm._parameters import Gradients, Parametric, draw
 
 __all__ = ["Attention", "AttentionMemory", "AttentionTape"]
@@ -243,7 +244,7 @@ class Attention(Parametric):
         dcontext_rows, dw = dcontext.swapaxes(0, 1), empty(w.shape, self.dtype)
         _products.multiply(dcontext_rows, steps.swapaxes(1, 2), dw.swapaxes(0, 1), threads)
         dq, dkeys, dv = empty((T, B, A), self.dtype), np.zeros_like(keys), grads.params["v"][np.newaxis]
-        with np.errstate(all="ignore"), _runtime.KernelMode():
+        with as_in_kernels():
             da = w * (dw - np.sum(w * dw, axis=-1, keepdims=True))
             for block, g in self._blocks(query, memory):
                 _products.multiply(da[block].reshape(1, -1), g.reshape(-1, A), dv, threads, add=True)
@@ -296,7 +297,7 @@ class Attention(Parametric):
                 sums = q[block]
                 shape = (*sums.shape[:2], S, A)
                 g = space[: math.prod(shape)].reshape(shape)
-                with np.errstate(all="ignore"):
+                with as_in_kernels():
                     np.add(sums, memory.keys[block[1]], out=g)
                 _runtime.activate("tanh", g, g)
                 yield block, g
@@ -307,7 +308,7 @@ class Attention(Parametric):
 
 def _softmax(scores: Array, within: NDArray[np.bool_]) -> Array:
     """The softmax over the last axis, in place, with exactly 0 for steps that are not there."""
-    with np.errstate(all="ignore"), _runtime.KernelMode():
+    with as_in_kernels():
         np.copyto(scores, -np.inf, where=~within)
         scores -= scores.max(axis=-1, keepdims=True, initial=np.finfo(scores.dtype).min)
         np.exp(scores, out=scores)

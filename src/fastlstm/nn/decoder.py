@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastlstm import _checks as check
 from fastlstm._arrays import Array
+from fastlstm._float_mode import as_in_kernels
 from fastlstm._layer import Tape
 from fastlstm._parameters import Gradients, Parametric
 from fastlstm.lstm import LSTM
@@ -314,14 +315,18 @@ class Decoder(Composite):
             dboth = through("combine", tape.combine, dh).x
             dh, dcontext = dboth[..., : self.hidden_size], dboth[..., self.hidden_size :]
             dquery, dmemory = through("attention", attention, dcontext).x
-            dh = dh + dquery
+            with as_in_kernels():
+                dh = dh + dquery
         recurrent = through("lstm", tape.lstm, dh)
         through("embedding", tape.embedding, self._drop_back(dropped_in, recurrent.x))
         dstates = np.stack(recurrent.state[:2], axis=2)  # (layers, B, 2, H); the rest is that of `_start` backwards
         dx = through("initial", tape.initial, dstates.transpose(1, 2, 0, 3).reshape(-1, self.initial.output_size)).x
         if last is not None:
             dx = Last().backward(last, dx).x
-        grads.x, grads.state = dx if dmemory is None else np.add(dx, dmemory, out=dx), None
+        if dmemory is not None:
+            with as_in_kernels():
+                dx += dmemory
+        grads.x, grads.state = dx, None
         return grads
 
     def start(

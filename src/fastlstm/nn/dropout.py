@@ -9,6 +9,7 @@ import numpy as np
 from fastlstm import _checks as check
 from fastlstm import _masks
 from fastlstm._arrays import Array, empty
+from fastlstm._float_mode import as_in_kernels
 from fastlstm._parameters import Gradients, Parametric
 
 __all__ = ["Dropout", "DropoutTape"]
@@ -106,7 +107,7 @@ class Dropout(Parametric):
         """
         x = check.is_array("x", x)
         mask = _masks.kept(self.rate, x.shape, x.dtype, check.generator("rng", rng))
-        return np.multiply(x, mask, out=empty(x.shape, x.dtype)), DropoutTape(mask)
+        return _product(x, mask), DropoutTape(mask)
 
     def backward(
         self, tape: DropoutTape, dy: Array, *, out: Gradients | None = None, accumulate: bool = False
@@ -132,8 +133,13 @@ class Dropout(Parametric):
             raise TypeError(f"tape must be a DropoutTape from forward, not {type(tape).__name__}")
         mask = check.is_array("tape.mask", tape.mask)
         dy = check.matching("dy", dy, mask.shape, mask.dtype, "that of x")
-        grads.x, grads.state = np.multiply(dy, mask, out=empty(dy.shape, dy.dtype)), None
+        grads.x, grads.state = _product(dy, mask), None
         return grads
 
     def __repr__(self) -> str:
         return f"Dropout({self.rate})"
+
+
+def _product(x: Array, mask: Array) -> Array:
+    with as_in_kernels():
+        return np.multiply(x, mask, out=empty(x.shape, x.dtype))

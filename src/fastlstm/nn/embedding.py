@@ -60,6 +60,11 @@ class Embedding(Parametric):
     ValueError
         If an id is not from 0 to V - 1, or a shape is wrong.
 
+    Notes
+    -----
+    New gradients are written to only in the rows of the ids. All else that goes over parameters, `clip_norm` and an
+    optimiser's step among it, goes over the whole table.
+
     References
     ----------
     Bengio, Ducharme, Vincent, Jauvin: "A Neural Probabilistic Language Model", 2003: the matrix C.
@@ -146,8 +151,9 @@ class Embedding(Parametric):
         own = check.ids("tape.ids", tape.ids, self.vocabulary_size)
         dx = check.matching("dx", dx, (*own.shape, self.output_size), self.dtype, "(..., output_size)")
         check.disjoint({"out.flat": grads.flat}, {"dx": dx})
-        if not accumulate:
+        if not (accumulate or grads.untouched):  # a large table has many pages of zeros that nobody writes to
             grads.flat[:] = 0
+        grads.untouched = False
         _gradients.add_rows(grads.params["E"], own, dx, _config.get_num_threads())
         grads.x = grads.state = None
         return grads

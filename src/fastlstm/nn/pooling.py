@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastlstm import _checks as check
 from fastlstm import _config, _gradients
 from fastlstm._arrays import Array
+from fastlstm._float_mode import as_in_kernels
 from fastlstm._parameters import Gradients, Parametric
 
 __all__ = ["Last", "Mean", "PoolingTape"]
@@ -197,7 +198,7 @@ class Mean(_Pooling):
         """Back-propagate: `x` of the result is dJ/dy of all steps, (T, B, P), from dJ/d(means) (B, P)."""
         tape, dy, dx, grads = self._arriving(tape, dy, out, accumulate)
         within = np.arange(tape.shape[0])[:, np.newaxis] < tape.lengths
-        with np.errstate(under="ignore"):
+        with as_in_kernels():
             share = dy / np.maximum(tape.lengths, 1)[:, np.newaxis].astype(dy.dtype)
         np.copyto(dx, share, where=within[..., np.newaxis])
         return grads
