@@ -80,7 +80,8 @@ class Composite(Parametric):
             parts = zip(self._parts().items(), self._split(grads.flat), strict=True)
             untouched = grads.untouched and not grads.made_parts
             grads.made_parts = [
-                (name, Gradients(flat, part._views(flat), part, untouched=untouched), flat) for (name, part), flat in parts
+                (name, Gradients(flat, part._views(flat), part, untouched=untouched), flat)
+                for (name, part), flat in parts
             ]
         grads.parts = {name: own for name, own, _ in grads.made_parts}  # whatever was put there
         return grads

@@ -170,7 +170,7 @@ class Dense(Parametric):
         check.disjoint({"out.flat": grads.flat}, {"tape.h": h, "dy": dy, "the layer's flat": self.flat})
         if self.activation != "identity":
             y = check.matching("tape.y", tape.y, shape, self.dtype, "(..., output_size)")
-            check.disjoint({"out.flat": flat}, {"tape.y": y})
+            check.disjoint({"out.flat": grads.flat}, {"tape.y": y})
             given, dy = dy, empty(shape, self.dtype)
             _runtime.differentiate(self.activation, y, given, dy)
         threads, dh = _config.get_num_threads(), empty(h.shape, self.dtype)
