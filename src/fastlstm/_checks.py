@@ -25,6 +25,7 @@ Value = TypeVar("Value")
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 MOST_LAYERS = 1 << 16
+IN_PLACE = 0x0101  # NumPy's flags of an array that is C-contiguous and aligned
 WRITTEN_TO = ("flat", "gradients", "workspace")  # arguments of which a converted copy would be of no use
 
 
@@ -312,7 +313,7 @@ def sized(name: str, value: object, ndim: int, axes: str, kind: Kind | None = No
 
 def matching(name: str, value: object, shape: tuple[int, ...], kind: Kind, axes: str) -> Array:
     """`value` as a C-contiguous array if it has this shape and kind; a copy where it is not contiguous."""
-    if type(value) is np.ndarray and value.dtype == kind and value.shape == shape:
+    if type(value) is np.ndarray and (value.dtype is kind or value.dtype == kind) and value.shape == shape:
         array = value  # the usual case, quickly
     else:
         array = is_array(name, value, kind)
@@ -322,8 +323,7 @@ def matching(name: str, value: object, shape: tuple[int, ...], kind: Kind, axes:
         if isinstance(kind, DeviceKind):
             return array if kind.library.is_contiguous(array) else kind.library.contiguous(array)
         array = np.asarray(array)
-    flags = array.flags
-    return array if flags.c_contiguous and flags.aligned else np.require(array, requirements=["C", "A"])
+    return array if array.flags.num & IN_PLACE == IN_PLACE else np.require(array, requirements=["C", "A"])
 
 
 def output(name: str, value: object, shape: tuple[int, ...], kind: Kind, axes: str) -> Array:

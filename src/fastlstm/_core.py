@@ -75,7 +75,7 @@ class Call:
         """Whether another call has the same rows at each step, from the same rows of the caller's."""
         a, b = self.lengths, other.lengths
         same = a is b or (a is not None and b is not None and np.array_equal(a.order, b.order))
-        return same and self.batch.same_rows(other.batch)
+        return same and (self.batch is other.batch or self.batch.same_rows(other.batch))
 
     def checked(self, P: int, H: int) -> Call:
         """The same, once its options are known to fit these sizes."""

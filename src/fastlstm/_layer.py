@@ -6,7 +6,6 @@ import functools
 import math
 import threading
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Self
 
@@ -323,26 +322,19 @@ class Layer(Masking, Parametric):
             masks = self._check_masks(masks, T, B, kind)
         first_states = call.states_in(_core.or_zeros(states, self._kind, (cells, B), P, H, kind))
         last_states = _core.each(empty_like, first_states)
-
-        def planned(k: int) -> tuple[Call, Weights, Any]:
-            """The call of one layer and direction, its weights and its tape, whose x is to come."""
-            recurrent = None if masks is None or not masks.recurrent else masks.recurrent[k]
-            zoneout = None if masks is None or not masks.zoneout else masks.zoneout[k]
-            options = options_of(T, B, P, H, kind, rows, k % D > 0, reset, reset_to, recurrent, zoneout)
-            own, weights = Call(self._kind, call.batch, kind, rows, k % D > 0, options), self._wide(k, masks)
-            return own, weights, self._tape_type.of_call(own, weights, below, given[k], steps) if tape else None
-
-        plans: Iterator[tuple[Call, Weights, Any]] = map(planned, range(cells))
+        ready: list[tuple[Call, Weights, Any]] = []
         if isinstance(tape, Tape):  # all of it must fit before anything is written to it
-            ready = list(plans)
+            ready = [self._begin(k, call, reset, reset_to, masks, below, True, steps, given[k]) for k in range(cells)]
             self._check_apart([kept for *_, kept in ready], {"x": below, "flat": self.flat}, first_states, masks)
-            plans = iter(ready)
         layers: list[Any] = []
         for first in range(0, cells, D):
             y = self._temporary("even" if first // D % 2 else "odd", call.shape(D * P), kind, taken)
             passes, spaces = [], []
             for k in range(first, first + D):
-                own, weights, kept = next(plans)
+                if ready:
+                    own, weights, kept = ready[k]
+                else:
+                    own, weights, kept = self._begin(k, call, reset, reset_to, masks, below, bool(tape), steps)
                 if kept is not None:
                     kept.x = below
                     layers.append(kept)
@@ -365,6 +357,20 @@ class Layer(Masking, Parametric):
         if taken is not None:
             self._rows.update({use: space for use, space in taken.items() if space.nbytes >= WORTH_KEEPING})
         return result, last_states, Tape(layers, call, masks) if tape else None
+
+    def _begin(
+        self, k: int, call: Call, reset: ArrayLike | None, reset_to: Literal["initial", "zero"], masks: Masks | None,
+        x: Array, with_tape: bool, recompute: int | None, given: Any = None,
+    ) -> tuple[Call, Weights, Any]:  # fmt: skip
+        """The call of one layer and direction, its weights and its tape."""
+        batch, kind, rows, reverse = call.batch, call.kind, call.lengths, k % self.directions > 0
+        recurrent = None if masks is None or not masks.recurrent else masks.recurrent[k]
+        zoneout = None if masks is None or not masks.zoneout else masks.zoneout[k]
+        P, H = self.output_size, self.hidden_size
+        options = options_of(batch.T, batch.B, P, H, kind, rows, reverse, reset, reset_to, recurrent, zoneout)
+        plain = options is None and not reverse
+        own, weights = call if plain else Call(self._kind, batch, kind, rows, reverse, options), self._wide(k, masks)
+        return own, weights, self._tape_type.of_call(own, weights, x, given, recompute) if with_tape else None
 
     @staticmethod
     def _check_apart(layers: list[Any], inputs: dict[str, Array | None], states: States, masks: Masks | None) -> None:
@@ -498,12 +504,12 @@ class Layer(Masking, Parametric):
             raise ValueError(f"tape must be from a layer like this one, {self!r}")
         if masks is not None:
             masks = self._check_masks(masks, call.batch.T, call.batch.B, kind, "tape.masks")
-        layers, all_weights = [], []
+        layers, all_weights, D = [], [], self.directions
         for k, kept in enumerate(given):
             own, weights = _tapes.known_call(kept.call, self._kind), self._wide(k, masks)
-            if own.cell != self._kind:
+            if own.cell is not self._kind and own.cell != self._kind:
                 raise ValueError(f"tape must be from a layer like this one, {self!r}")
-            if not (own.kind == kind and own.reverse == (k % self.directions > 0) and own.same_rows(call)):
+            if own.reverse != (k % D > 0) or not (own is call or (own.kind == kind and own.same_rows(call))):
                 raise ValueError(f"tape.layers[{k}] must be of the same forward pass as the tape, in its own direction")
             layers.append(kept.checked(own, weights))
             all_weights.append(weights)

@@ -28,14 +28,16 @@ cdef enum:
 cdef Rows rows_of(Buffers get, batch) except *:
     cdef Rows r
     cdef fl_size t
-    cdef bint right = batch.T >= 0 and batch.B >= 0
+    cdef bint right
+    offsets = batch.offsets
     r.T, r.B, r.count, r.invariant, r.offsets = batch.T, batch.B, batch.count, batch.invariant, NULL
-    if batch.offsets is None:
-        right = right and batch.count == batch.T * batch.B
+    right = r.T >= 0 and r.B >= 0
+    if offsets is None:  # count = T B, which may be too large for an integer
+        right = right and (r.count // r.T == r.B and r.count % r.T == 0 if r.T else r.count == 0)
     elif right:
-        offsets = bytes(batch.offsets)
+        offsets = bytes(offsets)
         r.offsets = <const int64_t *>get.read(offsets)
-        right = len(offsets) == (batch.T + 1) * sizeof(int64_t) and r.offsets[0] == 0 and r.offsets[r.T] == r.count
+        right = len(offsets) // <fl_size>sizeof(int64_t) - 1 == r.T and r.offsets[0] == 0 and r.offsets[r.T] == r.count
         for t in range(r.T):
             right = (right and r.offsets[t] <= r.offsets[t + 1]
                      and rows_at(&r, t) <= (rows_at(&r, t - 1) if t else r.B))

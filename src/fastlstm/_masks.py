@@ -15,7 +15,7 @@ from fastlstm._core import Weights
 
 @dataclass
 class Masks:
-    """The random choices of one forward pass, which `LSTM.forward` takes and its tape holds.
+    """The random choices of one forward pass, which `LSTM.forward` takes. Its tape holds them in `Masks` of its own.
 
     Attributes
     ----------
@@ -46,6 +46,14 @@ def kept(dropped: float, shape: tuple[int, ...], dtype: np.dtype[Any], rng: np.r
     factors: Array = (rng.random(shape, np.float32) >= dropped).astype(dtype)
     factors /= 1 - dropped
     return factors
+
+
+def _listed(name: str, part: str, masks: Masks, count: int) -> list[Any] | tuple[Any, ...]:
+    """One kind of masks, if there are none or so many."""
+    found: Any = getattr(masks, part)
+    if found is None or (type(found) is list and not found):
+        return ()
+    return check.items(f"{name}.{part}", found, f"a list of {count} or no items", 0, count)
 
 
 class Masking:
@@ -120,30 +128,24 @@ class Masking:
         """New `Masks` of those of a call, once they are checked; on a device, those from NumPy are brought there."""
         if not isinstance(masks, Masks):
             raise TypeError(f"{name} must be Masks, not {type(masks).__name__}")
-        cells, P, H = self.num_layers * self.directions, self.output_size, self.hidden_size
-
-        def listed(part: str, count: int) -> list[Any]:
-            found = getattr(masks, part)
-            expected = f"a list of {count} or no items"
-            return [] if found is None else list(check.items(f"{name}.{part}", found, expected, 0, count))
+        L, cells, P, H = self.num_layers, self.num_layers * self.directions, self.output_size, self.hidden_size
+        between, recurrent = _listed(name, "between", masks, L - 1), _listed(name, "recurrent", masks, cells)
+        zoneout, weights = _listed(name, "zoneout", masks, cells), _listed(name, "weights", masks, cells)
 
         def checked(part: str, mask: object, shape: tuple[int, ...], axes: str) -> Array:
             given = on_device(mask, kind) if isinstance(mask, np.ndarray) else mask
             return check.matching(f"{name}.{part}", given, shape, kind, axes)
 
-        def share(part: str, mask: object, size: int) -> Array | None:
-            return None if mask is None else checked(part, mask, (T, B, size), "(T, B, H)")
+        def shares(k: int, pair: object) -> tuple[Array | None, Array | None]:
+            of_y, of_c = check.pair(f"{name}.zoneout[{k}]", pair, "(share of y, share of c)")
+            of_y = None if of_y is None else checked(f"zoneout[{k}][0]", of_y, (T, B, P), "(T, B, H)")
+            return of_y, None if of_c is None else checked(f"zoneout[{k}][1]", of_c, (T, B, H), "(T, B, H)")
 
-        zoneout = []
-        for k, shares in enumerate(listed("zoneout", cells)):
-            of_y, of_c = check.pair(f"{name}.zoneout[{k}]", shares, "(share of y, share of c)")
-            zoneout.append((share(f"zoneout[{k}][0]", of_y, P), share(f"zoneout[{k}][1]", of_c, H)))
-        between, across = listed("between", self.num_layers - 1), (T, B, self.directions * P)
-        recurrent, weights = listed("recurrent", cells), listed("weights", cells)
+        across = T, B, self.directions * P
         return Masks(
             [checked(f"between[{k}]", mask, across, "(T, B, D H)") for k, mask in enumerate(between)],
             [checked(f"recurrent[{k}]", mask, (B, P), "(B, H)") for k, mask in enumerate(recurrent)],
-            zoneout,
+            [shares(k, pair) for k, pair in enumerate(zoneout)],
             [checked(f"weights[{k}]", mask, tuple(self._weights[k].R.shape), "as R") for k, mask in enumerate(weights)],
         )
 

@@ -100,17 +100,18 @@ class LSTMTape:
         n, K, P, kind = call.cell.gates, weights.R.shape[1], _outputs(call, weights), call.kind
         H, cells = len(weights.W) // n, cells_of(kind)
         call = call.checked(P, H)
-        x = check.matching("tape.x", self.x, call.shape(weights.W.shape[1]), kind, "(T, B, I)")
+        rows = call.shape()
+        x = check.matching("tape.x", self.x, (*rows, weights.W.shape[1]), kind, "(T, B, I)")
         checkpoints = _checked_checkpoints(self, call, weights)
         if checkpoints is not None:
             return LSTMTape(x, self.gates, self.c, self.y_prev, call=call, checkpoints=checkpoints)
         return LSTMTape(
             x,
-            check.matching("tape.gates", self.gates, call.shape(n * H), kind, f"(T, B, {n}H)"),
+            check.matching("tape.gates", self.gates, (*rows, n * H), kind, "(T, B, gates H)"),
             check.matching("tape.c", self.c, call.cell_shape(H), cells, "(T + 1, B, H)"),
-            check.matching("tape.y_prev", self.y_prev, call.shape(K), kind, "(T, B, H)"),
-            _where_kept(call.keeps_c_prev, "tape.c_prev", self.c_prev, call.shape(H), cells),
-            _where_kept(weights.proj is not None, "tape.m", self.m, call.shape(H), kind),
+            check.matching("tape.y_prev", self.y_prev, (*rows, K), kind, "(T, B, H)"),
+            _where_kept(call.keeps_c_prev, "tape.c_prev", self.c_prev, (*rows, H), cells),
+            _where_kept(weights.proj is not None, "tape.m", self.m, (*rows, H), kind),
             call,
         )
 
@@ -150,16 +151,17 @@ class LSTMTape:
         return block if call is None else call.sequence(block)
 
     def _known_call(self) -> Call | None:
-        return None if self.call is None else call_of(self, lstm_cell())
+        call = self.call
+        return None if call is None else known_call(call, lstm_cell())
 
 
 def _where_kept(kept: bool, name: str, value: object, shape: tuple[int, ...], kind: Kind) -> Array | None:
     """An array that is there only where a call keeps it."""
-    if kept:
-        return check.matching(name, value, shape, kind, "(T, B, H)")
-    if value is not None:
-        raise ValueError(f"{name} must be None: a call without what it is for keeps none")
-    return None
+    if not kept and value is None:
+        return None
+    if not kept:
+        raise ValueError(f"{name} must be None, since the forward pass kept none")
+    return check.matching(name, value, shape, kind, "(T, B, H)")
 
 
 def _outputs(call: Call, weights: Weights) -> int:
