@@ -358,7 +358,7 @@ def public_callables():
                 continue
             if issubclass(found, (tuple, Exception)) or getattr(found, "_is_protocol", False) or name.endswith("Tape"):
                 continue
-            if name != "Chunk":  # which the library makes, as it does tapes
+            if name not in ("Chunk", "Gradients"):  # which the library makes, as it does tapes
                 yield name, found
             for method in dir(found):
                 if callable(getattr(found, method)) and (method == "__call__" or not method.startswith("_")):

@@ -308,7 +308,7 @@ class Checkpoints:
     def checked(self, call: Call, weights: Weights) -> Checkpoints:
         """The same, once it is known that it belongs to a call and its weights."""
         k = check.positive_int("tape.checkpoints.k", self.k)
-        if k != call.recompute:
+        if call.recompute not in (None, k):  # None in tapes that the first version pickled
             raise ValueError(f"tape.checkpoints.k must be that of the forward pass, {call.recompute}, not {k!r}")
         arrays: dict[str, Any] = {"b": (len(weights.W),)} | self._shapes(call, weights, k)
         for name, shape in arrays.items():
