@@ -8,13 +8,14 @@ from libc.string cimport memset
 
 from ._blas cimport matmul
 from ._forward cimport Forward, ForwardPass, lay_out as lay_out_forward, prepare, run_again
-from ._kernels cimport (FL_FULL, fl_backward, fl_backward_step, fl_kernels, fl_panel_columns, fl_product,
+from ._kernels cimport (FL_FULL, fl_backward, fl_call, fl_backward_step, fl_kernels, fl_panel_columns, fl_product,
                         fl_size, fl_y_gradient)
 from ._loops cimport (Cell, Division, Products, Rows, Share, Span, Tape, add_products, begin_products,
                       block_rows, border, c_on, c_prev_on, divide, divide_rows, end_products, first_row,
-                      lay_out_products, next_block, of, pack_rows, row_of, row_panels, rows_at, rows_of,
-                      rows_per_block, share, take)
-from ._runtime cimport Buffers, Device, kernels, parallel
+                      lay_out_products, multiply_pieces, next_block, of, pack_rows, row_of, row_panels, rows_at,
+                      rows_of, rows_per_block, share, take)
+from ._runtime cimport (WORK_BEFORE_A_LOOK, Buffers, Device, begin_call, end_call, kernels, parallel, piece_end,
+                        stopped)
 
 cdef struct Backward:
     const fl_kernels *k
@@ -30,6 +31,7 @@ cdef struct Backward:
     fl_size outputs             # P: values in a row of y, H without a projection
     fl_size K                   # values in a row of y as the steps see it
     fl_size block               # hidden units that a thread's share is made of
+    fl_size unit_work           # multiply-adds that a step takes for a row and unit; 0 on a device
     fl_size block_rows          # in a block of steps
     bint packed                 # is R packed? Not for a single plain step
     Division division
@@ -136,13 +138,14 @@ cdef fl_y_gradient gradient_of_y(const Backward *f, fl_size s, bint last) noexce
     return g
 
 
-cdef void run_rows(const Backward *f, fl_size s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1,
-                   bint last) noexcept nogil:
-    """Some rows' deltas of step s."""
+cdef fl_size run_rows(const Backward *f, fl_size s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1,
+                      bint last) noexcept nogil:
+    """Some rows' deltas of step s; gives how many multiply-adds they took."""
     cdef fl_backward step = f.constant
     cdef fl_size t = time(f, s), row = first_row(&f.rows, t), H = step.hidden, values = f.gates * H
+    cdef fl_size work = (row1 - row0) * f.unit_work, unit = unit0, unit_end
     if row0 >= row1:
-        return
+        return 0
     if f.proj == NULL:
         step.y = gradient_of_y(f, s, last)
     else:
@@ -161,7 +164,13 @@ cdef void run_rows(const Backward *f, fl_size s, fl_size row0, fl_size row1, fl_
     step.delta = delta_of(f, s)
     if f.products.delta_panels != NULL:
         step.delta_panels = f.products.delta_panels + (row - f.delta_row) * fl_panel_columns(f.k, f.gates) * f.size
-    f.step(&step, row0, row1, unit0, unit1)
+    while unit < unit1:
+        unit_end = piece_end(unit, unit1, f.block, work)
+        f.step(&step, row0, row1, unit, unit_end)
+        unit = unit_end
+        if unit < unit1 and stopped():
+            break
+    return work * (unit1 - unit0)
 
 
 cdef void run_dy(const Backward *f, fl_size s, fl_size row0, fl_size row1, fl_size column0, fl_size column1,
@@ -203,7 +212,7 @@ cdef void start_gates(const Backward *f, fl_size s, fl_size row0, fl_size row1, 
     if f.dg0 == NULL or row0 >= row1:
         return
     product = fl_product(Q, values, delta_of(f, s), values, 1, f.gate_panels, 3, 1, FL_FULL, f.dg0, Q, False, False)
-    f.k.multiply(&product, row0, row1, column0, column1)
+    multiply_pieces(f.k, &product, row0, row1, column0, column1)
     if reset != NULL and f.reset_to_zero:
         f.k.clear(f.dg0 + (row0 * Q + column0) * f.size, Q * f.size, (column1 - column0) * f.size, row1 - row0, reset + row0)
 
@@ -216,17 +225,21 @@ cdef fl_size going_on(const Backward *f, fl_size s) noexcept nogil:
 cdef void step_part(void *argument, int part, int parts) noexcept nogil:
     cdef Backward *f = <Backward *>argument
     cdef Share own = share(&f.division, part, f.rows.B, f.constant.hidden, f.block)
-    cdef fl_size s, row0 = own.row0, row1, on
+    cdef fl_size s, row0 = own.row0, row1, on, work = 0
     for s in range(f.s1 - 1, f.s0 - 1, -1):
         row1, on = min(own.row1, rows_at(&f.rows, time(f, s))), going_on(f, s)
         if f.proj != NULL and (f.division.by_rows or parts == 1):
             run_dy(f, s, row0, min(row1, on), 0, f.outputs, False)
             run_dy(f, s, max(row0, on), row1, 0, f.outputs, True)
-        run_rows(f, s, row0, min(row1, on), own.unit0, own.unit1, False)
-        run_rows(f, s, max(row0, on), row1, own.unit0, own.unit1, True)
+        work += run_rows(f, s, row0, min(row1, on), own.unit0, own.unit1, False)
+        work += run_rows(f, s, max(row0, on), row1, own.unit0, own.unit1, True)
         if f.division.by_rows or parts == 1:
             run_start(f, s, row0, row1, 0, f.outputs, True)
             start_gates(f, s, row0, row1, 0, f.K - f.outputs)
+        if work >= WORK_BEFORE_A_LOOK:
+            if stopped():
+                return
+            work = 0
 
 
 cdef void dy_part(void *argument, int part, int parts) noexcept nogil:
@@ -248,7 +261,7 @@ cdef void start_part(void *argument, int part, int parts) noexcept nogil:
 
 
 cdef void run_steps(Backward *f, fl_size s0, fl_size s1) noexcept nogil:
-    cdef fl_size s
+    cdef fl_size s, work = 0
     cdef int parts = f.division.parts
     f.s_end = s1
     if f.division.by_rows or parts == 1:
@@ -262,6 +275,11 @@ cdef void run_steps(Backward *f, fl_size s0, fl_size s1) noexcept nogil:
         parallel(step_part, f, parts)
         if s == 0 or rows_at(&f.rows, time(f, s - 1)) < rows_at(&f.rows, time(f, s)):
             parallel(start_part, f, parts)
+        work += f.rows.B * f.constant.hidden * f.unit_work
+        if work >= WORK_BEFORE_A_LOOK:
+            if stopped():
+                return
+            work = 0
 
 
 # ---- gradients of the weights ------------------------------------------------------------------------------------------
@@ -289,7 +307,8 @@ cdef void projection_part(void *argument, int part, int parts) noexcept nogil:
     cdef int vectors = <int>(f.k.column_block // f.k.unit_block)
     cdef fl_product product = fl_product(H, f.products.rows, f.dy_space, 1, P, f.m_panels, vectors, 1, FL_FULL, f.dproj,
                                          H, True, False)
-    f.k.multiply(&product, 0, P, border(H, f.k.column_block, part, parts), border(H, f.k.column_block, part + 1, parts))
+    multiply_pieces(f.k, &product, 0, P, border(H, f.k.column_block, part, parts),
+                    border(H, f.k.column_block, part + 1, parts))
 
 
 cdef void start_with(const Backward *f, char *to, const char *values, fl_size count, int size) noexcept nogil:
@@ -338,6 +357,7 @@ cdef void run(Backward *f, int num_threads) noexcept nogil:
     if f.k.device:  # which has threads of its own
         num_threads = 1
     divide(&f.division, &f.rows, H, f.k.column_block, values * f.K, f.size, num_threads)
+    f.unit_work = 0 if f.k.device else values
     parts = f.division.parts
     if not f.products.accumulate:
         if f.dp != NULL:
@@ -365,13 +385,15 @@ cdef void run(Backward *f, int num_threads) noexcept nogil:
 
     if f.again != NULL:
         prepare(f.again, num_threads)
-    while left.t0 < left.t1:
+    while left.t0 < left.t1 and not stopped():
         segment = next_block(&left, &f.rows, f.again.segment if f.again != NULL else 0, not f.reverse)
         if f.again != NULL:
             run_again(f.again, segment)
             f.tape = f.again.tape
-        while segment.t0 < segment.t1:
+        while segment.t0 < segment.t1 and not stopped():
             run_block(f, next_block(&segment, &f.rows, f.block_rows, not f.reverse))
+    if stopped():
+        return
     end_products(&f.products, parts)
     if T == 1 and not f.packed:
         matmul(f.k, f.size, False, False, B, P, values, f.products.delta, f.R, 0, f.dh0)
@@ -500,11 +522,13 @@ def run_passes(list passes, int num_threads, Device device=None):
     cdef Backward *all_passes[2]
     cdef BackwardPass one
     cdef int count = len(passes), k
+    cdef fl_call call
     for k in range(count):
         one = passes[k]
         all_passes[k] = &one.f
     if device is not None:
         device.begin()
+    begin_call(&call, not all_passes[0].k.device)
     with nogil:
         if count == 2 and 1 < num_threads < 4 and not all_passes[0].k.device:
             parallel(run_one, all_passes, 2)
@@ -513,5 +537,6 @@ def run_passes(list passes, int num_threads, Device device=None):
                 run(all_passes[k], num_threads)
         if all_passes[0].k.device:
             all_passes[0].k.finish()
+    end_call(&call)
     if device is not None:
         device.end()

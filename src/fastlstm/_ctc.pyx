@@ -3,12 +3,14 @@ from libc.math cimport INFINITY, exp, fabs, log1p
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
-from ._kernels cimport FL_CTC_ZERO, fl_ctc_norm, fl_kernels, fl_size
-from ._runtime cimport Buffers, kernels, parallel
+from ._kernels cimport FL_CTC_ZERO, fl_call, fl_ctc_norm, fl_kernels, fl_size
+from ._runtime cimport Buffers, begin_call, end_call, kernels, parallel, stopped
 
 cdef enum:
     # Positions times steps below which another thread costs more than it brings.
     WORK_PER_PART = 1 << 13
+    # Positions and classes of some steps after which to look whether to stop.
+    WORK_BEFORE_A_LOOK = 1 << 14
 
 cdef struct Loss:
     fl_size B
@@ -95,7 +97,7 @@ cdef void advance(const Loss *c, Row *r, const char *x, fl_ctc_norm norm, const 
 
 cdef double run_row(const Loss *c, fl_size b, double *memory) noexcept nogil:
     """Gives the row's loss; writes its gradient up to its length."""
-    cdef fl_size T = c.lengths[b], L = c.label_lengths[b], t
+    cdef fl_size T = c.lengths[b], L = c.label_lengths[b], t, work = 0
     cdef const int64_t *labels = c.labels + b * c.L
     cdef const int64_t *last = labels + L - 1
     cdef Row r = lay_out(memory, c.lattice.unit_block, L, T)
@@ -111,6 +113,11 @@ cdef double run_row(const Loss *c, fl_size b, double *memory) noexcept nogil:
         r.norm[t] = c.own.ctc_softmax(c.logits + place, c.K, c.weights[b], c.gradient + place)
         advance(c, &r, c.logits + place, r.norm[t], labels, 1, state, state + size)
         state += size
+        work += c.K + L
+        if work >= WORK_BEFORE_A_LOOK:
+            if stopped():
+                return 0
+            work = 0
     state += r.block
     distance = fabs(state[r.size + L] - state[L - 1])
     total = max(state[r.size + L], state[L - 1]) + log1p(exp(-distance))
@@ -128,13 +135,18 @@ cdef double run_row(const Loss *c, fl_size b, double *memory) noexcept nogil:
                              r.share)
         c.own.ctc_subtract(c.gradient + place, c.weights[b], r.share, last, -1, L, c.blank)
         state -= size
+        work += c.K + L
+        if work >= WORK_BEFORE_A_LOOK:
+            if stopped():
+                return 0
+            work = 0
     return 0 - total
 
 
 cdef void run_part(void *argument, int part, int parts) noexcept nogil:
     cdef const Loss *c = <const Loss *>argument
     cdef fl_size k = part, b, t
-    while k < c.B:
+    while k < c.B and not stopped():
         b = c.order[k]
         c.losses[b] = run_row(c, b, c.memory + part * c.each)
         for t in range(c.lengths[b], c.T):
@@ -155,6 +167,7 @@ def run(logits, gradient, lengths, labels, label_lengths, order, weights, losses
     """
     cdef Buffers get = Buffers()
     cdef Loss c
+    cdef fl_call call
     cdef int parts = len(memory)
     c.T, c.B, c.K = logits.shape
     c.L, c.blank, c.row = labels.shape[1], blank, c.K * logits.itemsize
@@ -164,5 +177,7 @@ def run(logits, gradient, lengths, labels, label_lengths, order, weights, losses
     c.label_lengths, c.order = <const int64_t *>get.read(label_lengths), <const int64_t *>get.read(order)
     c.weights, c.losses = <const double *>get.read(weights), <double *>get.write(losses)
     c.memory, c.each = <double *>get.write(memory), memory.shape[1]
+    begin_call(&call, True)
     with nogil:
         parallel(run_part, &c, parts)
+    end_call(&call)

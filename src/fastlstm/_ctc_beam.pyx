@@ -8,8 +8,12 @@ from libc.math cimport exp, fabs, isfinite, log1p
 from libc.stdint cimport int64_t
 from libc.stdlib cimport qsort
 
-from ._kernels cimport FL_CTC_ZERO, fl_ctc_norm, fl_kernels, fl_size
-from ._runtime cimport Buffers, kernels, parallel
+from ._kernels cimport FL_CTC_ZERO, fl_call, fl_ctc_norm, fl_kernels, fl_size
+from ._runtime cimport Buffers, begin_call, end_call, kernels, parallel, stopped
+
+cdef enum:
+    # Candidates after which to look whether to stop.
+    OFFERS_BEFORE_A_LOOK = 1 << 13
 
 cdef struct Node:
     fl_size parent          # -1 for the root, the empty labelling
@@ -56,6 +60,7 @@ cdef struct Beam:
     fl_size count           # prefixes
     fl_size waiting         # candidates
     fl_size nodes
+    fl_size offers          # candidates since the last look whether to stop
     Node *tree
     Prefix *prefixes
     Candidate *heap         # of the best candidates; the worst of them is first
@@ -65,7 +70,7 @@ cdef struct Beam:
 
 cdef Beam lay_out(char *memory, fl_size T, fl_size K, fl_size width) noexcept nogil:
     cdef Beam a
-    a.width, a.count, a.waiting, a.nodes = width, 0, 0, 0
+    a.width, a.count, a.waiting, a.nodes, a.offers = width, 0, 0, 0, 0
     a.tree = <Node *>memory
     a.prefixes = <Prefix *>(a.tree + 1 + T * width)
     a.heap = <Candidate *>(a.prefixes + width)
@@ -147,8 +152,8 @@ cdef void stay(Beam *a, fl_size K, fl_size blank, fl_size t) noexcept nogil:
         offer(a, s, -1, p.total + a.y[blank], nonblank, log_add(p.total + a.y[blank], nonblank))
 
 
-cdef void extend(Beam *a, fl_size K, fl_size blank, fl_size t) noexcept nogil:
-    """Every prefix with one more label, except those which `stay` has met."""
+cdef bint extend(Beam *a, fl_size K, fl_size blank, fl_size t) noexcept nogil:
+    """Every prefix with one more label, except those which `stay` has met. False where it was stopped."""
     cdef fl_size s, k, last
     cdef Prefix *p
     cdef double score
@@ -159,6 +164,12 @@ cdef void extend(Beam *a, fl_size K, fl_size blank, fl_size t) noexcept nogil:
             if k != blank and a.met[s * K + k] != t:
                 score = (p.blank if k == last else p.total) + a.y[k]
                 offer(a, s, k, FL_CTC_ZERO, score, score)
+        a.offers += K
+        if a.offers >= OFFERS_BEFORE_A_LOOK:
+            if stopped():
+                return False
+            a.offers = 0
+    return True
 
 
 cdef void choose(Beam *a) noexcept nogil:
@@ -228,7 +239,8 @@ cdef void search_row(const Search *c, fl_size b, char *memory) noexcept nogil:
             return
         c.own.ctc_emissions(x, norm, c.classes, 1, c.K, a.y)
         stay(&a, c.K, c.blank, t)
-        extend(&a, c.K, c.blank, t)
+        if not extend(&a, c.K, c.blank, t):
+            return
         choose(&a)
     write_results(c, &a, b)
 
@@ -236,7 +248,7 @@ cdef void search_row(const Search *c, fl_size b, char *memory) noexcept nogil:
 cdef void search_part(void *argument, int part, int parts) noexcept nogil:
     cdef const Search *c = <const Search *>argument
     cdef fl_size b = part
-    while b < c.B:
+    while b < c.B and not stopped():
         search_row(c, b, c.memory + part * c.each)
         b += parts
 
@@ -255,6 +267,7 @@ def search(logits, lengths, classes, labels, label_lengths, scores, bad, fl_size
     """
     cdef Buffers get = Buffers()
     cdef Search c
+    cdef fl_call call
     cdef int parts = len(memory)
     _, c.B, c.K = logits.shape
     _, c.results, c.longest = labels.shape
@@ -264,5 +277,7 @@ def search(logits, lengths, classes, labels, label_lengths, scores, bad, fl_size
     c.classes, c.labels = <const int64_t *>get.read(classes), <int64_t *>get.write(labels)
     c.label_lengths, c.scores = <int64_t *>get.write(label_lengths), <double *>get.write(scores)
     c.bad, c.memory, c.each = <int64_t *>get.write(bad), <char *>get.write(memory), memory.shape[1]
+    begin_call(&call, True)
     with nogil:
         parallel(search_part, &c, parts)
+    end_call(&call)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from fastlstm import _checks as check
-from fastlstm import _core, _forward
-from fastlstm._arrays import Array, cells_of, empty, on_device, zeros_like
+from fastlstm import _core, _forward, _runtime
+from fastlstm._arrays import Array, cells_of, empty, kind_of, on_device, zeros_like
 from fastlstm._batches import batch_of, options_of
 from fastlstm._core import Call, States
 from fastlstm._layer import Layer, of_cell
+from fastlstm._libraries import DeviceKind
 
 
 class FixedStep:
@@ -21,6 +22,7 @@ class FixedStep:
             _core.each(zeros_like, _core.kernel_states(cell, lead, P, H, kind)) for _ in range(2)
         )
         self._shapes = [tuple(array.shape) for array in layers.zero_state(B)]
+        self._gates = empty(self._shapes[2], kind) if cell.full_recurrence else None
         self._x = empty((1, B, layers.input_size), kind)
         self._bind()
 
@@ -54,12 +56,12 @@ class FixedStep:
         if self._held is not self._layers._weights:  # the parameters have moved to a network's buffer
             self._bind()
         self._refresh()
-        self._copy(state, self._first, back=False)
+        self._copy(state, self._first)
         device = _core.device_of(kind)
         for one in self._passes:
             _forward.run_passes([one], num_threads, device)
-        self._copy(state, self._last, back=True)
         y[:] = self._y[0]
+        self._hand_back(state)
 
     def _refresh(self) -> None:
         """Full gate recurrence has a copy of its weights in the kernels' order."""
@@ -70,15 +72,25 @@ class FixedStep:
                 _core.write_gate_recurrence(params["G" + suffix], weights.R[:, P:])
 
     @staticmethod
-    def _copy(state: tuple[Array, ...], own: States, back: bool) -> None:
+    def _copy(state: tuple[Array, ...], own: States) -> None:
         *given, g = (*state, None, None)[:3]
-        pairs = [
-            (array, part) for array, part in zip(given, own, strict=False) if array is not None and part is not None
-        ]
-        if g is not None and own[2] is not None:
-            pairs += _core.gate_views(g, own[2])
-        for array, part in pairs:
-            if back:
-                array[...] = part
-            else:
+        for array, part in zip(given, own, strict=False):
+            if array is not None and part is not None:
                 part[...] = array
+        if g is not None and own[2] is not None:
+            for array, part in _core.gate_views(g, own[2]):
+                part[...] = array
+
+    def _hand_back(self, state: tuple[Array, ...]) -> None:
+        """Write the state after the step, all of it at once: an interrupt comes before that or after it."""
+        after = tuple(array for array in self._last[:2] if array is not None)
+        if self._gates is not None:
+            assert self._last[2] is not None
+            for array, part in _core.gate_views(self._gates, self._last[2]):
+                array[...] = part
+            after = *after, self._gates
+        if isinstance(kind_of(state[0]), DeviceKind):
+            for array, part in zip(state, after, strict=True):
+                array[...] = part
+        else:
+            _runtime.copy_all(state, after)

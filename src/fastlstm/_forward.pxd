@@ -14,6 +14,7 @@ cdef struct Forward:
     fl_size gates               # blocks of H
     fl_size outputs             # P: values in a row of y, H without a projection
     fl_size block               # hidden units that a thread's share is made of
+    fl_size unit_work           # multiply-adds that a step takes for a row and unit; 0 on a device
     bint taped
     bint cells                  # is there a c? Not in an RNN
     bint carries                # does anything lie between two steps?

@@ -6,6 +6,7 @@ from fastlstm._loops import Cell
 from fastlstm._runtime import Device
 
 FORMATS: dict[str, int]
+MANY_ROWS: int
 
 @disjoint_base
 class ForwardPass:

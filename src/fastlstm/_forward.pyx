@@ -7,15 +7,21 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
 from ._blas cimport matmul
-from ._kernels cimport (FL_BFLOAT16, FL_FULL, FL_INT8, fl_carry, fl_format, fl_forward, fl_kernels,
-                        fl_product, fl_size)
+from ._kernels cimport (FL_BFLOAT16, FL_FULL, FL_INT8, fl_call, fl_carry, fl_format, fl_forward,
+                        fl_kernels, fl_product, fl_size)
 from ._loops cimport (Cell, Rows, Share, Span, block_rows, border, c_on, c_prev_on, column_panels, divide,
-                      divide_rows, first_row, many_rows, multiply, next_block, of, pack_columns, plan, rows_at,
-                      row_of, rows_of, rows_per_block, segment_rows, segments, share, take)
-from ._runtime cimport Buffers, Device, kernels, parallel
+                      divide_rows, first_row, many_rows, multiply, multiply_pieces, next_block, of, pack_columns,
+                      plan, rows_at, row_of, rows_of, rows_per_block, segment_rows, segments, share, take)
+from ._runtime cimport (WORK_BEFORE_A_LOOK, Buffers, Device, begin_call, end_call, kernels, parallel, piece_end,
+                        stopped)
 
 from ._arrays import empty
 from ._batches import Batch
+
+cdef enum:
+    MANY = 128  # rows of a single step that takes long enough to be stopped
+
+MANY_ROWS = MANY
 
 cdef fl_size side_by_side(const Forward *f) noexcept nogil:
     """The gates that panels of W hold side by side: all for a step; for W x before the steps one, whose results lie side
@@ -105,11 +111,13 @@ cdef fl_size kept(const Forward *f, fl_size s) noexcept nogil:
 
 # ---- a step ------------------------------------------------------------------------------------------------------------
 
-cdef void run_step(const Forward *f, fl_size s, Share own) noexcept nogil:
+cdef fl_size run_step(const Forward *f, fl_size s, Share own) noexcept nogil:
+    """Some rows and units of a step; gives how many multiply-adds they took."""
     cdef fl_forward step = f.constant
     cdef fl_size t = time(f, s), row = first_row(&f.rows, t), H = step.hidden, end = min(own.row1, rows_at(&f.rows, t))
+    cdef fl_size work = (end - own.row0) * f.unit_work, unit = own.unit0, unit_end
     if own.row0 >= end:
-        return
+        return 0
     if f.way.hoist:
         step.wx = of(f.wx, (row - f.wx_row) * f.gates * H, f.cell_size)
     else:
@@ -133,7 +141,13 @@ cdef void run_step(const Forward *f, fl_size s, Share own) noexcept nogil:
         step.y_copy, step.y_copy_step = m_of(f, s), H
     else:
         step.y_copy, step.y_copy_step = y_of(f, s), f.y_step
-    f.step(&step, own.row0, end, own.unit0, own.unit1)
+    while unit < own.unit1:
+        unit_end = piece_end(unit, own.unit1, f.block, work)
+        f.step(&step, own.row0, end, unit, unit_end)
+        unit = unit_end
+        if unit < own.unit1 and stopped():
+            break
+    return work * (own.unit1 - own.unit0)
 
 
 cdef void project(const Forward *f, fl_size s, fl_size row0, fl_size row1, fl_size column0,
@@ -148,7 +162,7 @@ cdef void project(const Forward *f, fl_size s, fl_size row0, fl_size row1, fl_si
         return
     if f.proj_panels != NULL:
         product = fl_product(columns, H, m, H, 1, f.proj_panels, vectors, 1, FL_FULL, y, f.y_step, False, False)
-        f.k.multiply(&product, row0, end, column0, column1)
+        multiply_pieces(f.k, &product, row0, end, column0, column1)
     else:
         for row in range(row0, end):
             matmul(f.k, f.size, False, True, 1, column1 - column0, H, m + row * H * f.size, f.proj + column0 * H * f.size, 0,
@@ -220,14 +234,18 @@ cdef void start_rows(const Forward *f, fl_size s) noexcept nogil:
 cdef void step_part(void *argument, int part, int parts) noexcept nogil:
     cdef Forward *f = <Forward *>argument
     cdef Share own = share(&f.division, part, f.rows.B, f.constant.hidden, f.block)
-    cdef fl_size s
+    cdef fl_size s, work = 0
     for s in range(f.s0, f.s1):
-        run_step(f, s, own)
+        work += run_step(f, s, own)
         if f.proj == NULL:
             hand_on(f, s, own, own.unit0, own.unit1)
         elif f.division.by_rows or parts == 1:
             project(f, s, own.row0, own.row1, 0, f.outputs)
             hand_on(f, s, own, 0, f.outputs)
+        if work >= WORK_BEFORE_A_LOOK:
+            if stopped():
+                return
+            work = 0
 
 
 cdef void project_part(void *argument, int part, int parts) noexcept nogil:
@@ -241,7 +259,7 @@ cdef void project_part(void *argument, int part, int parts) noexcept nogil:
 
 
 cdef void run_steps(Forward *f, fl_size s0, fl_size s1) noexcept nogil:
-    cdef fl_size s
+    cdef fl_size s, work = 0
     cdef int parts = f.division.parts
     if f.division.by_rows or parts == 1:
         f.s0, f.s1 = s0, s1
@@ -252,13 +270,18 @@ cdef void run_steps(Forward *f, fl_size s0, fl_size s1) noexcept nogil:
             parallel(step_part, f, parts)
             if f.proj != NULL:
                 parallel(project_part, f, parts)
+            work += f.rows.B * f.constant.hidden * f.unit_work
+            if work >= WORK_BEFORE_A_LOOK:
+                if stopped():
+                    return
+                work = 0
 
 
 cdef void run_span(Forward *f, Span left) noexcept nogil:
     """Some steps: all, or a segment's."""
     cdef fl_size T = f.rows.T, values = f.gates * f.constant.hidden, I = f.constant.input
     cdef Span block
-    while left.t0 < left.t1:
+    while left.t0 < left.t1 and not stopped():
         block = next_block(&left, &f.rows, f.block_rows if f.way.hoist else 0, f.reverse)
         divide_rows(&f.division, &f.rows, block.t0, block.t1)
         if f.way.hoist:
@@ -276,7 +299,10 @@ cdef void prepare(Forward *f, int num_threads) noexcept nogil:
     cdef int parts
     if f.k.device:  # which has threads of its own
         num_threads = 1
-    divide(&f.division, &f.rows, H, f.block, f.gates * H * (K + (0 if f.way.hoist else I)), f.size, num_threads)
+    f.unit_work = f.gates * (K + (0 if f.way.hoist else I))
+    divide(&f.division, &f.rows, H, f.block, H * f.unit_work, f.size, num_threads)
+    if f.k.device:
+        f.unit_work = 0
     parts = f.division.parts
     if not f.k.device:  # which reads weights as they are
         if not f.packed and f.W_panels != NULL:
@@ -327,7 +353,7 @@ cdef void run(Forward *f, int num_threads) noexcept nogil:
         start_rows(f, s)
         if not f.reverse:
             break
-    while left.t0 < left.t1:
+    while left.t0 < left.t1 and not stopped():
         segment = next_block(&left, &f.rows, f.segment, f.reverse)
         if f.segment:
             copy_state(f, segment, False)
@@ -488,11 +514,13 @@ def run_passes(list passes, int num_threads, Device device=None):
     cdef Forward *all_passes[2]
     cdef ForwardPass one
     cdef int count = len(passes), k
+    cdef fl_call call
     for k in range(count):
         one = passes[k]
         all_passes[k] = &one.f
     if device is not None:
         device.begin()
+    begin_call(&call, not all_passes[0].k.device)
     with nogil:
         if count == 2 and 1 < num_threads < 4 and not all_passes[0].k.device:
             parallel(run_one, all_passes, 2)
@@ -501,6 +529,7 @@ def run_passes(list passes, int num_threads, Device device=None):
                 run(all_passes[k], num_threads)
         if all_passes[0].k.device:
             all_passes[0].k.finish()
+    end_call(&call)
     if device is not None:
         device.end()
 
@@ -520,13 +549,11 @@ cdef class Step:
         f.gates, f.rows.T, f.direct = cell.cell.gates, 1, True
         take_weights(f, self.held, cell, weights)
         f.outputs = f.y_step = f.constant.outputs
+        f.unit_work = f.gates * (f.constant.outputs + f.constant.input)
 
-    def step(self, x, h, c, y, h_out, c_out, int num_threads):
-        """One step; h_out may be h, and c_out c; an RNN has no c. False, and nothing done, where an array is not as it
-        must be."""
-        cdef Buffers get = Buffers(6)
-        cdef Forward f
-        cdef fl_size B = len(x), H = self.prototype.constant.hidden, I = self.prototype.constant.input
+    cdef bint take(self, Buffers get, fl_size B, x, h, c, y, h_out, c_out) except -1:
+        """Are all arrays as they must be?"""
+        cdef fl_size H = self.prototype.constant.hidden, I = self.prototype.constant.input
         cdef int size = self.prototype.size
         if not (get.fits(x, False, 2, size, B, I) and get.fits(h, False, 3, size, B, H)
                 and get.fits(y, True, 2, size, B, H) and get.fits(h_out, True, 3, size, B, H)):
@@ -535,12 +562,27 @@ cdef class Step:
         if (get.overlap(2, 0) or get.overlap(2, 1) or get.overlap(2, 3) or get.overlap(3, 0)
                 or get.overlap_partly(3, 1)):
             return False
-        if self.cell.lstm:
-            if not (get.fits(c, False, 3, size, B, H) and get.fits(c_out, True, 3, size, B, H)):
+        if not self.cell.lstm:
+            return True
+        if not (get.fits(c, False, 3, size, B, H) and get.fits(c_out, True, 3, size, B, H)):
+            return False
+        return not (get.overlap(2, 4) or get.overlap(2, 5) or get.overlap(3, 4) or get.overlap(3, 5)
+                    or get.overlap(5, 0) or get.overlap(5, 1) or get.overlap_partly(5, 4))
+
+    def step(self, x, h, c, y, h_out, c_out, int num_threads):
+        """One step; h_out may be h, and c_out c; an RNN has no c. False, and nothing done, where an array is not as it
+        must be. Of fewer than MANY_ROWS rows, an interrupt cannot stop it."""
+        cdef Buffers get = Buffers(6)
+        cdef Forward f
+        cdef fl_call call
+        cdef fl_size B, H = self.prototype.constant.hidden, I = self.prototype.constant.input
+        cdef int size = self.prototype.size
+        try:
+            B = len(x)
+            if not self.take(get, B, x, h, c, y, h_out, c_out):
                 return False
-            if (get.overlap(2, 4) or get.overlap(2, 5) or get.overlap(3, 4) or get.overlap(3, 5) or get.overlap(5, 0)
-                    or get.overlap(5, 1) or get.overlap_partly(5, 4)):
-                return False
+        except (AttributeError, BufferError, TypeError, ValueError):  # of what is no array, or not contiguous
+            return False
         if kernels(size).device:
             self.pass_of_one(x, h, c, y, h_out, c_out)
             return True
@@ -552,13 +594,15 @@ cdef class Step:
         f.x, f.h0, f.y = <const char *>get.views[0].buf, <const char *>get.views[1].buf, <char *>get.views[2].buf
         if self.cell.lstm:
             f.c_last = <char *>get.views[5].buf
-        divide(&f.division, &f.rows, H, f.block, f.gates * H * (H + I), size, num_threads)
+        divide(&f.division, &f.rows, H, f.block, H * f.unit_work, size, num_threads)
+        begin_call(&call, B >= MANY)
         with nogil:
             if self.cell.lstm and get.views[5].buf != get.views[4].buf:
                 memcpy(f.c_last, get.views[4].buf, B * H * size)
             f.s1 = 1
             run_steps(&f, 0, 1)
             memcpy(get.views[3].buf, f.y, B * H * size)
+        end_call(&call)
         return True
 
     cdef int pass_of_one(self, x, h, c, y, h_out, c_out) except -1:

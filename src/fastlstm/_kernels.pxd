@@ -294,6 +294,17 @@ cdef extern from "dispatch.h":
     const fl_backend *fl_emulated_backend() nogil
 
 cdef extern from "pool.h":
-    enum: FL_MAX_THREADS
+    enum: FL_MAX_THREADS, FL_FIRST_ASKED
     ctypedef void (*fl_task)(void *argument, int part, int parts) noexcept nogil
     void fl_parallel(fl_task task, void *argument, int parts) noexcept nogil
+
+    ctypedef struct fl_call:
+        int (*ask)(fl_call *call) noexcept nogil
+        void *own
+        long long next
+        long long stopped
+
+    void fl_begin_call(fl_call *call) noexcept nogil
+    void fl_end_call() noexcept nogil
+    int fl_stopped() noexcept nogil
+    long long fl_ticks() noexcept nogil

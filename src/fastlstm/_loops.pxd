@@ -1,6 +1,6 @@
 from libc.stdint cimport int64_t
 
-from ._kernels cimport FL_MAX_THREADS, fl_cell, fl_format, fl_kernels, fl_size
+from ._kernels cimport FL_MAX_THREADS, fl_cell, fl_format, fl_kernels, fl_product, fl_size
 from ._runtime cimport Buffers
 
 # ---- batches -----------------------------------------------------------------------------------------------------------
@@ -115,6 +115,8 @@ cdef void pack_rows(const fl_kernels *k, void *panels, int vectors, const void *
                     fl_size columns, int parts) noexcept nogil
 
 # C (rows, gates H) = A (rows, K) B^T, with B in panels from pack_columns: W x of many steps, as sums.
+cdef void multiply_pieces(const fl_kernels *k, const fl_product *product, fl_size row0, fl_size row1, fl_size column0,
+                          fl_size column1) noexcept nogil
 cdef void multiply(const fl_kernels *k, fl_size rows, fl_size gates, fl_size H, fl_size K, const void *A,
                    const void *panels, fl_format format, void *C, int parts) noexcept nogil
 

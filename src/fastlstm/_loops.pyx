@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t
 from ._blas cimport matmul
 from ._kernels cimport (FL_CACHED, FL_FULL, FL_MAX_THREADS, FL_ROWS_PER_BLOCK, FL_ROWS_TO_FOLD, fl_format, fl_kernels,
                         fl_padded, fl_padded_columns, fl_panel_columns, fl_panel_count, fl_product, fl_size)
-from ._runtime cimport Buffers, kernels, parallel
+from ._runtime cimport Buffers, kernels, parallel, piece_end, stopped
 
 from ._runtime import ACTIVATIONS
 
@@ -299,10 +299,23 @@ cdef struct Multiplication:
     fl_size rows
 
 
+cdef void multiply_pieces(const fl_kernels *k, const fl_product *product, fl_size row0, fl_size row1, fl_size column0,
+                          fl_size column1) noexcept nogil:
+    """Some rows and columns of a product, so that what takes long can be stopped between the columns."""
+    cdef fl_size block = k.unit_block * (1 if product.gates > 1 else product.vectors)
+    cdef fl_size work = 0 if k.device else (row1 - row0) * product.K * product.gates, end
+    while column0 < column1:
+        end = piece_end(column0, column1, block, work)
+        k.multiply(product, row0, row1, column0, end)
+        column0 = end
+        if column0 < column1 and stopped():
+            return
+
+
 cdef void multiply_rows(void *argument, int part, int parts) noexcept nogil:
     cdef Multiplication *m = <Multiplication *>argument
-    m.k.multiply(&m.product, border(m.rows, m.k.row_block, part, parts),
-                 border(m.rows, m.k.row_block, part + 1, parts), 0, m.product.columns)
+    multiply_pieces(m.k, &m.product, border(m.rows, m.k.row_block, part, parts),
+                    border(m.rows, m.k.row_block, part + 1, parts), 0, m.product.columns)
 
 
 cdef void multiply(const fl_kernels *k, fl_size rows, fl_size gates, fl_size H, fl_size K, const void *A,
@@ -370,7 +383,7 @@ cdef void add_weight_sum(const Products *p, const void *a, const void *a_transpo
                                          columns, p.begun, False)
     if far_rows(p, K):
         product.a, product.a_row_step, product.a_k_step = a_transposed, p.rows, 1
-    p.k.multiply(&product, 0, K, column0, column1)
+    multiply_pieces(p.k, &product, 0, K, column0, column1)
 
 
 cdef void add_products_part(void *argument, int part, int parts) noexcept nogil:
@@ -390,8 +403,8 @@ cdef void add_products_part(void *argument, int part, int parts) noexcept nogil:
     if p.dx != NULL:
         dx = fl_product(p.input, columns, p.delta, columns, 1, p.W_panels, vectors, 1, FL_FULL, p.dx, p.input,
                         False, False)
-        p.k.multiply(&dx, border(p.rows, p.k.row_block, part, parts), border(p.rows, p.k.row_block, part + 1, parts),
-                     0, p.input)
+        multiply_pieces(p.k, &dx, border(p.rows, p.k.row_block, part, parts),
+                        border(p.rows, p.k.row_block, part + 1, parts), 0, p.input)
 
 
 cdef void add_products(Products *p, int parts) noexcept nogil:

@@ -5,14 +5,16 @@ from libc.stdint cimport int64_t
 
 from fastlstm._checks import EntryError
 
-from ._kernels cimport (FL_ABSOLUTE, FL_HUBER, FL_LOGISTIC_LOSS, FL_MAX_THREADS, FL_SQUARED, fl_loss, fl_size,
+from ._kernels cimport (FL_ABSOLUTE, FL_HUBER, FL_LOGISTIC_LOSS, FL_MAX_THREADS, FL_SQUARED, fl_call, fl_loss, fl_size,
                         fl_softmax)
-from ._runtime cimport Buffers, kernels, parallel, part_start, parts_for
+from ._runtime cimport Buffers, begin_call, end_call, kernels, parallel, part_start, parts_for, stopped
 
 cdef enum:
     # Elements below which another thread costs more than it brings, and those that share a cache line.
     PER_PART = 1 << 14
     BLOCK = 16
+    # Elements after which to look whether to stop.
+    PIECE = 1 << 20
 
 LEAST_WEIGHT = 2.0**-60  # of the largest that counts: products with it neither vanish nor overflow
 
@@ -33,14 +35,26 @@ cdef struct Classes:
 
 cdef void elementwise_part(void *argument, int part, int parts) noexcept nogil:
     cdef Elements *e = <Elements *>argument
-    e.sums[part] = kernels(e.itemsize).elementwise_loss(&e.loss, part_start(e.rows, part, parts, BLOCK),
-                                                        part_start(e.rows, part + 1, parts, BLOCK))
+    cdef fl_size row = part_start(e.rows, part, parts, BLOCK), last = part_start(e.rows, part + 1, parts, BLOCK), end
+    e.sums[part] = 0
+    while row < last:
+        end = min(row + max(1, PIECE // e.loss.columns), last)
+        e.sums[part] += kernels(e.itemsize).elementwise_loss(&e.loss, row, end)
+        row = end
+        if row < last and stopped():
+            return
 
 
 cdef void softmax_part(void *argument, int part, int parts) noexcept nogil:
     cdef Classes *c = <Classes *>argument
-    c.sums[part] = kernels(c.itemsize).softmax(&c.loss, part_start(c.rows, part, parts, 1),
-                                               part_start(c.rows, part + 1, parts, 1))
+    cdef fl_size row = part_start(c.rows, part, parts, 1), last = part_start(c.rows, part + 1, parts, 1), end
+    c.sums[part] = 0
+    while row < last:
+        end = min(row + max(1, PIECE // c.loss.classes), last)
+        c.sums[part] += kernels(c.itemsize).softmax(&c.loss, row, end)
+        row = end
+        if row < last and stopped():
+            return
 
 
 cdef double added_up(const double *sums, int parts) noexcept nogil:
@@ -55,6 +69,7 @@ def elementwise(str kind, prediction, target, mask, double scale, double delta, 
     """The sum over the elements that count. Their mask, if any, has an item for so many neighbours."""
     cdef Buffers get = Buffers(4)
     cdef Elements e
+    cdef fl_call call
     cdef int parts = parts_for(prediction.size, PER_PART, num_threads)
     e.itemsize, e.rows = prediction.itemsize, prediction.size if mask is None else mask.size
     e.loss.kind, e.loss.scale, e.loss.delta = KINDS[kind], scale, delta
@@ -63,8 +78,10 @@ def elementwise(str kind, prediction, target, mask, double scale, double delta, 
     e.loss.prediction, e.loss.target = get.input("prediction", prediction, size), get.input("target", target, size)
     e.loss.mask = <const unsigned char *>get.input("mask", mask, e.rows)
     e.loss.gradient = get.output("gradient", gradient, size)
+    begin_call(&call, True)
     with nogil:
         parallel(elementwise_part, &e, parts)
+    end_call(&call)
     return added_up(e.sums, parts)
 
 
@@ -82,9 +99,12 @@ def softmax(logits, probabilities, int num_threads):
     """The softmax of each row; there is at least one class."""
     cdef Buffers get = Buffers(2)
     cdef Classes c
+    cdef fl_call call
     lay_out(&c, get, logits, probabilities)
+    begin_call(&call, True)
     with nogil:
         parallel(softmax_part, &c, parts_for(c.rows * c.loss.classes, PER_PART, num_threads))
+    end_call(&call)
 
 
 cdef double weight(const Classes *c, fl_size k) noexcept nogil:
@@ -101,6 +121,7 @@ def softmax_cross_entropy(logits, target, mask, class_weights, double smoothing,
     """
     cdef Buffers get = Buffers(5)
     cdef Classes c
+    cdef fl_call call
     cdef int parts
     cdef fl_size row, k, wrong = -1
     cdef double total = 0, most = 0
@@ -127,6 +148,8 @@ def softmax_cross_entropy(logits, target, mask, class_weights, double smoothing,
         return 0.0, most
     c.loss.scale = 1 / total
     parts = parts_for(c.rows * c.loss.classes, PER_PART, num_threads)
+    begin_call(&call, True)
     with nogil:
         parallel(softmax_part, &c, parts)
+    end_call(&call)
     return added_up(c.sums, parts) / total, most

@@ -3,9 +3,9 @@
 Unlike those of BLAS they run in the kernels' floating-point mode in every thread, and a sum over many rows is made of short
 ones, so that what it loses does not grow with their number.
 """
-from ._kernels cimport FL_FULL, FL_ROWS_PER_BLOCK, fl_kernels, fl_product, fl_size
+from ._kernels cimport FL_FULL, FL_ROWS_PER_BLOCK, fl_call, fl_kernels, fl_product, fl_size
 from ._loops cimport border, column_panels, pack_columns, pack_rows, row_panels
-from ._runtime cimport Buffers, host_kernels, parallel, parts_for
+from ._runtime cimport Buffers, begin_call, end_call, host_kernels, parallel, parts_for, stopped
 
 from numpy import zeros
 
@@ -113,6 +113,8 @@ cdef void multiply_part(void *argument, int part, int parts) noexcept nogil:
         next_row = min(end, row + FL_ROWS_PER_BLOCK)  # they stay in the cache from panel to panel
         o.k.multiply(&o.product, row, next_row, column0, column1)
         row = next_row
+        if row < end and stopped():
+            return
 
 
 cdef void run(const Product *p, fl_size n, char *space, int parts) noexcept nogil:
@@ -139,7 +141,7 @@ cdef void run(const Product *p, fl_size n, char *space, int parts) noexcept nogi
             o.product.a, o.product.a_row_step, o.product.a_k_step = o.transposed, o.product.K, 1
         parallel(multiply_part, &o, parts)
         k0 += step
-        if k0 >= K:
+        if k0 >= K or stopped():
             break
 
 
@@ -158,6 +160,7 @@ def multiply(a, b, c, int num_threads, bint add=False):
     """
     cdef Buffers get = Buffers(4)
     cdef Product p
+    cdef fl_call call
     cdef fl_size most = BLOCKS_PER_SUM * FL_ROWS_PER_BLOCK, k0
     cdef int parts
     p.a, p.b, p.c = matrix(get.strided(a, False)), matrix(get.strided(b, False)), matrix(get.strided(c, True))
@@ -184,8 +187,10 @@ def multiply(a, b, c, int num_threads, bint add=False):
     p.space_each += (64 - p.space_each % 64) % 64
     space = empty((max(parts if p.count > 1 else 1, 1) * p.space_each,), c.dtype)
     p.space = <char *>get.write(space)
+    begin_call(&call, True)
     with nogil:
         if p.count > 1:
             parallel(stack_part, &p, parts)
         else:
             run(&p, 0, p.space, parts)
+    end_call(&call)

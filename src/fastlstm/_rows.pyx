@@ -3,13 +3,15 @@ from cpython.buffer cimport PyBUF_STRIDES, PyBUF_WRITABLE
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
-from ._kernels cimport fl_size
+from ._kernels cimport fl_call, fl_size
 from ._loops cimport Rows, rows_of
-from ._runtime cimport Buffers, parallel, parts_for
+from ._runtime cimport Buffers, begin_call, end_call, parallel, parts_for, stopped
 
 cdef enum:
     # Bytes below which another thread costs more than it brings.
     BYTES_PER_PART = 1 << 17
+    # Bytes after which to look whether to stop.
+    BYTES_BEFORE_A_LOOK = 1 << 20
 
 cdef struct Move:
     fl_size T
@@ -54,16 +56,21 @@ def arrange(lengths, order, back, offsets):
 
 cdef void gather_part(void *argument, int part, int parts) noexcept nogil:
     cdef Move *m = <Move *>argument
-    cdef fl_size t = part, b
+    cdef fl_size t = part, b, bytes = 0
     while t < m.T:
         for b in range(m.offsets[t + 1] - m.offsets[t]):
             memcpy(m.rows + (m.offsets[t] + b) * m.row, m.padded + t * m.step_t + m.order[b] * m.step_b, m.row)
+        bytes += (m.offsets[t + 1] - m.offsets[t]) * m.row
+        if bytes >= BYTES_BEFORE_A_LOOK:
+            if stopped():
+                return
+            bytes = 0
         t += parts  # so that each part has steps with many rows and with few
 
 
 cdef void scatter_part(void *argument, int part, int parts) noexcept nogil:
     cdef Move *m = <Move *>argument
-    cdef fl_size t = part, b
+    cdef fl_size t = part, b, bytes = 0
     cdef char *here
     while t < m.T:
         for b in range(m.B):
@@ -72,6 +79,11 @@ cdef void scatter_part(void *argument, int part, int parts) noexcept nogil:
                 memcpy(here, m.rows + (m.offsets[t] + b) * m.row, m.row)
             else:
                 memset(here, 0, m.row)
+        bytes += m.B * m.row
+        if bytes >= BYTES_BEFORE_A_LOOK:
+            if stopped():
+                return
+            bytes = 0
         t += parts
 
 
@@ -100,17 +112,23 @@ def gather(batch, order, padded, rows, int num_threads):
     """The rows of `padded` (T, B, ...), which has any strides of T and B, to `rows` (count, ...)."""
     cdef Buffers get = Buffers(4)
     cdef Move m
+    cdef fl_call call
     lay_out(&m, get, batch, order, padded, False)
     m.rows = <char *>get.output("rows", rows, m.offsets[m.T] * m.row)
+    begin_call(&call, True)
     with nogil:
         parallel(gather_part, &m, parts_for(m.offsets[m.T] * m.row, BYTES_PER_PART, num_threads))
+    end_call(&call)
 
 
 def scatter(batch, order, rows, padded, int num_threads):
     """`rows` (count, ...) to `padded` (T, B, ...), which has any strides of T and B; zeros past the ends."""
     cdef Buffers get = Buffers(4)
     cdef Move m
+    cdef fl_call call
     lay_out(&m, get, batch, order, padded, True)
     m.rows = <char *>get.input("rows", rows, m.offsets[m.T] * m.row)
+    begin_call(&call, True)
     with nogil:
         parallel(scatter_part, &m, parts_for(m.T * m.B * m.row, BYTES_PER_PART, num_threads))
+    end_call(&call)

@@ -1,8 +1,27 @@
-from ._kernels cimport fl_algorithm, fl_backend, fl_precision, fl_kernels, fl_size, fl_task
+from ._kernels cimport fl_algorithm, fl_backend, fl_call, fl_precision, fl_kernels, fl_size, fl_task
 
 cdef const fl_kernels *kernels(int itemsize) noexcept nogil
 cdef const fl_kernels *host_kernels(int itemsize) noexcept nogil
 cdef void parallel(fl_task task, void *argument, int parts) noexcept nogil
+
+# What takes long is put between these two. In the main thread, Python's signal handlers then run every few milliseconds, and
+# `end_call` raises what they raise: Ctrl-C's KeyboardInterrupt. Tasks look at `stopped` now and then and return where it is
+# so; what they were to write is then undefined.
+cdef void begin_call(fl_call *call, bint stoppable) noexcept
+cdef int end_call(fl_call *call) except -1
+cdef bint stopped() noexcept nogil
+
+cdef enum:
+    # Multiply-adds after which to look, some hundredths of a millisecond, and those of a piece into which a long step is cut.
+    WORK_BEFORE_A_LOOK = 1 << 20
+    WORK_OF_A_PIECE = 1 << 26
+
+
+cdef inline fl_size piece_end(fl_size first, fl_size last, fl_size block, fl_size work) noexcept nogil:
+    """Where a piece of [first, last) ends, whole blocks of it, each of whose items takes so much work."""
+    if (last - first) * work <= WORK_OF_A_PIECE:
+        return last
+    return min(last, first + max(1, WORK_OF_A_PIECE // (work * block)) * block)
 
 
 cdef inline int parts_for(fl_size work, fl_size least, int num_threads) noexcept nogil:

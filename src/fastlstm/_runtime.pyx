@@ -3,13 +3,18 @@ from cpython.buffer cimport (PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyB
                              PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer)
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
+
+import os
+import threading
 
 from numpy import ndarray
 
-from ._kernels cimport (FL_AUTO, FL_BACKEND_CAPSULE, FL_CLUSTER, FL_HARD_LOGISTIC, FL_IDENTITY, FL_IN_BFLOAT16, FL_IN_FLOAT16,
+from ._kernels cimport (FL_AUTO, FL_BACKEND_CAPSULE, FL_CLUSTER, FL_FIRST_ASKED, FL_HARD_LOGISTIC, FL_IDENTITY, FL_IN_BFLOAT16, FL_IN_FLOAT16,
                         FL_IN_FLOAT32, FL_IN_FLOAT64, FL_ISA_COUNT, FL_LOGISTIC, FL_MAX_THREADS,
-                        FL_RELU, FL_RESIDENT, FL_STEPS, FL_TANH, fl_activation, fl_backend, fl_emulated_backend, fl_isa_available,
-                        fl_isa_kernels, fl_isa_name, fl_kernels, fl_parallel, fl_size, fl_task)
+                        FL_RELU, FL_RESIDENT, FL_STEPS, FL_TANH, fl_activation, fl_backend, fl_begin_call, fl_call,
+                        fl_emulated_backend, fl_end_call, fl_isa_available, fl_isa_kernels, fl_isa_name, fl_kernels,
+                        fl_parallel, fl_size, fl_stopped, fl_task, fl_ticks)
 
 cdef extern from "interface.h":
     const void *interface "&fl_interface"
@@ -19,6 +24,18 @@ cdef extern from "float_mode.h":
     ctypedef unsigned long long fl_float_mode
     fl_float_mode fl_flush_denormals() noexcept nogil
     void fl_restore_float_mode(fl_float_mode before) noexcept nogil
+
+cdef extern from "Python.h":
+    ctypedef struct PyThreadState:
+        pass
+
+    PyThreadState *PyThreadState_Get()
+    PyThreadState *PyEval_SaveThread() nogil
+    void PyEval_RestoreThread(PyThreadState *state) nogil
+    unsigned long PyThread_get_thread_ident() nogil
+    int PyErr_CheckSignals() nogil
+    void *PyExc_RuntimeError
+    void PyErr_SetString(void *kind, const char *message) nogil
 
 MAX_THREADS = FL_MAX_THREADS
 c_interface = PyCapsule_New(<void *>interface, CAPSULE, NULL)
@@ -39,6 +56,80 @@ cdef const fl_kernels *host_kernels(int itemsize) noexcept nogil:
 
 cdef void parallel(fl_task task, void *argument, int parts) noexcept nogil:
     fl_parallel(task, argument, parts)
+
+
+# ---- interrupts --------------------------------------------------------------------------------------------------------
+
+cdef enum:
+    # Of the time, at most a twentieth goes into waiting for the GIL; but a handler waits a second at most.
+    TIMES_THE_WAIT = 20
+    LONGEST = 1000
+
+cdef unsigned long main_thread
+cdef unsigned long forks = 0
+
+
+def _this_process():
+    """The thread that runs signal handlers; after a fork it may be another one."""
+    global main_thread
+    main_thread = threading.main_thread().ident
+
+
+def _after_fork():
+    global forks
+    forks += 1
+    _this_process()
+
+
+_this_process()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+cdef int ask(fl_call *call) noexcept nogil:
+    """Runs Python's signal handlers. An exception stays with the thread's state until `end_call`, where the GIL is held."""
+    cdef long long begun = fl_ticks(), wait
+    cdef unsigned long before = forks
+    cdef int stop
+    PyEval_RestoreThread(<PyThreadState *>call.own)
+    wait = fl_ticks() - begun
+    stop = PyErr_CheckSignals()
+    if not stop and forks != before:
+        PyErr_SetString(PyExc_RuntimeError, "the child of a fork in a signal handler cannot go on with its parent's call")
+        stop = 1
+    PyEval_SaveThread()
+    call.next = fl_ticks() + max(<long long>FL_FIRST_ASKED, min(TIMES_THE_WAIT * wait, <long long>LONGEST))
+    return stop != 0
+
+
+cdef void begin_call(fl_call *call, bint stoppable) noexcept:
+    call.own, call.stopped = NULL, 0
+    if stoppable and PyThread_get_thread_ident() == main_thread:
+        call.ask, call.own = ask, PyThreadState_Get()
+        fl_begin_call(call)
+
+
+cdef int end_call(fl_call *call) except -1:
+    if call.own != NULL:
+        fl_end_call()
+    return -1 if call.stopped else 0
+
+
+cdef bint stopped() noexcept nogil:
+    return fl_stopped()
+
+
+def copy_all(tuple to, tuple source):
+    """Copies arrays of the same sizes, with no Python between them that an interrupt could stop."""
+    cdef Buffers get = Buffers(2 * len(to))
+    cdef Py_ssize_t k, count = len(to)
+    for k in range(count):
+        get.write(to[k])
+        get.read(source[k])
+        if get.views[2 * k].len != get.views[2 * k + 1].len:
+            raise ValueError("arrays of different sizes")
+    for k in range(count):
+        memcpy(get.views[2 * k].buf, get.views[2 * k + 1].buf, get.views[2 * k].len)
 
 
 PRECISIONS = {"float32": FL_IN_FLOAT32, "float64": FL_IN_FLOAT64, "bfloat16": FL_IN_BFLOAT16, "float16": FL_IN_FLOAT16}
@@ -243,6 +334,9 @@ def choose_isa(wanted):
 ACTIVATIONS = {"tanh": FL_TANH, "relu": FL_RELU, "logistic": FL_LOGISTIC, "identity": FL_IDENTITY,
                "hard_logistic": FL_HARD_LOGISTIC}
 
+cdef enum:
+    VALUES_BEFORE_A_LOOK = 1 << 20
+
 cdef struct Activation:
     fl_activation g
     int itemsize
@@ -253,19 +347,26 @@ cdef struct Activation:
 
 cdef void activate_part(void *argument, int part, int parts) noexcept nogil:
     cdef Activation *a = <Activation *>argument
-    kernels(a.itemsize).activate(a.g, a.x, a.y, a.count)
+    cdef Py_ssize_t at = 0, bytes
+    while at < a.count and not stopped():
+        bytes = at * a.itemsize
+        kernels(a.itemsize).activate(a.g, <const char *>a.x + bytes, <char *>a.y + bytes, min(a.count - at, VALUES_BEFORE_A_LOOK))
+        at += VALUES_BEFORE_A_LOOK
 
 
 def activate(str name, x, y):
     """y = g(x) as the kernels compute it, in their floating-point mode, for contiguous arrays of one dtype and size."""
     cdef Buffers buffers = Buffers()
     cdef Activation a
+    cdef fl_call call
     a.g = ACTIVATIONS[name]
     a.itemsize, a.count = x.itemsize, x.size
     a.x = buffers.input("x", x, a.count * a.itemsize)
     a.y = buffers.output("y", y, a.count * a.itemsize)
+    begin_call(&call, True)
     with nogil:
         parallel(activate_part, &a, 1)
+    end_call(&call)
 
 
 cdef struct Derivative:
@@ -279,16 +380,24 @@ cdef struct Derivative:
 
 cdef void differentiate_part(void *argument, int part, int parts) noexcept nogil:
     cdef Derivative *d = <Derivative *>argument
-    kernels(d.itemsize).differentiate(d.g, d.y, d.dy, d.dx, d.count)
+    cdef Py_ssize_t at = 0, bytes
+    while at < d.count and not stopped():
+        bytes = at * d.itemsize
+        kernels(d.itemsize).differentiate(d.g, <const char *>d.y + bytes, <const char *>d.dy + bytes, <char *>d.dx + bytes,
+                                          min(d.count - at, VALUES_BEFORE_A_LOOK))
+        at += VALUES_BEFORE_A_LOOK
 
 
 def differentiate(str name, y, dy, dx):
     """dx = dy g'(x), from y = g(x), for contiguous arrays of one dtype and size."""
     cdef Buffers buffers = Buffers()
     cdef Derivative d
+    cdef fl_call call
     d.g = ACTIVATIONS[name]
     d.itemsize, d.count = y.itemsize, y.size
     cdef fl_size size = d.count * d.itemsize
     d.y, d.dy, d.dx = buffers.input("y", y, size), buffers.input("dy", dy, size), buffers.output("dx", dx, size)
+    begin_call(&call, True)
     with nogil:
         parallel(differentiate_part, &d, 1)
+    end_call(&call)

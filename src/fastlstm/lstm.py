@@ -378,10 +378,11 @@ class LSTM(Layer):
                     shape, dtype = h.shape, self.dtype
                     out = np.empty(shape[1:], dtype), (np.empty(shape, dtype), np.empty(shape, dtype))
                 y, (h_out, c_out) = out
+            except (AttributeError, TypeError, ValueError):
+                pass  # the checks below say what is wrong
+            else:
                 if self._steps[0].step(x_t, h, c, y, h_out, c_out, threads):
-                    return out
-            except (AttributeError, BufferError, TypeError, ValueError):
-                pass  # the checks below say what is wrong, or copy what is not contiguous
+                    return out  # else the checks below say why not, or copy what is not contiguous
         return self._step_checked(x_t, state, out, threads)
 
     def _step_checked(

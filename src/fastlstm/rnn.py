@@ -280,10 +280,11 @@ class RNN(Layer):
                     shape, dtype = state.shape, self.dtype  # type: ignore[union-attr]  # None raises, as bad input does
                     out = np.empty(shape[1:], dtype), np.empty(shape, dtype)
                 y, h_out = out
+            except (AttributeError, TypeError, ValueError):
+                pass  # the checks below say what is wrong
+            else:
                 if self._steps[0].step(x_t, state, None, y, h_out, None, threads):
-                    return out
-            except (AttributeError, BufferError, TypeError, ValueError):
-                pass  # the checks below say what is wrong, or copy what is not contiguous
+                    return out  # else the checks below say why not, or copy what is not contiguous
         return self._step_checked(x_t, state, out, threads)
 
     def _step_checked(

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastlstm import _checks as check
+from fastlstm import _forward, _runtime
 from fastlstm._arrays import Array, kind_of, moved, zeros
 from fastlstm._config import checked_num_threads
 from fastlstm._fixed import FixedStep
@@ -18,8 +19,6 @@ from fastlstm.lstm import LSTM
 from fastlstm.rnn import RNN
 
 __all__ = ["Stream"]
-
-MANY_ROWS = 128
 
 
 class Stream:
@@ -65,7 +64,7 @@ class Stream:
     ((1000, 4), False, True)
     """
 
-    __slots__ = ("__weakref__", "_fixed", "_network", "_shape", "num_threads", "state", "y")
+    __slots__ = ("__weakref__", "_fixed", "_network", "_next", "_shape", "num_threads", "state", "y")
 
     def __init__(self, network: LSTM | RNN | Frozen, B: int = 1, *, num_threads: int | None = None) -> None:
         layers = network._layers if isinstance(network, Frozen) else network
@@ -80,8 +79,11 @@ class Stream:
         self.y = zeros((B, layers.output_size), layers._array_kind)
         self._shape = B, layers.input_size
         # Of many rows, packing the weights anew pays; those of a Frozen network are packed.
-        direct = layers.steps_one_by_one and (B < MANY_ROWS or isinstance(network, Frozen))
+        many = B >= _forward.MANY_ROWS
+        direct = layers.steps_one_by_one and (not many or isinstance(network, Frozen))
         self._fixed = None if direct else FixedStep(layers, B)
+        # An interrupt may stop a step of many rows, and come between two layers: the state is then as before it.
+        self._next = layers.zero_state(B) if direct and (many or layers.num_layers > 1) else None
 
     @property
     def network(self) -> LSTM | RNN | Frozen:
@@ -109,14 +111,24 @@ class Stream:
         -------
         y : (B, H) array
             `y`, which the next step overwrites.
+
+        Raises
+        ------
+        KeyboardInterrupt, or what a signal handler raises
+            The state is then as before the step, or where that was done already, as after it; y is undefined.
         """
         if np.shape(x_t) != self._shape:
             check.matching("x_t", x_t, self._shape, kind_of(self.y), "(B, I)")
-        if self._fixed is None:
+        if self._fixed is None and self._next is None:
             self._network.step(x_t, self.state, (self.y, self.state), num_threads=self.num_threads)
-        else:
-            state = self.state if isinstance(self.state, tuple) else (self.state,)
+            return self.y
+        state = self.state if isinstance(self.state, tuple) else (self.state,)
+        if self._fixed is not None:
             self._fixed.run(x_t, state, self.y, checked_num_threads(self.num_threads))
+        elif self._next is not None:
+            after: Any = self._next if isinstance(self.state, tuple) else self._next[0]
+            self._network.step(x_t, self.state, (self.y, after), num_threads=self.num_threads)
+            _runtime.copy_all(state, self._next)
         return self.y
 
     def reset(self, rows: ArrayLike | None = None, state: Any = None) -> None:

@@ -1,4 +1,5 @@
-/* The pool of threads without Python: many callers at once, different numbers of parts, calls within calls, forks.
+/* The pool of threads without Python: many callers at once, different numbers of parts, calls within calls, calls that are
+ * stopped, forks.
  * tools/check-threads compiles and runs it, also with ThreadSanitizer. What a task reads and writes is plain memory: the
  * pool alone puts it in order. -DFORKS=0 is for a system, or a sanitizer, that cannot fork; -DFL_PROCESSORS=n, for the pool
  * too, has it believe in n processors. */
@@ -48,6 +49,40 @@ static void with_another_inside(void *argument, int part, int parts) {
         if (inner.found[k] != part + k * parts) ((job *)argument)->found[part] = -1;
 }
 
+/* A call that asks twice before it stops, and whose tasks would not end without that. */
+typedef struct {
+    fl_call call;
+    pthread_t caller;
+    int asked, elsewhere;
+    long looks[MOST_PARTS];
+} stopped_call;
+
+static int ask(fl_call *call) {
+    stopped_call *own = call->own;
+    own->elsewhere += !pthread_equal(pthread_self(), own->caller);
+    call->next = fl_ticks();
+    return ++own->asked == 2;
+}
+
+static void endless(void *argument, int part, int parts) {
+    stopped_call *own = argument;
+    (void)parts;
+    do own->looks[part]++;
+    while (!fl_stopped());
+}
+
+static int wrong_stops(int parts) {
+    stopped_call own = {.call = {.ask = ask, .own = &own}, .caller = pthread_self()};
+    job after = {.caller = pthread_self(), .first = 1};
+    long looks = 0;
+    fl_begin_call(&own.call);
+    fl_parallel(endless, &own, parts);
+    fl_parallel(small, &after, parts); /* nothing */
+    fl_end_call();
+    for (int k = 0; k < parts; k++) looks += own.looks[k] + after.found[k];
+    return !own.call.stopped || own.asked != 2 || own.elsewhere || !looks || after.most || fl_stopped();
+}
+
 static void rest(void) { /* long enough for the workers to fall asleep */
     nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
 }
@@ -67,6 +102,7 @@ static void *call(void *argument) {
             own->wrong += j.found[k] != j.first + k * parts;
             own->elsewhere += j.elsewhere[k];
         }
+        if (round % 200 == 50) own->wrong += wrong_stops(parts);
         if (j.most > own->most) own->most = j.most;
         if (round % 100 == 0) rest();
     }

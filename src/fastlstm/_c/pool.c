@@ -93,8 +93,7 @@ static int count_processors(void) {
 #endif
 }
 
-/* A time that changes every few milliseconds and costs next to nothing. */
-static long long ticks(void) {
+long long fl_ticks(void) {
 #if defined(_WIN32)
     return (long long)GetTickCount64();
 #else
@@ -137,6 +136,7 @@ static struct {
     void *argument;
     int parts;
     int threads;       /* shares of the job */
+    fl_call *call;     /* whose job it is, if anyone's */
     int caller;        /* the processor of the caller that woke the sleepers */
     char padding1[64];
     counter epoch;     /* of the latest job */
@@ -147,9 +147,42 @@ static struct {
     counter claims[FL_MAX_THREADS];
 } pool;
 
+/* ---- calls that can be stopped ---- */
+#if defined(_MSC_VER) && !defined(__clang__)
+static __declspec(thread) fl_call *current;
+#else
+static _Thread_local fl_call *current; /* whose task this thread runs, if anyone's; its address tells threads apart */
+#endif
+
+static int has_stopped(void) { return current && load(&current->stopped); }
+
+void fl_begin_call(fl_call *call) {
+    call->thread = &current;
+    call->next = 0;
+    call->stopped = 0;
+    current = call;
+}
+
+void fl_end_call(void) { current = NULL; }
+
+int fl_stopped(void) {
+    fl_call *call = current;
+    if (!call) return 0;
+    if (call->thread == &current && !load(&call->stopped)) {
+        const long long now = fl_ticks();
+        if (!call->next) call->next = now + FL_FIRST_ASKED;
+        if (now >= call->next) {
+            current = NULL; /* whoever is asked may make calls of its own */
+            if (call->ask(call)) store(&call->stopped, 1);
+            current = call;
+        }
+    }
+    return (int)load(&call->stopped);
+}
+
 static void run(fl_task task, void *argument, int share, int shares, int parts) {
     fl_float_mode before = fl_flush_denormals();
-    for (int part = share; part < parts; part += shares) task(argument, part, parts);
+    for (int part = share; part < parts && !has_stopped(); part += shares) task(argument, part, parts);
     fl_restore_float_mode(before);
 }
 
@@ -173,7 +206,9 @@ static void work(int share) {
     for (long long epoch = 0;;) {
         epoch = next_epoch(epoch);
         if (change(&pool.claims[share], 2 * epoch, 2 * epoch + 1)) {
+            current = pool.call;
             run(pool.task, pool.argument, share, pool.threads, pool.parts);
+            current = NULL; /* the call may end as soon as its last share has */
             add(&pool.pending, -1);
         }
     }
@@ -195,6 +230,7 @@ static int start_worker(int share) {
  * parent had under way is not the child's: none of its shares may be taken. */
 static void forget_workers(void) {
     pool.workers = 0;
+    store(&pool.pending, 0); /* of a job that was asked about, when the answer was a fork */
     for (int k = 0; k < FL_MAX_THREADS; k++) store(&pool.claims[k], 0);
     store(&pool.busy, 0);
     store(&pool.sleepers, 0);
@@ -222,7 +258,7 @@ static int start_worker(int share) {
 
 /* How many threads to run so many parts with. */
 static int threads_for(int parts) {
-    const long long now = ticks();
+    const long long now = fl_ticks();
     if (!pool.processors || now != pool.looked) pool.processors = count_processors();
     pool.looked = now;
     return parts < pool.processors ? parts : pool.processors;
@@ -235,6 +271,7 @@ static void run_shared(fl_task task, void *argument, int parts, int threads) {
     pool.argument = argument;
     pool.parts = parts;
     pool.threads = threads;
+    pool.call = current;
     const long long epoch = load(&pool.epoch) + 1;
     store(&pool.pending, threads - 1);
     for (int k = 1; k < threads; k++) store(&pool.claims[k], 2 * epoch);
@@ -254,14 +291,16 @@ static void run_shared(fl_task task, void *argument, int parts, int threads) {
             add(&pool.pending, -1);
         }
     for (int spin = 0; load(&pool.pending); spin++)
-        if (spin < SPINS_BEFORE_YIELD)
+        if (spin < SPINS_BEFORE_YIELD) {
             pause_briefly();
-        else
+        } else {
+            fl_stopped();
             yield_processor();
+        }
 }
 
 void fl_parallel(fl_task task, void *argument, int parts) {
-    if (parts > 1 && change(&pool.busy, 0, 1)) {
+    if (parts > 1 && !has_stopped() && change(&pool.busy, 0, 1)) {
         const int threads = threads_for(parts);
         if (threads > 1)
             run_shared(task, argument, parts, threads);

@@ -6,6 +6,7 @@
 #define NULL ((void *)0)
 typedef unsigned long DWORD;
 typedef int BOOL;
+typedef size_t DWORD_PTR;
 typedef void *HANDLE;
 typedef struct { void *own; } SRWLOCK, CONDITION_VARIABLE;
 typedef DWORD(WINAPI *LPTHREAD_START_ROUTINE)(void *);
@@ -16,3 +17,6 @@ void WINAPI WakeAllConditionVariable(CONDITION_VARIABLE *);
 BOOL WINAPI SwitchToThread(void);
 HANDLE WINAPI CreateThread(void *, size_t, LPTHREAD_START_ROUTINE, void *, DWORD, DWORD *);
 BOOL WINAPI CloseHandle(HANDLE);
+HANDLE WINAPI GetCurrentProcess(void);
+BOOL WINAPI GetProcessAffinityMask(HANDLE, DWORD_PTR *, DWORD_PTR *);
+unsigned long long WINAPI GetTickCount64(void);
