@@ -200,7 +200,7 @@ def test_errors(loss):
         loss([1.0], np.ones(1))
     with pytest.raises(TypeError, match="target must have dtype float32"):
         loss(np.ones(1, np.float32), np.ones(1))
-    with pytest.raises(ValueError, match=f"target must have shape .*, the {name}'s, not"):
+    with pytest.raises(ValueError, match=f"target must have shape .*, that of {name}, not"):
         loss(np.ones((3, 1)), one)
     with pytest.raises(ValueError, match=f"{name} must have at least one element"):
         loss(np.ones((0, 2)), np.ones((0, 2)))
