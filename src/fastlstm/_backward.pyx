@@ -8,14 +8,18 @@ from libc.string cimport memset
 
 from ._blas cimport matmul
 from ._forward cimport Forward, ForwardPass, lay_out as lay_out_forward, prepare, run_again
-from ._kernels cimport (FL_FULL, fl_backward, fl_call, fl_backward_step, fl_kernels, fl_panel_columns, fl_product,
-                        fl_size, fl_y_gradient)
+from ._kernels cimport (FL_FULL, FL_ROWS_PER_GROUP, FL_ROWS_PER_PART, fl_add_parts, fl_add_totals, fl_backward, fl_call,
+                        fl_backward_step, fl_kernels, fl_multiply_in_groups, fl_padded_columns, fl_panel_columns,
+                        fl_product, fl_size, fl_start_totals, fl_sum, fl_y_gradient)
 from ._loops cimport (Cell, Division, Products, Rows, Share, Span, Tape, add_products, begin_products,
                       block_rows, border, c_on, c_prev_on, divide, divide_rows, end_products, first_row,
                       lay_out_products, multiply_pieces, next_block, of, pack_rows, row_of, row_panels, rows_at,
                       rows_of, rows_per_block, share, take)
 from ._runtime cimport (WORK_BEFORE_A_LOOK, Buffers, Device, begin_call, end_call, kernels, parallel, piece_end,
                         stopped)
+
+cdef enum:
+    SUMS = 5
 
 cdef struct Backward:
     const fl_kernels *k
@@ -74,6 +78,25 @@ cdef struct Backward:
     char *R_panels
     char *gate_panels
     char *proj_panels
+    fl_sum sums[SUMS]           # of many rows: dW, dR, db, dp, dproj
+    fl_size in_part             # rows in their parts
+
+
+cdef bint in_parts(const Backward *f) noexcept nogil:
+    """Are there so many rows that their sums are made of parts? A device sums in its own way."""
+    return f.rows.count > FL_ROWS_PER_PART and not f.k.device
+
+
+cdef void lay_out_sums(Backward *f, char **at) noexcept nogil:
+    cdef fl_size H = f.constant.hidden, padded = fl_padded_columns(f.k, f.gates, H), k
+    cdef Products *p = &f.products
+    f.sums[0] = fl_sum(p.dW_sum, NULL, p.input * padded)
+    f.sums[1] = fl_sum(p.dR_sum, NULL, f.K * padded)
+    f.sums[2] = fl_sum(p.db, NULL, f.gates * H)
+    f.sums[3] = fl_sum(f.dp, NULL, (f.gates - 1) * H)
+    f.sums[4] = fl_sum(f.dproj, NULL, f.outputs * H if f.proj != NULL else 0)
+    for k in range(SUMS):
+        f.sums[k].total = take(at, f.sums[k].values * f.size)
 
 
 cdef void lay_out(Backward *f, char **at) noexcept nogil:
@@ -93,6 +116,8 @@ cdef void lay_out(Backward *f, char **at) noexcept nogil:
     if f.zone_y != NULL:
         f.zoned = take(at, B * f.outputs * f.cell_size)
     lay_out_products(&f.products, &f.rows, f.dx != NULL, at)
+    if in_parts(f):
+        lay_out_sums(f, at)
     if f.again != NULL:
         lay_out_forward(f.again, at)
 
@@ -287,17 +312,27 @@ cdef void run_steps(Backward *f, fl_size s0, fl_size s1) noexcept nogil:
 cdef void peephole_part(void *argument, int part, int parts) noexcept nogil:
     """Of the steps s0 to s1."""
     cdef Backward *f = <Backward *>argument
-    cdef fl_size H = f.constant.hidden, values = f.gates * H, t
+    cdef fl_size H = f.constant.hidden, values = f.gates * H, t, row, rows
+    cdef const char *c
+    cdef const char *c_prev
     cdef fl_size unit0 = border(H, f.k.column_block, part, parts), unit1 = border(H, f.k.column_block, part + 1, parts)
     cdef fl_size first = time(f, f.s1 - 1) if f.reverse else f.s0, end = time(f, f.s0) + 1 if f.reverse else f.s1
     if f.rows.offsets == NULL:  # the cells of all steps follow one another as the deltas do
         f.k.add_peephole_gradient(f.dp, f.constant.cell, f.products.delta, c_prev_of(f, first), c_of(f, first),
                                   f.products.rows, H, unit0, unit1)
         return
-    for t in range(first, end):
+    t = first
+    while t < end:
+        row, rows = first_row(&f.rows, t), rows_at(&f.rows, t)
+        c, c_prev = c_of(f, t), c_prev_of(f, t)
+        t += 1
+        # Cells of further steps may follow, where no row ends.
+        while (t < end and c_of(f, t) == c + rows * H * f.cell_size and c_prev_of(f, t) == c_prev + rows * H * f.cell_size):
+            rows += rows_at(&f.rows, t)
+            t += 1
         f.k.add_peephole_gradient(f.dp, f.constant.cell,
-                                  <const char *>f.products.delta + (first_row(&f.rows, t) - f.delta_row) * values * f.size,
-                                  c_prev_of(f, t), c_of(f, t), rows_at(&f.rows, t), H, unit0, unit1)
+                                  <const char *>f.products.delta + (row - f.delta_row) * values * f.size,
+                                  c_prev, c, rows, H, unit0, unit1)
 
 
 cdef void projection_part(void *argument, int part, int parts) noexcept nogil:
@@ -307,8 +342,12 @@ cdef void projection_part(void *argument, int part, int parts) noexcept nogil:
     cdef int vectors = <int>(f.k.column_block // f.k.unit_block)
     cdef fl_product product = fl_product(H, f.products.rows, f.dy_space, 1, P, f.m_panels, vectors, 1, FL_FULL, f.dproj,
                                          H, True, False)
-    multiply_pieces(f.k, &product, 0, P, border(H, f.k.column_block, part, parts),
-                    border(H, f.k.column_block, part + 1, parts))
+    if product.K > FL_ROWS_PER_GROUP:
+        fl_multiply_in_groups(f.k, &product, P, border(H, f.k.column_block, part, parts),
+                              border(H, f.k.column_block, part + 1, parts), f.size)
+    else:
+        multiply_pieces(f.k, &product, 0, P, border(H, f.k.column_block, part, parts),
+                        border(H, f.k.column_block, part + 1, parts))
 
 
 cdef void start_with(const Backward *f, char *to, const char *values, fl_size count, int size) noexcept nogil:
@@ -344,6 +383,10 @@ cdef void run_block(Backward *f, Span block) noexcept nogil:
         pack_rows(f.k, f.m_panels, <int>(f.k.column_block // f.k.unit_block),
                   f.tape.m + (row - f.tape.row) * H * f.size, H, p.rows, H, parts)
         parallel(projection_part, f, parts)
+    f.in_part += p.rows
+    if in_parts(f) and f.in_part >= FL_ROWS_PER_PART:
+        fl_add_parts(f.k, f.sums, SUMS, f.size)
+        f.in_part = 0
     if f.delta_all == NULL:
         n = rows_at(&f.rows, time(f, s0))
         start_with(f, f.delta_before, delta_of(f, s0), n * values, f.size)
@@ -382,6 +425,9 @@ cdef void run(Backward *f, int num_threads) noexcept nogil:
         pack_rows(f.k, f.proj_panels, vectors, f.proj, H, P, H, parts)
     f.products.dx = f.dx
     begin_products(&f.products, &f.rows, parts)
+    f.in_part = 0
+    if in_parts(f):
+        fl_start_totals(f.k, f.sums, SUMS, f.size)
 
     if f.again != NULL:
         prepare(f.again, num_threads)
@@ -394,6 +440,8 @@ cdef void run(Backward *f, int num_threads) noexcept nogil:
             run_block(f, next_block(&segment, &f.rows, f.block_rows, not f.reverse))
     if stopped():
         return
+    if in_parts(f):
+        fl_add_totals(f.k, f.sums, SUMS)
     end_products(&f.products, parts)
     if T == 1 and not f.packed:
         matmul(f.k, f.size, False, False, B, P, values, f.products.delta, f.R, 0, f.dh0)

@@ -261,6 +261,19 @@ cdef extern from "kernels.h":
     fl_size fl_padded_columns(const fl_kernels *k, fl_size gates, fl_size hidden) nogil
     fl_size fl_padded(const fl_kernels *k, int vectors, fl_size columns) nogil
 
+cdef extern from "sums.h":
+    enum: FL_ROWS_PER_GROUP
+    enum: FL_ROWS_PER_PART
+    ctypedef struct fl_sum:
+        void *part
+        void *total
+        fl_size values
+    void fl_start_totals(const fl_kernels *k, const fl_sum *sums, int count, fl_size bytes) nogil
+    void fl_add_parts(const fl_kernels *k, const fl_sum *sums, int count, fl_size bytes) nogil
+    void fl_add_totals(const fl_kernels *k, const fl_sum *sums, int count) nogil
+    void fl_multiply_in_groups(const fl_kernels *k, const fl_product *p, fl_size rows, fl_size column0, fl_size column1,
+                               fl_size bytes) nogil
+
 cdef extern from "backend.h":
     const char *FL_BACKEND_CAPSULE
 

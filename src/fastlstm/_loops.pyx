@@ -3,7 +3,8 @@ from libc.stdint cimport int64_t
 
 from ._blas cimport matmul
 from ._kernels cimport (FL_CACHED, FL_FULL, FL_MAX_THREADS, FL_ROWS_PER_BLOCK, FL_ROWS_TO_FOLD, fl_format, fl_kernels,
-                        fl_padded, fl_padded_columns, fl_panel_columns, fl_panel_count, fl_product, fl_size)
+                        FL_ROWS_PER_GROUP, fl_multiply_in_groups, fl_padded, fl_padded_columns, fl_panel_columns,
+                        fl_panel_count, fl_product, fl_size)
 from ._runtime cimport Buffers, kernels, parallel, piece_end, stopped
 
 from ._runtime import ACTIVATIONS
@@ -383,7 +384,10 @@ cdef void add_weight_sum(const Products *p, const void *a, const void *a_transpo
                                          columns, p.begun, False)
     if far_rows(p, K):
         product.a, product.a_row_step, product.a_k_step = a_transposed, p.rows, 1
-    multiply_pieces(p.k, &product, 0, K, column0, column1)
+    if product.K > FL_ROWS_PER_GROUP:
+        fl_multiply_in_groups(p.k, &product, K, column0, column1, p.size)
+    else:
+        multiply_pieces(p.k, &product, 0, K, column0, column1)
 
 
 cdef void add_products_part(void *argument, int part, int parts) noexcept nogil:

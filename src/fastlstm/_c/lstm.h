@@ -8,6 +8,7 @@
 
 #include "carry.h"
 #include "forward.h"
+#include "sums.h"
 
 enum { GATE_I, GATE_F, GATE_Z, GATE_O };
 
@@ -335,11 +336,15 @@ static void add_peephole_gradient(void *dp, const fl_cell *cell, const void *del
             const fl_size n = at_most(unit1 - unit, VL);
             const real *d = (const real *)delta + gates[gate].place * H + unit;
             const real *seen = (const real *)gates[gate].seen + unit;
-            vec sum = v_zero();
-            for (fl_size row = 0; row < rows; row++)
-                sum = v_fma(v_load_part(d + row * G * H, n), v_load_part(seen + row * H, n), sum);
+            vec total = v_zero();
+            for (fl_size row = 0; row < rows;) {
+                vec sum = v_zero();
+                for (const fl_size end = row + at_most(rows - row, FL_ROWS_PER_GROUP); row < end; row++)
+                    sum = v_fma(v_load_part(d + row * G * H, n), v_load_part(seen + row * H, n), sum);
+                total = v_add(total, sum);
+            }
             real *to = (real *)dp + gates[gate].row * H + unit;
-            v_store_part(to, v_add(v_load_part(to, n), sum), n);
+            v_store_part(to, v_add(v_load_part(to, n), total), n);
         }
     }
 }

@@ -2,8 +2,11 @@
  * cache for the products that give the gradients of the parameters, as in _backward.pyx. */
 #include "float_mode.h"
 #include "network.h"
+#include "sums.h"
 
 /* ---- memory ---- */
+
+enum { SUMS = 4 };
 
 /* Of a layer in one direction; rows are those of a block. */
 typedef struct {
@@ -14,6 +17,7 @@ typedef struct {
     char *x_transposed;    /* (I, rows) */
     char *y_transposed;    /* (K, rows) */
     char *dW, *dR;         /* (I, padded gates H), (K, padded gates H): sums, columns in the order of the panels */
+    fl_sum sums[SUMS];     /* of many rows: dW, dR, db, dp */
 } scratch;
 
 typedef struct {
@@ -36,6 +40,11 @@ static scratch take_scratch(const fastlstm_plan *plan, const fl_layer *layer, si
     s.y_transposed = fl_take(arena, fl_times(rows, fl_times(K, bytes)));
     s.dW = fl_take(arena, fl_times(I, fl_times(padded, bytes)));
     s.dR = fl_take(arena, fl_times(K, fl_times(padded, bytes)));
+    const size_t values[SUMS] = {fl_times(I, padded), fl_times(K, padded), GH, GH - (size_t)layer->hidden};
+    for (int n = 0; n < SUMS; n++) {
+        s.sums[n].values = (fl_size)values[n];
+        s.sums[n].total = fl_take(arena, all > FL_ROWS_PER_PART ? fl_times(values[n], bytes) : 0);
+    }
     return s;
 }
 
@@ -127,7 +136,7 @@ static void add_weight_sum(const run *r, const char *a, char *transposed, fl_siz
         k->transpose(transposed, a, count, K, 0, K);
         product.a = transposed, product.a_row_step = count, product.a_k_step = 1;
     }
-    k->multiply(&product, 0, K, 0, columns);
+    fl_multiply_in_groups(k, &product, K, 0, columns, (fl_size)r->plan->bytes);
 }
 
 /* What the deltas of a block give: the gradients of the parameters, and dx. */
@@ -154,7 +163,7 @@ static void add_products(const run *r, fl_size s0, fl_size s1, fl_size row0, fl_
     }
 }
 
-static void run_direction(const run *r) {
+static void run_direction(run *r) {
     const fl_kernels *k = r->plan->k;
     const fl_layer *layer = r->layer;
     const size_t bytes = r->plan->bytes;
@@ -169,6 +178,11 @@ static void run_direction(const run *r) {
         }
     }
     if (empty) return;
+    fl_sum *sums = r->s.sums;
+    sums[0].part = r->s.dW, sums[1].part = r->s.dR, sums[2].part = r->db, sums[3].part = r->direction->p ? r->dp : NULL;
+    const int in_parts = r->rows.rows > FL_ROWS_PER_PART;
+    fl_size in_part = 0; /* rows */
+    if (in_parts) fl_start_totals(k, sums, SUMS, (fl_size)bytes);
     /* The panels' padding is multiplied too, so it has numbers; nobody reads what comes of it. */
     memset(r->s.panels, 0, (size_t)(fl_block_rows(&r->rows) * fl_padded_columns(k, G, H)) * bytes);
     for (fl_size s1 = r->rows.steps, s0; s1 > 0; s1 = s0) {
@@ -177,6 +191,11 @@ static void run_direction(const run *r) {
         const fl_size end = fl_row(&r->rows, reverse, reverse ? s0 : s1 - 1), count = end + fl_count(&r->rows, end) - row0;
         run_steps(r, s0, s1, row0, count);
         add_products(r, s0, s1, row0, count, s1 < r->rows.steps);
+        in_part += count;
+        if (in_parts && in_part >= FL_ROWS_PER_PART) {
+            fl_add_parts(k, sums, SUMS, (fl_size)bytes);
+            in_part = 0;
+        }
         if (K)
             memcpy(r->s.delta_after, fl_at(r->s.delta, (fl_row(&r->rows, reverse, s0) - row0) * G * H, bytes),
                    (size_t)(r->B * G * H) * bytes);
@@ -185,6 +204,7 @@ static void run_direction(const run *r) {
         const fl_y_gradient first = {.a = r->s.delta_after, .K = G * H, .panels = r->direction->R_rows};
         k->y_gradient(&first, r->dh, H, 0, r->B, 0, H);
     }
+    if (in_parts) fl_add_totals(k, sums, SUMS);
     k->unpack_gradient(r->dW, r->s.dW, G, H, I, r->accumulate, 0, H);
     k->unpack_gradient(r->dR, r->s.dR, G, H, K, r->accumulate, 0, H);
 }
