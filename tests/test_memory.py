@@ -1,6 +1,8 @@
 """Memory: what is read, what is written, and what is left alone."""
 
+import gc
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -19,11 +21,13 @@ from helpers import (
     rnn_forward,
     run_lstm,
     run_rnn,
+    run_together,
     tape_arrays,
 )
 
 import fastlstm
 from fastlstm import LSTM, RNN, Frozen, LSTMGradients, LSTMTape, RNNGradients, RNNTape
+from fastlstm._layer import MOST_TO_KEEP
 
 SIZES = [(0, 2, 3, 5), (3, 0, 3, 5), (1, 1, 3, 5), (5, 2, 3, 5), (3, 9, 17, 33), (40, 20, 5, 7), (2, 2, 150, 150)]
 all_sizes = pytest.mark.parametrize("sizes", SIZES, ids=str)
@@ -567,3 +571,79 @@ def test_step_writes_a_state_where_it_was_read_or_elsewhere(name):
     network.step(x, as_state([part[::-1] for part in backwards]), (y, as_state(backwards)))
     assert_same({"y": y}, {"y": expected_y})
     assert_same(dict(enumerate(backwards)), dict(enumerate(expected)))
+
+
+@pytest.mark.parametrize("how", [{}, {"recompute": 10}, {"recompute": 10**9}, {"batch_invariant": True}], ids=str)
+@pytest.mark.parametrize("sizes", [(10**6, 10**4, 10**3, 10**3), (10**3, 3, 10, 10**6), (10, 10**9, 100, 10)], ids=str)
+def test_workspaces_are_counted_and_not_allocated(sizes, how):
+    """Weights, zoneout and checkpoints of such sizes would be terabytes."""
+    tracemalloc.start()
+    try:
+        for variant, proj_size in (("vanilla", 0), ("FGR", 0), ("CIFG", 7)):
+            assert fastlstm.lstm_workspace(*sizes, variant=variant, proj_size=proj_size, **how) > 10**6
+        assert fastlstm.rnn_workspace(*sizes, **how) > 10**6
+        assert tracemalloc.get_traced_memory()[1] < 10**5
+    finally:
+        tracemalloc.stop()
+
+
+def test_workspaces_of_sizes_that_are_none():
+    for function in (fastlstm.lstm_workspace, fastlstm.rnn_workspace):
+        for sizes in ((10**9, 10**9, 10, 10), (1, 1, 10**6, 10**12), (10**30, 1, 1, 1)):
+            with pytest.raises(ValueError, match=r"^T, B, I, H = \d+, .* are more than any memory can hold"):
+                function(*sizes)
+        for at, name in enumerate(("T", "B", "I", "H")):
+            for value, kind in ((-1, ValueError), (1.5, TypeError), (True, TypeError), ("3", TypeError)):
+                sizes = [3, 2, 5, 7]
+                sizes[at] = value
+                with pytest.raises(kind, match=f"^{name} must be "):
+                    function(*sizes)
+
+
+def memory_after(work):
+    """How many bytes more there are after some work than before."""
+    work_before = tracemalloc.get_traced_memory()[0]
+    work()
+    gc.collect()
+    return tracemalloc.get_traced_memory()[0] - work_before
+
+
+LARGE = {
+    "LSTM": lambda: LSTM(16, 16, seed=0),
+    "stack": lambda: LSTM(16, 16, 3, seed=0),
+    "both ways": lambda: LSTM(16, 16, 2, bidirectional=True, seed=0),
+    "RNN": lambda: RNN(16, 16, 2, seed=0),
+    "Frozen": lambda: Frozen(LSTM(16, 16, 2, seed=0)),
+}
+CALLS = {
+    "lengths": lambda network, x: network(x, lengths=len(x) - np.arange(len(x[0])) % 2),
+    "whole": lambda network, x: network(x),
+    "backward": lambda network, x: network.backward(network.forward(x)[2], None),
+    "recompute": lambda network, x: network.backward(network.forward(x, recompute=1000)[2], None),
+    "step": lambda network, x: network.step(x.reshape(-1, 16)),
+}
+
+NOT_THERE = {("both ways", "step"), ("Frozen", "backward"), ("Frozen", "recompute")}
+
+
+@pytest.mark.parametrize(("name", "call"), [pair for pair in itertools.product(LARGE, CALLS) if pair not in NOT_THERE])
+def test_a_layer_keeps_little_memory_between_calls(name, call):
+    """Whatever a call took, here some ten times as much."""
+    network, x = LARGE[name](), np.ones((20, 10_000, 16), np.float32)
+    tracemalloc.start()
+    try:
+        assert memory_after(lambda: CALLS[call](network, x)) < MOST_TO_KEEP + 200_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_a_layer_keeps_is_used_again():
+    network = LSTM(16, 16, 2, bidirectional=True, seed=0)
+    x, lengths = np.ones((100, 100, 16), np.float32), np.arange(100)
+    expected, _ = network(x, lengths=lengths)
+    kept = dict(network._kept)
+    assert kept
+    found, _ = network(x, lengths=lengths)
+    assert_same({"y": found}, {"y": expected})
+    assert all(network._kept[use] is space for use, space in kept.items())
+    run_together(4, lambda _: assert_same({"y": network(x, lengths=lengths)[0]}, {"y": expected}))

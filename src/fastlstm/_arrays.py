@@ -31,8 +31,20 @@ def kind_of(array: Array) -> Kind:
     return library.kind(array)
 
 
-def memory(array: Array) -> tuple[int, int]:
+class Shape:
+    """Stands for an array where only the shape counts: it has no values."""
+
+    def __init__(self, shape: tuple[int, ...], itemsize: int) -> None:
+        self.shape, self.itemsize = shape, itemsize
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+
+def memory(array: Array | Shape) -> tuple[int, int]:
     """Where an array on a device begins, and its bytes."""
+    if isinstance(array, Shape):
+        return ALIGNMENT, math.prod(array.shape) * array.itemsize  # nobody reads there
     library = library_of(array)
     if library is None:
         raise TypeError(f"an array was expected, not {type(array).__name__}")

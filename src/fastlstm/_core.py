@@ -10,13 +10,16 @@ import numpy as np
 
 from fastlstm import _backward, _forward, _loops, _runtime, gpu
 from fastlstm import _checks as check
-from fastlstm._arrays import Array, Kind, cells_of, contiguous, empty, kind_of, zeros, zeros_like
+from fastlstm._arrays import Array, Kind, Shape, cells_of, contiguous, empty, kind_of, zeros, zeros_like
 from fastlstm._batches import Batch, Lengths, Options
 from fastlstm._cells import LSTMCell, RNNCell
 from fastlstm._float_mode import as_in_kernels
 from fastlstm._libraries import DeviceKind
 
 Cell = LSTMCell | RNNCell
+
+# Of a call: so many that no count of bytes that comes of them overflows, and that no machine has memory for them.
+MOST_VALUES = 1 << 55
 
 # h, c and g, or their gradients: None where the cell has none, or where they are not given.
 States = tuple[Array | None, Array | None, Array | None]
@@ -362,21 +365,49 @@ def backward_pass(
     call: Call, weights: Weights, with_dx: bool, with_deltas: bool, checkpoints: Checkpoints | None = None
 ) -> _backward.BackwardPass:
     """A pass to be started."""
-    again, kind = None, call.kind
+    again = None
     if checkpoints is not None:
         again = forward_pass(call, weights._replace(b=checkpoints.b), True, checkpoints.k)
+    return _backward_pass(call, weights, with_dx, with_deltas, again)
+
+
+def _backward_pass(
+    call: Call, weights: Weights, with_dx: bool, with_deltas: bool, again: _forward.ForwardPass | None
+) -> _backward.BackwardPass:
+    kind = call.kind
     return _backward.BackwardPass(
         call.cell.kernel, call.batch, call.reverse, weights, call.options, with_dx, with_deltas, kind.itemsize, again,
         device_of(kind),
     )  # fmt: skip
 
 
-def workspace_size(call: Call, weights: Weights, recompute: int | None = None) -> int:
-    """Values with which both passes need allocate none."""
-    checkpoints = None if recompute is None else Checkpoints.of_call(call, weights, recompute, None)
-    passes = (
-        forward_pass(call, weights, False),
-        forward_pass(call, weights, recompute is None, recompute),
-        backward_pass(call, weights, True, False, checkpoints),
-    )
+# ---- workspaces ----
+
+
+def workspace_size(
+    cell: Cell, kind: Kind, T: object, B: object, I: object, H: object, proj_size: object, recompute: int | None,
+    batch_invariant: bool,
+) -> int:  # fmt: skip
+    """Values with which both passes of any options need allocate none. Nothing of such sizes is allocated here."""
+    T, B, I, H = check.count("T", T), check.count("B", B), check.count("I", I), check.positive_int("H", H)
+    projected, n, k = check.count("proj_size", proj_size), cell.gates, recompute_steps(recompute)
+    P = projected or H
+    K = P + (3 * H + 192 if cell.full_recurrence else 0)
+    if (T * B + B + n * H) * (n * H + I + K + P) >= MOST_VALUES:
+        raise ValueError(f"T, B, I, H = {T}, {B}, {I}, {H} are more than any memory can hold")
+
+    def shape(*shape: int) -> Any:
+        return Shape(shape, kind.itemsize)
+
+    weights = Weights(shape(n * H, I), shape(n * H, K), shape(n * H), None, shape(P, H) if projected else None)
+    batch = Batch(T, B, T * B, None, check.flag("batch_invariant", batch_invariant))
+    passes: list[_forward.ForwardPass | _backward.BackwardPass] = []
+    for options in (None, Options(mask=shape(B, P), zone_y=shape(T, B, P), zone_c=shape(T, B, H))):
+        call = Call(cell, batch, kind, options=options)
+        again = None if k is None else forward_pass(call, weights, True, k)
+        passes += [
+            forward_pass(call, weights, False),
+            forward_pass(call, weights, k is None, k),
+            _backward_pass(call, weights, True, False, again),
+        ]
     return max(one.workspace() for one in passes)

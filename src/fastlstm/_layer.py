@@ -35,8 +35,11 @@ from fastlstm._masks import Masking, Masks
 from fastlstm._parameters import Gradients, Parametric, are_restored
 from fastlstm._tapes import LSTMTape, RNNTape
 
-WORTH_KEEPING = 1 << 18
+# The system clears new memory, so a layer keeps what it computes in between calls: arrays from so many bytes on, and so
+# many bytes in all. A call that needs more takes so long that clearing is little beside it.
+WORTH_KEEPING, MOST_TO_KEEP = 1 << 18, 1 << 24
 ROWS_TO_PACK = _loops.rows_to_pack()
+DIRECTIONS = "forward", "reverse"  # what their workspaces are called
 
 
 @dataclass(slots=True)
@@ -173,8 +176,7 @@ class Layer(Masking, Parametric):
     def _bind_weights(self, weights: list[Weights]) -> None:
         """Take hold of the weights of each layer and direction."""
         self._weights = weights
-        self._spaces: list[Array] = []
-        self._rows: dict[str, Array] = {}
+        self._kept: dict[str, Array] = {}
         self._between = threading.local()
         # A step may read the weights as they are, unless something lies between two steps.
         between = any(self.zoneout) or self.proj_size or self._kind.full_recurrence
@@ -268,36 +270,37 @@ class Layer(Masking, Parametric):
 
     # ---- memory ----
 
-    def _borrow(self, size: int, kind: Kind) -> Array:
-        """Memory of `size` values to compute in.
+    def _borrow(self, use: str, size: int, kind: Kind, borrowed: dict[str, Array]) -> Array:
+        """Memory of at least `size` values; on a device new memory, since its libraries keep what was freed.
 
-        Kept between calls where it is large, since new memory costs the system a clearing; not on a device, whose
-        libraries do that. Give it back with `_return`; calls at the same time get memory of their own.
+        `borrowed` is what a call has, by its use; `_keep` keeps it for the next call. Two calls at the same time share
+        none.
         """
         if isinstance(kind, DeviceKind):
             return empty((size,), kind)
-        if size * self.dtype.itemsize >= WORTH_KEEPING:
-            try:
-                space = self._spaces.pop()
-            except IndexError:
-                return np.empty(size, self.dtype)
-            if space.size >= size:
-                return space
-        return np.empty(size, self.dtype)
-
-    def _return(self, spaces: list[Array]) -> None:
-        if not self._spaces and self._steps:
-            self._spaces += [space for space in spaces if space.nbytes >= WORTH_KEEPING]
-
-    def _temporary(self, use: str, shape: tuple[int, ...], kind: Kind, taken: dict[str, Array] | None) -> Array:
-        """A new array; with `taken`, memory kept in `_rows` between calls, to be put there again."""
-        if taken is None:
-            return empty(shape, kind)
-        size, space = math.prod(shape), self._rows.pop(use, None)
+        space = borrowed.get(use)
+        if space is None:
+            space = self._kept.pop(use, None)
         if space is None or space.size < size:
             space = empty((size,), self.dtype)
-        taken[use] = space
-        return space[:size].reshape(shape)
+        borrowed[use] = space
+        return space
+
+    def _keep(self, borrowed: dict[str, Array]) -> None:
+        """Keep what a call has borrowed, as far as it pays."""
+        left, kept = MOST_TO_KEEP, {}
+        for use, space in borrowed.items():
+            if WORTH_KEEPING <= space.nbytes <= left:
+                left -= space.nbytes
+                kept[use] = space
+        self._kept = kept
+
+    def _rows_for(self, use: str, shape: tuple[int, ...], kind: Kind, borrowed: dict[str, Array] | None) -> Array:
+        """A new array, or borrowed memory."""
+        if borrowed is None or isinstance(kind, DeviceKind):
+            return empty(shape, kind)
+        size = math.prod(shape)
+        return self._borrow(use, size, kind, borrowed)[:size].reshape(shape)
 
     # ---- passes ----
 
@@ -310,9 +313,10 @@ class Layer(Masking, Parametric):
         threads, steps = checked_num_threads(num_threads), _tapes.recompute_steps(recompute, tape, Tape)
         (T, B), D, P, H, kind = self._sizes(x), self.directions, self.output_size, self.hidden_size, self._kind_for(x)
         cells = self.num_layers * D
+        borrowed: dict[str, Array] = {}
         # Without a tape, rows in the kernels' order are needed here alone.
-        taken: dict[str, Array] | None = None if tape or lengths is None or isinstance(kind, DeviceKind) else {}
-        below, rows = self._rows_of(x, lengths, threads, kind, taken)
+        for_rows = None if tape or lengths is None else borrowed
+        below, rows = self._rows_of(x, lengths, threads, kind, for_rows)
         call = Call(self._kind, batch_of(T, B, rows, self.batch_invariant), kind, rows)
         given = self._layer_tapes(tape) if isinstance(tape, Tape) else [None] * cells
         if len(given) != cells:
@@ -328,8 +332,8 @@ class Layer(Masking, Parametric):
             self._check_apart([kept for *_, kept in ready], {"x": below, "flat": self.flat}, first_states, masks)
         layers: list[Any] = []
         for first in range(0, cells, D):
-            y = self._temporary("even" if first // D % 2 else "odd", call.shape(D * P), kind, taken)
-            passes, spaces = [], []
+            y = self._rows_for("even" if first // D % 2 else "odd", call.shape(D * P), kind, for_rows)
+            passes = []
             for k in range(first, first + D):
                 if ready:
                     own, weights, kept = ready[k]
@@ -339,14 +343,12 @@ class Layer(Masking, Parametric):
                     kept.x = below
                     layers.append(kept)
                 one = _core.forward_pass(own, weights, kept is not None and steps is None, steps)
-                space = self._borrow(one.workspace(), kind)
+                space = self._borrow(DIRECTIONS[k - first], one.workspace(), kind, borrowed)
                 _tapes.start_forward(
                     one, kept, below, of_cell(first_states, k), y, (k - first) * P, of_cell(last_states, k), space
                 )
                 passes.append(one)
-                spaces.append(space)
             _forward.run_passes(passes, threads, _core.device_of(kind))
-            self._return(spaces)
             below = y
             if masks is not None and masks.between and first + D < cells:
                 mask = masks.between[first // D]
@@ -354,8 +356,7 @@ class Layer(Masking, Parametric):
                     below = y * (mask if rows is None else rows.pack(mask, threads))
         last_states = call.states_out(last_states, H)
         result = self._as_given(y, rows, threads)
-        if taken is not None:
-            self._rows.update({use: space for use, space in taken.items() if space.nbytes >= WORTH_KEEPING})
+        self._keep(borrowed)
         return result, last_states, Tape(layers, call, masks) if tape else None
 
     def _begin(
@@ -409,8 +410,9 @@ class Layer(Masking, Parametric):
             if isinstance(dy, np.ndarray) and np.may_share_memory(dx_given, dy):
                 raise ValueError("out x must not overlap dy")  # not contiguous, so that `above` is a copy
         visible: list[tuple[Array, ...]] = [()] * cells
+        borrowed: dict[str, Array] = {}
         for first in reversed(range(0, cells, D)):
-            passes, spaces, dxs, wides = [], [], [], []
+            passes, dxs, wides = [], [], []
             resets: list[States | None] = []
             for k in range(first, first + D):
                 kept, suffix, weights = tapes[k], self._names()[k], all_weights[k]
@@ -418,7 +420,7 @@ class Layer(Masking, Parametric):
                 mask = masks.weights[k] if masks is not None and masks.weights else None
                 wide = part["R"] if part["G"] is None and mask is None else zeros_like(weights.R)
                 one = _core.backward_pass(kept.call, weights, True, deltas, kept.checkpoints)
-                space = self._borrow(one.workspace(), kind)
+                space = self._borrow(DIRECTIONS[k - first], one.workspace(), kind, borrowed)
                 dx = dx_given if k == 0 and direct else empty(call.shape(weights.W.shape[1]), kind)
                 if deltas:
                     sizes = (self._kind.gates * H, kind), (P, kind), (H, cells_of(kind))
@@ -431,12 +433,10 @@ class Layer(Masking, Parametric):
                     visible[k] or None, bool(accumulate), space,
                 )  # fmt: skip
                 passes.append(one)
-                spaces.append(space)
                 dxs.append(dx)
                 resets.append(reset)
                 wides.append((part, wide, mask))
             _backward.run_passes(passes, threads, _core.device_of(kind))
-            self._return(spaces)
             for k, reset in enumerate(resets, first):
                 if reset is not None:
                     _core.add_resets(of_cell(dfirst, k), reset)
@@ -457,6 +457,7 @@ class Layer(Masking, Parametric):
                 mask = masks.between[first // D - 1]
                 with as_in_kernels():
                     above *= mask if rows is None else rows.pack(mask, threads)
+        self._keep(borrowed)
         assert above is not None
         grads.x = self._as_given(above, rows, threads, None if direct else dx_given)
         grads.deltas = [self._deltas_of(call, arrays) for arrays in visible] if deltas else None
@@ -561,18 +562,20 @@ class Layer(Masking, Parametric):
             raise ValueError("step needs layers in one direction: the other would have to begin at the last step")
 
     def _spaces_between(self, B: int) -> list[Array]:
-        """Where a step's outputs go on their way up: two arrays, kept for each thread and B."""
-        if getattr(self._between, "B", None) != B:
-            shape = B, self.output_size
-            self._between.B, self._between.spaces = B, [np.empty(shape, self.dtype) for _ in range(2)]
-        spaces: list[Array] = self._between.spaces
+        """Where a step's outputs go on their way up: two arrays, kept for each thread and B where they are small."""
+        if getattr(self._between, "B", None) == B:
+            kept: list[Array] = self._between.spaces
+            return kept
+        spaces = [np.empty((B, self.output_size), self.dtype) for _ in range(2)]
+        if spaces[0].nbytes < WORTH_KEEPING:
+            self._between.B, self._between.spaces = B, spaces
         return spaces
 
     # ---- sequences and states ----
 
     def _rows_of(
         self, x: Array | PackedSequence, lengths: ArrayLike | None, threads: int, kind: Kind,
-        taken: dict[str, Array] | None,
+        borrowed: dict[str, Array] | None,
     ) -> tuple[Array, Lengths | None]:  # fmt: skip
         """The rows of x as the kernels want them, and how they lie."""
         if isinstance(x, PackedSequence):
@@ -588,7 +591,7 @@ class Layer(Masking, Parametric):
         if lengths is None:
             return contiguous(x), None
         rows = Lengths(lengths, *x.shape[:2])
-        return rows.pack(x, threads, self._temporary("x", (rows.batch.count, self.input_size), kind, taken)), rows
+        return rows.pack(x, threads, self._rows_for("x", (rows.batch.count, self.input_size), kind, borrowed)), rows
 
     def _gradient_rows(self, call: Call, dy: Array | PackedSequence, threads: int) -> Array:
         """The rows of dy as the kernels want them."""

@@ -89,25 +89,19 @@ def lstm_workspace(
     device : str
         Where the arrays are: "cpu", "cuda".
 
+    Raises
+    ------
+    ValueError
+        If a size is negative, or the arrays of such a call would be more than any memory can hold.
+
     Examples
     --------
     >>> import fastlstm
     >>> fastlstm.lstm_workspace(T=100, B=1, I=64, H=64) > 0
     True
     """
-    T, B, I, H = check.count("T", T), check.count("B", B), check.positive_int("I", I), check.positive_int("H", H)
-    proj_size = check.count("proj_size", proj_size)
-    cell, P, kind = lstm_cell(variant), proj_size or H, device_kind(device, values_of(dtype, device))
-    dtype = np.dtype(f"f{kind.itemsize}")  # of arrays that only have a size
-    K = P + (3 * H + 192 if cell.full_recurrence else 0)
-    n, proj = cell.gates, np.empty((P, H), dtype) if proj_size else None
-    weights = Weights(np.empty((n * H, I), dtype), np.empty((n * H, K), dtype), np.empty(n * H, dtype), None, proj)
-    mask, zones = np.empty((B, P), dtype), (np.empty((T, B, P), dtype), np.empty((T, B, H), dtype))
-    options = options_of(T, B, P, H, dtype, None, False, None, "zero", mask, zones)
-    batch = batch_of(T, B, None, check.flag("batch_invariant", batch_invariant))
-    calls = [Call(cell, batch, kind, options=given) for given in (None, options)]
-    k = _core.recompute_steps(recompute)
-    return max(_core.workspace_size(call, weights, k) for call in calls)
+    kind = device_kind(device, values_of(dtype, device))
+    return _core.workspace_size(lstm_cell(variant), kind, T, B, I, H, proj_size, recompute, batch_invariant)
 
 
 def lstm_forward(

@@ -70,17 +70,14 @@ def rnn_workspace(
         As for `rnn_forward`.
     device : str
         Where the arrays are: "cpu", "cuda".
+
+    Raises
+    ------
+    ValueError
+        If a size is negative, or the arrays of such a call would be more than any memory can hold.
     """
-    T, B, I, H = check.count("T", T), check.count("B", B), check.positive_int("I", I), check.positive_int("H", H)
     kind = device_kind(device, values_of(dtype, device))
-    dtype = np.dtype(f"f{kind.itemsize}")  # of arrays that only have a size
-    weights = Weights(np.empty((H, I), dtype), np.empty((H, H), dtype), np.empty(H, dtype))
-    mask, zone = np.empty((B, H), dtype), np.empty((T, B, H), dtype)
-    options = options_of(T, B, H, H, dtype, None, False, None, "zero", mask, (zone, None))
-    batch = batch_of(T, B, None, check.flag("batch_invariant", batch_invariant))
-    calls = [Call(rnn_cell(), batch, kind, options=given) for given in (None, options)]
-    k = _core.recompute_steps(recompute)
-    return max(_core.workspace_size(call, weights, k) for call in calls)
+    return _core.workspace_size(rnn_cell(), kind, T, B, I, H, 0, recompute, batch_invariant)
 
 
 def rnn_forward(
