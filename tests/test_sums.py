@@ -13,7 +13,7 @@ SIZES = {
     "many steps": (40_000, 20, False),
     "one sequence": (300_000, 1, False),
     "many sequences": (20, 40_000, False),
-    "two steps": (2, 300_000, False),
+    "four steps": (4, 200_000, False),
     "lengths": (3_000, 300, True),
     "one of some length": (200_000, 1, True),
 }

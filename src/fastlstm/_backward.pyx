@@ -312,9 +312,7 @@ cdef void run_steps(Backward *f, fl_size s0, fl_size s1) noexcept nogil:
 cdef void peephole_part(void *argument, int part, int parts) noexcept nogil:
     """Of the steps s0 to s1."""
     cdef Backward *f = <Backward *>argument
-    cdef fl_size H = f.constant.hidden, values = f.gates * H, t, row, rows
-    cdef const char *c
-    cdef const char *c_prev
+    cdef fl_size H = f.constant.hidden, values = f.gates * H, t, start, row
     cdef fl_size unit0 = border(H, f.k.column_block, part, parts), unit1 = border(H, f.k.column_block, part + 1, parts)
     cdef fl_size first = time(f, f.s1 - 1) if f.reverse else f.s0, end = time(f, f.s0) + 1 if f.reverse else f.s1
     if f.rows.offsets == NULL:  # the cells of all steps follow one another as the deltas do
@@ -323,16 +321,15 @@ cdef void peephole_part(void *argument, int part, int parts) noexcept nogil:
         return
     t = first
     while t < end:
-        row, rows = first_row(&f.rows, t), rows_at(&f.rows, t)
-        c, c_prev = c_of(f, t), c_prev_of(f, t)
-        t += 1
-        # Cells of further steps may follow, where no row ends.
-        while (t < end and c_of(f, t) == c + rows * H * f.cell_size and c_prev_of(f, t) == c_prev + rows * H * f.cell_size):
-            rows += rows_at(&f.rows, t)
+        start, t = t, t + 1
+        # The cells of the steps that follow do so too, where as many rows came before; a block's first step stands alone,
+        # since a tape may begin with it.
+        while t < end and t - 1 > first and rows_at(&f.rows, t - 2) == rows_at(&f.rows, t - 1):
             t += 1
+        row = first_row(&f.rows, start)
         f.k.add_peephole_gradient(f.dp, f.constant.cell,
                                   <const char *>f.products.delta + (row - f.delta_row) * values * f.size,
-                                  c_prev, c, rows, H, unit0, unit1)
+                                  c_prev_of(f, start), c_of(f, start), first_row(&f.rows, t) - row, H, unit0, unit1)
 
 
 cdef void projection_part(void *argument, int part, int parts) noexcept nogil:

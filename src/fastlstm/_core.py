@@ -389,7 +389,7 @@ def workspace_size(
     batch_invariant: bool,
 ) -> int:  # fmt: skip
     """Values with which both passes of any options need allocate none. Nothing of such sizes is allocated here."""
-    T, B, I, H = check.count("T", T), check.count("B", B), check.count("I", I), check.positive_int("H", H)
+    T, B, I, H = check.count("T", T), check.count("B", B), check.positive_int("I", I), check.positive_int("H", H)
     projected, n, k = check.count("proj_size", proj_size), cell.gates, recompute_steps(recompute)
     P = projected or H
     K = P + (3 * H + 192 if cell.full_recurrence else 0)
