@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import gc
 import json
 import os
 import re
@@ -104,6 +105,7 @@ def cases() -> dict[str, Callable[[], object]]:
 def run_marked(library: str) -> None:
     """Make the calls of each case between two marks; this is what runs under valgrind."""
     mark = ctypes.CDLL(library).mark
+    gc.disable()  # as timeit does: when a collection comes, and what it costs, depends on what else is in memory
     for call in [lambda: None, *cases().values()]:
         for _ in range(3):
             call()
