@@ -14,7 +14,7 @@ import numpy as np
 import fastlstm
 from fastlstm import nn
 
-LONG = 15
+LONG = 40
 RNG = np.random.default_rng(0)
 
 
@@ -140,7 +140,7 @@ def stop(name, threads):
     expected = arrays(short())
     assert expected
     long = CALLS[name](threads, True)
-    with Signals(0.3) as signals:
+    with Signals(0.05) as signals:
         try:
             long()
             print("not stopped")

@@ -63,7 +63,7 @@ STREAM = """
 @pytest.mark.parametrize("kind", LAYERS)
 def test_the_state_of_a_stream_is_as_before(kind, environment):
     code = f"""
-    network, B = {LAYERS[kind]}, 4000
+    network, B = {LAYERS[kind]}, 20000
     {STREAM}
     x = normal(B, 100)
     first = copy.deepcopy(fastlstm.Stream(network, B).state)
@@ -71,7 +71,7 @@ def test_the_state_of_a_stream_is_as_before(kind, environment):
         array[...] = 0.1
     one = stream(first)
     held = arrays(one.state)
-    with Signals(0.1) as signals:
+    with Signals(0.05) as signals:
         try:
             one.step(x)
             print("not stopped")
@@ -171,14 +171,14 @@ def test_handlers_that_call(environment):
 def test_a_handler_that_forks(environment):
     """The child has none of the threads that its parent's call runs on: it cannot go on with that, and says so."""
     code = """
-    lstm, x = fastlstm.LSTM(100, 256, seed=0), normal(200, 32, 100)
+    lstm, x = fastlstm.LSTM(100, 256, seed=0), normal(2000, 32, 100)
     expected, children = lstm(x, num_threads=2)[0], []
 
     def handle(*_):
         children.append(os.fork())
 
     signal.signal(signal.SIGALRM, handle)
-    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
     try:
         found = lstm(x, num_threads=2)[0]
     except RuntimeError as error:
@@ -193,7 +193,7 @@ def test_a_handler_that_forks(environment):
 def test_other_threads_do_not_ask(environment):
     """Python handles signals in the main thread: a call in another one goes on, and its result is whole."""
     code = """
-    lstm, x = fastlstm.LSTM(100, 256, seed=0), normal(200, 32, 100)
+    lstm, x = fastlstm.LSTM(100, 256, seed=0), normal(2000, 32, 100)
     expected, found, done = lstm(x, num_threads=2)[0], [], threading.Event()
 
     def work():
@@ -202,7 +202,7 @@ def test_other_threads_do_not_ask(environment):
 
     threading.Thread(target=work).start()
     try:
-        with Signals(0.1):
+        with Signals(0.05):
             done.wait(60)
     except KeyboardInterrupt:
         print("interrupted", len(found))

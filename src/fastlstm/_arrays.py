@@ -61,18 +61,23 @@ def empty(shape: tuple[int, ...], kind: Kind) -> Array:
     if isinstance(kind, DeviceKind):
         array: Array = kind.library.empty(shape, kind)
         return array
+    if math.prod(shape) * kind.itemsize < WORTH_ALIGNING:
+        return np.empty(shape, kind)
     return _aligned(np.empty, shape, kind)
 
 
 def zeros(shape: tuple[int, ...], kind: Kind) -> Array:
     """An array of zeros, aligned likewise."""
-    return kind.library.zeros(shape, kind) if isinstance(kind, DeviceKind) else _aligned(np.zeros, shape, kind)
+    if isinstance(kind, DeviceKind):
+        array: Array = kind.library.zeros(shape, kind)
+        return array
+    if math.prod(shape) * kind.itemsize < WORTH_ALIGNING:
+        return np.zeros(shape, kind)
+    return _aligned(np.zeros, shape, kind)
 
 
 def _aligned(make: Callable[..., Array], shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     size = math.prod(shape) * dtype.itemsize
-    if size < WORTH_ALIGNING:
-        return make(shape, dtype)
     memory = make(size + ALIGNMENT, np.uint8)
     start = -memory.__array_interface__["data"][0] % ALIGNMENT
     return memory[start : start + size].view(dtype).reshape(shape)

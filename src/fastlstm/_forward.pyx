@@ -3,6 +3,7 @@
 Everything here is checked and allocated by _core.py. Arrays are C-contiguous and of one dtype. Rows of a batch are as
 _loops.pxd describes; `s` counts steps in the order in which they run, `t` in time: they differ in the reverse direction.
 """
+cimport cython
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
@@ -534,6 +535,7 @@ def run_passes(list passes, int num_threads, Device device=None):
         device.end()
 
 
+@cython.final  # so that `take` is compiled into `step`
 cdef class Step:
     """One layer's weights, held for `step`: a single time step, read from the weights as they are at each call."""
     cdef Buffers held
@@ -551,7 +553,7 @@ cdef class Step:
         f.outputs = f.y_step = f.constant.outputs
         f.unit_work = f.gates * (f.constant.outputs + f.constant.input)
 
-    cdef bint take(self, Buffers get, fl_size B, x, h, c, y, h_out, c_out) except -1:
+    cdef inline bint take(self, Buffers get, fl_size B, x, h, c, y, h_out, c_out) except -1:
         """Are all arrays as they must be?"""
         cdef fl_size H = self.prototype.constant.hidden, I = self.prototype.constant.input
         cdef int size = self.prototype.size

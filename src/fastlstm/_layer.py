@@ -80,6 +80,14 @@ def of_cell(states: States, k: int) -> States:
     return None if h is None else h[k], None if c is None else c[k], None if g is None else g[k]
 
 
+def _write_wide(part: dict[str, Any], wide: Array, mask: Array | None, P: int, accumulate: bool) -> None:
+    """Write or add the gradients of R and G from those of what a pass made of them."""
+    dR, dG = (wide, None) if part["G"] is None else _core.gate_recurrence_of(wide, P)
+    for target, found in ((part["R"], dR if mask is None else dR * mask), (part["G"], dG)):
+        if target is not None:
+            target[:] = target + found if accumulate else found
+
+
 class Layer(Masking, Parametric):
     """Recurrent layers, one above the other, in one direction or two; `LSTM` and `RNN` add the cell."""
 
@@ -278,6 +286,8 @@ class Layer(Masking, Parametric):
         """
         if isinstance(kind, DeviceKind):
             return empty((size,), kind)
+        if size * self.dtype.itemsize < WORTH_KEEPING:
+            return np.empty(size, self.dtype)
         space = borrowed.get(use)
         if space is None:
             space = self._kept.pop(use, None)
@@ -288,9 +298,11 @@ class Layer(Masking, Parametric):
 
     def _keep(self, borrowed: dict[str, Array]) -> None:
         """Keep what a call has borrowed, as far as it pays."""
+        if not borrowed:
+            return
         left, kept = MOST_TO_KEEP, {}
         for use, space in borrowed.items():
-            if WORTH_KEEPING <= space.nbytes <= left:
+            if space.nbytes <= left:
                 left -= space.nbytes
                 kept[use] = space
         self._kept = kept
@@ -440,23 +452,19 @@ class Layer(Masking, Parametric):
             for k, reset in enumerate(resets, first):
                 if reset is not None:
                     _core.add_resets(of_cell(dfirst, k), reset)
-            for part, wide, mask in wides:
-                if wide is part["R"]:
-                    continue
-                assert wide is not None
-                dR, dG = (wide, None) if part["G"] is None else _core.gate_recurrence_of(wide, P)
-                with as_in_kernels():
-                    for target, found in ((part["R"], dR if mask is None else dR * mask), (part["G"], dG)):
-                        if target is not None:
-                            target[:] = target + found if accumulate else found
-            for dx in dxs[1:]:
-                with as_in_kernels():
-                    dxs[0] += dx
             above = dxs[0]
-            if masks is not None and masks.between and first:
-                mask = masks.between[first // D - 1]
+            between = masks.between[first // D - 1] if masks is not None and masks.between and first else None
+            if between is not None and rows is not None:
+                between = rows.pack(between, threads)
+            if between is not None or D > 1 or any(wide is not part["R"] for part, wide, _ in wides):
                 with as_in_kernels():
-                    above *= mask if rows is None else rows.pack(mask, threads)
+                    for part, wide, mask in wides:
+                        if wide is not None and wide is not part["R"]:
+                            _write_wide(part, wide, mask, P, accumulate)
+                    for dx in dxs[1:]:
+                        above += dx
+                    if between is not None:
+                        above *= between
         self._keep(borrowed)
         assert above is not None
         grads.x = self._as_given(above, rows, threads, None if direct else dx_given)

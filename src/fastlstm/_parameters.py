@@ -137,6 +137,7 @@ class Parametric:
     needs: tuple[str, ...] = ()
     """What else than x a layer's `forward` is to be told by the network around it: "lengths", "rng", "directions"."""
     _moved = False  # into the buffer of a network
+    _writes_few_gradients = False  # and leaves the others, of a large table, as they are: new ones are zero
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         """Names and shapes of the parameters, in the order of the buffer."""
@@ -198,8 +199,9 @@ class Parametric:
         if out is None:
             if accumulate:
                 raise ValueError("accumulate needs out, the gradients to add to")
-            flat = zeros(tuple(self.flat.shape), self._array_kind)
-            return Gradients(flat, self._views(flat), self, untouched=True)
+            few = self._writes_few_gradients
+            flat = (zeros if few else empty)(tuple(self.flat.shape), self._array_kind)
+            return Gradients(flat, self._views(flat), self, untouched=few)
         if not isinstance(out, Gradients):
             raise TypeError(f"out must be Gradients, not {type(out).__name__}")
         check.output("out.flat", out.flat, tuple(self.flat.shape), self._array_kind, "the layer's flat")
@@ -219,14 +221,14 @@ class Parametric:
         self._hold(flat)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # The kernels trust the sizes, and hold the parameters where they are.
-        own = vars(self)
-        if not name.startswith("_") and value is not own.get(name, value):
-            hint = "write to it in place, flat[:] = ..." if name == "flat" else "make a new layer"
-            raise AttributeError(f"{name} cannot be set: {hint}")
-        if not name.startswith("_") and name not in own and "flat" in own:  # all that it has was set before
-            check.may_have(self, name)
-        super().__setattr__(name, value)
+        if name[0] != "_":  # the kernels trust the sizes, and hold the parameters where they are
+            own = vars(self)
+            if value is not own.get(name, value):
+                hint = "write to it in place, flat[:] = ..." if name == "flat" else "make a new layer"
+                raise AttributeError(f"{name} cannot be set: {hint}")
+            if name not in own and "flat" in own:  # all that it has was set before
+                check.may_have(self, name)
+        object.__setattr__(self, name, value)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "params" and not name.startswith("_")}

@@ -57,6 +57,10 @@ class Composite(Parametric):
             own[:] = part.flat
         return flat
 
+    @property
+    def _writes_few_gradients(self) -> bool:  # type: ignore[override]
+        return any(part._writes_few_gradients for part in self._parts().values())
+
     def _take(self, size: int) -> None:
         """Nothing: its parts have counted themselves."""
 

@@ -97,6 +97,8 @@ class Embedding(Parametric):
         self._allocate()
         self._initialise(seed, 1 / math.sqrt(self.output_size))
 
+    _writes_few_gradients = True
+
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         return {"E": (self.vocabulary_size, self.output_size)}
 
