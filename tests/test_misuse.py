@@ -119,8 +119,10 @@ def test_tapes_of_no_kind():
         fastlstm.lstm_forward(x, W, R, b, tape=None)
     with pytest.raises(TypeError, match=r"^tape must be a bool or RNNTape, not LSTMTape"):
         fastlstm.rnn_forward(x, W[:H], R[:H], b[:H], tape=fastlstm.lstm_forward(x, W, R, b, tape=True)[2])
-    with pytest.raises(TypeError, match=r"^tape must be a bool or Tape, not str"):
-        LSTM(I, H).forward(x, tape="a")
+    for wrong, found in (("a", "str"), (True, "bool"), (False, "bool")):
+        for layer in (LSTM(I, H), fastlstm.RNN(I, H)):
+            with pytest.raises(TypeError, match=f"^tape must be a Tape of an earlier call or None, not {found}"):
+                layer.forward(x, tape=wrong)
 
 
 @pytest.mark.parametrize("options", [{}, {"zoneout": (0.1, 0.1)}], ids=["direct", "fixed"])

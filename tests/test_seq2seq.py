@@ -294,6 +294,14 @@ def test_a_beam_wider_than_the_tree_has_no_more_than_there_are():
     assert sorted(h.ids.tolist() for h in found) == [[], [0], [2], [3]]
 
 
+def test_a_sequence_that_cannot_end():
+    net = model("vector")
+    net.decoder.output.params["c"][END] = -np.inf
+    assert net.beam_search(inputs("vector"), **SEARCH) == [[]] * B
+    with pytest.raises(ValueError, match=f"^row 0 cannot end: {END}, which ends a sequence, has probability zero"):
+        net.greedy(inputs("vector"), begin=BEGIN, end=END, max_steps=3)
+
+
 def test_a_beam_does_not_grow_beyond_what_is_possible(monkeypatch):
     net = model("vector")
     net.decoder.output.params["c"][[k for k in range(V) if k not in (0, END)]] = -np.inf  # one symbol, and the end

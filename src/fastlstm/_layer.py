@@ -489,6 +489,15 @@ class Layer(Masking, Parametric):
             for k, above in enumerate(dc)
         ]
 
+    @staticmethod
+    def _to_fill(tape: Tape | None) -> Tape | Literal[True]:
+        """A tape to fill, or True for a new one."""
+        if tape is None:
+            return True
+        if not isinstance(tape, Tape):
+            raise TypeError(f"tape must be a Tape of an earlier call or None, not {type(tape).__name__}")
+        return tape
+
     def _layer_tapes(self, tape: Tape) -> list[Any]:
         """The tapes of all layers and directions, of cells like those of this network."""
         if not isinstance(tape.layers, (list, tuple)):

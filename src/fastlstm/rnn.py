@@ -190,7 +190,7 @@ class RNN(Layer):
         states = self._states("state", state, self._sizes(x)[1], self._kind_for(x))
         masks = self._training_masks(masks, rng, x)
         y, (h, _, _), kept = self._forward_pass(
-            x, states, lengths, reset, reset_to, masks, True if tape is None else tape, recompute, num_threads
+            x, states, lengths, reset, reset_to, masks, self._to_fill(tape), recompute, num_threads
         )
         assert kept is not None
         assert h is not None

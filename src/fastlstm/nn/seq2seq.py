@@ -245,9 +245,17 @@ class Seq2Seq(Composite):
         -------
         list of (n,) arrays of int
             The symbols of each row, without `begin` and `end`.
+
+        Raises
+        ------
+        ValueError
+            If a row cannot end: `end` has probability zero after `max_steps` symbols.
         """
         found = self.beam_search(x, lengths, begin=begin, end=end, max_steps=max_steps, beam_width=1)
-        return [best[0].ids for best in found]
+        for b, hypotheses in enumerate(found):
+            if not hypotheses:
+                raise ValueError(f"row {b} cannot end: {end}, which ends a sequence, has probability zero there")
+        return [best.ids for (best,) in found]
 
     def beam_search(
         self,
@@ -290,7 +298,8 @@ class Seq2Seq(Composite):
         Returns
         -------
         list of list of Hypothesis
-            For each row at most `beam_width`, the best first.
+            For each row at most `beam_width`, the best first; none where `end` has probability zero after `max_steps`
+            symbols of each.
 
         References
         ----------
