@@ -284,3 +284,32 @@ def test_a_mask_of_nothing_counts_nothing(size):
     still = SGD(model.flat, 0.0)
     (epoch,) = fit(model, softmax_cross_entropy, Own(), Own(), optimiser=still, epochs=1, progress=False).epochs
     assert (epoch.loss, epoch.validation) == pytest.approx((expected, expected), rel=1e-6)
+
+
+@pytest.mark.parametrize("batch_first", LAYOUTS)
+def test_targets_of_one_number_for_each_step(batch_first):
+    """An array of (T, B) has steps as one of (T, B, features) has."""
+    model = Sequential(LSTM(1, 4, seed=0), Dense(4, 1, seed=0), batch_first=batch_first)
+    x = [np.zeros((9, 1), np.float32) for _ in range(6)]
+    targets = [np.zeros(9, np.float32) for _ in x]
+    targets[4][7] = np.nan
+
+    def loss(y, target):
+        value, dy = mse(y[..., 0].copy(), target)
+        return value, dy[..., np.newaxis]
+
+    with pytest.warns(RuntimeWarning, match=r"target has values that are not finite \(train: sequence 4, step 7\)"):
+        fit(model, loss, Batches(x, targets, 2), epochs=1, progress=False)
+
+
+def test_targets_of_a_sequence_have_no_steps():
+    model = Sequential(LSTM(1, 4, seed=0), Last(), Dense(4, 6, seed=0))
+    x, targets = [np.zeros((9, 1), np.float32) for _ in range(5)], np.zeros((5, 2, 3), np.float32)
+    targets[3, 1] = np.nan
+
+    def loss(y, target):
+        value, dy = mse(y.reshape(-1, 2, 3), target)
+        return value, dy.reshape(y.shape)
+
+    with pytest.warns(RuntimeWarning, match=r"target has values that are not finite \(train: sequence 3\)"):
+        fit(model, loss, Batches(x, targets, 2, per_step=False), epochs=1, progress=False)

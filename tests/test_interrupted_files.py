@@ -24,7 +24,7 @@ SAVE = """
             return file.read()
 
     def left():
-        return [name for name in os.listdir(folder) if name.startswith(_whole_files.PREFIX)]
+        return [name for name in os.listdir(folder) if _whole_files.PARTIAL.fullmatch(name)]
 
     fastlstm.save(new, path)
     whole = {content(): "new"}
@@ -188,9 +188,10 @@ def test_a_file_removed_between_its_creation_and_its_lock(tmp_path, monkeypatch)
 
 def test_what_is_left_is_not_mistaken(tmp_path):
     """A folder, a FIFO or another's file of such a name stays, and no save fails or waits for it."""
-    (tmp_path / f"{_whole_files.PREFIX}folder").mkdir()
-    os.mkfifo(tmp_path / f"{_whole_files.PREFIX}fifo")
-    (tmp_path / "fastlstm-file").touch()
+    (tmp_path / f".fastlstm-{0:016x}.partial").mkdir()
+    os.mkfifo(tmp_path / f".fastlstm-{1:016x}.partial")
+    for name in ("fastlstm-file", ".fastlstm-notes.txt", ".fastlstm-0123.partial", f".fastlstm-{2:016x}.partial.old"):
+        (tmp_path / name).touch()
     before = sorted(os.listdir(tmp_path))
     fastlstm.save(LSTM(1, 1, seed=0), tmp_path / "network")
     assert sorted(os.listdir(tmp_path)) == [*before, "network"]
@@ -243,7 +244,7 @@ def test_a_file_that_another_process_rewrites_in_place(tmp_path):
 
 def test_on_windows_what_is_abandoned_is_known_by_its_age(tmp_path, monkeypatch):
     """There are no locks there, and an open file is neither renamed nor removed; tried here without locks."""
-    path, old, young = tmp_path / "network", tmp_path / ".fastlstm-old", tmp_path / ".fastlstm-young"
+    path, old, young = tmp_path / "network", *(tmp_path / f".fastlstm-{k:016x}.partial" for k in (1, 2))
     old.touch()
     young.touch()
     os.utime(old, (0, 0))
@@ -265,4 +266,4 @@ def test_on_windows_what_is_abandoned_is_known_by_its_age(tmp_path, monkeypatch)
         fastlstm.save(lstm, path)
         assert fastlstm.load(path).flat.tobytes() == lstm.flat.tobytes()
     assert len(renamed) == 2
-    assert sorted(os.listdir(tmp_path)) == [".fastlstm-young", "network"]
+    assert sorted(os.listdir(tmp_path)) == [young.name, "network"]

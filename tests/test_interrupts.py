@@ -266,3 +266,44 @@ def test_fit_ends_as_if_done(environment):
     assert_equal(model.predict(sequences), arrays(expected))
     """
     assert run(code, environment) == ["3 True"]
+
+
+def test_handlers_have_the_callers_floating_point_mode(environment):
+    """Kernels flush denormals; what runs while they are asked does not, nor do threads that are started then."""
+    code = """
+    lstm, x, found = fastlstm.LSTM(100, 256, seed=0), normal(400, 32, 100), []
+    tiny = np.array([1e-310])
+
+    def handle(*_):
+        found.append(float(tiny[0] * 0.5))
+        other = threading.Thread(target=lambda: found.append(float(tiny[0] * 0.5)))
+        other.start()
+        other.join()
+
+    run_with_signals(lambda: lstm(x, num_threads=2)[0], lambda: handle())
+    print(set(found) == {5e-311})
+    """
+    assert run(code, environment) == ["True"]
+
+
+def test_no_mode_is_left_behind(environment):
+    """Wherever Ctrl-C comes, as in what is NumPy's inside a call."""
+    code = """
+    from fastlstm._float_mode import as_in_kernels
+    tiny, errors = np.array([1e-310]), np.geterr()
+
+    def handle(*_):
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGALRM, handle)
+    for k in range(500):
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 1e-5 + 1e-7 * k)
+            while True:
+                with as_in_kernels():
+                    sum(range(50))
+        except KeyboardInterrupt:
+            pass
+    print(tiny[0] * 0.5 == 5e-311)
+    """
+    assert run(code, environment, isa="base") == ["True"]

@@ -288,6 +288,8 @@ def test_params_cannot_be_exchanged(make):
     layer = make(seed=0)
     with pytest.raises(TypeError, match="item assignment"):
         layer.params["W_l0"] = np.zeros_like(layer.params["W_l0"])
+    with pytest.raises(TypeError, match="item assignment"):
+        layer.params["no such name"] = None
 
 
 @pytest.mark.parametrize(("make", "name"), [(make, name) for make in LAYERS for name in make().params])

@@ -483,7 +483,7 @@ def test_what_is_no_regular_file_is_neither_read_nor_replaced(tmp_path, kind, mo
             call()
     after = os.lstat(place)
     assert (after.st_ino, after.st_mode) == (before.st_ino, before.st_mode)
-    assert not [name for name in os.listdir() if name.startswith(_whole_files.PREFIX)]
+    assert not [name for name in os.listdir() if _whole_files.PARTIAL.fullmatch(name)]
     for number in opened:
         os.close(number)
 
@@ -687,3 +687,9 @@ def test_bounds_that_the_first_version_took(path, written, bound):
     again = fastlstm.load(path)
     assert (again.clip, again.cell_clip) == (bound, bound)
     assert repr(again.clip) == repr(bound)
+
+
+@pytest.mark.parametrize("clip", [1000, 1e6])
+def test_bounds_may_be_larger_than_the_number_of_parameters(tmp_path, clip):
+    fastlstm.save(LSTM(1, 1, clip=clip, cell_clip=clip), tmp_path / "lstm")
+    assert fastlstm.load(tmp_path / "lstm").clip == clip

@@ -135,3 +135,16 @@ def test_a_stream_of_many_rows(make):
         y_t, state = network.step(x, state)
         assert_close({"y": stream.step(x)}, {"y": y_t}, 2e-6)
     assert_close(arrays(stream.state), arrays(state), 2e-6)
+
+
+@pytest.mark.parametrize("B", [2, 200])
+@pytest.mark.parametrize("options", [{"num_layers": 2}, {"zoneout": (0.1, 0.1)}], ids=str)
+def test_parts_of_a_state_that_overlap_are_refused(options, B):
+    stream = Stream(LSTM(3, 4, seed=0, **options), B)
+    h, c = stream.state
+    stream.state = (h, h)
+    with pytest.raises(ValueError, match="state c must not overlap state h"):
+        stream.step(np.ones((B, 3), np.float32))
+    assert not h.any()
+    stream.state = (h, c)
+    assert stream.step(np.ones((B, 3), np.float32)).any()

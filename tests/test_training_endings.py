@@ -556,3 +556,23 @@ def test_a_source_of_its_own_may_give_a_batch_of_nothing():
 
     model = LSTM(2, 3, seed=0)
     assert len(fit(model, mse, Own(), Own(), epochs=2, progress=False).epochs) == 2
+
+
+def test_a_model_that_hands_on_whatever_it_is_given():
+    """Its `forward` names no argument `state`, and takes it."""
+    inner = nn.Sequential(LSTM(1, 4, seed=0), nn.Dense(4, 1, seed=0))
+
+    class Model:
+        flat = inner.flat
+
+        def forward(self, **given):
+            return inner.forward(**given)
+
+        def __call__(self, **given):
+            return inner(**given)
+
+        def backward(self, *given, **named):
+            return inner.backward(*given, **named)
+
+    x = np.zeros((40, 1), np.float32)
+    assert fit(Model(), mse, Chunks(x, x, 2, 5), epochs=1, progress=False).epochs

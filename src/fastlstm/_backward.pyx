@@ -339,7 +339,7 @@ cdef void projection_part(void *argument, int part, int parts) noexcept nogil:
     cdef int vectors = <int>(f.k.column_block // f.k.unit_block)
     cdef fl_product product = fl_product(H, f.products.rows, f.dy_space, 1, P, f.m_panels, vectors, 1, FL_FULL, f.dproj,
                                          H, True, False)
-    if product.K > FL_ROWS_PER_GROUP:
+    if product.K > FL_ROWS_PER_GROUP and not f.k.device:
         fl_multiply_in_groups(f.k, &product, P, border(H, f.k.column_block, part, parts),
                               border(H, f.k.column_block, part + 1, parts), f.size)
     else:

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from contextlib import ContextDecorator
-from typing import Self
-
-import numpy as np
+import functools
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
 
 from fastlstm import _runtime
 
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
-class as_in_kernels(ContextDecorator):  # used as a function
-    """Compute as the kernels do: denormals count as zero and cost no more, and `np.seterr` has no say."""
+as_in_kernels = _runtime.KernelMode
+"""Compute in a `with` block as the kernels do: denormals count as zero and cost no more, `np.seterr` has no say."""
 
-    def __enter__(self) -> None:
-        self._errors, self._mode = np.errstate(all="ignore"), _runtime.KernelMode()
-        self._errors.__enter__()
-        self._mode.__enter__()
 
-    def __exit__(self, *error: object) -> None:
-        self._mode.__exit__(*error)
-        self._errors.__exit__(None, None, None)
+def all_as_in_kernels(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Have a function compute so as a whole."""
 
-    def _recreate_cm(self) -> Self:
-        return type(self)()  # for each call of what it decorates
+    @functools.wraps(function)
+    def in_mode(*arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
+        with as_in_kernels():
+            return function(*arguments, **named)
+
+    return in_mode

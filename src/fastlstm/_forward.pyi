@@ -1,4 +1,4 @@
-from typing import Any
+from typing import Any, final
 
 from typing_extensions import disjoint_base
 
@@ -38,7 +38,7 @@ class ForwardPass:
 def packed_columns(A: Any, gates: int) -> Any: ...
 def run_passes(passes: list[ForwardPass], num_threads: int, device: Device | None = None) -> None: ...
 
-@disjoint_base
+@final
 class Step:
     def __init__(self, cell: Cell, weights: tuple[Any, ...]) -> None: ...
     def step(self, x: Any, h: Any, c: Any, y: Any, h_out: Any, c_out: Any, num_threads: int) -> bool: ...

@@ -177,8 +177,14 @@ def sum_rows(sums, rows, lengths, int num_threads, *, bint add=False, bint mean=
     """sums (B, P) = the sum, or the mean, of the first lengths[b] of rows (T, B, P) for each b, in double precision; or += it."""
     cdef Buffers get = Buffers(3)
     cdef RowSums r
+    cdef fl_size k
     r.itemsize, r.count, r.columns, r.add, r.mean = sums.itemsize, sums.shape[0], sums.shape[1], add, mean
-    r.sums, r.rows, r.lengths = get.write(sums), get.read(rows), <const int64_t *>get.read(lengths)
+    r.sums = get.output("sums", sums, r.count * r.columns * r.itemsize)
+    r.rows = get.input("rows", rows, rows.shape[0] * r.count * r.columns * r.itemsize)
+    r.lengths = <const int64_t *>get.input("lengths", lengths, r.count * sizeof(int64_t))
+    for k in range(r.count):
+        if not 0 <= r.lengths[k] <= rows.shape[0]:
+            raise ValueError(f"lengths must be from 0 to T = {rows.shape[0]}, not {r.lengths[k]}")
     cdef int parts = parts_for(rows.size, PER_PART, min(<fl_size>num_threads, max(1, r.columns // BLOCK)))
     with nogil:
         parallel(sum_rows_part, &r, parts)

@@ -382,10 +382,13 @@ cdef void add_weight_sum(const Products *p, const void *a, const void *a_transpo
     cdef int vectors = <int>(fl_panel_columns(p.k, p.gates) // p.k.unit_block)
     cdef fl_product product = fl_product(columns, p.rows, a, 1, K, p.delta_panels, vectors, 1, FL_FULL, total,
                                          columns, p.begun, False)
+    cdef fl_size width = vectors * p.k.unit_block
     if far_rows(p, K):
         product.a, product.a_row_step, product.a_k_step = a_transposed, p.rows, 1
-    if product.K > FL_ROWS_PER_GROUP:
-        fl_multiply_in_groups(p.k, &product, K, column0, column1, p.size)
+    if product.K > FL_ROWS_PER_GROUP and not p.k.device:
+        while column0 < column1 and not stopped():
+            fl_multiply_in_groups(p.k, &product, K, column0, min(column0 + width, column1), p.size)
+            column0 += width
     else:
         multiply_pieces(p.k, &product, 0, K, column0, column1)
 

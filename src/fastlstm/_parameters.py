@@ -57,7 +57,7 @@ class Params(dict[str, Array]):
     __slots__ = ()
 
     def __setitem__(self, name: str, value: Array) -> None:
-        if self.get(name) is not value:  # which params[name] += 1 sets, once it has added
+        if name not in self or self[name] is not value:  # which params[name] += 1 sets, once it has added
             self._refuse(name)
 
     def _refuse(self, *given: object, **named: object) -> NoReturn:

@@ -172,20 +172,19 @@ def multiply(a, b, c, int num_threads, bint add=False):
     if not (is_by_rows(&p.c) and (is_by_rows(&p.b) or is_by_columns(&p.b))):
         raise ValueError("rows or columns must lie in one piece")
     if p.b.rows > most and not is_by_columns(&p.b):
-        total = c if add else zeros(c.shape, c.dtype)
+        total = zeros(c.shape, c.dtype)
         part = empty(c.shape, c.dtype)
         for k0 in range(0, p.b.rows, most):
             multiply(a[..., k0:k0 + most], b[..., k0:k0 + most, :], part, num_threads)
             add_rows(total.reshape(1, -1), zeros(1, "int64"), part.reshape(1, -1), num_threads)
-        if not add:
-            c[...] = total
+        c[...] = c + total if add else total
         return
     if p.c.rows == 0 or p.c.columns == 0 or p.count == 0:
         return
     parts = parts_for(p.count * p.c.rows * p.c.columns * p.b.rows, WORK_PER_PART, num_threads)
     p.space_each = (panels_of(&p) + (p.a.rows * block_of(&p) if far(&p) else 0)) * p.size
     p.space_each += (64 - p.space_each % 64) % 64
-    space = empty((max(parts if p.count > 1 else 1, 1) * p.space_each,), c.dtype)
+    space = empty((max(parts if p.count > 1 else 1, 1) * p.space_each // p.size,), c.dtype)
     p.space = <char *>get.write(space)
     begin_call(&call, True)
     with nogil:

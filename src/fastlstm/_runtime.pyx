@@ -8,6 +8,7 @@ from libc.string cimport memcpy
 import os
 import threading
 
+import numpy as np
 from numpy import ndarray
 
 from ._kernels cimport (FL_AUTO, FL_BACKEND_CAPSULE, FL_CLUSTER, FL_FIRST_ASKED, FL_HARD_LOGISTIC, FL_IDENTITY, FL_IN_BFLOAT16, FL_IN_FLOAT16,
@@ -197,14 +198,19 @@ cdef class Device:
 
 
 cdef class KernelMode:
-    """What runs in its `with` block, NumPy's functions too, computes as the kernels do: denormals count as zero."""
+    """What runs in its `with` block, NumPy's functions too, computes as the kernels do: denormals count as zero, and
+    `np.seterr` has no say. It is compiled so that no signal handler runs between a change of the mode and the block."""
     cdef fl_float_mode before
+    cdef object errors
 
     def __enter__(self):
+        self.errors = np.errstate(all="ignore")
+        self.errors.__enter__()
         self.before = fl_flush_denormals()
 
     def __exit__(self, *_):
         fl_restore_float_mode(self.before)
+        self.errors.__exit__(None, None, None)
 
 
 cdef class Buffers:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import functools
 import os
+import re
 import secrets
 import stat
 import sys
@@ -16,8 +17,8 @@ from typing import Any, BinaryIO
 if sys.platform != "win32":
     import fcntl
 
-PREFIX = ".fastlstm-"
-"""What the names of files begin with while they are written, beside those that they are to replace."""
+PARTIAL = re.compile(r"\.fastlstm-[0-9a-f]{16}\.partial")
+"""Names of files while they are written, beside those that they are to replace."""
 ABANDONED_AFTER = 3600.0
 """Seconds without a write after which such a file is nobody's any more, on Windows, where it is not locked."""
 
@@ -47,7 +48,7 @@ def replace(path: str, parts: Iterable[Any]) -> None:
     if not os.path.isdir(folder):
         raise FileNotFoundError(errno.ENOENT, "no folder to write to", folder)
     _remove_abandoned(folder)
-    while not _replace(target, before, os.path.join(folder, PREFIX + secrets.token_urlsafe(9)), parts, path):
+    while not _replace(target, before, os.path.join(folder, f".fastlstm-{secrets.token_hex(8)}.partial"), parts, path):
         pass
     if sys.platform != "win32":
         _flush(folder)
@@ -118,7 +119,7 @@ def _remove_abandoned(folder: str) -> None:
     """Remove what processes that were killed have left in a folder."""
     with contextlib.suppress(OSError):  # it may be written to, but not be listed
         for name in os.listdir(folder):
-            if name.startswith(PREFIX):
+            if PARTIAL.fullmatch(name):
                 with contextlib.suppress(OSError):
                     _remove_if_abandoned(os.path.join(folder, name))
 

@@ -12,7 +12,7 @@ from fastlstm import _forward
 from fastlstm._arrays import Array
 from fastlstm._batches import PackedSequence
 from fastlstm._core import PackedWeights, Weights
-from fastlstm._float_mode import as_in_kernels
+from fastlstm._float_mode import all_as_in_kernels, as_in_kernels
 from fastlstm.lstm import LSTM
 from fastlstm.rnn import RNN
 
@@ -20,7 +20,7 @@ __all__ = ["Frozen", "RoundingError", "rounding_error"]
 
 Format = Literal["full", "bfloat16", "int8"]
 
-RANGE = np.float32(2.0**-120)  # how small an int8 scale may be beside the other
+RANGE = np.float32(2.0**-64)  # how small an int8 scale may be beside the other
 
 
 def _as_bfloat16(A: Array) -> Array:
@@ -40,7 +40,7 @@ def _scales(W: Array, R: Array) -> tuple[Array, Array]:
     return in_W, in_R
 
 
-@as_in_kernels()
+@all_as_in_kernels
 def _pack(weights: Weights, gates: int, form: Format) -> Weights:
     W, R, scale, ratio = weights.W, weights.R, None, None
     if form == "int8":

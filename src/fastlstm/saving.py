@@ -30,9 +30,9 @@ def save(network: Any, path: str | os.PathLike[str], extra: Any = None) -> None:
 
     The file has the safetensors format: the parameters under their names, and in the metadata, as JSON, what the
     network is made of. It is written whole, or what was there before stays, whatever happens meanwhile: an error, a
-    full disk, Ctrl-C, the end of the process. What a killed process leaves beside it, in a file whose name begins with
-    ``.fastlstm-``, the next `save` in that folder removes. A link stays, and the file that it names is replaced; its
-    mode stays, and its owner where the system allows it.
+    full disk, Ctrl-C, the end of the process. What a killed process leaves beside it, in a file with a name such as
+    ``.fastlstm-0123456789abcdef.partial``, the next `save` in that folder removes. A link stays, and the file that it
+    names is replaced; its mode stays, and its owner where the system allows it.
 
     Parameters
     ----------
@@ -184,7 +184,7 @@ def _from_json(value: Any, size: float, names: float) -> Any:
             continue
         if name in ONLY_AT_FIRST or name not in known:
             raise ValueError(f"{kind.__name__} has no {name}")
-        made = _from_json(item, size, names)
+        made = item if name in ("clip", "cell_clip") else _from_json(item, size, names)  # bounds are no sizes
         if name in ("clip", "cell_clip"):
             made = None if made == 0 else 1.0 if made is True else made  # 0.1.0 took these, and so are they in files
         if name == "num_layers" and isinstance(made, int) and made > names:

@@ -64,7 +64,7 @@ class Stream:
     ((1000, 4), False, True)
     """
 
-    __slots__ = ("__weakref__", "_fixed", "_network", "_next", "_shape", "num_threads", "state", "y")
+    __slots__ = ("__weakref__", "_apart", "_fixed", "_network", "_next", "_shape", "num_threads", "state", "y")
 
     def __init__(self, network: LSTM | RNN | Frozen, B: int = 1, *, num_threads: int | None = None) -> None:
         layers = network._layers if isinstance(network, Frozen) else network
@@ -76,6 +76,7 @@ class Stream:
         layers.check_steps()
         state = layers.zero_state(B)
         self.state: Any = state if isinstance(layers, LSTM) else state[0]
+        self._apart = self.state  # whose parts are known to overlap nowhere
         self.y = zeros((B, layers.output_size), layers._array_kind)
         self._shape = B, layers.input_size
         # Of many rows, packing the weights anew pays; those of a Frozen network are packed.
@@ -123,6 +124,8 @@ class Stream:
             self._network.step(x_t, self.state, (self.y, self.state), num_threads=self.num_threads)
             return self.y
         state = self.state if isinstance(self.state, tuple) else (self.state,)
+        if self.state is not self._apart:
+            self._check_apart(state)
         if self._fixed is not None:
             self._fixed.run(x_t, state, self.y, checked_num_threads(self.num_threads))
         elif self._next is not None:
@@ -130,6 +133,15 @@ class Stream:
             self._network.step(x_t, self.state, (self.y, after), num_threads=self.num_threads)
             _runtime.copy_all(state, self._next)
         return self.y
+
+    def _check_apart(self, state: tuple[Array, ...]) -> None:
+        """Raise unless the parts of a state that the caller has put here can be written to and do not overlap."""
+        named = {f"state {name}": part for name, part in zip("hcg", state, strict=False)}
+        for name, part in named.items():
+            array = check.is_array(name, part, anywhere=True)
+            check.output(name, array, tuple(array.shape), kind_of(array), "its own")
+        check.disjoint(named, {})
+        self._apart = self.state
 
     def reset(self, rows: ArrayLike | None = None, state: Any = None) -> None:
         """Begin some sequences anew.

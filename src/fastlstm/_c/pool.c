@@ -160,6 +160,8 @@ void fl_begin_call(fl_call *call) {
     call->thread = &current;
     call->next = 0;
     call->stopped = 0;
+    call->mode = fl_flush_denormals();
+    fl_restore_float_mode(call->mode);
     current = call;
 }
 
@@ -172,8 +174,12 @@ int fl_stopped(void) {
         const long long now = fl_ticks();
         if (!call->next) call->next = now + FL_FIRST_ASKED;
         if (now >= call->next) {
-            current = NULL; /* whoever is asked may make calls of its own */
+            current = NULL; /* whoever is asked may make calls of its own, and start threads that inherit the mode */
+            const fl_float_mode here = fl_flush_denormals();
+            fl_restore_float_mode(call->mode);
             if (call->ask(call)) store(&call->stopped, 1);
+            fl_flush_denormals(); /* since a mode that flushes is not restored where it is left alone */
+            fl_restore_float_mode(here);
             current = call;
         }
     }

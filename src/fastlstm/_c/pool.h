@@ -2,6 +2,8 @@
 #ifndef FL_POOL_H
 #define FL_POOL_H
 
+#include "float_mode.h"
+
 #define FL_MAX_THREADS 256
 
 typedef void (*fl_task)(void *argument, int part, int parts);
@@ -23,6 +25,7 @@ struct fl_call {
     const void *thread;
     long long next;            /* when to ask again, in fl_ticks; 0 before anything has looked */
     long long stopped;         /* read by all threads that run its parts */
+    fl_float_mode mode;        /* the caller's, in which it is asked */
 };
 enum { FL_FIRST_ASKED = 10 };  /* how old a call is then, in ticks */
 

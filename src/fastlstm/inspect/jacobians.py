@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastlstm._arrays import Array
-from fastlstm._float_mode import as_in_kernels
+from fastlstm._float_mode import all_as_in_kernels
 from fastlstm.inspect import _runs
 from fastlstm.inspect._runs import after, index, no_zoneout, one_row
 from fastlstm.lstm import LSTM
@@ -58,7 +58,7 @@ class HiddenJacobians(NamedTuple):
     bounds: Array
 
 
-@as_in_kernels()
+@all_as_in_kernels
 def cell_jacobians(
     network: LSTM,
     x: Array,
@@ -131,7 +131,7 @@ def cell_jacobians(
     return CellJacobians(found.c, _spectral(found.c), carousel, largest)
 
 
-@as_in_kernels()
+@all_as_in_kernels
 def hidden_jacobians(
     network: RNN,
     x: Array,

@@ -87,5 +87,6 @@ class Composite(Parametric):
                 (name, Gradients(flat, part._views(flat), part, untouched=untouched), flat)
                 for (name, part), flat in parts
             ]
+        grads.untouched = False  # its parts know of themselves
         grads.parts = {name: own for name, own, _ in grads.made_parts}  # whatever was put there
         return grads

@@ -29,7 +29,7 @@ def in_data(error: EntryError, name: str, source: BatchSource, batch: Batch, mod
     if error.name == "labels":  # (B, L)
         b, *rest = error.index
         return ValueError(f"{_row(name, batch, b)}: {error.told(tuple(rest))}")
-    per_step = len(error.index) > 1 and (y is None or y.ndim == 3)
+    per_step = len(error.index) > 1 and getattr(y, "ndim", 3) == 3
     return ValueError(f"{_place(name, source, batch, error.index, per_step, has_batch_first(model))}: {error.told(())}")
 
 
@@ -38,7 +38,8 @@ def not_finite(name: str, source: BatchSource, batch: Batch, model: Any) -> str:
     for argument, array in (batch.inputs | batch.targets).items():
         if isinstance(array, np.ndarray) and array.dtype.kind == "f" and not np.isfinite(array).all():
             index = first_entry(~np.isfinite(array))
-            place = _place(name, source, batch, index, array.ndim == 3, has_batch_first(model))
+            per_step = argument in batch.inputs or isinstance(source, Chunks) or getattr(source, "per_step", False)
+            place = _place(name, source, batch, index, per_step and len(index) > 1, has_batch_first(model))
             return f"{argument} has values that are not finite ({place})"
     return ""
 
@@ -50,11 +51,11 @@ def _place(
     if not per_step:
         return _row(name, batch, index[0])
     t, b = index[1::-1] if batch_first else index[:2]
-    if isinstance(source, Chunks):
+    if isinstance(source, Chunks) and b < len(batch.rows):
         return f"{name}: step {batch.rows[b] + t}"
     return f"{_row(name, batch, b)}, step {t}"
 
 
 def _row(name: str, batch: Batch, b: int) -> str:
     """Which sequence a row of a batch is."""
-    return f"{name}: sequence {batch.rows[b]}" if len(batch.rows) else f"{name}: row {b} of a batch"
+    return f"{name}: sequence {batch.rows[b]}" if b < len(batch.rows) else f"{name}: row {b} of a batch"

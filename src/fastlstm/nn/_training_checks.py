@@ -50,10 +50,19 @@ def source(name: str, model: Any, found: BatchSource) -> None:
                 f"{name} carries the state from batch to batch, but {both} is bidirectional: its backward direction "
                 "begins at the end of each batch, with nothing from the batch after it"
             )
-        if "state" not in inspect.signature(getattr(model, "forward", model)).parameters:
+        if not _takes_state(getattr(model, "forward", model)):
             raise TypeError(
                 f"{name} carries the state from batch to batch, which a {type(model).__name__} does not take"
             )
+
+
+def _takes_state(function: Any) -> bool:
+    """Whether a function has an argument `state`, or takes any; True where it does not tell."""
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return True
+    return "state" in parameters or any(one.kind is one.VAR_KEYWORD for one in parameters.values())
 
 
 def _bidirectional(name: str, network: Any) -> str:

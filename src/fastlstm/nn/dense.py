@@ -176,7 +176,7 @@ class Dense(Parametric):
         threads, dh = _config.get_num_threads(), empty(h.shape, self.dtype)
         do, dV, dc = dy.reshape(-1, self.output_size), grads.params["V"], grads.params["c"]
         _products.multiply(do.T, h.reshape(-1, self.input_size), dV, threads, add=accumulate)
-        _gradients.sum_rows(dc[np.newaxis], do[:, np.newaxis], np.array([len(do)]), threads, add=accumulate)
+        _gradients.sum_rows(dc[np.newaxis], do[:, np.newaxis], np.array([len(do)], np.int64), threads, add=accumulate)
         _products.multiply(do, self._V, dh.reshape(-1, self.input_size), threads)
         grads.x, grads.state = dh, None
         return grads

@@ -165,6 +165,8 @@ def fit(
     >>> history.epochs[-1].loss < history.epochs[0].loss / 5
     True
     """
+    if checkpoint is not None:
+        checkpoint = check.path("checkpoint", checkpoint)
     training = _Training(model, loss, train, validation, optimiser, clip, average, score, patience, seed, checkpoint)
     check.positive_int("epochs", epochs)
     progress, resume = check.flag("progress", progress), check.flag("resume", resume)
