@@ -220,3 +220,12 @@ def test_what_cannot_be_frozen_is_refused():
         pickle.dumps(Frozen(LSTM(2, 3)))
     with pytest.raises(ValueError, match=r"^x must have shape"):
         Frozen(LSTM(2, 3))(np.zeros((4, 5, 7), np.float32))
+
+
+def test_int8_of_a_recurrence_that_is_next_to_nothing():
+    """The sum that is brought from W's scale to R's stays a number."""
+    rnn = RNN(4, 4, nonlinearity="relu", seed=0)
+    for name, value in (("W_l0", 0.6), ("R_l0", 1.6e-36), ("b_l0", 0.0)):
+        rnn.params[name][:] = value
+    x = np.full((3, 2, 4), 2, np.float32)
+    np.testing.assert_allclose(Frozen(rnn, "int8")(x)[0], rnn(x)[0], rtol=1e-2)

@@ -20,7 +20,7 @@ __all__ = ["Frozen", "RoundingError", "rounding_error"]
 
 Format = Literal["full", "bfloat16", "int8"]
 
-RANGE = np.float32(2.0**-64)  # how small an int8 scale may be beside the other
+RANGE = np.float32(2.0**-104)  # how small an int8 scale may be beside the other
 
 
 def _as_bfloat16(A: Array) -> Array:
