@@ -96,7 +96,8 @@ cdef fl_size segments(const Rows *r, fl_size rows) noexcept nogil:
 
 def segment_count(batch, k):
     """Into how many segments of k steps recompute cuts the time of a batch."""
-    cdef Rows r = rows_of(Buffers(1), batch)
+    cdef Buffers get = Buffers(1)  # which holds the offsets that r refers to
+    cdef Rows r = rows_of(get, batch)
     return segments(&r, segment_rows(min(k, max(r.T, 1)), r.B))
 
 
