@@ -9,7 +9,7 @@
 #include "wide.h"
 
 /* Whether the elements [first, last) are numbers. Their sum nearly always says so: only where it is none are they looked at. */
-static int finite(vec sum, const void *x, fl_size first, fl_size last) {
+static int all_finite(vec sum, const void *x, fl_size first, fl_size last) {
     real lane[VL], all = 0;
     v_store(lane, sum);
     for (int l = 0; l < VL; l++) all += lane[l] - lane[l];
@@ -34,7 +34,7 @@ static int sgd(const fl_sgd *s, fl_size first, fl_size last) {
         }
         v_store_part((real *)s->theta + k, v_sub(theta, v_mul(rate, g)), n);
     }
-    return finite(sum, s->velocity, first, last);
+    return all_finite(sum, s->velocity, first, last);
 }
 
 static int adam(const fl_adam *s, fl_size first, fl_size last) {
@@ -55,7 +55,7 @@ static int adam(const fl_adam *s, fl_size first, fl_size last) {
         sum = v_add(sum, v);
         v_store_part((real *)s->theta + k, v_sub(theta, v_mul(rate, v_div(m, scale))), n);
     }
-    return finite(sum, s->v, first, last);
+    return all_finite(sum, s->v, first, last);
 }
 
 static double sum_of_squares(const void *x, fl_size n) {
