@@ -17,7 +17,7 @@ for package in ("matplotlib", "platformdirs", "safetensors", "tqdm"):
 
 WEEK = 7 * 144
 N = 20 * WEEK
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ def run(code, environment, *, isa="portable"):
     """
     result = subprocess.run(
         [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(prelude) + textwrap.dedent(code)],
-        env=environment | {"FASTLSTM_ISA": isa, "PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *sys.path])},
+        env=environment | {"FASTLSTM_ISA": isa, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert result.stderr == ""

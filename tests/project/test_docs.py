@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 API = ROOT / "docs" / "api"
 MODULES = {"fastlstm", "fastlstm.gpu", "fastlstm.nn", "fastlstm.inspect", "fastlstm.reference"}
 LINE = re.compile(r"^\.\. (currentmodule|module|automodule|autoclass|autofunction|autoexception):: (\S+)", re.MULTILINE)

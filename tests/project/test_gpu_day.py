@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-TOOLS = Path(__file__).resolve().parents[1] / "tools"
+TOOLS = Path(__file__).resolve().parents[2] / "tools"
 ALLOWED = {"build": 2, "tests": 8, "memcheck": 8, "bench": 8}  # enough to start Python on a busy machine
 TESTS = """
 import os, time

@@ -10,7 +10,7 @@ import fastlstm
 for package in ("matplotlib", "platformdirs", "tqdm"):
     pytest.importorskip(package)
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.fixture

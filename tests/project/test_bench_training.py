@@ -13,7 +13,7 @@ from fastlstm import nn
 for package in ("matplotlib", "platformdirs", "threadpoolctl", "torch", "tqdm"):
     pytest.importorskip(package)
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")

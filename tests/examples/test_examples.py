@@ -10,7 +10,7 @@ import pytest
 for package in ("matplotlib", "platformdirs", "tqdm"):
     pytest.importorskip(package)
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "examples" / "results"
 NAMES = sorted(path.stem for path in (ROOT / "examples").glob("[!_]*.py"))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-TOOL = Path(__file__).resolve().parents[1] / "tools" / "check-bits"
+TOOL = Path(__file__).resolve().parents[2] / "tools" / "check-bits"
 ONLY = "portable rnn_forward, rnn_backward dtype=float32 shape=7,3,5,8"
 
 pytestmark = pytest.mark.skipif(not TOOL.is_file(), reason="the tool is of a checkout")

@@ -190,7 +190,7 @@ def test_the_module_as_a_program_shows_it():
 
 def test_version():
     for file in ("CHANGELOG.md", "CITATION.cff"):
-        assert fastlstm.__version__ in (Path(__file__).parents[1] / file).read_text("utf-8")
+        assert fastlstm.__version__ in (Path(__file__).parents[2] / file).read_text("utf-8")
     numbers = fastlstm.__version__.split(".")
     assert len(numbers) >= 2
     assert all(part.isdigit() for part in numbers[:2])

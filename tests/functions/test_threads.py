@@ -149,7 +149,7 @@ def run_script(code, environment, timeout=120):
         os.waitpid(child, 0)
         return "no end"
     """
-    environment = environment | {"PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *sys.path])}
+    environment = environment | {"PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(prelude) + textwrap.dedent(code)],
         env=environment, capture_output=True, text=True, timeout=timeout,

@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("platformdirs")
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 FILES = {"folder/b.txt": b"second", "folder/a.txt": b"first", "folder/program.py": b"raise SystemExit('was run')\n"}
 
 

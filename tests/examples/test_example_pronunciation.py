@@ -12,7 +12,7 @@ import fastlstm
 for package in ("matplotlib", "platformdirs", "tqdm"):
     pytest.importorskip(package)
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 SOUNDS = {"a": ["AA"], "b": ["B"], "e": [], "k": ["K"], "x": ["K", "S"]}  # and th is TH, t alone T, h alone HH
 
 

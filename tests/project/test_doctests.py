@@ -10,7 +10,7 @@ import pytest
 
 import fastlstm
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 MODULES = ["fastlstm"] + [
     module.name
     for module in pkgutil.walk_packages(fastlstm.__path__, "fastlstm.")

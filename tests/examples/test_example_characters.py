@@ -12,7 +12,7 @@ import fastlstm
 pytest.importorskip("matplotlib")
 pytest.importorskip("platformdirs")
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 SIZE = 5
 
 

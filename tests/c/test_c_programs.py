@@ -14,7 +14,7 @@ import pytest
 import fastlstm
 from fastlstm import nn
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PROGRAMS = ROOT / "examples" / "c"
 FROZEN = ROOT / "tests" / "c" / "frozen_1.c"
 CC, CXX = shutil.which("cc"), shutil.which("c++")

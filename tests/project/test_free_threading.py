@@ -234,7 +234,7 @@ def run_script(code, environment):
     """What a program prints; it warns and complains of nothing."""
     result = subprocess.run(
         [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
-        env=environment | {"PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *sys.path])},
+        env=environment | {"PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert result.stderr == ""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-CUDA = Path(__file__).parents[1] / "cuda"
+CUDA = Path(__file__).parents[2] / "cuda"
 pytestmark = pytest.mark.skipif(not (CUDA / "nvcc.py").is_file(), reason="emulated or not, the source tree is needed")
 
 

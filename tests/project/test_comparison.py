@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-COMPARISON = Path(__file__).parents[1] / "COMPARISON.md"
-LINK = re.compile(r'\]\((tests/\w+\.py) "(\w+)"\)')
+COMPARISON = Path(__file__).parents[2] / "COMPARISON.md"
+LINK = re.compile(r'\]\((tests/\w+/\w+\.py) "(\w+)"\)')
 OUT_OF_SCOPE = ("layer norm, GRU (out of scope)", "gate order")
 
 

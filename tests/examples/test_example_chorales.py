@@ -13,7 +13,7 @@ import fastlstm
 pytest.importorskip("matplotlib")
 pytest.importorskip("platformdirs")
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.fixture
