@@ -64,8 +64,8 @@ CHUNKS = CELL | {
 }
 
 
-def cases() -> Iterator[Case]:
-    """Give the combinations of the layers."""
+def cases(frozen: bool) -> Iterator[Case]:
+    """Give the combinations of the layers, with or without frozen networks."""
     for subject, values, more, compute in (
         ("layers", SEQUENCES, 250, _sequences),
         ("steps", STEPS, 100, _steps),
@@ -74,6 +74,8 @@ def cases() -> Iterator[Case]:
         for options in chosen(subject, values, more):
             if options.get("weights") in ("bfloat16", "int8") and options["dtype"] == "float64":
                 options["dtype"] = "float32"
+            if options.get("weights", "own") != "own" and not frozen:
+                continue
             name = named(subject, options)
             yield Case(name, partial(compute, SimpleNamespace(**options), random_numbers(name)))
 
