@@ -42,7 +42,7 @@ else:
 if not (MSVC or DEBUG or SANITIZE):
     # The product's loop fits into one line of the instruction cache; across two a step takes up to a quarter longer.
     INSTRUCTION_SETS = {name: [*flags, "-falign-loops=64"] for name, flags in INSTRUCTION_SETS.items()}
-if EMULATED:  # see _c/emulated.inc; in a debug build, too, as fast as tests need it
+if EMULATED:  # see _c/device/emulated; in a debug build, too, as fast as tests need it
     INSTRUCTION_SETS["emulated"] = [] if MSVC else ["-O2"]
 HALVES = ("bfloat16", "float16")  # what a device stores in half as many bits
 # Beside another one it is only a reference, which is to be small.
@@ -68,7 +68,7 @@ else:
         LINK_FLAGS += [f"-fsanitize={SANITIZE}"]
 
 INCLUDE = "include"
-HEADERS = [str(path) for path in [*C.glob("*.h"), *C.glob("*.inc"), *Path(INCLUDE).rglob("*.h")]]
+HEADERS = [str(path) for path in [*C.rglob("*.h"), *C.rglob("*.inc"), *Path(INCLUDE).rglob("*.h")]]
 LIBRARIES = [
     (
         f"fastlstm_{name}",
@@ -88,11 +88,11 @@ LIBRARIES = [
             "network",
             ["-DFL_EMULATED"] if EMULATED else [],
             [
-                "dispatch.c",
-                "network_plan.c",
-                "network_forward.c",
-                "network_backward.c",
-                *(["emulated.c"] if EMULATED else []),
+                "system/dispatch.c",
+                "network/plan.c",
+                "network/forward.c",
+                "network/backward.c",
+                *(["device/emulated/emulated.c"] if EMULATED else []),
             ],
         ),
     ]
@@ -125,7 +125,7 @@ MACROS = [] if FREE_THREADED else [("Py_LIMITED_API", "0x030B0000")]
 def extension(name: str, sources: tuple[str, ...] = (), libraries: tuple[str, ...] = ()) -> Extension:
     return Extension(
         f"fastlstm.{name}",
-        [str(PACKAGE / f"{name}.pyx"), *(str(C / source) for source in sources)],
+        [str(PACKAGE / f"{name.replace('.', '/')}.pyx"), *(str(C / source) for source in sources)],
         include_dirs=[str(C), INCLUDE],
         depends=[*HEADERS, *(source for _, info in LIBRARIES if libraries for source in info["sources"])],
         libraries=list(libraries),
@@ -138,17 +138,17 @@ def extension(name: str, sources: tuple[str, ...] = (), libraries: tuple[str, ..
 
 EXTENSIONS = [
     # The kernels and the threads are in one module; the others reach them through it.
-    extension("_runtime", ("pool.c", "interface.c"), ("fastlstm",)),
-    extension("_blas"),
-    extension("_rows"),
-    extension("_loops"),
-    extension("_forward"),
-    extension("_backward"),
-    extension("_losses"),
-    extension("_gradients"),
-    extension("_products"),
-    extension("_ctc"),
-    extension("_ctc_beam"),
+    extension("_system.runtime", ("system/pool.c", "network/interface.c"), ("fastlstm",)),
+    extension("_engine.blas"),
+    extension("_engine.rows"),
+    extension("_engine.loops"),
+    extension("_engine.forward"),
+    extension("_engine.backward"),
+    extension("nn._losses"),
+    extension("nn._gradients"),
+    extension("nn._products"),
+    extension("nn._ctc"),
+    extension("nn._ctc_beam"),
 ]
 COMMANDS = {"build_clib": BuildLibrary}
 if CUDA:

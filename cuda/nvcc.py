@@ -20,7 +20,7 @@ from setuptools.errors import PlatformError
 
 ARCHS = "75,80,86,89,90,100,120"
 C = Path(__file__).resolve().parents[1] / "src" / "fastlstm" / "_c"
-SOURCES = [*sorted(C.glob("cuda_*.cu")), *sorted(C.glob("targets/cuda_*.cu"))]
+SOURCES = [*sorted(C.glob("device/cuda/*.cu")), *sorted(C.glob("targets/cuda_*.cu"))]
 # A multiplication and an addition are fused only where the source says so, and denormals are zero, as on processors.
 FLAGS = [
     "-std=c++20", "-O3", "-DNDEBUG", "--extended-lambda", "-fmad=false", "-ftz=true",

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 
 import fastlstm
-from fastlstm._checks import counted
+from fastlstm._arrays.checks import counted
 from fastlstm.bench import machine
 
 

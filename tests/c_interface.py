@@ -5,7 +5,7 @@ from ctypes import POINTER, byref, c_char_p, c_double, c_int, c_size_t, c_void_p
 
 import numpy as np
 
-from fastlstm import _runtime
+from fastlstm._system import runtime
 
 OK = 0
 STATUSES = (
@@ -54,7 +54,7 @@ class Interface(ctypes.Structure):
 def interface() -> Interface:
     pointer = ctypes.pythonapi.PyCapsule_GetPointer
     pointer.restype, pointer.argtypes = c_void_p, (ctypes.py_object, c_char_p)
-    return Interface.from_address(pointer(_runtime.c_interface, b"fastlstm._runtime.c_interface"))
+    return Interface.from_address(pointer(runtime.c_interface, b"fastlstm._runtime.c_interface"))
 
 
 C = interface()

@@ -4,15 +4,15 @@ import pytest
 from helpers import ISAS
 
 import fastlstm
-from fastlstm import _config, _runtime
+from fastlstm._system import runtime
 
 
-@pytest.fixture(params=[_config.ISA] if os.environ.get("FASTLSTM_ISA") else ISAS)
+@pytest.fixture(params=[runtime.ISA] if os.environ.get("FASTLSTM_ISA") else ISAS)
 def isa(request):
     """Each instruction set that this machine runs, in use during the test; where one is asked for, that alone."""
-    _runtime.choose_isa(request.param)
+    runtime.choose_isa(request.param)
     yield request.param
-    _runtime.choose_isa(_config.ISA)
+    runtime.choose_isa(runtime.ISA)
 
 
 @pytest.fixture

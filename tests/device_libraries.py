@@ -7,7 +7,8 @@ import fake_cupy
 import numpy as np
 import pytest
 
-from fastlstm import _libraries, gpu
+from fastlstm import gpu
+from fastlstm._arrays import libraries as _libraries
 
 NAMES = ("cupy", "torch")
 

@@ -12,14 +12,15 @@ import threading
 import numpy as np
 
 import fastlstm
-from fastlstm import _runtime, reference
+from fastlstm import reference
+from fastlstm._system import runtime
 
 LSTM_ARGUMENTS = ("x", "W", "R", "b", "p", "h0", "c0")
 INITIAL = ("h0", "c0", "g0")
 RNN_ARGUMENTS = ("x", "W", "R", "b", "h0")
 NONLINEARITIES = ("tanh", "relu", "logistic", "identity")
 # The kernels of a device, which a build may have for tests, are run where they are asked for: FASTLSTM_ISA=emulated.
-ISAS = [isa for isa in _runtime.available_isas() if isa != "emulated"]
+ISAS = [isa for isa in runtime.available_isas() if isa != "emulated"]
 DTYPES = (np.float32, np.float64)
 
 Arrays = dict[str, np.ndarray]

@@ -7,21 +7,24 @@ functions below them, arrays in and arrays out. `fastlstm.reference` has the sam
 
 __version__ = "0.1.0"
 
-from fastlstm import gpu, nn, reference
-from fastlstm._batches import PackedSequence
-from fastlstm._config import get_include, get_library, get_num_threads, set_num_threads, show_config
-from fastlstm._layer import Tape
-from fastlstm._masks import Masks
-from fastlstm._parameters import Gradients
-from fastlstm._tapes import LSTMTape, RNNTape
-from fastlstm.frozen import Frozen, RoundingError, rounding_error
-from fastlstm.lstm import LSTM
-from fastlstm.lstm_functions import LSTMDeltas, LSTMGradients, lstm_backward, lstm_forward, lstm_workspace
-from fastlstm.rnn import RNN
-from fastlstm.rnn_functions import RNNDeltas, RNNGradients, rnn_backward, rnn_forward, rnn_workspace
+from typing import TYPE_CHECKING, Any
+
+from fastlstm import _moved, gpu, nn, reference
+from fastlstm._config import get_include, get_library, show_config
+from fastlstm._engine.batches import PackedSequence
+from fastlstm._engine.tapes import LSTMTape, RNNTape
+from fastlstm._engine.threads import get_num_threads, set_num_threads
+from fastlstm.functions.lstm import LSTMDeltas, LSTMGradients, lstm_backward, lstm_forward, lstm_workspace
+from fastlstm.functions.rnn import RNNDeltas, RNNGradients, rnn_backward, rnn_forward, rnn_workspace
+from fastlstm.layers.frozen import Frozen, RoundingError, rounding_error
+from fastlstm.layers.lstm import LSTM
+from fastlstm.layers.masks import Masks
+from fastlstm.layers.parameters import Gradients
+from fastlstm.layers.rnn import RNN
+from fastlstm.layers.stack import Tape
+from fastlstm.layers.stream import Stream
+from fastlstm.layers.tbptt import Chunk, truncated_bptt
 from fastlstm.saving import FileError, load, load_extra, save
-from fastlstm.stream import Stream
-from fastlstm.tbptt import Chunk, truncated_bptt
 
 __all__ = [
     "LSTM",
@@ -61,3 +64,11 @@ __all__ = [
     "show_config",
     "truncated_bptt",
 ]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """Return a module under the name that it had in 0.1.0."""
+        if name in _moved.MODULES:
+            return _moved.module_of(name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,69 +1,17 @@
-"""What this build is, what it runs on, and the default number of threads."""
+"""What this build is and what it runs on."""
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 import sysconfig
 from pathlib import Path
 
-from fastlstm import _checks as check
-from fastlstm import _runtime, _threads
+from fastlstm._engine import threads
+from fastlstm._system import devices
+from fastlstm._system.runtime import ISA, available_isas
 
-__all__ = ["get_include", "get_library", "get_num_threads", "set_num_threads", "show_config"]
-
-ISA: str = _runtime.choose_isa(os.environ.get("FASTLSTM_ISA") or None)
-
-
-_default = _threads.default_num_threads(_runtime.MAX_THREADS)
-
-
-def set_num_threads(num_threads: int) -> None:
-    """Set how many threads a call uses by default, in place of what was found when fastlstm was imported.
-
-    That was the environment's FASTLSTM_NUM_THREADS; without it, OMP_NUM_THREADS; without both, as many as this process
-    may use processors, by its affinity and by the CPU quota of its container. `show_config` tells which.
-
-    The number decides how work is divided, and so the last digits of results. No more threads run at once than the
-    process may use processors: one thread then does the work of several. Small problems use fewer by themselves.
-
-    Parameters
-    ----------
-    num_threads : int
-        At least 1, at most 256.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it is not such a number.
-
-    Examples
-    --------
-    >>> import fastlstm
-    >>> before = fastlstm.get_num_threads()
-    >>> fastlstm.set_num_threads(1)
-    >>> fastlstm.get_num_threads()
-    1
-    >>> fastlstm.set_num_threads(before)
-    """
-    global _default
-    _default = _threads.Default(checked_num_threads(check.integer("num_threads", num_threads)), "set_num_threads")
-
-
-def get_num_threads() -> int:
-    """Return the number of threads that a call uses by default; `set_num_threads` tells where it comes from."""
-    return _default.number
-
-
-def checked_num_threads(num_threads: int | None) -> int:
-    """`num_threads` if it is a legal number, the default if it is None."""
-    if num_threads is None:
-        return _default.number
-    number = check.integer("num_threads", num_threads)
-    if not 1 <= number <= _runtime.MAX_THREADS:
-        raise ValueError(f"num_threads must be from 1 to {_runtime.MAX_THREADS}, not {number}")
-    return number
+__all__ = ["get_include", "get_library", "show_config"]
 
 
 def _in_package(name: str) -> Path:
@@ -112,7 +60,6 @@ def show_config() -> None:
     import scipy
 
     import fastlstm
-    from fastlstm import gpu
 
     blas = scipy.show_config(mode="dicts")["Build Dependencies"]["blas"]
     free_threaded = " free-threaded" if sysconfig.get_config_var("Py_GIL_DISABLED") else ""
@@ -120,10 +67,10 @@ def show_config() -> None:
         "python": f"{platform.python_version()}{free_threaded} on {sys.platform} {platform.machine()}",
         "numpy": numpy.__version__,
         "scipy": f"{scipy.__version__}, BLAS {blas['name']} {blas['version']}",
-        "instruction set": f"{ISA} (available: {', '.join(_runtime.available_isas())})",
+        "instruction set": f"{ISA} (available: {', '.join(available_isas())})",
         "precision": "float32, float64",
-        "threads": f"{_default.number}, from {_default.source}",
-        "GPU": gpu.description(),
+        "threads": f"{threads.default().number}, from {threads.default().source}",
+        "GPU": devices.description(),
     }
     print(f"fastlstm {fastlstm.__version__}")
     for name, value in lines.items():

@@ -10,13 +10,14 @@ from typing import Any, cast
 
 import numpy as np
 
-from fastlstm import _files, nn
-from fastlstm._arrays import Array, on_host
-from fastlstm._checks import counted
-from fastlstm._files import FileError
-from fastlstm._parameters import ONLY_AT_FIRST, Parametric, unfilled
-from fastlstm.lstm import LSTM
-from fastlstm.rnn import RNN
+from fastlstm import nn
+from fastlstm._arrays import files
+from fastlstm._arrays.arrays import Array, on_host
+from fastlstm._arrays.checks import counted
+from fastlstm._arrays.files import FileError
+from fastlstm.layers.lstm import LSTM
+from fastlstm.layers.parameters import ONLY_AT_FIRST, Parametric, unfilled
+from fastlstm.layers.rnn import RNN
 
 __all__ = ["FileError", "architecture", "build", "load", "load_extra", "save"]
 
@@ -68,7 +69,7 @@ def save(network: Any, path: str | os.PathLike[str], extra: Any = None) -> None:
     content = {"architecture": architecture(network), "extra": extra}
     dtype = network.dtype  # on a GPU it may have another
     params = {name: on_host(array).astype(dtype, copy=False) for name, array in network.params.items()}
-    _files.write(path, KIND, params, content)
+    files.write(path, KIND, params, content)
 
 
 def load(path: str | os.PathLike[str]) -> Any:
@@ -97,13 +98,13 @@ def load(path: str | os.PathLike[str]) -> Any:
     TypeError
         If `path` is not a path.
     """
-    arrays, content = _files.read(path, KIND)
+    arrays, content = files.read(path, KIND)
     return _restored(path, content.get("architecture"), arrays)
 
 
 def load_extra(path: str | os.PathLike[str]) -> Any:
     """Give the `extra` that `save` was given; raises as `load`."""
-    return _files.read(path, KIND)[1].get("extra")
+    return files.read(path, KIND)[1].get("extra")
 
 
 def architecture(network: Any) -> dict[str, Any]:
@@ -139,7 +140,7 @@ def _restored(path: object, described: Any, arrays: dict[str, Array]) -> Any:
     try:
         with unfilled(size):
             network = _from_json(described, size, len(arrays))
-    except _files.DAMAGED as error:
+    except files.DAMAGED as error:
         raise FileError(f"{path} does not describe a network of fastlstm's: {error}") from error
     if not isinstance(network, Parametric):
         raise FileError(f"{path} does not describe a network of fastlstm's")

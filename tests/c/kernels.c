@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "dispatch.h"
+#include "system/dispatch.h"
 
 static int bytes; /* of a value: 4 or 8 */
 static int compared, failed;

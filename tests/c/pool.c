@@ -17,7 +17,7 @@
 #include <unistd.h>
 #endif
 
-#include "pool.h"
+#include "system/pool.h"
 
 enum { CALLERS = 5, MOST_PARTS = 9, ROUNDS = 2000, ROUNDS_OF_A_CHILD = 100 };
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "backend.h"
+#include "device/backend.h"
 
 extern const fl_backend fl_emulated;
 

@@ -8,8 +8,8 @@
 
 #include <fastlstm/fastlstm.h>
 
-#include "dispatch.h"
-#include "pool.h"
+#include "system/dispatch.h"
+#include "system/pool.h"
 
 enum { THREADS = 6, ROUNDS = 20, T = 9, B = 5, I = 3, O = 2 };
 

@@ -20,7 +20,7 @@ from test_reset import alone
 import fastlstm
 import fastlstm.inspect
 from fastlstm import LSTM, RNN, gpu
-from fastlstm._libraries import DeviceKind
+from fastlstm._arrays.libraries import DeviceKind
 
 if not gpu.is_available():
     pytest.skip(f"no GPU: {gpu.why_unavailable()}", allow_module_level=True)

@@ -8,7 +8,7 @@ from helpers import lstm_case, rnn_case
 
 import fastlstm
 from fastlstm import LSTM, RNN, Gradients, LSTMGradients, LSTMTape, RNNGradients, RNNTape
-from fastlstm._checks import counted
+from fastlstm._arrays.checks import counted
 
 T, B, I, H = 4, 3, 5, 6
 DTYPE = np.float32

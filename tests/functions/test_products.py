@@ -7,8 +7,7 @@ import pytest
 from helpers import DTYPES
 
 import fastlstm
-from fastlstm import _gradients, _products
-from fastlstm.nn import Attention, Dense, Mean
+from fastlstm.nn import Attention, Dense, Mean, _gradients, _products
 
 
 def numbers(shape, dtype, seed=0):

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import fastlstm
-from fastlstm import _config, _runtime
+from fastlstm._system import runtime
 
 TOLERANCE = {np.float32: 4e-6, np.float64: 1e-13}  # as in test_reference_agreement.py
 
@@ -61,7 +61,7 @@ def test_lstm(shape, dtype, peephole, missing, places, chosen):
         for (name, array), place in zip(case.items(), places, strict=True)
     }
     workspace = None
-    _runtime.choose_isa(chosen["isa"])
+    runtime.choose_isa(chosen["isa"])
     try:
         if chosen["workspace"]:
             workspace = np.full(fastlstm.lstm_workspace(*shape, dtype), np.nan, dtype)
@@ -69,7 +69,7 @@ def test_lstm(shape, dtype, peephole, missing, places, chosen):
         y, (h, c), tape = lstm_forward(moved, tape=True, **how)
         found = {"y": y, "h": h, "c": c} | lstm_arrays(lstm_backward(moved, tape, **how))
     finally:
-        _runtime.choose_isa(_config.ISA)
+        runtime.choose_isa(runtime.ISA)
     assert_close(found, reference_lstm(case), TOLERANCE[dtype])
 
 
@@ -82,7 +82,7 @@ def test_rnn(shape, dtype, nonlinearity, places, chosen):
     case = rnn_case(*shape, nonlinearity, dtype=dtype)
     moved = {name: laid_out(array, place) for (name, array), place in zip(case.items(), places, strict=True)}
     workspace = None
-    _runtime.choose_isa(chosen["isa"])
+    runtime.choose_isa(chosen["isa"])
     try:
         if chosen["workspace"]:
             workspace = np.full(fastlstm.rnn_workspace(*shape, dtype), np.nan, dtype)
@@ -90,5 +90,5 @@ def test_rnn(shape, dtype, nonlinearity, places, chosen):
         y, h, tape = rnn_forward(moved, nonlinearity, tape=True, **how)
         found = {"y": y, "h": h} | rnn_arrays(rnn_backward(moved, tape, **how))
     finally:
-        _runtime.choose_isa(_config.ISA)
+        runtime.choose_isa(runtime.ISA)
     assert_close(found, reference_rnn(case, nonlinearity), TOLERANCE[dtype])

@@ -15,7 +15,7 @@ from test_options import STATES, VARIANTS, options_case, results
 
 import fastlstm
 from fastlstm import LSTM, RNN, Frozen, PackedSequence
-from fastlstm._masks import Masks
+from fastlstm.layers.masks import Masks
 
 # One layer with `dropout`, among all combinations: it drops nothing, and says so.
 pytestmark = pytest.mark.filterwarnings("ignore:dropout=.* drops nothing:UserWarning")

@@ -7,7 +7,8 @@ from test_networks import random
 from test_options import options_case, padded_results, results
 
 import fastlstm
-from fastlstm import LSTM, RNN, _batches
+from fastlstm import LSTM, RNN
+from fastlstm._engine import batches as _batches
 
 SIZES = [(0, 2), (3, 0), (1, 1), (6, 4), (50, 33)]
 SHAPES = {"flags": (), "narrow": (1,), "odd": (7,), "wide": (100,), "empty": (0,)}

@@ -15,11 +15,11 @@ import pytest
 
 import fastlstm
 from fastlstm import LSTM, RNN, nn
-from fastlstm._batches import Batch, Lengths, Options
 from fastlstm._cells import LSTMCell, RNNCell
-from fastlstm._core import Call
-from fastlstm._masks import Masks
-from fastlstm._parameters import Gradients
+from fastlstm._engine.batches import Batch, Lengths, Options
+from fastlstm._engine.call import Call
+from fastlstm.layers.masks import Masks
+from fastlstm.layers.parameters import Gradients
 
 CROSSINGS = int(os.environ.get("FASTLSTM_CROSSINGS", "150"))
 REFUSED = TypeError, ValueError
@@ -339,7 +339,7 @@ def look_and_fill(one, tape, private):
             for gate in "ifzo":
                 refused(private, kept.gate, gate)
         one_layer(one, kept, k, private)
-    if isinstance(tape, fastlstm._layer.Tape):
+    if isinstance(tape, fastlstm.Tape):
         found = refused(private, one.again, tape=tape)
         if found is not None:
             assert one.backward(found[2]) == one.backward(one.again()[2])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fastlstm import LSTM
-from fastlstm._checks import EntryError
+from fastlstm._arrays.checks import EntryError
 from fastlstm.nn import (
     SGD,
     Batch,

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 import fastlstm
-from fastlstm import LSTM, RNN, FileError, _files, _whole_files, nn
+from fastlstm import LSTM, RNN, FileError, nn
+from fastlstm._arrays import files, whole_files
 
 safetensors = pytest.importorskip("safetensors.numpy")
 
@@ -108,8 +109,8 @@ def test_arrays_of_every_dtype_and_shape(path):
         for shape in ((), (0,), (3,), (2, 0, 3), (2, 3, 4))
     }
     arrays["strided"] = rng.normal(size=(6, 8))[::2, ::-1]
-    _files.write(path, "network", arrays, {})
-    for found in (_files.read(path, "network")[0], safetensors.load_file(path)):
+    files.write(path, "network", arrays, {})
+    for found in (files.read(path, "network")[0], safetensors.load_file(path)):
         assert found.keys() == arrays.keys()
         for name, array in arrays.items():
             assert found[name].dtype == array.dtype
@@ -146,7 +147,7 @@ def refused(path, match="damaged|another program|describe"):
         fastlstm.load(path)
     assert str(path) in str(caught.value)
     with pytest.raises(FileError):
-        _files.read(path, "network")
+        files.read(path, "network")
 
 
 def test_every_cut_is_noticed(saved):
@@ -276,7 +277,7 @@ def nested(depth):
     ],
 )
 def test_hostile_architectures(path, described):
-    _files.write(path, "network", dict(LSTM(3, 5).params), {"architecture": described})
+    files.write(path, "network", dict(LSTM(3, 5).params), {"architecture": described})
     with pytest.raises(FileError, match=r"describe|parameter"):
         fastlstm.load(path)
 
@@ -284,7 +285,7 @@ def test_hostile_architectures(path, described):
 def test_more_layers_than_arrays_take_no_memory(path):
     layers = 200_000  # of 15 parameters each: the file has as many, in one array
     described = fastlstm.saving.architecture(LSTM(1, 1)) | {"num_layers": layers}
-    _files.write(path, "network", {"flat": np.zeros(15 * layers, np.float32)}, {"architecture": described})
+    files.write(path, "network", {"flat": np.zeros(15 * layers, np.float32)}, {"architecture": described})
     tracemalloc.start()
     try:
         with pytest.raises(FileError, match=f"there cannot be {layers} layers in a file of 1 array"):
@@ -313,7 +314,7 @@ def test_parameters_must_be_those_of_the_network(path):
         if wrong is not None and changed[name].shape == params[name].shape and changed[name].dtype == np.float32:
             continue
         # Enough values, so that it is the parameter itself that is refused.
-        _files.write(path, "network", changed | {"more": np.zeros(params[name].size)}, described)
+        files.write(path, "network", changed | {"more": np.zeros(params[name].size)}, described)
         with pytest.raises(FileError, match=f"parameter {name} (must be|is missing)|more is not one"):
             fastlstm.load(path)
 
@@ -321,8 +322,8 @@ def test_parameters_must_be_those_of_the_network(path):
 def test_a_checkpoint_is_not_a_network(saved, path):
     network = saved[1]
     with pytest.raises(FileError, match=r"is a network, not a checkpoint: fastlstm\.load makes it"):
-        _files.read(path, "checkpoint")
-    _files.write(path, "checkpoint", {"model": network.flat}, {})
+        files.read(path, "checkpoint")
+    files.write(path, "checkpoint", {"model": network.flat}, {})
     for read in (fastlstm.load, fastlstm.load_extra):
         with pytest.raises(
             FileError, match=r"is a checkpoint, not a network: nn\.fit\(\.\.\., checkpoint=path, resume"
@@ -401,7 +402,7 @@ def one(**changes):
 @pytest.mark.parametrize("size", [10**6, GIB])
 def test_a_hostile_header_is_refused_before_the_rest_is_read(path, table, size, monkeypatch):
     read = []
-    monkeypatch.setattr(_files, "_arrays", lambda *_: read.append(True) or {})
+    monkeypatch.setattr(files, "_arrays", lambda *_: read.append(True) or {})
     hostile(path, table, size)
     refused(path, "damaged|another program|version 2|is a checkpoint")
     assert not read
@@ -423,7 +424,7 @@ def test_a_huge_file_with_a_wrong_length_of_its_header(path, length):
 @pytest.mark.parametrize("change", ["shorter", "longer", "other bytes"])
 def test_a_file_that_changes_while_it_is_read(saved, monkeypatch, change):
     path, _ = saved
-    whole, layout = path.read_bytes(), _files._layout
+    whole, layout = path.read_bytes(), files._layout
 
     def later(*arguments):
         # What a buffer holds has been read already: the file must be larger than it is.
@@ -435,7 +436,7 @@ def test_a_file_that_changes_while_it_is_read(saved, monkeypatch, change):
 
     fastlstm.save(nn.Dense(400, 400, seed=0), path)
     whole = path.read_bytes()
-    monkeypatch.setattr(_files, "_layout", later)
+    monkeypatch.setattr(files, "_layout", later)
     with pytest.raises(
         FileError, match={"other bytes": "not what was written"}.get(change, f"{change} while it was read")
     ):
@@ -445,7 +446,7 @@ def test_a_file_that_changes_while_it_is_read(saved, monkeypatch, change):
 def test_extra_that_could_not_be_read_again(saved, monkeypatch):
     path, network = saved
     before = path.read_bytes()
-    monkeypatch.setattr(_files, "LARGEST_HEADER", 2000)
+    monkeypatch.setattr(files, "LARGEST_HEADER", 2000)
     with pytest.raises(ValueError, match="must be at most 2000 bytes of JSON"):
         fastlstm.save(network, path, extra="a" * 2000)
     assert path.read_bytes() == before
@@ -483,7 +484,7 @@ def test_what_is_no_regular_file_is_neither_read_nor_replaced(tmp_path, kind, mo
             call()
     after = os.lstat(place)
     assert (after.st_ino, after.st_mode) == (before.st_ino, before.st_mode)
-    assert not [name for name in os.listdir() if _whole_files.PARTIAL.fullmatch(name)]
+    assert not [name for name in os.listdir() if whole_files.PARTIAL.fullmatch(name)]
     for number in opened:
         os.close(number)
 
@@ -605,7 +606,7 @@ def test_architecture_is_plain_json():
 
 @pytest.mark.parametrize("content", [[], "network", None, 3, True])
 def test_content_of_another_kind(path, content):
-    _files.write(path, "network", {}, content)
+    files.write(path, "network", {}, content)
     for read in (fastlstm.load, fastlstm.load_extra):
         with pytest.raises(FileError, match="no content that is known"):
             read(path)
@@ -683,7 +684,7 @@ def test_bounds_that_the_first_version_took(path, written, bound):
     """0 was no bound then, and True was 1: both are refused now, but not in a file."""
     lstm = LSTM(1, 1, seed=0)
     described = fastlstm.saving.architecture(lstm) | {"clip": written, "cell_clip": written}
-    _files.write(path, "network", dict(lstm.params), {"architecture": described, "extra": None})
+    files.write(path, "network", dict(lstm.params), {"architecture": described, "extra": None})
     again = fastlstm.load(path)
     assert (again.clip, again.cell_clip) == (bound, bound)
     assert repr(again.clip) == repr(bound)

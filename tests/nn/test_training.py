@@ -9,7 +9,8 @@ from functools import partial
 import numpy as np
 import pytest
 
-from fastlstm import LSTM, FileError, _files, nn
+from fastlstm import LSTM, FileError, nn
+from fastlstm._arrays import files
 from fastlstm.nn import Batch, Batches, Chunks, Epoch, History, _progress, evaluate, fit, mse
 
 
@@ -532,8 +533,8 @@ def test_averages_are_of_this_training():
 )
 def test_a_checkpoint_is_used_whole_or_not_at_all(path, change):
     run(epochs=1, checkpoint=path)
-    arrays, content = _files.read(path, "checkpoint")
-    _files.write(path, "checkpoint", arrays, content | change)
+    arrays, content = files.read(path, "checkpoint")
+    files.write(path, "checkpoint", arrays, content | change)
     model = network(seed=3, dropout=0.2)
     optimiser = Momentum(model.flat)
     before = model.flat.tobytes()

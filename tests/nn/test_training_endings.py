@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from programs import run, unix
 
-from fastlstm import LSTM, RNN, Frozen, _files, nn
+from fastlstm import LSTM, RNN, Frozen, nn
+from fastlstm._arrays import files
 from fastlstm.nn import Batch, Batches, Chunks, _progress, evaluate, fit, mse, training
 
 
@@ -143,7 +144,7 @@ def test_a_signal(path, monkeypatch, place, calls):
     elif place == "rate":
         run.options["optimiser"] = nn.SGD(run.model.flat, with_signal(lambda t: 0.01))
     else:
-        monkeypatch.setattr(_files, "write", with_signal(_files.write))
+        monkeypatch.setattr(files, "write", with_signal(files.write))
     history = run.fit()
     run.check(history)
     assert history.stopped == ("epochs" if place in ("score", "write") and calls > 2 else "interrupted")
@@ -216,12 +217,12 @@ def test_a_checkpoint_that_cannot_be_written(path, monkeypatch, error):
     expected = whole.fit()
     written = []
 
-    def write(*args, real=_files.write):
+    def write(*args, real=files.write):
         if len(written) == 1:
             raise error
         written.append(real(*args))
 
-    monkeypatch.setattr(_files, "write", write)
+    monkeypatch.setattr(files, "write", write)
     run = Watched(checkpoint=path)
     with pytest.warns(
         RuntimeWarning, match=f"checkpoint .*{path.name} could not be written: .*; the training goes on"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import fastlstm
-from fastlstm import _config, _runtime, _threads
+from fastlstm._system import processors, runtime
 
 
 def test_default_number_of_threads(default_threads):
@@ -42,7 +42,7 @@ def test_default_is_used(default_threads):
 
 
 def default(**environ):
-    return _threads.default_num_threads(256, environ)
+    return processors.default_num_threads(256, environ)
 
 
 def test_threads_from_the_environment():
@@ -88,7 +88,7 @@ def test_threads_of_a_process(environment):
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="only Linux tells which processors a process may use")
 def test_processors_of_a_process():
     code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); from fastlstm import _threads; "
-    result = python(code + "print(_threads.default_num_threads(256, {}).number)", dict(os.environ))
+    result = python(code + "print(processors.default_num_threads(256, {}).number)", dict(os.environ))
     assert (result.stdout, result.stderr) == ("1\n", "")
 
 
@@ -149,19 +149,19 @@ QUOTAS = {
 @pytest.mark.parametrize("name", QUOTAS)
 def test_cpu_quota(name, tmp_path):
     *given, expected = QUOTAS[name]
-    assert _threads.cpu_quota(tree(tmp_path, *given)) == expected
+    assert processors.cpu_quota(tree(tmp_path, *given)) == expected
 
 
 def test_cpu_quota_without_control_groups(tmp_path):
-    assert _threads.cpu_quota(tmp_path) == math.inf
+    assert processors.cpu_quota(tmp_path) == math.inf
 
 
 def test_default_under_a_quota(tmp_path, monkeypatch):
-    monkeypatch.setattr(_threads, "usable_processors", lambda: 64)
+    monkeypatch.setattr(processors, "usable_processors", lambda: 64)
     limited = tree(tmp_path, "0::/\n", [V2], {"cpu.max": "150000 100000\n"})
-    assert _threads.default_num_threads(256, {}, limited) == (2, "the control group's CPU quota")
-    assert _threads.default_num_threads(256, {}, tmp_path / "none").number == 64
-    assert _threads.default_num_threads(256, {"OMP_NUM_THREADS": "8"}, limited).number == 8
+    assert processors.default_num_threads(256, {}, limited) == (2, "the control group's CPU quota")
+    assert processors.default_num_threads(256, {}, tmp_path / "none").number == 64
+    assert processors.default_num_threads(256, {"OMP_NUM_THREADS": "8"}, limited).number == 8
 
 
 def test_show_config_says_who_set_the_threads(default_threads, capsys):
@@ -175,7 +175,7 @@ def test_show_config(capsys):
     printed = capsys.readouterr().out
     assert printed.startswith(f"fastlstm {fastlstm.__version__}\n")
     assert np.__version__ in printed
-    for word in ("instruction set", "float32, float64", "BLAS", "threads", "GPU", *_runtime.available_isas()):
+    for word in ("instruction set", "float32, float64", "BLAS", "threads", "GPU", *runtime.available_isas()):
         assert word in printed
 
 
@@ -219,14 +219,14 @@ def test_header():
 
 
 def test_available_instruction_sets():
-    available = _runtime.available_isas()
+    available = runtime.available_isas()
     assert "portable" in available
     assert len(set(available)) == len(available)
-    assert _config.ISA in available
+    assert runtime.ISA in available
 
 
-SHOW = "import fastlstm, numpy as np; from fastlstm import _config; lstm = fastlstm.LSTM(3, 5, seed=0); "
-SHOW += "print(_config.ISA, float(lstm(np.ones((4, 2, 3), np.float32))[0].sum()))"
+SHOW = "import fastlstm, numpy as np; from fastlstm._system import runtime; lstm = fastlstm.LSTM(3, 5, seed=0); "
+SHOW += "print(runtime.ISA, float(lstm(np.ones((4, 2, 3), np.float32))[0].sum()))"
 
 
 def python(code, environment):
@@ -235,7 +235,7 @@ def python(code, environment):
     )
 
 
-@pytest.mark.parametrize("name", _runtime.available_isas())
+@pytest.mark.parametrize("name", runtime.available_isas())
 def test_instruction_set_from_the_environment(name, environment):
     lstm = fastlstm.LSTM(3, 5, seed=0)
     expected = float(lstm(np.ones((4, 2, 3), np.float32))[0].sum())
@@ -251,7 +251,7 @@ def test_best_instruction_set_by_default(environment):
     for given in (environment, environment | {"FASTLSTM_ISA": ""}):
         result = python(SHOW, given)
         assert result.stderr == ""
-        assert result.stdout.split()[0] == _runtime.available_isas()[-1]
+        assert result.stdout.split()[0] == runtime.available_isas()[-1]
 
 
 @pytest.mark.parametrize("name", ["avx1024", "none", "avx2,base"])
@@ -260,14 +260,14 @@ def test_unknown_instruction_set(name, environment):
     assert result.returncode == 1
     error = result.stderr.strip().splitlines()[-1]
     assert error.startswith(f"ValueError: FASTLSTM_ISA={name}: ")
-    for available in _runtime.available_isas():
+    for available in runtime.available_isas():
         assert available in error
 
 
 def test_unknown_instruction_set_changes_nothing():
     x, before, after = np.linspace(-3, 3, 99), np.zeros(99), np.zeros(99)
-    _runtime.activate("tanh", x, before)
+    runtime.activate("tanh", x, before)
     with pytest.raises(ValueError, match="FASTLSTM_ISA=nonsense"):
-        _runtime.choose_isa("nonsense")
-    _runtime.activate("tanh", x, after)
+        runtime.choose_isa("nonsense")
+    runtime.activate("tanh", x, after)
     assert np.array_equal(before, after)

@@ -6,14 +6,16 @@ import os
 from programs import run, start, unix
 
 import fastlstm
-from fastlstm import LSTM, _whole_files
+from fastlstm import LSTM
+from fastlstm._arrays import whole_files
 
 pytestmark = unix
 
 SAVE = """
     import os, signal, stat, sys
     import fastlstm
-    from fastlstm import _files, _whole_files
+    from fastlstm._arrays import files
+    from fastlstm._arrays import whole_files
 
     path = sys.argv[1]
     folder = os.path.dirname(path)
@@ -24,7 +26,7 @@ SAVE = """
             return file.read()
 
     def left():
-        return [name for name in os.listdir(folder) if _whole_files.PARTIAL.fullmatch(name)]
+        return [name for name in os.listdir(folder) if whole_files.PARTIAL.fullmatch(name)]
 
     fastlstm.save(new, path)
     whole = {content(): "new"}
@@ -37,7 +39,7 @@ SAVE = """
 
         def trace(frame, event, argument):
             nonlocal count
-            if frame.f_code.co_filename != _whole_files.__file__:
+            if frame.f_code.co_filename != whole_files.__file__:
                 return None
             frame.f_trace_opcodes = True
             count += event == "opcode"
@@ -171,16 +173,16 @@ def test_a_save_in_progress_is_not_taken_for_abandoned(tmp_path, monkeypatch):
 
 def test_a_file_removed_between_its_creation_and_its_lock(tmp_path, monkeypatch):
     """Another save may find it unlocked: then there is another."""
-    path, lock = tmp_path / "network", _whole_files._lock
+    path, lock = tmp_path / "network", whole_files._lock
     removed = []
 
     def too_late(file, partial):
         if not removed:
-            _whole_files._remove_abandoned(str(tmp_path))
+            whole_files._remove_abandoned(str(tmp_path))
             removed.append(not os.path.exists(partial))
         return lock(file, partial)
 
-    monkeypatch.setattr(_whole_files, "_lock", too_late)
+    monkeypatch.setattr(whole_files, "_lock", too_late)
     fastlstm.save(LSTM(1, 1, seed=0), path)
     assert removed == [True]
     assert os.listdir(tmp_path) == ["network"]
@@ -248,8 +250,8 @@ def test_on_windows_what_is_abandoned_is_known_by_its_age(tmp_path, monkeypatch)
     old.touch()
     young.touch()
     os.utime(old, (0, 0))
-    monkeypatch.setattr(_whole_files.sys, "platform", "win32")
-    monkeypatch.delattr(_whole_files, "fcntl")
+    monkeypatch.setattr(whole_files.sys, "platform", "win32")
+    monkeypatch.delattr(whole_files, "fcntl")
     replace, renamed = os.replace, []
 
     def look(source, target):

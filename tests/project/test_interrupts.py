@@ -289,7 +289,7 @@ def test_handlers_have_the_callers_floating_point_mode(environment):
 def test_no_mode_is_left_behind(environment):
     """Wherever Ctrl-C comes, as in what is NumPy's inside a call."""
     code = """
-    from fastlstm._float_mode import as_in_kernels
+    from fastlstm._system.float_mode import as_in_kernels
     tiny, errors = np.array([1e-310]), np.geterr()
 
     def handle(*_):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fastlstm import LSTM, RNN, nn
-from fastlstm._checks import counted
+from fastlstm._arrays.checks import counted
 
 x = np.ones((3, 2, 4))
 HINT = "x.astype(np.float32) converts it, a layer or network with dtype=np.float64 takes it as it is"

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fastlstm
-from fastlstm._checks import counted
+from fastlstm._arrays.checks import counted
 from fastlstm.bench.command import progress, run
 from fastlstm.bench.measure import interleave, ratio
 from fastlstm.bench.peers import Contestant, Peers
-from fastlstm.frozen import Format
+from fastlstm.layers.frozen import Format
 
 __all__ = ["main"]
 

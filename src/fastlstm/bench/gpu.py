@@ -21,7 +21,8 @@ import numpy as np
 
 import fastlstm
 from fastlstm import gpu
-from fastlstm._libraries import DeviceDType
+from fastlstm._arrays.libraries import DeviceDType
+from fastlstm._system import devices
 from fastlstm.bench import machine
 from fastlstm.bench.command import progress
 from fastlstm.bench.measure import DisagreementError, interleave, ratio
@@ -31,7 +32,7 @@ from fastlstm.bench.results import save
 __all__ = ["main"]
 
 OURS, TORCH, CUPY, PEEPHOLES, COUPLED = "fastlstm", "nn.LSTM", "CuPy, a loop", "peepholes", "CIFG"
-ALGORITHMS: tuple[gpu.Algorithm, ...] = ("steps", "resident", "cluster")
+ALGORITHMS: tuple[devices.Algorithm, ...] = ("steps", "resident", "cluster")
 # By precision: the dtype, whether products may be of TF32, and how far results may be apart.
 PRECISIONS: dict[str, tuple[DeviceDType, bool, float]] = {
     "float32": ("float32", False, 1e-4),
@@ -73,7 +74,7 @@ class Work:
         return Contestant(name, repeat, lambda: [call().float().cpu().numpy()])
 
 
-def _ours(name: str, work: Work, training: bool, algorithm: gpu.Algorithm, tf32: bool) -> Contestant:
+def _ours(name: str, work: Work, training: bool, algorithm: devices.Algorithm, tf32: bool) -> Contestant:
     layer: Any = work.layer
     kept: dict[str, Any] = {"tape": None, "out": None}
 
@@ -255,10 +256,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ImportError:
         parser.error("PyTorch is needed, for arrays and as the peer")
     if not gpu.is_available():
-        print(f"no GPU: {gpu.why_unavailable()}", file=sys.stderr)
+        print(f"no GPU: {devices.why_unavailable()}", file=sys.stderr)
         return 1
     report: dict[str, Any] = {
-        "machine": machine.describe(), "versions": machine.versions(), "gpu": gpu.description(), "rows": [],
+        "machine": machine.describe(), "versions": machine.versions(), "gpu": devices.description(), "rows": [],
     }  # fmt: skip
     if options.resume and options.json.exists():
         report = json.loads(options.json.read_text("utf-8"))

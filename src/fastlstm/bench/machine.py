@@ -16,7 +16,7 @@ import numpy as np
 from scipy.linalg.blas import sgemm
 
 import fastlstm
-from fastlstm import _config
+from fastlstm._system.runtime import ISA
 from fastlstm.bench.peers import Peers
 from fastlstm.bench.results import Machine
 
@@ -42,7 +42,7 @@ def describe() -> Machine:
         "cpu": _cpu(),
         "processors": affinity,
         "system": f"{platform.system()} {platform.machine()}",
-        "isa": _config.ISA,
+        "isa": ISA,
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
     }
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fastlstm
-from fastlstm._checks import counted
+from fastlstm._arrays.checks import counted
 from fastlstm.bench.command import progress, run
 from fastlstm.bench.measure import difference, interleave, ratio
 from fastlstm.bench.peers import Contestant, Peers

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fastlstm._checks import counted
+from fastlstm._arrays.checks import counted
 from fastlstm.bench.peers import ORT, ORT_PEEPHOLE, OURS, OURS_FLOAT64, OURS_PEEPHOLE, TORCH
 from fastlstm.bench.results import Machine, Part, Report, Row, Spread
 

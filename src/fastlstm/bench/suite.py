@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastlstm._checks import counted
+from fastlstm._arrays.checks import counted
 from fastlstm.bench import machine
 from fastlstm.bench.measure import difference, interleave, ratio
 from fastlstm.bench.peers import (

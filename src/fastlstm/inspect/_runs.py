@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastlstm import _checks as check
-from fastlstm._arrays import Array
-from fastlstm._layer import Layer, Tape
-from fastlstm._masks import Masks
-from fastlstm.lstm import LSTM
-from fastlstm.rnn import RNN
+from fastlstm._arrays import checks as check
+from fastlstm._arrays.arrays import Array
+from fastlstm.layers.lstm import LSTM
+from fastlstm.layers.masks import Masks
+from fastlstm.layers.rnn import RNN
+from fastlstm.layers.stack import Layer, Tape
 
 
 class Run(NamedTuple):

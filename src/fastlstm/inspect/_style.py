@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastlstm._arrays import Array
+from fastlstm._arrays.arrays import Array
 
 COLOURS: Mapping[str, str] = {
     "i": "#2878b5",

@@ -6,13 +6,13 @@ from typing import Any, NamedTuple, cast, overload
 
 import numpy as np
 
-from fastlstm._arrays import Array
-from fastlstm._float_mode import as_in_kernels
+from fastlstm._arrays.arrays import Array
+from fastlstm._system.float_mode import as_in_kernels
+from fastlstm.functions.lstm import LSTMDeltas
+from fastlstm.functions.rnn import RNNDeltas
 from fastlstm.inspect import _runs
-from fastlstm.lstm import LSTM
-from fastlstm.lstm_functions import LSTMDeltas
-from fastlstm.rnn import RNN
-from fastlstm.rnn_functions import RNNDeltas
+from fastlstm.layers.lstm import LSTM
+from fastlstm.layers.rnn import RNN
 
 __all__ = ["GradientNorms", "deltas", "gradient_norms"]
 

@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastlstm._arrays import Array
+from fastlstm._arrays.arrays import Array
 from fastlstm.inspect import _runs, _style
 from fastlstm.inspect._style import COLOURS, GREY, INK
 from fastlstm.inspect.forward import flows
-from fastlstm.lstm import LSTM
+from fastlstm.layers.lstm import LSTM
 
 __all__ = ["BlockValues", "block_values", "draw_block"]
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastlstm import _checks as check
-from fastlstm._arrays import Array
+from fastlstm._arrays import checks as check
+from fastlstm._arrays.arrays import Array
 from fastlstm.nn.clipping import clip_norm
 
 __all__ = ["Descent", "descend", "loss_surface"]

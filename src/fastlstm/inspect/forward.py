@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, overload
 
-from fastlstm._arrays import Array
+from fastlstm._arrays.arrays import Array
 from fastlstm.inspect import _runs
-from fastlstm.lstm import LSTM
-from fastlstm.rnn import RNN
+from fastlstm.layers.lstm import LSTM
+from fastlstm.layers.rnn import RNN
 
 __all__ = ["LSTMFlows", "RNNFlows", "flows"]
 

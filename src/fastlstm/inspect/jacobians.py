@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastlstm._arrays import Array
-from fastlstm._float_mode import all_as_in_kernels
+from fastlstm._arrays.arrays import Array
+from fastlstm._system.float_mode import all_as_in_kernels
+from fastlstm.functions.lstm import PartialState, lstm_backward
+from fastlstm.functions.rnn import rnn_backward
 from fastlstm.inspect import _runs
 from fastlstm.inspect._runs import after, index, no_zoneout, one_row
-from fastlstm.lstm import LSTM
-from fastlstm.lstm_functions import PartialState, lstm_backward
-from fastlstm.rnn import RNN
-from fastlstm.rnn_functions import rnn_backward
+from fastlstm.layers.lstm import LSTM
+from fastlstm.layers.rnn import RNN
 
 __all__ = ["CellJacobians", "HiddenJacobians", "cell_jacobians", "hidden_jacobians"]
 

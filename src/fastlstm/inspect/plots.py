@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from fastlstm import _checks as check
-from fastlstm._arrays import Array
+from fastlstm._arrays import checks as check
+from fastlstm._arrays.arrays import Array
+from fastlstm.functions.lstm import LSTMDeltas
+from fastlstm.functions.rnn import RNNDeltas
 from fastlstm.inspect import _style
 from fastlstm.inspect._runs import index
 from fastlstm.inspect._style import COLOURS, GREY, INK, NAMES
@@ -16,8 +18,6 @@ from fastlstm.inspect.backward import GradientNorms
 from fastlstm.inspect.clipping import Descent
 from fastlstm.inspect.forward import LSTMFlows, RNNFlows
 from fastlstm.inspect.jacobians import CellJacobians, HiddenJacobians
-from fastlstm.lstm_functions import LSTMDeltas
-from fastlstm.rnn_functions import RNNDeltas
 
 __all__ = [
     "plot_clipping",

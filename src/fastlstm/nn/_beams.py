@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlstm._arrays import Array
-from fastlstm._float_mode import as_in_kernels
+from fastlstm._arrays.arrays import Array
+from fastlstm._system.float_mode import as_in_kernels
 
 
 class Hypothesis(NamedTuple):

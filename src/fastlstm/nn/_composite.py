@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from fastlstm._arrays import Array
-from fastlstm._libraries import DeviceKind
-from fastlstm._parameters import Gradients, Parametric
+from fastlstm._arrays.arrays import Array
+from fastlstm._arrays.libraries import DeviceKind
+from fastlstm.layers.parameters import Gradients, Parametric
 
 
 def compatible(parts: Mapping[str, Parametric], label: str = "{}") -> np.dtype[Any]:

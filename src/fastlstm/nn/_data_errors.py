@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastlstm._checks import EntryError, first_entry
+from fastlstm._arrays.checks import EntryError, first_entry
 from fastlstm.nn.batches import Batch, BatchSource, Chunks, has_batch_first
 
 

@@ -7,9 +7,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlstm import _checks as check
-from fastlstm import _config, _losses
-from fastlstm._arrays import Array, empty
+from fastlstm._arrays import checks as check
+from fastlstm._arrays.arrays import Array, empty
+from fastlstm._engine.threads import get_num_threads
+from fastlstm.nn import _losses
 
 
 class NothingCountsError(ValueError):
@@ -52,5 +53,5 @@ def elementwise(
             message = f"target must be from 0 to 1, not {seen.min()} to {seen.max()}"
             raise check.EntryError(message, "target", check.first_entry(wrong))
     gradient = empty(shape, dtype)
-    threads = _config.get_num_threads()
+    threads = get_num_threads()
     return _losses.elementwise(kind, prediction, target, mask, 1 / count, delta, gradient, threads) / count, gradient

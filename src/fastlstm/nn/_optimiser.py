@@ -11,9 +11,9 @@ from typing import Self
 
 import numpy as np
 
-from fastlstm import _checks as check
-from fastlstm import _config
-from fastlstm._arrays import Array
+from fastlstm._arrays import checks as check
+from fastlstm._arrays.arrays import Array
+from fastlstm._engine.threads import get_num_threads
 
 Rate = float | Callable[[int], float]
 
@@ -103,7 +103,7 @@ class Optimiser:
         rate = self._learning_rate
         if callable(rate):
             rate = check.within("the schedule's learning rate", rate(self.t), math.inf)
-        if not self._step(g, rate, _config.get_num_threads()):
+        if not self._step(g, rate, get_num_threads()):
             message = (
                 f"step {self.t}: {' or '.join(self.state())} is no longer finite, since a gradient was not or was too"
             )

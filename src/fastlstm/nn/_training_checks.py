@@ -9,15 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fastlstm import _checks as check
-from fastlstm.lstm import LSTM
+from fastlstm._arrays import checks as check
+from fastlstm.layers.lstm import LSTM
+from fastlstm.layers.rnn import RNN
 from fastlstm.nn._data_errors import in_data
 from fastlstm.nn._elementwise import NothingCountsError
 from fastlstm.nn.batches import Batches, BatchSource, Chunks, epoch_for, gives_both_layouts, has_batch_first
 from fastlstm.nn.pairs import Pairs
 from fastlstm.nn.sequential import Sequential, check_sequences
 from fastlstm.nn.transcripts import Transcripts
-from fastlstm.rnn import RNN
 
 
 def loss(found: Any) -> None:

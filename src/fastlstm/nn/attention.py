@@ -9,11 +9,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from fastlstm import _checks as check
-from fastlstm import _config, _products, _runtime
-from fastlstm._arrays import Array, empty
-from fastlstm._float_mode import as_in_kernels
-from fastlstm._parameters import Gradients, Parametric, draw
+from fastlstm._arrays import checks as check
+from fastlstm._arrays.arrays import Array, empty
+from fastlstm._engine.threads import get_num_threads
+from fastlstm._system import runtime
+from fastlstm._system.float_mode import as_in_kernels
+from fastlstm.layers.parameters import Gradients, Parametric, draw
+from fastlstm.nn import _products
 
 __all__ = ["Attention", "AttentionMemory", "AttentionTape"]
 
@@ -180,7 +182,7 @@ class Attention(Parametric):
         steps = np.zeros((B, S, E), self.dtype)
         np.copyto(steps, memory.swapaxes(0, 1), where=within[..., np.newaxis])
         keys = empty((B, S, self.hidden_size), self.dtype)
-        rows, threads = keys.reshape(-1, self.hidden_size), _config.get_num_threads()
+        rows, threads = keys.reshape(-1, self.hidden_size), get_num_threads()
         _products.multiply(steps.reshape(-1, E), self._U.T, rows, threads)
         return AttentionMemory(steps, keys, within)
 
@@ -196,7 +198,7 @@ class Attention(Parametric):
         T = check.sized("query", query, 3, "(T, B, Q)").shape[0]
         query, memory = self._check_fit("", query, T, memory)
         B, S, E = memory.steps.shape
-        scores, context, threads = empty((T, B, S), self.dtype), empty((T, B, E), self.dtype), _config.get_num_threads()
+        scores, context, threads = empty((T, B, S), self.dtype), empty((T, B, E), self.dtype), get_num_threads()
         for block, g in self._blocks(query, memory):
             own = empty(g.shape[:-1], self.dtype)
             _products.multiply(g.reshape(-1, self.hidden_size), self._v[:, np.newaxis], own.reshape(-1, 1), threads)
@@ -240,7 +242,7 @@ class Attention(Parametric):
         check.disjoint({"out.flat": grads.flat}, inputs | {"tape.weights": w, "dcontext": dcontext})
         if not accumulate:
             grads.flat[:] = 0
-        threads, A = _config.get_num_threads(), self.hidden_size
+        threads, A = get_num_threads(), self.hidden_size
         dcontext_rows, dw = dcontext.swapaxes(0, 1), empty(w.shape, self.dtype)
         _products.multiply(dcontext_rows, steps.swapaxes(1, 2), dw.swapaxes(0, 1), threads)
         dq, dkeys, dv = empty((T, B, A), self.dtype), np.zeros_like(keys), grads.params["v"][np.newaxis]
@@ -286,7 +288,7 @@ class Attention(Parametric):
         """
         (T, B, _), (_, S, A) = query.shape, memory.keys.shape
         q = empty((T, B, 1, A), self.dtype)
-        threads = _config.get_num_threads()
+        threads = get_num_threads()
         _products.multiply(query.reshape(-1, self.query_size), self._W.T, q.reshape(-1, A), threads)
         rows = min(max(BLOCK // max(S * A, 1), 1), max(B, 1))
         steps = min(max(BLOCK // max(rows * S * A, 1), 1), max(T, 1))
@@ -299,7 +301,7 @@ class Attention(Parametric):
                 g = space[: math.prod(shape)].reshape(shape)
                 with as_in_kernels():
                     np.add(sums, memory.keys[block[1]], out=g)
-                _runtime.activate("tanh", g, g)
+                runtime.activate("tanh", g, g)
                 yield block, g
 
     def __repr__(self) -> str:

@@ -7,9 +7,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlstm import _checks as check
-from fastlstm import _config, _losses
-from fastlstm._arrays import Array, empty
+from fastlstm._arrays import checks as check
+from fastlstm._arrays.arrays import Array, empty
+from fastlstm._engine.threads import get_num_threads
+from fastlstm.nn import _losses
 from fastlstm.nn._elementwise import NothingCountsError, counted, elementwise
 
 LARGEST_WEIGHT = 2.0**100  # beside that of a target: what label smoothing multiplies with it fits a float
@@ -141,7 +142,7 @@ def softmax_cross_entropy(
     if seen is not None and seen.ndim < len(shape):
         aligned = seen.reshape(seen.shape + (1,) * (len(shape) - seen.ndim))
         seen = np.require(np.broadcast_to(aligned, shape), requirements=["C"])
-    gradient, threads = empty(logits.shape, logits.dtype), _config.get_num_threads()
+    gradient, threads = empty(logits.shape, logits.dtype), get_num_threads()
     loss, most = _losses.softmax_cross_entropy(logits, classes, seen, weights, smoothing, gradient, threads)
     if weights is None:
         return loss, gradient
@@ -196,7 +197,7 @@ def softmax(logits: Array) -> Array:
     """
     logits = _logits(logits)
     probabilities = empty(logits.shape, logits.dtype)
-    _losses.softmax(logits, probabilities, _config.get_num_threads())
+    _losses.softmax(logits, probabilities, get_num_threads())
     return probabilities
 
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fastlstm import _checks as check
-from fastlstm import _config, _gradients
-from fastlstm._arrays import Array
+from fastlstm._arrays import checks as check
+from fastlstm._arrays.arrays import Array
+from fastlstm._engine.threads import get_num_threads
+from fastlstm.nn import _gradients
 
 __all__ = ["clip_norm", "clip_value"]
 
@@ -56,7 +57,7 @@ def clip_norm(gradients: Array | Sequence[Array], threshold: float) -> float:
     [0.6, 0.8]
     """
     arrays = _arrays(gradients)
-    threshold, threads = check.above_zero("threshold", threshold), _config.get_num_threads()
+    threshold, threads = check.above_zero("threshold", threshold), get_num_threads()
     norm = math.sqrt(sum(_gradients.sum_of_squares(array, threads) for array in arrays))
     if math.isfinite(norm) and norm > threshold:
         for array in arrays:

@@ -7,10 +7,10 @@ import sys
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastlstm import _checks as check
-from fastlstm import _ctc, _ctc_beam
-from fastlstm._arrays import Array, empty
-from fastlstm._config import checked_num_threads
+from fastlstm._arrays import checks as check
+from fastlstm._arrays.arrays import Array, empty
+from fastlstm._engine.threads import checked_num_threads
+from fastlstm.nn import _ctc, _ctc_beam
 
 __all__ = ["ctc_beam_search", "ctc_best_path", "ctc_loss"]
 

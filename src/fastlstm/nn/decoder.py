@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from fastlstm import _checks as check
-from fastlstm._arrays import Array
-from fastlstm._float_mode import as_in_kernels
-from fastlstm._layer import Tape
-from fastlstm._parameters import Gradients, Parametric
-from fastlstm.lstm import LSTM
+from fastlstm._arrays import checks as check
+from fastlstm._arrays.arrays import Array
+from fastlstm._system.float_mode import as_in_kernels
+from fastlstm.layers.lstm import LSTM
+from fastlstm.layers.parameters import Gradients, Parametric
+from fastlstm.layers.stack import Tape
 from fastlstm.nn._composite import Composite
 from fastlstm.nn.attention import Attention, AttentionMemory, AttentionTape
 from fastlstm.nn.dense import Dense, DenseTape

@@ -8,10 +8,12 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import DTypeLike
 
-from fastlstm import _checks as check
-from fastlstm import _config, _gradients, _products, _runtime
-from fastlstm._arrays import Array, empty
-from fastlstm._parameters import Gradients, Parametric
+from fastlstm._arrays import checks as check
+from fastlstm._arrays.arrays import Array, empty
+from fastlstm._engine.threads import get_num_threads
+from fastlstm._system import runtime
+from fastlstm.layers.parameters import Gradients, Parametric
+from fastlstm.nn import _gradients, _products
 
 __all__ = ["Dense", "DenseTape"]
 
@@ -134,9 +136,9 @@ class Dense(Parametric):
         y = empty((*leading, self.output_size), self.dtype)
         rows = y.reshape(-1, self.output_size)  # one large product, not one for each leading index
         rows[:] = self._c
-        _products.multiply(h.reshape(-1, self.input_size), self._V.T, rows, _config.get_num_threads(), add=True)
+        _products.multiply(h.reshape(-1, self.input_size), self._V.T, rows, get_num_threads(), add=True)
         if self.activation != "identity":
-            _runtime.activate(self.activation, y, y)
+            runtime.activate(self.activation, y, y)
         return y, DenseTape(h, y)
 
     def backward(
@@ -172,8 +174,8 @@ class Dense(Parametric):
             y = check.matching("tape.y", tape.y, shape, self.dtype, "(..., output_size)")
             check.disjoint({"out.flat": grads.flat}, {"tape.y": y})
             given, dy = dy, empty(shape, self.dtype)
-            _runtime.differentiate(self.activation, y, given, dy)
-        threads, dh = _config.get_num_threads(), empty(h.shape, self.dtype)
+            runtime.differentiate(self.activation, y, given, dy)
+        threads, dh = get_num_threads(), empty(h.shape, self.dtype)
         do, dV, dc = dy.reshape(-1, self.output_size), grads.params["V"], grads.params["c"]
         _products.multiply(do.T, h.reshape(-1, self.input_size), dV, threads, add=accumulate)
         _gradients.sum_rows(dc[np.newaxis], do[:, np.newaxis], np.array([len(do)], np.int64), threads, add=accumulate)

@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastlstm import _checks as check
-from fastlstm import _masks
-from fastlstm._arrays import Array, empty
-from fastlstm._float_mode import as_in_kernels
-from fastlstm._parameters import Gradients, Parametric
+from fastlstm._arrays import checks as check
+from fastlstm._arrays.arrays import Array, empty
+from fastlstm._system.float_mode import as_in_kernels
+from fastlstm.layers import masks
+from fastlstm.layers.parameters import Gradients, Parametric
 
 __all__ = ["Dropout", "DropoutTape"]
 
@@ -106,7 +106,7 @@ class Dropout(Parametric):
             Where the mask comes from.
         """
         x = check.is_array("x", x)
-        mask = _masks.kept(self.rate, x.shape, x.dtype, check.generator("rng", rng))
+        mask = masks.kept(self.rate, x.shape, x.dtype, check.generator("rng", rng))
         return _product(x, mask), DropoutTape(mask)
 
     def backward(

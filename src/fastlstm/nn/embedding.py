@@ -8,10 +8,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastlstm import _checks as check
-from fastlstm import _config, _gradients
-from fastlstm._arrays import Array, empty
-from fastlstm._parameters import Gradients, Parametric
+from fastlstm._arrays import checks as check
+from fastlstm._arrays.arrays import Array, empty
+from fastlstm._engine.threads import get_num_threads
+from fastlstm.layers.parameters import Gradients, Parametric
+from fastlstm.nn import _gradients
 
 __all__ = ["Embedding", "EmbeddingTape"]
 
@@ -156,7 +157,7 @@ class Embedding(Parametric):
         if not (accumulate or grads.untouched):  # a large table has many pages of zeros that nobody writes to
             grads.flat[:] = 0
         grads.untouched = False
-        _gradients.add_rows(grads.params["E"], own, dx, _config.get_num_threads())
+        _gradients.add_rows(grads.params["E"], own, dx, get_num_threads())
         grads.x = grads.state = None
         return grads
 

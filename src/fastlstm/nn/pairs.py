@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlstm import _checks as check
-from fastlstm._arrays import Array
+from fastlstm._arrays import checks as check
+from fastlstm._arrays.arrays import Array
 from fastlstm.nn.batches import Batch, check_items, check_symbols, pad, similar_rows
 
 __all__ = ["Pairs"]

@@ -7,11 +7,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastlstm import _checks as check
-from fastlstm import _config, _gradients
-from fastlstm._arrays import Array
-from fastlstm._float_mode import as_in_kernels
-from fastlstm._parameters import Gradients, Parametric
+from fastlstm._arrays import checks as check
+from fastlstm._arrays.arrays import Array
+from fastlstm._engine.threads import get_num_threads
+from fastlstm._system.float_mode import as_in_kernels
+from fastlstm.layers.parameters import Gradients, Parametric
+from fastlstm.nn import _gradients
 
 __all__ = ["Last", "Mean", "PoolingTape"]
 
@@ -189,7 +190,7 @@ class Mean(_Pooling):
         y, tape = self._checked(y, lengths, 1)
         mean = np.empty(tape.shape[1:], y.dtype)
         y = check.matching("y", y, tape.shape, y.dtype, "(T, B, P)")
-        _gradients.sum_rows(mean, y, tape.lengths, _config.get_num_threads(), mean=True)
+        _gradients.sum_rows(mean, y, tape.lengths, get_num_threads(), mean=True)
         return mean, tape
 
     def backward(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from fastlstm import _checks as check
-from fastlstm._arrays import Array
+from fastlstm._arrays import checks as check
+from fastlstm._arrays.arrays import Array
 from fastlstm.nn._elementwise import elementwise
 
 __all__ = ["huber", "mae", "mse"]

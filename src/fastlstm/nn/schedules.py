@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastlstm import _checks as check
+from fastlstm._arrays import checks as check
 
 __all__ = ["CosineDecay", "ExponentialDecay", "StepDecay"]
 

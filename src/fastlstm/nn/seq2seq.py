@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastlstm import _checks as check
-from fastlstm._arrays import Array
-from fastlstm._parameters import Gradients, Parametric
+from fastlstm._arrays import checks as check
+from fastlstm._arrays.arrays import Array
+from fastlstm.layers.parameters import Gradients, Parametric
 from fastlstm.nn._beams import Beams, Hypothesis
 from fastlstm.nn._composite import Composite, compatible
 from fastlstm.nn.batches import pad

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastlstm import _checks as check
-from fastlstm._arrays import Array
-from fastlstm._parameters import Gradients, Parametric
-from fastlstm.lstm import LSTM
+from fastlstm._arrays import checks as check
+from fastlstm._arrays.arrays import Array
+from fastlstm.layers.lstm import LSTM
+from fastlstm.layers.parameters import Gradients, Parametric
+from fastlstm.layers.rnn import RNN
 from fastlstm.nn._composite import Composite
 from fastlstm.nn._data_errors import in_data
 from fastlstm.nn.batches import Batches
@@ -20,7 +21,6 @@ from fastlstm.nn.dense import Dense
 from fastlstm.nn.dropout import Dropout
 from fastlstm.nn.embedding import Embedding
 from fastlstm.nn.pooling import Last, Mean
-from fastlstm.rnn import RNN
 
 __all__ = ["Sequential", "SequentialTape"]
 

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
-from fastlstm import _checks as check
-from fastlstm import _gradients
-from fastlstm._arrays import Array
+from fastlstm._arrays import checks as check
+from fastlstm._arrays.arrays import Array
+from fastlstm.nn import _gradients
 from fastlstm.nn._optimiser import Optimiser, Rate
 
 __all__ = ["SGD"]

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastlstm import _checks as check
-from fastlstm import _files
-from fastlstm._arrays import Array
-from fastlstm._files import FileError
-from fastlstm._parameters import Gradients
+from fastlstm._arrays import checks as check
+from fastlstm._arrays import files
+from fastlstm._arrays.arrays import Array
+from fastlstm._arrays.files import FileError
+from fastlstm.layers.parameters import Gradients
 from fastlstm.nn import _training_checks as checks
 from fastlstm.nn._data_errors import in_data, not_finite
 from fastlstm.nn._elementwise import NothingCountsError
@@ -383,11 +383,11 @@ class _Training:
             "rng": self.rng.bit_generator.state,
             "epochs": history.epochs,
         }
-        _files.write(path, CHECKPOINT, arrays, content)
+        files.write(path, CHECKPOINT, arrays, content)
 
     def read(self, path: str | os.PathLike[str]) -> None:
         """Go on from there; nothing changes unless all of it fits."""
-        arrays, content = _files.read(path, CHECKPOINT)
+        arrays, content = files.read(path, CHECKPOINT)
         for name, own in self._described().items():
             if content.get(name) != own:
                 raise FileError(f"{path} is of another {name}: {content.get(name)}, not {own}")
@@ -406,7 +406,7 @@ class _Training:
             t, steps = (check.positive_int(name, content[name]) for name in ("t", "steps"))
             rng = np.random.default_rng(0)
             rng.bit_generator.state = content["rng"]
-        except _files.DAMAGED as error:
+        except files.DAMAGED as error:
             raise FileError(f"{path} does not fit this training: {error}") from error
         for name, array in into.items():
             array[...] = arrays[name]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlstm._arrays import Array
+from fastlstm._arrays.arrays import Array
 from fastlstm.nn.batches import Batch, Batches, check_symbols, pad
 
 __all__ = ["Transcripts"]

@@ -1,4 +1,4 @@
 #define FL_TARGET_BASE
 #define FL_BITS 32
 #define FL_TABLE fl_kernels_base_32
-#include "../target.inc"
+#include "targets/target.inc"

@@ -2,4 +2,4 @@
 #define FL_STORED_BFLOAT16
 #define FL_PRECISION FL_IN_BFLOAT16
 #define FL_TABLE fl_kernels_cuda_bfloat16
-#include "../cuda.inc"
+#include "device/cuda/cuda.inc"

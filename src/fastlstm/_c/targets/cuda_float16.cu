@@ -2,4 +2,4 @@
 #define FL_STORED_FLOAT16
 #define FL_PRECISION FL_IN_FLOAT16
 #define FL_TABLE fl_kernels_cuda_float16
-#include "../cuda.inc"
+#include "device/cuda/cuda.inc"

@@ -1,3 +1,3 @@
 #define FL_BITS 32
 #define FL_TABLE fl_kernels_emulated_32
-#include "../emulated.inc"
+#include "device/emulated/emulated.inc"

@@ -1,3 +1,3 @@
 #define FL_BITS 64
 #define FL_TABLE fl_kernels_emulated_64
-#include "../emulated.inc"
+#include "device/emulated/emulated.inc"

@@ -1,0 +1,156 @@
+"""Files in the safetensors format: arrays and one JSON text, whole or not at all.
+
+The package safetensors is not used: it maps a file, which must not change then, or holds its bytes twice, and ends or
+hangs the process where there is no memory for them. The tests compare with it, in both directions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from fastlstm._arrays import checks as check
+from fastlstm._arrays import whole_files
+from fastlstm._arrays.arrays import Array
+
+VERSION = 1
+KEY = "fastlstm"  # in the metadata
+METADATA = "__metadata__"  # in the header
+LARGEST_HEADER = 100_000_000  # bytes, that of the format
+ALIGNMENT = 8
+DTYPES = {name: np.dtype(dtype) for name, dtype in (("F64", "<f8"), ("F32", "<f4"), ("I64", "<i8"), ("I32", "<i4"))}
+NAMES = {dtype: name for name, dtype in DTYPES.items()}
+
+USES = {
+    "network": "fastlstm.load makes it",
+    "checkpoint": "nn.fit(..., checkpoint=path, resume=True) goes on from it, with the same network and optimiser",
+}
+"""What files of each kind are for."""
+
+# What content that makes no sense leads to.
+DAMAGED = (ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError)
+
+
+class FileError(ValueError):
+    """A file that is damaged, or not one of fastlstm's, or of another version; nothing of it is used."""
+
+
+def write(path: str | os.PathLike[str], kind: str, arrays: Mapping[str, Array], content: Mapping[str, Any]) -> None:
+    """Write arrays of numbers, and what JSON can hold, so that the file is there whole or as it was before."""
+    name = check.path("path", path)
+    arrays = {key: np.array(array, order="C") for key, array in arrays.items()}  # as they are now
+    text = _text(content)
+    if _text(json.loads(text)) != text:
+        raise ValueError("two keys of a dict to be written are the same as text, which keys in JSON are")
+    header: dict[str, Any] = {"version": VERSION, "kind": kind, "content": json.loads(text)}
+    header["sha256"] = _digest(header, arrays)
+    table: dict[str, Any] = {METADATA: {KEY: _text(header)}}  # one entry: the order of several would be left to chance
+    ordered = sorted(arrays.items(), key=lambda item: (-item[1].itemsize, item[0]))  # so that each is aligned
+    end = 0
+    for key, array in ordered:
+        begin, end = end, end + array.nbytes
+        table[key] = {"dtype": NAMES[array.dtype], "shape": array.shape, "data_offsets": [begin, end]}
+    head = json.dumps(table, separators=(",", ":"), ensure_ascii=False).encode()
+    head += b" " * (-len(head) % ALIGNMENT)
+    if len(head) > LARGEST_HEADER:
+        raise ValueError(
+            f"what is written beside the parameters must be at most {LARGEST_HEADER} bytes of JSON, not {len(head)}"
+        )
+    whole_files.replace(name, [len(head).to_bytes(8, "little"), head, *(array for _, array in ordered)])
+
+
+def read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Give the arrays and the content of a file of this kind, once all of it is known to be as it was written.
+
+    The bytes are read once, into memory that is ours, after the header has been found to fit the file's size.
+    """
+    with open(check.path("path", path), "rb", opener=whole_files.opener) as file:
+        size = whole_files.size_of(file, path)
+        try:
+            table, size = _table(file, size)
+            text = table.pop(METADATA, {}).get(KEY)
+            if text is None:
+                raise FileError(f"{path} is a file of another program")
+            header = json.loads(text)
+            if header["version"] != VERSION:
+                raise FileError(f"{path} has version {header['version']} of the format: this fastlstm reads {VERSION}")
+            found = header["kind"]
+            if found != kind:
+                raise FileError(f"{path} is a {found}, not a {kind}: {USES[found]}")
+            arrays = _arrays(file, _layout(table, size))
+            if header.pop("sha256") != _digest(header, arrays):
+                raise FileError(f"{path} is damaged: it is not what was written")
+            content = header["content"]
+            if not isinstance(content, dict):
+                raise FileError(f"{path} has no content that is known: {type(content).__name__}")
+        except FileError:
+            raise
+        # What json and NumPy raise is among these: JSON that is too deep or not an object.
+        except DAMAGED as error:
+            raise FileError(f"{path} is damaged, or not a file in the safetensors format: {error}") from error
+    return arrays, content
+
+
+def _table(file: BinaryIO, size: int) -> tuple[dict[str, Any], int]:
+    """What a file of this size says of its arrays, and how many bytes they have."""
+    length = int.from_bytes(file.read(8), "little")
+    if length > min(size - 8, LARGEST_HEADER):
+        raise ValueError(f"its header would have {length} bytes")
+    table = json.loads(file.read(length))
+    if not isinstance(table, dict):
+        raise TypeError("its header is not an object of JSON")
+    return table, size - 8 - length
+
+
+def _layout(table: Mapping[str, Any], size: int) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
+    """The dtype and the shape of each array, in the order of their bytes, if they are all of `size` bytes."""
+    layout, end = {}, 0
+    for name, entry in sorted(table.items(), key=lambda item: item[1]["data_offsets"]):
+        dtype, shape, begin = DTYPES[entry["dtype"]], tuple(entry["shape"]), end
+        if len(shape) > 32 or not all(type(length) is int and 0 <= length <= size for length in shape):
+            raise ValueError(f"array {name} has no shape that is possible")
+        end += math.prod(shape) * dtype.itemsize
+        if entry["data_offsets"] != [begin, end]:
+            raise ValueError(f"array {name} would begin and end at {entry['data_offsets']}, not at {[begin, end]}")
+        layout[name] = dtype, shape
+    if end != size:
+        raise ValueError(f"its arrays would have {end} bytes, not {size}")
+    return layout
+
+
+def _arrays(file: BinaryIO, layout: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]) -> dict[str, Array]:
+    """All arrays, from the rest of a file."""
+    arrays = {}
+    for name, (dtype, shape) in layout.items():
+        array = arrays[name] = np.empty(shape, dtype)
+        if file.readinto(array) != array.nbytes:  # type: ignore[attr-defined]
+            raise ValueError("it became shorter while it was read")
+    if file.read(1):
+        raise ValueError("it became longer while it was read")
+    return arrays
+
+
+def _text(header: Any) -> str:
+    return json.dumps(header, separators=(",", ":"), default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    """A number or array of NumPy's, for JSON."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    raise TypeError(f"what is written must be for JSON: not {type(value).__name__}")
+
+
+def _digest(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> str:
+    digest = hashlib.sha256(_text(header).encode())
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(_text([name, str(array.dtype), array.shape]).encode())
+        digest.update(array.data if array.size else b"")
+    return digest.hexdigest()

@@ -1,0 +1,265 @@
+/* From a description to a plan; sizes; parameters. */
+#include "network/network.h"
+
+#include "system/dispatch.h"
+
+const char *fastlstm_message(fastlstm_status status) {
+    switch (status) {
+    case FASTLSTM_OK: return "all is well";
+    case FASTLSTM_NULL: return "a pointer that must be there is NULL";
+    case FASTLSTM_VERSION: return "the description is not of a version that this library knows: .version is to be FASTLSTM_C_VERSION";
+    case FASTLSTM_DTYPE: return "dtype must be FASTLSTM_FLOAT32 or FASTLSTM_FLOAT64";
+    case FASTLSTM_SIZE: return "a size is zero, or larger than memory can hold";
+    case FASTLSTM_KIND: return "a layer's kind or variant is not one there is";
+    case FASTLSTM_ACTIVATION: return "a layer's activation is not one that it can have";
+    case FASTLSTM_OPTION: return "a layer has an option that its kind does not have, or a bound that is not a positive number";
+    case FASTLSTM_INSTRUCTION_SET: return "the instruction set is unknown, or this machine does not have it";
+    case FASTLSTM_MEMORY: return "the memory for the plan is too small: see fastlstm_plan_bytes";
+    case FASTLSTM_PARAMETERS: return "the plan has no parameters yet: see fastlstm_set_parameters";
+    case FASTLSTM_TRAINING: return "the plan was not made for training";
+    case FASTLSTM_TAPE: return "the tape is not of a forward pass of this plan with these sizes";
+    case FASTLSTM_PLAN: return "there is no plan: it was never made, or its memory has moved";
+    case FASTLSTM_COUNT: return "not as many parameters as the network has: see fastlstm_parameter_count";
+    }
+    return "unknown status";
+}
+
+/* ---- the description ---- */
+
+static const fl_activation ACTIVATIONS[] = {FL_IDENTITY, FL_TANH, FL_RELU, FL_LOGISTIC, FL_IDENTITY, FL_HARD_LOGISTIC};
+
+static int is_one(int number, int last) { return number >= 0 && number <= last; }
+
+static int is_bound(double value) { return value == 0 || (value > 0 && value <= 1.7976931348623157e308); }
+
+static fl_activation activation_of(fastlstm_activation given, fastlstm_activation usual) {
+    return ACTIVATIONS[given == FASTLSTM_USUAL ? usual : given];
+}
+
+static fl_cell lstm_of(const fastlstm_layer *d) {
+    const fastlstm_variant v = d->variant;
+    fl_cell cell = {.coupled = v == FASTLSTM_CIFG, .clip = d->clip, .cell_clip = d->cell_clip};
+    cell.i = v == FASTLSTM_NIG ? -1 : cell.gates++;
+    cell.f = v == FASTLSTM_NFG || v == FASTLSTM_CIFG ? -1 : cell.gates++;
+    cell.z = cell.gates++;
+    cell.o = v == FASTLSTM_NOG ? -1 : cell.gates++;
+    cell.gate = activation_of(d->gate, FASTLSTM_LOGISTIC);
+    cell.g = activation_of(d->g, v == FASTLSTM_NIAF ? FASTLSTM_IDENTITY : FASTLSTM_TANH);
+    cell.h = activation_of(d->h, v == FASTLSTM_NOAF ? FASTLSTM_IDENTITY : FASTLSTM_TANH);
+    cell.plain = cell.gates == 4 && cell.gate == FL_LOGISTIC && cell.g == FL_TANH && cell.h == FL_TANH && cell.clip == 0 &&
+                 cell.cell_clip == 0;
+    return cell;
+}
+
+static fl_cell rnn_of(const fastlstm_layer *d) {
+    const fl_cell cell = {.gates = 1, .i = -1, .f = -1, .z = 0, .o = -1,
+                          .g = activation_of(d->g, d->kind == FASTLSTM_RNN ? FASTLSTM_TANH : FASTLSTM_IDENTITY)};
+    return cell;
+}
+
+static fastlstm_status check_layer(const fastlstm_layer *d) {
+    const int lstm = d->kind == FASTLSTM_LSTM;
+    if (!is_one(d->kind, FASTLSTM_DENSE) || !is_one(d->variant, FASTLSTM_CIFG)) return FASTLSTM_KIND;
+    if (d->units == 0 || d->units >= FL_TOO_MUCH) return FASTLSTM_SIZE;
+    if (d->gate != FASTLSTM_USUAL && d->gate != FASTLSTM_LOGISTIC && d->gate != FASTLSTM_HARD_LOGISTIC)
+        return FASTLSTM_ACTIVATION;
+    if (!is_one(d->g, lstm ? FASTLSTM_HARD_LOGISTIC : FASTLSTM_IDENTITY) || !is_one(d->h, FASTLSTM_HARD_LOGISTIC))
+        return FASTLSTM_ACTIVATION;
+    if (!is_bound(d->clip) || !is_bound(d->cell_clip)) return FASTLSTM_OPTION;
+    if (!lstm && (d->peephole || d->variant || d->gate || d->h || d->clip != 0 || d->cell_clip != 0)) return FASTLSTM_OPTION;
+    if (d->kind == FASTLSTM_DENSE && d->bidirectional) return FASTLSTM_OPTION;
+    return FASTLSTM_OK;
+}
+
+static fastlstm_status check_network(const fastlstm_network *d) {
+    if (!d) return FASTLSTM_NULL;
+    if (d->version < 1 || d->version > FASTLSTM_C_VERSION) return FASTLSTM_VERSION;
+    if (!d->layers) return FASTLSTM_NULL;
+    if (d->dtype != FASTLSTM_FLOAT32 && d->dtype != FASTLSTM_FLOAT64) return FASTLSTM_DTYPE;
+    if (d->inputs == 0 || d->inputs >= FL_TOO_MUCH || d->layer_count == 0) return FASTLSTM_SIZE;
+    for (size_t k = 0; k < d->layer_count; k++) {
+        const fastlstm_status status = check_layer(&d->layers[k]);
+        if (status) return status;
+    }
+    return FASTLSTM_OK;
+}
+
+/* The kernels asked for; NULL where this machine does not have them. */
+static const fl_kernels *kernels_for(const char *name, int bytes) {
+    for (int isa = FL_ISA_COUNT - 1; isa >= 0; isa--) {
+        const fl_kernels *k = fl_isa_kernels(isa, bytes);
+        if (k && !k->device && fl_isa_available(isa) && (!name || strcmp(name, fl_isa_name(isa)) == 0)) return k;
+    }
+    return NULL;
+}
+
+/* ---- the plan ---- */
+
+/* The place of some parameters, after which others begin. */
+static fl_size place(size_t *next, size_t rows, size_t columns) {
+    const size_t here = *next;
+    *next = fl_plus(*next, fl_times(rows, columns));
+    return (fl_size)here;
+}
+
+static size_t vectors(const fl_kernels *k) { return (size_t)(k->column_block / k->unit_block); }
+
+/* Columns padded to panels, by sizes that may be too much. */
+static size_t padded(size_t columns, fl_size width) { return fl_plus(columns, (size_t)width - 1) / (size_t)width * (size_t)width; }
+
+static void take_direction(fl_direction *d, const fastlstm_plan *plan, const fl_layer *layer, size_t *parameters,
+                           fl_arena *arena) {
+    const fl_kernels *k = plan->k;
+    const size_t G = (size_t)layer->cell.gates, H = (size_t)layer->hidden, I = (size_t)layer->input, K = (size_t)layer->seen;
+    const size_t GH = fl_times(G, H), bytes = plan->bytes;
+    const size_t columns = fl_times(G, padded(H, G == 1 ? k->column_block : k->unit_block));
+    const int peephole = d->p != NULL;
+    d->at_W = place(parameters, GH, I);
+    d->at_R = place(parameters, GH, K);
+    d->at_b = place(parameters, GH, 1);
+    d->at_p = place(parameters, peephole ? G - 1 : 0, H);
+    d->W_columns = fl_take(arena, fl_times(columns, fl_times(I, bytes)));
+    d->R_columns = fl_take(arena, fl_times(columns, fl_times(K, bytes)));
+    d->b = fl_take(arena, fl_times(GH, bytes));
+    if (peephole) d->p = fl_take(arena, fl_times(fl_times(G - 1, H), bytes));
+    if (plan->training) {
+        const fl_size width = (fl_size)vectors(k) * k->unit_block;
+        d->W_rows = fl_take(arena, fl_times(padded(I, width), fl_times(GH, bytes)));
+        d->R_rows = fl_take(arena, fl_times(padded(K, width), fl_times(GH, bytes)));
+    }
+    d->forward.cell = &layer->cell;
+    d->forward.hidden = layer->hidden;
+    d->forward.input = layer->input;
+    d->forward.outputs = layer->seen;
+    d->forward.W_panels = d->W_columns;
+    d->forward.R_panels = d->R_columns;
+    d->forward.y_prev_step = layer->seen;
+    d->forward.b = d->b;
+    d->forward.p = d->p;
+    d->forward.y_copy_step = layer->outputs;
+}
+
+/* Makes the layers one after the other, where there is memory; else in the same place, to count them. */
+static fastlstm_status lay_out_plan(fastlstm_plan *plan, const fastlstm_network *d, fl_arena *arena) {
+    fl_layer one, *layers = (fl_layer *)fl_take(arena, fl_times(d->layer_count, sizeof(fl_layer)));
+    size_t inputs = d->inputs;
+    plan->k = kernels_for(d->instruction_set, d->dtype);
+    if (!plan->k) return FASTLSTM_INSTRUCTION_SET;
+    plan->bytes = d->dtype;
+    plan->training = d->training != 0;
+    plan->layer_count = d->layer_count;
+    plan->layers = layers;
+    plan->widest = inputs;
+    for (size_t n = 0; n < d->layer_count; n++) {
+        const fastlstm_layer *given = &d->layers[n];
+        fl_layer *layer = layers ? &layers[n] : &one;
+        memset(layer, 0, sizeof(fl_layer));
+        layer->lstm = given->kind == FASTLSTM_LSTM;
+        layer->cell = layer->lstm ? lstm_of(given) : rnn_of(given);
+        layer->directions = given->bidirectional ? 2 : 1;
+        layer->input = (fl_size)inputs;
+        layer->hidden = (fl_size)given->units;
+        layer->seen = given->kind == FASTLSTM_DENSE ? 0 : layer->hidden;
+        inputs = fl_times((size_t)layer->directions, given->units);
+        layer->outputs = (fl_size)inputs;
+        for (int way = 0; way < layer->directions; way++) {
+            layer->direction[way].reverse = way;
+            layer->direction[way].p = given->peephole ? (char *)layer : NULL; /* that there are some */
+            take_direction(&layer->direction[way], plan, layer, &plan->parameters, arena);
+        }
+        plan->state = fl_plus(plan->state, fl_times((layer->lstm ? 2 : 1) * (size_t)layer->directions, (size_t)layer->seen));
+        if (inputs > plan->widest) plan->widest = inputs;
+        if (n + 1 < d->layer_count && inputs > plan->between[n % 2]) plan->between[n % 2] = inputs;
+    }
+    return fl_is_too_much(arena) || plan->parameters == FL_TOO_MUCH ? FASTLSTM_SIZE : FASTLSTM_OK;
+}
+
+static fastlstm_status measure(const fastlstm_network *network, size_t *bytes) {
+    fastlstm_plan plan = {0};
+    fl_arena arena = {0};
+    fastlstm_status status = check_network(network);
+    fl_take(&arena, sizeof(fastlstm_plan));
+    if (!status) status = lay_out_plan(&plan, network, &arena);
+    *bytes = status ? 0 : fl_arena_bytes(&arena);
+    return status;
+}
+
+size_t fastlstm_plan_bytes(const fastlstm_network *network) {
+    size_t bytes;
+    measure(network, &bytes);
+    return bytes;
+}
+
+fastlstm_status fastlstm_make_plan(const fastlstm_network *network, void *memory, size_t bytes, fastlstm_plan **plan) {
+    size_t needed;
+    const fastlstm_status status = measure(network, &needed);
+    if (status) return status;
+    if (!memory || !plan) return FASTLSTM_NULL;
+    if (bytes < needed) return FASTLSTM_MEMORY;
+    fl_arena arena = fl_arena_in(memory);
+    *plan = (fastlstm_plan *)fl_take(&arena, sizeof(fastlstm_plan));
+    memset(*plan, 0, sizeof(fastlstm_plan));
+    (*plan)->self = *plan;
+    return lay_out_plan(*plan, network, &arena);
+}
+
+/* ---- parameters ---- */
+
+static void pack(const fastlstm_plan *plan, const fl_layer *layer, const fl_direction *d, const char *parameters) {
+    const fl_kernels *k = plan->k;
+    const fl_size G = layer->cell.gates, H = layer->hidden, I = layer->input, K = layer->seen;
+    const char *W = fl_at(parameters, d->at_W, plan->bytes), *R = fl_at(parameters, d->at_R, plan->bytes);
+    const int wide = (int)vectors(k);
+    k->pack_columns(d->W_columns, G, H, W, I, 0, fl_panel_count(k, G, H));
+    k->pack_columns(d->R_columns, G, H, R, K, 0, fl_panel_count(k, G, H));
+    if (plan->training) {
+        k->pack_rows(d->W_rows, wide, W, I, G * H, I, 0, fl_padded(k, wide, I) / (wide * k->unit_block));
+        k->pack_rows(d->R_rows, wide, R, K, G * H, K, 0, fl_padded(k, wide, K) / (wide * k->unit_block));
+    }
+    memcpy(d->b, fl_at(parameters, d->at_b, plan->bytes), (size_t)(G * H) * plan->bytes);
+    if (d->p) memcpy(d->p, fl_at(parameters, d->at_p, plan->bytes), (size_t)((G - 1) * H) * plan->bytes);
+}
+
+fastlstm_status fastlstm_set_parameters(fastlstm_plan *plan, const void *parameters, size_t count) {
+    const fastlstm_status status = fl_check_plan(plan);
+    if (status) return status;
+    if (!parameters) return FASTLSTM_NULL;
+    if (count != plan->parameters) return FASTLSTM_COUNT;
+    for (size_t n = 0; n < plan->layer_count; n++)
+        for (int way = 0; way < plan->layers[n].directions; way++)
+            pack(plan, &plan->layers[n], &plan->layers[n].direction[way], (const char *)parameters);
+    plan->has_parameters = 1;
+    return FASTLSTM_OK;
+}
+
+/* ---- sizes ---- */
+
+size_t fastlstm_parameter_count(const fastlstm_plan *plan) { return fl_check_plan(plan) ? 0 : plan->parameters; }
+
+size_t fastlstm_output_count(const fastlstm_plan *plan) {
+    return fl_check_plan(plan) ? 0 : (size_t)plan->layers[plan->layer_count - 1].outputs;
+}
+
+size_t fastlstm_state_count(const fastlstm_plan *plan, size_t B) {
+    return fl_check_plan(plan) ? 0 : fl_times(plan->state, B);
+}
+
+int fl_have_size(const fastlstm_plan *plan, size_t T, size_t B) {
+    return fl_times(fl_times(T, B), plan->widest * plan->bytes) < FL_TOO_MUCH;
+}
+
+size_t fastlstm_workspace_bytes(const fastlstm_plan *plan, size_t T, size_t B) {
+    fl_arena forward = {0}, backward = {0};
+    if (fl_check_plan(plan) || !fl_have_size(plan, T, B)) return 0;
+    fl_lay_out_forward(plan, T, B, &forward);
+    if (plan->training) fl_lay_out_backward(plan, T, B, &backward);
+    return fl_arena_bytes(forward.used > backward.used ? &forward : &backward);
+}
+
+size_t fastlstm_tape_bytes(const fastlstm_plan *plan, size_t T, size_t B) {
+    fl_arena arena = {0};
+    if (fl_check_plan(plan) || !plan->training || !fl_have_size(plan, T, B)) return 0;
+    fl_take(&arena, sizeof(fl_tape_head));
+    for (size_t n = 0; n < plan->layer_count; n++) fl_take_tape(plan, &plan->layers[n], T, B, &arena);
+    return fl_arena_bytes(&arena);
+}

@@ -1,0 +1,18 @@
+/* Which instruction sets this build and this machine have, and the kernels of the one in use. */
+#ifndef FL_DISPATCH_H
+#define FL_DISPATCH_H
+
+#include "device/backend.h"
+
+#define FL_ISA_COUNT 6
+
+/* The k-th name, slowest first: "emulated", "portable", "base", "avx2", "avx512", "neon". */
+const char *fl_isa_name(int isa);
+/* Is it compiled in, and does this machine run it? */
+int fl_isa_available(int isa);
+/* Its kernels for values of 4 or 8 bytes; NULL where it is not compiled in. */
+const fl_kernels *fl_isa_kernels(int isa, int bytes);
+/* The processor as a device, for tests; NULL where it is not compiled in. */
+const fl_backend *fl_emulated_backend(void);
+
+#endif

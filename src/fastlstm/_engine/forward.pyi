@@ -1,0 +1,44 @@
+from typing import Any, final
+
+from typing_extensions import disjoint_base
+
+from fastlstm._engine.loops import Cell
+from fastlstm._system.runtime import Device
+
+FORMATS: dict[str, int]
+MANY_ROWS: int
+
+@disjoint_base
+class ForwardPass:
+    def __init__(
+        self,
+        cell: Cell,
+        batch: Any,
+        reverse: bool,
+        weights: tuple[Any, ...],
+        options: Any,
+        with_tape: bool,
+        recompute: int,
+        size: int,
+        device: Device | None = None,
+    ) -> None: ...
+    def workspace(self) -> int: ...
+    def start(
+        self,
+        x: Any,
+        first: tuple[Any, Any, Any],
+        y: Any,
+        y_offset: int,
+        last: tuple[Any, Any, Any],
+        tape: tuple[Any, ...] | None,
+        marks: tuple[Any, ...] | None,
+        workspace: Any,
+    ) -> None: ...
+
+def packed_columns(A: Any, gates: int) -> Any: ...
+def run_passes(passes: list[ForwardPass], num_threads: int, device: Device | None = None) -> None: ...
+
+@final
+class Step:
+    def __init__(self, cell: Cell, weights: tuple[Any, ...]) -> None: ...
+    def step(self, x: Any, h: Any, c: Any, y: Any, h_out: Any, c_out: Any, num_threads: int) -> bool: ...

@@ -1,0 +1,1 @@
+"""The LSTM and the simple RNN as functions: arrays in, arrays out."""

@@ -1,0 +1,22 @@
+"""The equations of the LSTM and the simple RNN in plain NumPy: the executable specification.
+
+Slow and meant for reading. The names are those of "LSTM: A Search Space Odyssey" (Greff et al., 2017): `bars` are the
+values before activation, which it writes with a bar; a name with a `d` before it is the gradient of the loss J with
+respect to that name, and `deltas` are those with respect to `bars`. The compiled kernels are tested against this
+module, and this module against finite differences.
+"""
+
+from fastlstm.reference.lstm import BLOCKS, LSTMGradients, LSTMTape, lstm_backward, lstm_forward
+from fastlstm.reference.rnn import RNNGradients, RNNTape, rnn_backward, rnn_forward
+
+__all__ = [
+    "BLOCKS",
+    "LSTMGradients",
+    "LSTMTape",
+    "RNNGradients",
+    "RNNTape",
+    "lstm_backward",
+    "lstm_forward",
+    "rnn_backward",
+    "rnn_forward",
+]
