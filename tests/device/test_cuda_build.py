@@ -71,7 +71,7 @@ def test_architectures(nvcc, monkeypatch):
 
 def test_every_source_is_compiled(nvcc):
     names = {source.name for source in nvcc.SOURCES}
-    assert {"cuda_backend.cu", "cuda_module.cu", "cuda_32.cu", "cuda_64.cu", "cuda_bfloat16.cu"} <= names
+    assert {"backend.cu", "module.cu", "cuda_32.cu", "cuda_64.cu", "cuda_bfloat16.cu"} <= names
     assert names == {path.name for path in (CUDA.parent / "src" / "fastlstm" / "_c").rglob("*.cu")}
 
 

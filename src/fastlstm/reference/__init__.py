@@ -6,11 +6,11 @@ respect to that name, and `deltas` are those with respect to `bars`. The compile
 module, and this module against finite differences.
 """
 
-from fastlstm.reference.lstm import BLOCKS, LSTMGradients, LSTMTape, lstm_backward, lstm_forward
+from fastlstm.reference.lstm import BLOCKS as BLOCKS
+from fastlstm.reference.lstm import LSTMGradients, LSTMTape, lstm_backward, lstm_forward
 from fastlstm.reference.rnn import RNNGradients, RNNTape, rnn_backward, rnn_forward
 
 __all__ = [
-    "BLOCKS",
     "LSTMGradients",
     "LSTMTape",
     "RNNGradients",
