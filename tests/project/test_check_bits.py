@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(not TOOL.is_file(), reason="the tool is of a che
 
 
 def run(*arguments):
-    return subprocess.run([sys.executable, TOOL, *arguments], capture_output=True, text=True, timeout=120)
+    return subprocess.run([sys.executable, TOOL, *arguments], capture_output=True, text=True, timeout=300)
 
 
 @pytest.fixture(scope="module")
