@@ -1,7 +1,7 @@
 import os
 
 import pytest
-from helpers import ISAS
+from cases import ISAS
 
 import fastlstm
 from fastlstm._system import runtime

@@ -20,7 +20,7 @@ from c_interface import (
     network,
     status,
 )  # fmt: skip
-from helpers import ISAS
+from cases import ISAS
 
 import fastlstm
 from fastlstm import nn

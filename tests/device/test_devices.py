@@ -10,12 +10,12 @@ import pickle
 
 import numpy as np
 import pytest
+from cases import OPTIONS, VARIANTS, initial, lstm_case, options_case, rnn_case
 from device_libraries import library
-from helpers import assert_close, assert_same, by_name, initial, lstm_case, rnn_arrays, rnn_case
-from test_networks import OPTIONS as LAYER_OPTIONS
-from test_networks import SHAPES, make, sequence, states
-from test_options import OPTIONS, VARIANTS, options_case, results
-from test_reset import alone
+from helpers import assert_close, assert_same, by_name, rnn_arrays, run_lstm
+from layer_cases import OPTIONS as LAYER_OPTIONS
+from layer_cases import SHAPES, make, sequence, states
+from separate import recording_by_recording
 
 import fastlstm
 import fastlstm.inspect
@@ -58,9 +58,9 @@ def options_there(device, options):
     return options | {name: device.there(options[name]) for name in CALL_ARRAYS if options.get(name) is not None}
 
 
-def check(device, case, options, tolerance=1e-11, **how):
-    expected = results(case, options)
-    found = device.back(results(device.there(case), options_there(device, options), **how))
+def check(device, case, options, tolerance=1e-11):
+    expected = run_lstm(case, **options)
+    found = device.back(run_lstm(device.there(case), **options_there(device, options)))
     assert_close(found, expected, tolerance)
 
 
@@ -92,7 +92,7 @@ def test_few_of_everything(device, names, sizes):
 
 @pytest.mark.parametrize("peephole", [True, False])
 def test_float32(device, peephole):
-    case = lstm_case(30, 8, 20, 40, dtype=np.float32, peephole=peephole) | dict.fromkeys(("G", "proj", "g0", "dc_all"))
+    case = lstm_case(30, 8, 20, 40, dtype=np.float32, peephole=peephole)
     check(device, case, {}, 1e-5)
 
 
@@ -102,8 +102,8 @@ def test_float32(device, peephole):
 def test_recompute(device, variant, names, k):
     case, options = options_case(variant, set(names), T=60, B=30, I=3, H=7, P=5)
     case["dc_all"] = None
-    kept = results(device.there(case), options_there(device, options))
-    again = results(device.there(case), options_there(device, options | {"recompute": k}))
+    kept = run_lstm(device.there(case), **options_there(device, options))
+    again = run_lstm(device.there(case), **options_there(device, options), recompute=k)
     assert_close(device.back(again), device.back(kept), 1e-13)  # sums over time have other parts
 
 
@@ -177,7 +177,7 @@ def test_arrays_that_are_not_contiguous(device):
 
 def test_the_same_bits_each_time(device):
     case, options = options_case("vanilla", {"lengths", "mask"}, T=20, B=7, I=9, H=13)
-    first, again = (device.back(results(device.there(case), options_there(device, options))) for _ in range(2))
+    first, again = (device.back(run_lstm(device.there(case), **options_there(device, options))) for _ in range(2))
     assert_same(again, first)
 
 
@@ -233,10 +233,10 @@ def test_each_algorithm_runs_where_it_is_asked_for(used, algorithm):
 @pytest.mark.skipif(not gpu.is_emulated(), reason="how much fits is that of the emulated device")
 @pytest.mark.parametrize(("H", "fits"), [(270, True), (288, True), (400, False)])
 def test_what_just_fits_on_the_chip(used, H, fits):
-    case = lstm_case(4, 3, 5, H, dtype=np.float32) | dict.fromkeys(("G", "proj", "g0", "dc_all"))
-    expected = results(case, {})
+    case = lstm_case(4, 3, 5, H, dtype=np.float32)
+    expected = run_lstm(case)
     with library("cupy") as cupy, gpu.use("resident"):
-        found = cupy.back(results(cupy.there(case), {}))
+        found = cupy.back(run_lstm(cupy.there(case)))
         assert (used()["resident"] > 0) == fits
     assert_close(found, expected, 1e-5)
 
@@ -276,17 +276,17 @@ def in_fewer_bits(library, values, case):
 def test_fewer_bits(variant, names, values, algorithm):
     with library("torch") as torch, gpu.use(algorithm):
         case, options = options_case(variant, set(names), T=12, B=9, I=5, H=17, P=11)
-        shares = options.get("zoneout") or (None, None)
-        extra = {"mask": options.get("recurrent_mask"), "y": shares[0], "c": shares[1]}
+        zones = options.get("zoneout")
+        extra = {"mask": options.get("recurrent_mask")} | dict(zip("yc", zones or (None, None), strict=True))
         there, here = in_fewer_bits(torch, values, case | extra)
         given, same = (
-            options | {"recurrent_mask": arrays["mask"], "zoneout": (arrays["y"], arrays["c"])}
+            options | {"recurrent_mask": arrays["mask"], "zoneout": (arrays["y"], arrays["c"]) if zones else None}
             for arrays in (there, here)
         )
-        found = results(there, given if options.get("zoneout") else given | {"zoneout": None})
+        found = run_lstm(there, **given)
         assert str(found["y"].dtype) == str(found["dR"].dtype) == f"torch.{values}"
         assert str(found["c"].dtype) == str(found["dc0"].dtype) == "torch.float32"
-        expected = results(here, same if options.get("zoneout") else same | {"zoneout": None})
+        expected = run_lstm(here, **same)
         assert_close(torch.back(found), expected, 10 * HALVES[values])
 
 
@@ -564,10 +564,10 @@ def test_wrong_shapes_and_dtypes(device):
 )
 def test_resets_on_the_device(device, names):
     case, options = options_case("vanilla", {"reset", *names}, T=7)
-    expected = device.back(results(device.there(case), options_there(device, options)))
-    assert_close(expected, alone(case, options, results), 1e-11)
+    expected = device.back(run_lstm(device.there(case), **options_there(device, options)))
+    assert_close(expected, recording_by_recording(case, options, run_lstm), 1e-11)
     there = options_there(device, options) | {"reset": device.there(options["reset"])}
-    assert_same(device.back(results(device.there(case), there)), expected)
+    assert_same(device.back(run_lstm(device.there(case), **there)), expected)
 
 
 def test_step_refuses_a_shifted_state_on_the_device(device):

@@ -6,7 +6,8 @@ import threading
 
 import numpy as np
 import pytest
-from helpers import assert_close, assert_same, lstm_case, run_lstm, run_together
+from cases import lstm_case
+from helpers import assert_close, assert_same, run_lstm, run_together
 
 import fastlstm
 from fastlstm import LSTM, gpu

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from helpers import lstm_case, rnn_case
+from cases import lstm_case, rnn_case
 
 import fastlstm
 from fastlstm import LSTM, RNN, Gradients, LSTMGradients, LSTMTape, RNNGradients, RNNTape

@@ -2,12 +2,11 @@
 
 import numpy as np
 import pytest
-from helpers import INITIAL, arriving, assert_close, assert_same, by_name, initial
+from cases import INITIAL, VARIANTS, options_case, row_case
+from helpers import assert_close, assert_same, by_name, lstm_backward, lstm_forward
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_options import STATES, VARIANTS, options_case
 
-import fastlstm
 from fastlstm import LSTM, RNN, nn
 
 # Sizes whose weights leave the cache, so that W x is a product of its own, and sizes whose weights do not.
@@ -27,25 +26,11 @@ def row_results(case, options, row, steps, dtype, num_threads):
     if "recurrent_mask" in options:
         options["recurrent_mask"] = converted(options["recurrent_mask"], dtype)
     if row is not None:
-        one = slice(row, row + 1)
-        for name in ("x", "dy", "dc_all"):
-            case[name] = case[name][:steps, one]
-        for name in STATES:
-            case[name] = None if case[name] is None else case[name][one]
-        options.pop("lengths", None)
-        if "reset" in options:
-            options["reset"] = options["reset"][:steps, one]
-        if "recurrent_mask" in options:
-            options["recurrent_mask"] = options["recurrent_mask"][one]
-        if "zoneout" in options:
-            options["zoneout"] = tuple(None if s is None else s[:steps, one] for s in options["zoneout"])
-    x, W, R, b, p = (case[name] for name in ("x", "W", "R", "b", "p"))
-    shared = {"G": case["G"], "proj": case["proj"], "num_threads": num_threads}
-    y, last, tape = fastlstm.lstm_forward(
-        x, W, R, b, p, initial(case), tape=True, batch_invariant=True, **shared, **options
-    )
-    without_tape = fastlstm.lstm_forward(x, W, R, b, p, initial(case), batch_invariant=True, **shared, **options)[0]
-    grads = fastlstm.lstm_backward(tape, W, R, p, case["dy"], arriving(case), dc=case["dc_all"], **shared)
+        case, options = row_case(case, options, row, slice(steps))
+    how = options | {"batch_invariant": True, "num_threads": num_threads}
+    y, last, tape = lstm_forward(case, tape=True, **how)
+    without_tape = lstm_forward(case, **how)[0]
+    grads = lstm_backward(case, tape, num_threads=num_threads)
     sequences = {"y": y, "without tape": without_tape, "dx": grads.x}
     return sequences, by_name(last) | by_name(grads.state, INITIAL)
 

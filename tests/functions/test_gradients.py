@@ -2,28 +2,11 @@
 
 import numpy as np
 import pytest
-from helpers import (
-    LSTM_ARGUMENTS,
-    NONLINEARITIES,
-    RNN_ARGUMENTS,
-    assert_same,
-    lstm_case,
-    lstm_forward,
-    reference_lstm,
-    reference_rnn,
-    reference_variant,
-    rnn_case,
-    rnn_forward,
-    run_lstm,
-    run_rnn,
-    variant_case,
-)
+from cases import LSTM_ARGUMENTS, NONLINEARITIES, RNN_ARGUMENTS, lstm_case, rnn_case, variant_case
+from differences import check_directions, check_every_entry
+from helpers import assert_same, lstm_forward, reference_lstm, reference_rnn, rnn_forward, run_lstm, run_rnn
 
 from fastlstm import reference
-
-# The stencil's error is about STEP^4 / 30 times a fifth derivative, 1e-12 or less, and rounding 1e-16 |J| / STEP.
-STEP = 1e-3
-TOLERANCE = 1e-9
 
 SMALL = [(T, B, 3, 5) for T in (1, 2, 7) for B in (1, 2, 7)] + [(3, 3, 1, 1), (5, 3, 9, 7), (3, 5, 2, 9), (13, 1, 7, 3)]
 WIDTHS = [(1, 7), (7, 1), (8, 15), (15, 8), (16, 17), (17, 16), (31, 33), (33, 31), (1, 65), (65, 16), (65, 65)]
@@ -43,48 +26,6 @@ def lstm_loss(case):
 def rnn_loss(case, nonlinearity):
     y, h, _ = rnn_forward(case, nonlinearity)
     return loss(case, {"y": y, "h": h})
-
-
-def derivative(J, case, name, direction, step=STEP):
-    """The derivative of J along a direction of one argument: fourth-order central differences."""
-    at = {k: J(case | {name: case[name] + k * step * direction}) for k in (-2, -1, 1, 2)}
-    return (at[-2] - 8 * at[-1] + 8 * at[1] - at[2]) / (12 * step)
-
-
-def every_entry(J, case, name, step=STEP):
-    gradient = np.empty_like(case[name])
-    for index in np.ndindex(gradient.shape):
-        direction = np.zeros_like(gradient)
-        direction[index] = 1
-        gradient[index] = derivative(J, case, name, direction, step)
-    return gradient
-
-
-def check_every_entry(J, case, result, arguments, step=STEP, tolerance=TOLERANCE):
-    for name in arguments:
-        if case[name] is None:
-            continue
-        numeric, scale = every_entry(J, case, name, step), np.abs(result[f"d{name}"]).max()
-        assert scale > 0, f"d{name} is zero"
-        assert np.abs(result[f"d{name}"] - numeric).max() <= tolerance * scale, f"d{name}"
-
-
-def check_directions(J, case, result, arguments, directions=4, entries=6):
-    rng = np.random.default_rng(1)
-    for name in arguments:
-        if case[name] is None:
-            continue
-        gradient = result[f"d{name}"]
-        for _ in range(directions):
-            direction = rng.standard_normal(gradient.shape)
-            direction /= np.linalg.norm(direction)
-            error = np.sum(gradient * direction) - derivative(J, case, name, direction)
-            assert abs(error) <= TOLERANCE * np.linalg.norm(gradient), f"d{name}"
-        for k in rng.choice(gradient.size, min(entries, gradient.size), replace=False):
-            direction = np.zeros_like(gradient)
-            direction.flat[k] = 1
-            error = gradient.flat[k] - derivative(J, case, name, direction)
-            assert abs(error) <= TOLERANCE * np.abs(gradient).max(), f"d{name}[{k}]"
 
 
 # ---- LSTM ------------------------------------------------------------------------------------------------------------
@@ -243,17 +184,17 @@ def test_reference_variants(variant, sizes):
         case["p"][:] = 0
 
     def J(changed):
-        return loss(changed, reference_variant(changed, variant))
+        return loss(changed, reference_lstm(changed, variant))
 
     names = (*LSTM_ARGUMENTS, *(("G", "g0") if variant == "FGR" else ()))
-    check_every_entry(J, case, reference_variant(case, variant), names)
+    check_every_entry(J, case, reference_lstm(case, variant), names)
 
 
 def test_reference_gates_before_the_first_step_are_zero_unless_given():
     case = variant_case("FGR", 4, 2, 3, 5)
-    found = reference_variant(case | {"g0": None, "dg": None}, "FGR")
+    found = reference_lstm(case | {"g0": None, "dg": None}, "FGR")
     zero = np.zeros((2, 15))
-    assert_same(found, reference_variant(case | {"g0": zero, "dg": zero}, "FGR"))
+    assert_same(found, reference_lstm(case | {"g0": zero, "dg": zero}, "FGR"))
 
 
 def test_reference_variants_with_one_gate_that_never_moves():
@@ -266,6 +207,6 @@ def test_reference_variants_with_one_gate_that_never_moves():
             np.split(full[name], 4)[at][:] = 0
         np.split(full["b"], 4)[at][:] = 1000  # sigma is 1
         full["p"]["ifo".index(gate)] = 0
-        found, expected = reference_variant(lacking, variant), reference_variant(full, "vanilla")
+        found, expected = reference_lstm(lacking, variant), reference_lstm(full, "vanilla")
         for name in ("y", "h", "c", "dx", "dh0", "dc0"):
             np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=1e-12)

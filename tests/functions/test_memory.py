@@ -6,18 +6,15 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from cases import DTYPES, LSTM_ARGUMENTS, lstm_case, rnn_case
 from helpers import (
-    DTYPES,
-    LSTM_ARGUMENTS,
     assert_close,
     assert_same,
     lstm_arrays,
     lstm_backward,
-    lstm_case,
     lstm_forward,
     rnn_arrays,
     rnn_backward,
-    rnn_case,
     rnn_forward,
     run_lstm,
     run_rnn,

@@ -2,18 +2,8 @@
 
 import numpy as np
 import pytest
-from helpers import (
-    DTYPES,
-    NONLINEARITIES,
-    assert_close,
-    assert_same,
-    lstm_case,
-    reference_lstm,
-    reference_rnn,
-    rnn_case,
-    run_lstm,
-    run_rnn,
-)
+from cases import DTYPES, NONLINEARITIES, lstm_case, rnn_case
+from helpers import assert_close, assert_same, reference_lstm, reference_rnn, run_lstm, run_rnn
 
 both_dtypes = pytest.mark.parametrize("dtype", DTYPES)
 batches = pytest.mark.parametrize("sizes", [(4, 3, 5, 9), (3, 9, 17, 33), (2, 50, 7, 17), (1, 2, 3, 5)], ids=str)

@@ -1,113 +1,48 @@
-"""Every option of a call, alone and with all others: gradients against finite differences, and against plain calls.
-
-An options case is a `variant_case` with what the options need beside it (the projection proj, and dc_all: gradients
-arriving at every c^t), and a dict of the options themselves.
-"""
+"""Every option of a call, alone and with all others: gradients against finite differences, and against plain calls."""
 
 import itertools
 
 import numpy as np
 import pytest
-from helpers import (
+from cases import (
     INITIAL,
-    Arrays,
+    OPTIONS,
+    STATES,
+    VARIANTS,
+    B,
+    H,
+    I,
+    T,
     arriving,
-    assert_close,
-    assert_same,
-    by_name,
     initial,
-    lstm_arrays,
+    options_case,
     rnn_case,
     variant_case,
 )
+from differences import check_every_entry
+from helpers import assert_close, assert_same, by_name, lstm_arrays, lstm_forward, reference_lstm, run_lstm
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_gradients import check_every_entry
+from separate import row_by_row
 
 import fastlstm
-from fastlstm import reference
 
-VARIANTS = tuple(reference.BLOCKS)
-OPTIONS = (
-    "reverse",
-    "lengths",
-    "reset",
-    "zero",
-    "mask",
-    "zone_y",
-    "zone_c",
-    "proj",
-    "clip",
-    "cell_clip",
-    "activations",
-)
 ARGUMENTS = ("x", "W", "R", "b", "p", "G", "proj", "h0", "c0", "g0")
-STATES = ("h0", "c0", "g0", "dh", "dc", "dg")
 KINKED = {"clip", "cell_clip", "activations"}
-T, B, I, H, P = 4, 3, 2, 4, 3
-
-
-def options_case(variant, names, *, T=T, B=B, I=I, H=H, P=P, seed=0):
-    """A case, and the options that `names` ask for."""
-    case, rng = variant_case(variant, T, B, I, H, seed=seed), np.random.default_rng([seed, T, B])
-    case |= {name: case.get(name) for name in ("G", "g0", "dg")} | {"proj": None, "dc_all": None}
-    if variant == "NP":
-        case["p"] = None
-    outputs = H
-    if "proj" in names:
-        outputs = P
-        case["proj"] = rng.standard_normal((P, H)) * 0.5
-        case["R"], case["h0"], case["dh"] = case["R"][:, :P].copy(), case["h0"][:, :P].copy(), case["dh"][:, :P].copy()
-        case["dy"] = case["dy"][:, :, :P].copy()
-    case["dc_all"] = rng.standard_normal((T, B, H))
-    options = {"variant": variant, "reverse": "reverse" in names}
-    if "lengths" in names:
-        options["lengths"] = rng.permutation(np.arange(B) * T // max(B - 1, 1))
-    if "reset" in names or "zero" in names:
-        options["reset"] = rng.random((T, B)) < 0.4
-        options["reset_to"] = "zero" if "zero" in names else "initial"
-    if "mask" in names:
-        options["recurrent_mask"] = rng.integers(0, 2, (B, outputs)) * 2.0
-    if "zone_y" in names or "zone_c" in names:
-        zone_y = rng.random((T, B, outputs)) if "zone_y" in names else None
-        options["zoneout"] = zone_y, rng.integers(0, 2, (T, B, H)) * 1.0 if "zone_c" in names else None
-    if "clip" in names:
-        options["clip"] = 0.7
-    if "cell_clip" in names:
-        options["cell_clip"] = 0.4
-    if "activations" in names:
-        options["activations"] = "hard_logistic", "identity", "logistic"
-    return case, options
-
-
-def run(case, options, **how):
-    x, W, R, b, p = (case[name] for name in ("x", "W", "R", "b", "p"))
-    return fastlstm.lstm_forward(
-        x, W, R, b, p, initial(case), G=case["G"], proj=case["proj"], **({"tape": True} | options | how)
-    )
 
 
 def J(case, options):
-    y, state, tape = run(case, options)
+    y, state, tape = lstm_forward(case, tape=True, **options)
     total = np.sum(case["dy"] * y) + sum(np.sum(d * s) for d, s in zip(arriving(case), state, strict=True))
     return total + np.sum(case["dc_all"] * tape.cells())
 
 
-def results(case, options, **how) -> Arrays:
-    y, state, tape = run(case, options, **how)
-    gradients = fastlstm.lstm_backward(
-        tape, case["W"], case["R"], case["p"], case["dy"], arriving(case), G=case["G"], proj=case["proj"],
-        dc=case["dc_all"], **how,
-    )  # fmt: skip
-    return {"y": y} | by_name(state) | lstm_arrays(gradients)
-
-
 def check(case, options):
     arguments = [name for name in ARGUMENTS if case[name] is not None and case[name].size]
-    found = results(case, options)
+    found = run_lstm(case, **options)
     nonzero = [name for name in arguments if found[f"d{name}"].any()]
     assert set(arguments) - set(nonzero) <= {"h0", "c0", "g0"}, "gradients are zero"
-    # Bounds and the hard logistic have kinks: a step must not cross one, so it is shorter, and rounding shows more.
+    # Clipping and the hard logistic have kinks: a step must not cross one, so it is shorter, and rounding shows more.
     how = {"step": 1e-5, "tolerance": 2e-8} if KINKED & options.keys() else {}
     check_every_entry(lambda changed: J(changed, options), case, found, nonzero, **how)
     for name in set(arguments) - set(nonzero):
@@ -137,7 +72,7 @@ def test_gradients_of_pairs_of_options(pair, variant):
 def test_gradients_of_any_options(variant, names, sizes, seed):
     T, B, I, H, P = sizes
     case, options = options_case(variant, names, T=T, B=B, I=I, H=H, P=min(P, H), seed=seed)
-    assert_close(results(case, options), padded_results(case, options), 1e-11)
+    assert_close(run_lstm(case, **options), row_by_row(case, options), 1e-11)
 
 
 LARGER = [(7, 9, 5, 17, 11), (20, 33, 9, 17, 5), (3, 2, 150, 150, 70), (40, 20, 3, 33, 20), (70, 1, 200, 200, 30)]
@@ -151,37 +86,9 @@ def test_one_way_of_computing_is_another(variant, sizes, isa):
     names = {"vanilla": set(), "NIG": {"proj"}, "NFG": {"zero", "zone_y"}, "CIFG": {"lengths", "reverse"}}
     names |= {"NOG": {"lengths", "reset", "mask"}, "FGR": {"lengths", "reverse", "proj", "reset", "zone_c"}}
     case, options = options_case(variant, names.get(variant, {"lengths"}), T=T, B=B, I=I, H=H, P=P)
-    expected = padded_results(case, options)
+    expected = row_by_row(case, options)
     for num_threads in (1, 2, 3):
-        assert_close(results(case, options, num_threads=num_threads), expected, 1e-11)
-
-
-def padded_results(case, options) -> Arrays:
-    """The same, each row by itself and without its padding."""
-    T, B = case["x"].shape[:2]
-    lengths = options.get("lengths", np.full(B, T))
-    total: Arrays = {}
-    for row in range(B):
-        end, at = lengths[row], slice(row, row + 1)
-        one = case | {name: case[name][:end, at] for name in ("x", "dy", "dc_all")}
-        one |= {name: case[name][at] for name in STATES if case[name] is not None}
-        how = {name: value for name, value in options.items() if name != "lengths"}
-        if "reset" in how:
-            how["reset"] = how["reset"][:end, at]
-        if "recurrent_mask" in how:
-            how["recurrent_mask"] = how["recurrent_mask"][at]
-        if "zoneout" in how:
-            how["zoneout"] = tuple(None if share is None else share[:end, at] for share in how["zoneout"])
-        found = results(one, how, num_threads=1)
-        for name, array in found.items():
-            if name in ("y", "dx"):
-                whole = total.setdefault(name, np.zeros((T, B, array.shape[2])))
-                whole[:end, at] = array
-            elif name in ("h", "c", "g", "dh0", "dc0", "dg0"):
-                total.setdefault(name, np.zeros((B, array.shape[1])))[at] = array
-            else:
-                total[name] = total.get(name, 0) + array
-    return total
+        assert_close(run_lstm(case, num_threads=num_threads, **options), expected, 1e-11)
 
 
 @pytest.mark.parametrize("names", [set(), {"lengths"}, {"reset", "mask"}, {"zone_y", "zone_c"}, {"proj"}], ids=str)
@@ -189,33 +96,29 @@ def padded_results(case, options) -> Arrays:
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_without_a_tape(variant, reverse, names, isa):
     case, options = options_case(variant, names | reverse, T=9, B=5, I=7, H=17, P=9)
-    y, state, _ = run(case, options)
-    found, last, nothing = run(case, options, tape=False)
+    y, state, _ = lstm_forward(case, tape=True, **options)
+    found, last, nothing = lstm_forward(case, **options)
     assert nothing is None
     assert_same({"y": found} | by_name(last), {"y": y} | by_name(state))
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_variants_are_the_reference(variant, isa):
-    from helpers import reference_variant
-
     for sizes in ((9, 5, 7, 17), (3, 50, 5, 33), (1, 1, 3, 5)):
         case = variant_case(variant, *sizes) | {"proj": None}
         if variant == "NP":
             case["p"][:] = 0
-        expected = reference_variant(case, variant)
+        expected = reference_lstm(case, variant)
         case |= {name: case.get(name) for name in ("G", "g0", "dg", "dc_all")}
         if variant == "NP":
             case["p"] = None
-        assert_close(
-            results(case, {"variant": variant}), {k: expected[k] for k in results(case, {"variant": variant})}, 1e-12
-        )
+        assert_close(run_lstm(case, variant=variant), {k: expected[k] for k in run_lstm(case, variant=variant)}, 1e-12)
 
 
 def test_reverse_is_time_turned_round(isa):
     case, _ = options_case("vanilla", set(), T=9, B=5, I=7, H=17)
     turned = case | {name: np.ascontiguousarray(case[name][::-1]) for name in ("x", "dy", "dc_all")}
-    found, expected = results(case, {"reverse": True}), results(turned, {})
+    found, expected = run_lstm(case, reverse=True), run_lstm(turned)
     for name in ("y", "dx"):
         expected[name] = expected[name][::-1]
     assert_close(found, expected, 1e-13)
@@ -224,7 +127,7 @@ def test_reverse_is_time_turned_round(isa):
 def test_deltas_give_the_gradients():
     for names in (set(), {"lengths"}, {"reverse", "reset"}):
         case, options = options_case("vanilla", names)
-        *_, tape = run(case, options)
+        *_, tape = lstm_forward(case, tape=True, **options)
         above = case["dy"], arriving(case)
         gradients = fastlstm.lstm_backward(tape, case["W"], case["R"], case["p"], *above, deltas=True)
         deltas = gradients.deltas
@@ -241,15 +144,15 @@ def test_deltas_give_the_gradients():
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_deltas_change_no_gradient(variant, names, isa):
     """Not a bit, nor the sign of a zero."""
-    for T, B, I, H in ((7, 3, 5, 19), (40, 20, 3, 40), (1, 1, 3, 8)):
-        case, options = options_case(variant, names, T=T, B=B, I=I, H=H, P=5)
-        case["dc_all"], case["dy"][T // 2 :] = None, -0.0
+    for sizes in ((7, 3, 5, 19), (40, 20, 3, 40), (1, 1, 3, 8)):
+        case, options = options_case(variant, names, **dict(zip("TBIH", sizes, strict=True)), P=5)
+        case["dc_all"], case["dy"][sizes[0] // 2 :] = None, -0.0
         for dtype in (np.float32, np.float64):
             own = {name: None if array is None else array.astype(dtype) for name, array in case.items()}
             how = {name: value.astype(dtype) if name == "recurrent_mask" else value for name, value in options.items()}
             if "zoneout" in how:
                 how["zoneout"] = tuple(None if share is None else share.astype(dtype) for share in how["zoneout"])
-            *_, tape = run(own, how)
+            *_, tape = lstm_forward(own, tape=True, **how)
             weights = [own[name] for name in ("W", "R", "p")]
             expected, found = (
                 fastlstm.lstm_backward(tape, *weights, own["dy"], G=own["G"], proj=own["proj"], deltas=deltas)
@@ -321,8 +224,8 @@ def test_rows_without_a_step(T, reverse, isa):
     """Their state, and the gradient that arrives at it, go through unchanged."""
     case, options = options_case("FGR", {"lengths"}, T=T, B=4)
     options |= {"lengths": np.array([0, T, 0, T]), "reverse": reverse}
-    found = results(case, options)
-    assert_close(found, padded_results(case, options), 1e-13)
+    found = run_lstm(case, **options)
+    assert_close(found, row_by_row(case, options), 1e-13)
     for row in (0, 2):
         for name, other in zip(("h", "c", "g", "dh0", "dc0", "dg0"), STATES, strict=True):
             assert np.array_equal(found[name][row], case[other][row])
@@ -341,12 +244,12 @@ def test_rows_without_a_step(T, reverse, isa):
 def test_gates_of_the_state_matter(names):
     """Each of them, to some output, and the gates returned are those of the last step."""
     case, options = options_case("FGR", {*names})
-    y, state, tape = run(case, options)
+    y, state, tape = lstm_forward(case, tape=True, **options)
     if not {"lengths", "zero"} & {*names}:
         for unit in range(3 * H):
             moved = case["g0"].copy()
             moved[:, unit] += 1
-            assert (run(case | {"g0": moved}, options)[0] != y).any((0, 2)).all()
+            assert (lstm_forward(case | {"g0": moved}, tape=True, **options)[0] != y).any((0, 2)).all()
     ends = np.full(B, T) if options.get("lengths") is None else options["lengths"]
     for row, end in enumerate(ends):
         last = 0 if options["reverse"] else end - 1
@@ -362,7 +265,7 @@ def test_parts_of_the_state_that_are_not_given_are_zero():
     for state in ((case["h0"], case["c0"]), [case["h0"], case["c0"], None]):
         y, last, _ = fastlstm.lstm_forward(*weights, state, G=case["G"], **options)
         assert_same({"y": y} | by_name(last), {"y": expected[0]} | by_name(expected[1]))
-    *_, tape = run(case, options)
+    *_, tape = lstm_forward(case, tape=True, **options)
     found = []
     for above in ((case["dh"], case["dc"]), (case["dh"], case["dc"], None), (case["dh"], case["dc"], zero)):
         grads = fastlstm.lstm_backward(tape, case["W"], case["R"], case["p"], case["dy"], above, G=case["G"])
@@ -371,7 +274,7 @@ def test_parts_of_the_state_that_are_not_given_are_zero():
     assert_same(found[1], found[2])
     y, _, _ = fastlstm.lstm_forward(*weights, (None, None, case["g0"]), G=case["G"], **options)
     nothing = {"h0": np.zeros_like(case["h0"]), "c0": np.zeros_like(case["c0"])}
-    assert_same({"y": y}, {"y": run(case | nothing, options)[0]})
+    assert_same({"y": y}, {"y": lstm_forward(case | nothing, tape=True, **options)[0]})
 
 
 @pytest.mark.parametrize("names", [(), ("mask", "zone_y", "zone_c"), ("proj", "reset"), ("zero", "clip")], ids=str)
@@ -384,7 +287,7 @@ def test_chunks_are_the_whole(variant, sizes, names, isa):
     if options.get("reset_to") == "initial":
         options["reset"][:] = False
         options["reset"][0] = True  # later chunks have another initial state
-    expected, total = results(case, options, num_threads=2), {}
+    expected, total = run_lstm(case, num_threads=2, **options), {}
     borders, chunks, state = (0, T // 3, T // 3 + 1, T), [], initial(case)
     for start, end in itertools.pairwise(borders):
         own, at = dict(options), slice(start, end)
@@ -392,7 +295,9 @@ def test_chunks_are_the_whole(variant, sizes, names, isa):
             own["reset"] = own["reset"][at]
         if "zoneout" in own:
             own["zoneout"] = tuple(share[at] for share in own["zoneout"])
-        y, state, tape = run(case | {"x": case["x"][at]} | by_name(state, INITIAL), own, num_threads=2)
+        y, state, tape = lstm_forward(
+            case | {"x": case["x"][at]} | by_name(state, INITIAL), tape=True, num_threads=2, **own
+        )
         chunks.append((y, tape))
     total = {"y": np.concatenate([y for y, _ in chunks])} | by_name(state)
     above = arriving(case)
@@ -415,7 +320,8 @@ def test_chunks_are_the_whole(variant, sizes, names, isa):
 def test_wrong_states():
     full, _ = options_case("FGR", set())
     plain, _ = options_case("vanilla", set())
-    g0, tapes = full["g0"], [run(case, {"variant": v})[2] for case, v in ((full, "FGR"), (plain, "vanilla"))]
+    g0, pairs = full["g0"], ((full, "FGR"), (plain, "vanilla"))
+    tapes = [lstm_forward(case, tape=True, variant=variant)[2] for case, variant in pairs]
 
     def forward(case, state, **how):
         x, W, R, b, p = (case[name] for name in ("x", "W", "R", "b", "p"))
@@ -452,9 +358,9 @@ def test_wrong_states():
 
 def test_results_in_given_arrays():
     case, options = options_case("FGR", {"lengths"})
-    expected = results(case, options)
+    expected = run_lstm(case, **options)
     out = np.empty((T, B, H)), (np.empty((B, H)), np.empty((B, H)), np.empty((B, 3 * H)))
-    y, state, tape = run(case, options, out=out)
+    y, state, tape = lstm_forward(case, tape=True, out=out, **options)
     assert y is out[0]
     assert all(found is given for found, given in zip(state, out[1], strict=True))
     weights = [case[name] for name in ("W", "R", "p")]

@@ -4,7 +4,8 @@ import warnings
 
 import numpy as np
 import pytest
-from helpers import LSTM_ARGUMENTS, assert_close, lstm_case, lstm_forward, rnn_case, rnn_forward, run_lstm, run_rnn
+from cases import LSTM_ARGUMENTS, lstm_case, rnn_case
+from helpers import assert_close, lstm_forward, rnn_forward, run_lstm, run_rnn
 
 import fastlstm
 

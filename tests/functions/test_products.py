@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from helpers import DTYPES
+from cases import DTYPES
 
 import fastlstm
 from fastlstm.nn import Attention, Dense, Mean, _gradients, _products

@@ -1,19 +1,16 @@
 """Any sizes, layouts, precisions and options that are legal: the same as the reference."""
 
 import numpy as np
+from cases import ISAS, NONLINEARITIES, laid_out, layouts, lstm_case, rnn_case
 from helpers import (
-    ISAS,
-    NONLINEARITIES,
     assert_close,
     lstm_arrays,
     lstm_backward,
-    lstm_case,
     lstm_forward,
     reference_lstm,
     reference_rnn,
     rnn_arrays,
     rnn_backward,
-    rnn_case,
     rnn_forward,
 )
 from hypothesis import HealthCheck, given, settings
@@ -25,9 +22,6 @@ from fastlstm._system import runtime
 TOLERANCE = {np.float32: 4e-6, np.float64: 1e-13}  # as in test_reference_agreement.py
 
 sizes = st.tuples(st.integers(0, 12), st.integers(0, 12), st.integers(0, 40), st.integers(1, 40))
-layouts = st.tuples(
-    st.sampled_from([-2, -1, 1, 2, 3]), st.booleans(), st.booleans(), st.integers(0, 7)
-)  # step of each axis, order of the axes, whether writable, offset in bytes
 options = st.fixed_dictionaries(
     {
         "num_threads": st.one_of(st.none(), st.integers(1, 5)),
@@ -36,17 +30,6 @@ options = st.fixed_dictionaries(
     }
 )
 common = settings(deadline=None, max_examples=150, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-
-
-def laid_out(array, layout):
-    """The same values elsewhere in memory."""
-    step, fortran, writable, offset = layout
-    shape = [abs(step) * length for length in array.shape]
-    space = np.zeros(int(np.prod(shape)) * array.itemsize + offset, np.uint8)[offset:].view(array.dtype)
-    view = space.reshape(shape, order="F" if fortran else "C")[(slice(None, None, step),) * array.ndim]
-    view[...] = array
-    view.flags.writeable = writable
-    return view
 
 
 @common

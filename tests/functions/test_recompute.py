@@ -5,32 +5,27 @@ import pickle
 
 import numpy as np
 import pytest
+from cases import DTYPES, INITIAL, VARIANTS, lstm_case, options_case, rnn_case
 from helpers import (
-    INITIAL,
-    arriving,
     assert_same,
     by_name,
-    initial,
     lstm_arrays,
-    lstm_case,
+    lstm_backward,
+    lstm_forward,
     rnn_arrays,
     rnn_backward,
-    rnn_case,
     rnn_forward,
     tape_arrays,
 )
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from test_options import options_case
 
 import fastlstm
-from fastlstm import LSTM, RNN, reference, truncated_bptt
+from fastlstm import LSTM, RNN, truncated_bptt
 
-VARIANTS = tuple(reference.BLOCKS)
 OPTIONS = ("reverse", "lengths", "reset", "zero", "mask", "zone_y", "zone_c", "proj")
 # T B I H P: 4 segments of 512 rows at k = 1.
 SIZES = (60, 30, 3, 7, 5)
-DTYPES = (np.float32, np.float64)
 
 
 def make(variant, names, sizes=SIZES, dtype=np.float32, seed=0):
@@ -46,17 +41,12 @@ def make(variant, names, sizes=SIZES, dtype=np.float32, seed=0):
 
 
 def forward(case, options, **how):
-    x, W, R, b, p = (case[name] for name in ("x", "W", "R", "b", "p"))
-    y, state, tape = fastlstm.lstm_forward(
-        x, W, R, b, p, initial(case), G=case["G"], proj=case["proj"], **({"tape": True} | options | how)
-    )
+    y, state, tape = lstm_forward(case, **({"tape": True} | options | how))
     return {"y": y} | by_name(state), tape
 
 
 def backward(case, tape, **how):
-    return fastlstm.lstm_backward(
-        tape, case["W"], case["R"], case["p"], case["dy"], arriving(case), G=case["G"], proj=case["proj"], **how,
-    )  # fmt: skip
+    return lstm_backward(case, tape, **({"dc": None} | how))
 
 
 def results(case, options, k, num_threads=1, **how):

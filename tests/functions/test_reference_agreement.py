@@ -9,17 +9,13 @@ import functools
 
 import numpy as np
 import pytest
+from cases import DTYPES, NONLINEARITIES, converted, lstm_case, rnn_case
 from helpers import (
-    DTYPES,
-    NONLINEARITIES,
     assert_close,
     assert_same,
-    converted,
-    lstm_case,
     lstm_forward,
     reference_lstm,
     reference_rnn,
-    rnn_case,
     rnn_forward,
     run_lstm,
     run_rnn,

@@ -4,14 +4,13 @@ What each gives alone is computed here from calls without `reset`: a row is cut 
 itself, from the state that it begins with, and what they give is put together.
 """
 
-import itertools
-
 import numpy as np
 import pytest
-from helpers import INITIAL, Arrays, arriving, assert_close, assert_same, by_name, initial, lstm_arrays, rnn_case
+from cases import OPTIONS, VARIANTS, Arrays, options_case, rnn_case
+from helpers import assert_close, assert_same, by_name, lstm_backward, lstm_forward, run_lstm
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_options import STATES, VARIANTS, options_case, results
+from separate import ROW_STATES, begins_from_zero, recording_by_recording, recordings
 
 import fastlstm
 from fastlstm import LSTM, RNN, Frozen, PackedSequence
@@ -20,87 +19,30 @@ from fastlstm.layers.masks import Masks
 # One layer with `dropout`, among all combinations: it drops nothing, and says so.
 pytestmark = pytest.mark.filterwarnings("ignore:dropout=.* drops nothing:UserWarning")
 
-OPTIONS = ("reverse", "lengths", "zero", "mask", "zone_y", "zone_c", "proj", "clip", "cell_clip", "activations")
-ROW_STATES = ("h", "c", "g", "dh0", "dc0", "dg0")
+OTHERS = tuple(name for name in OPTIONS if name not in ("reverse", "reset"))
 
 
 def flags_of(T, B, seed=0, share=0.3):
     return np.random.default_rng([seed, T, B]).random((T, B)) < share
 
 
-def recordings(reset, end):
-    """Where the recordings of one row of `end` steps begin and end."""
-    borders = [0, *(t for t in range(1, end) if reset[t]), end]
-    return list(itertools.pairwise(borders))
-
-
-def begins_from_zero(start, end, length, reset, reverse, to_zero):
-    """Whether a recording of one row of that length begins from zero, not from the state given."""
-    if not to_zero or length == 0:
-        return False
-    return end < length if reverse else bool(start > 0 or reset[0])
-
-
-def put_together(total: Arrays, found: Arrays, row, start, end, T, B, from_zero, is_final):
-    """Add what one recording gave alone to what the whole batch gives."""
-    for name, array in found.items():
-        if name in ("y", "dx"):
-            total.setdefault(name, np.zeros((T, B, array.shape[2])))[start:end, row] = array[:, 0]
-        elif name in ROW_STATES:
-            whole = total.setdefault(name, np.zeros((B, array.shape[1])))
-            if name.startswith("d"):
-                whole[row] += 0 if from_zero else array[0]
-            elif is_final:
-                whole[row] = array[0]
-        else:
-            total[name] = total.get(name, 0) + array
-
-
-def alone(case, options, run) -> Arrays:
-    """What `run` gives for every recording by itself, put together."""
-    T, B = case["x"].shape[:2]
-    reset, reverse = options["reset"], options["reverse"]
-    to_zero, total = options.get("reset_to") == "zero", {}
-    for row in range(B):
-        at, length = slice(row, row + 1), options.get("lengths", np.full(B, T))[row]
-        for start, end in recordings(reset[:, row], length):
-            step = slice(start, end)
-            from_zero = begins_from_zero(start, end, length, reset[:, row], reverse, to_zero)
-            is_final = start == 0 if reverse else end == length
-            one = case | {name: case[name][step, at] for name in ("x", "dy", "dc_all") if case.get(name) is not None}
-            one |= {name: case[name][at] for name in STATES if case.get(name) is not None}
-            for name in STATES:
-                if case.get(name) is not None and (from_zero if name in INITIAL else not is_final):
-                    one[name] = np.zeros_like(one[name])
-            how = {name: value for name, value in options.items() if name not in ("lengths", "reset", "reset_to")}
-            if "recurrent_mask" in how:
-                how["recurrent_mask"] = how["recurrent_mask"][at]
-            if "zoneout" in how:
-                shares = how["zoneout"]
-                shares = shares if isinstance(shares, tuple) else (shares,)
-                shares = tuple(None if share is None else share[step, at] for share in shares)
-                how["zoneout"] = shares if len(shares) == 2 else shares[0]
-            put_together(total, run(one, how), row, start, end, T, B, from_zero, is_final)
-    return total
-
-
 # ---- functions ----
 
 
-@pytest.mark.parametrize("names", [(), *((name,) for name in OPTIONS if name != "reverse"), OPTIONS[1:]], ids="+".join)
+@pytest.mark.parametrize("names", [(), *((name,) for name in OTHERS), OTHERS], ids="+".join)
 @pytest.mark.parametrize("reverse", [(), ("reverse",)], ids=["forward", "reverse"])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_each_recording_as_alone(variant, reverse, names, isa):
     T, B = 9, 5
     case, options = options_case(variant, {"reset", *names, *reverse}, T=T, B=B, I=3, H=7, P=4)
     options["reset"] = flags_of(T, B)
-    assert_close(results(case, options), alone(case, options, results), 1e-11)
+    assert_close(run_lstm(case, **options), recording_by_recording(case, options, run_lstm), 1e-11)
 
 
 @settings(max_examples=100, deadline=None)
 @given(
     variant=st.sampled_from(VARIANTS),
-    names=st.sets(st.sampled_from(OPTIONS)),
+    names=st.sets(st.sampled_from(("reverse", *OTHERS))),
     sizes=st.tuples(st.integers(1, 12), st.integers(1, 4), st.integers(1, 3), st.integers(1, 9)),
     seed=st.integers(0, 10),
     share=st.sampled_from([0.05, 0.3, 0.9]),
@@ -109,16 +51,7 @@ def test_any_recordings_with_any_options(variant, names, sizes, seed, share):
     T, B, I, H = sizes
     case, options = options_case(variant, {"reset", *names}, T=T, B=B, I=I, H=H, P=min(2, H), seed=seed)
     options["reset"] = flags_of(T, B, seed, share)
-    assert_close(results(case, options), alone(case, options, results), 1e-11)
-
-
-def recomputed(case, options):
-    """As `results`, from a tape of checkpoints."""
-    x, W, R, b, p = (case[name] for name in ("x", "W", "R", "b", "p"))
-    how = {"G": case["G"], "proj": case["proj"]}
-    y, state, tape = fastlstm.lstm_forward(x, W, R, b, p, initial(case), **how, tape=True, recompute=2, **options)
-    grads = fastlstm.lstm_backward(tape, W, R, p, case["dy"], arriving(case), dc=case["dc_all"], **how)
-    return {"y": y} | by_name(state) | lstm_arrays(grads)
+    assert_close(run_lstm(case, **options), recording_by_recording(case, options, run_lstm), 1e-11)
 
 
 @pytest.mark.parametrize("names", [(), ("zero",), ("lengths", "zone_y", "zone_c", "proj", "mask")], ids="+".join)
@@ -128,9 +61,9 @@ def test_recompute(variant, reverse, names):
     T, B = 130, 12  # three segments of 512 rows
     case, options = options_case(variant, {"reset", *names, *reverse}, T=T, B=B, I=3, H=7, P=4)
     options["reset"] = flags_of(T, B, share=0.1)
-    found = recomputed(case, options)
-    assert_same(found, results(case, options))
-    assert_close(found, alone(case, options, results), 1e-11)
+    found = run_lstm(case, recompute=2, **options)
+    assert_same(found, run_lstm(case, **options))
+    assert_close(found, recording_by_recording(case, options, run_lstm), 1e-11)
 
 
 @pytest.mark.parametrize("to", ["initial", "zero"])
@@ -142,15 +75,14 @@ def test_rows_bit_for_bit(reverse, to, isa):
     case = {name: None if array is None else array.astype(np.float32) for name, array in case.items()}
     options |= {"reverse": reverse, "reset": flags_of(T, B, share=0.1), "reset_to": to, "batch_invariant": True}
 
-    def one(case, options):
-        x, W, R, b, p = (case[name] for name in ("x", "W", "R", "b", "p"))
-        y, state, tape = fastlstm.lstm_forward(x, W, R, b, p, (case["h0"], case["c0"]), tape=True, **options)
-        grads = fastlstm.lstm_backward(tape, W, R, p, case["dy"], (case["dh"], case["dc"]))
+    def one(case, **options):
+        y, state, tape = lstm_forward(case, tape=True, **options)
+        grads = lstm_backward(case, tape, dc=None)
         found = {"y": y, "dx": grads.x} | by_name(state)
         return found | (by_name(grads.state, ("dh0", "dc0")) if to == "zero" else {})
 
-    expected = {name: array.astype(np.float32) for name, array in alone(case, options, one).items()}
-    assert_same(one(case, options), expected)
+    expected = {name: array.astype(np.float32) for name, array in recording_by_recording(case, options, one).items()}
+    assert_same(one(case, **options), expected)
 
 
 @pytest.mark.parametrize(
@@ -169,14 +101,14 @@ def test_each_recording_of_an_rnn_as_alone(nonlinearity, reverse, names, isa):
     if "zone" in names:
         options["zoneout"] = rng.random((T, B, H))
 
-    def run(case, options):
+    def run(case, **options):
         x, W, R, b, h0, dy, dh = (case[name] for name in ("x", "W", "R", "b", "h0", "dy", "dh"))
         y, h, tape = fastlstm.rnn_forward(x, W, R, b, h0, nonlinearity=nonlinearity, tape=True, **options)
         grads = fastlstm.rnn_backward(tape, W, R, dy, dh)
         found = {"dx": grads.x, "dW": grads.W, "dR": grads.R, "db": grads.b, "dh0": grads.state}
         return {"y": y, "h": h} | found
 
-    assert_close(run(case, options), alone(case, options, run), 1e-11)
+    assert_close(run(case, **options), recording_by_recording(case, options, run), 1e-11)
 
 
 def test_flags_past_an_end_mean_nothing():
@@ -185,8 +117,8 @@ def test_flags_past_an_end_mean_nothing():
     case, options = options_case("vanilla", {"lengths", "reset", "zero", "reverse"}, T=T, B=B)
     options["lengths"] = np.array([4, 6, 0, 2])
     past = np.arange(T)[:, np.newaxis] >= options["lengths"]
-    expected = results(case, options | {"reset": options["reset"] & ~past})
-    assert_same(results(case, options | {"reset": options["reset"] | past}), expected)
+    expected = run_lstm(case, **options | {"reset": options["reset"] & ~past})
+    assert_same(run_lstm(case, **options | {"reset": options["reset"] | past}), expected)
 
 
 # ---- layers ----

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from helpers import assert_close, assert_same, lstm_arrays, lstm_case, lstm_forward, rnn_arrays, rnn_case, rnn_forward
-from test_networks import random
-from test_options import options_case, padded_results, results
+from cases import lstm_case, options_case, rnn_case
+from helpers import assert_close, assert_same, lstm_arrays, lstm_forward, rnn_arrays, rnn_forward, run_lstm
+from layer_cases import random
+from separate import row_by_row
 
 import fastlstm
 from fastlstm import LSTM, RNN
@@ -150,6 +151,6 @@ def test_many_blocks_of_steps_on_any_number_of_threads(names, reverse, sizes, is
     """Each block divides its rows anew."""
     T, B, I, H, P = sizes
     case, options = options_case("vanilla", names | reverse, T=T, B=B, I=I, H=H, P=P)
-    expected = padded_results(case, options)
+    expected = row_by_row(case, options)
     for num_threads in (1, 2, 3, 6):
-        assert_close(results(case, options, num_threads=num_threads), expected, 1e-11)
+        assert_close(run_lstm(case, num_threads, **options), expected, 1e-11)

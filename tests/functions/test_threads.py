@@ -7,7 +7,8 @@ import textwrap
 
 import numpy as np
 import pytest
-from helpers import assert_same, lstm_case, rnn_case, run_lstm, run_rnn, run_together
+from cases import lstm_case, rnn_case
+from helpers import assert_same, run_lstm, run_rnn, run_together
 
 import fastlstm
 
@@ -129,7 +130,8 @@ def run_script(code, environment, timeout=120):
     prelude = """
     import os, sys, threading, time, warnings
     import numpy as np
-    from helpers import lstm_case, run_lstm
+    from cases import lstm_case
+    from helpers import run_lstm
     warnings.filterwarnings("ignore", category=DeprecationWarning)  # fork with threads, which is the point here
 
     case = lstm_case(20, 16, 40, 80, dtype=np.float32)

@@ -4,8 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
-from helpers import assert_close
-from test_stream import arrays
+from helpers import assert_close, by_name
 
 from fastlstm import LSTM, RNN, Frozen, Stream, rounding_error
 from fastlstm.reference import BLOCKS
@@ -73,7 +72,7 @@ def test_calls(name, weights, isa):
             for num_threads in (1, 2):
                 y, state = frozen(x, num_threads=num_threads, **how)
                 y_expected, state_expected = expected(x, **how)
-                assert_close({"y": y} | arrays(state), {"y": y_expected} | arrays(state_expected), tolerance)
+                assert_close({"y": y} | by_name(state), {"y": y_expected} | by_name(state_expected), tolerance)
 
 
 @pytest.mark.parametrize("weights", FORMATS)
@@ -87,7 +86,7 @@ def test_steps_and_streams(name, weights):
         assert_close({"y": stream.step(x[t])}, {"y": y[t]}, 2e-6)
         y_t, state = frozen.step(x[t], state)
         assert_close({"y": y_t}, {"y": y[t]}, 2e-6)
-    assert_close(arrays(stream.state), arrays(last), 2e-6)
+    assert_close(by_name(stream.state), by_name(last), 2e-6)
 
 
 @pytest.mark.parametrize("kind", [LSTM, RNN])
@@ -105,7 +104,7 @@ def test_double_precision():
     network = LSTM(7, 21, 2, dtype=np.float64, seed=0)
     x = sequences(network)
     y, state = Frozen(network)(x)
-    assert_close({"y": y} | arrays(state), dict(zip("yhc", (network(x)[0], *network(x)[1]), strict=True)), 1e-13)
+    assert_close({"y": y} | by_name(state), dict(zip("yhc", (network(x)[0], *network(x)[1]), strict=True)), 1e-13)
 
 
 def test_is_a_copy():
@@ -163,7 +162,7 @@ def test_int8_does_not_mind_the_unit_of_the_inputs(name, unit):
     limit = 0.04 if name == "RNN" else 0.01
     assert np.abs(y - expected).max() < limit * np.abs(expected).max()
     assert rounding_error(network, x * np.float32(unit), "int8").relative < limit
-    assert_close(arrays(Frozen(network, "full")(x * np.float32(unit))[1]), arrays(last), 1e-5)
+    assert_close(by_name(Frozen(network, "full")(x * np.float32(unit))[1]), by_name(last), 1e-5)
     if "reverse" not in " ".join(network.params):
         state = None
         for t in range(len(x)):

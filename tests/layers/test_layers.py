@@ -5,7 +5,8 @@ import pickle
 
 import numpy as np
 import pytest
-from helpers import NONLINEARITIES, assert_close, assert_same, lstm_arrays, rnn_arrays
+from cases import NONLINEARITIES
+from helpers import assert_close, assert_same, by_name, lstm_arrays, rnn_arrays
 
 import fastlstm
 from fastlstm import LSTM, RNN
@@ -20,11 +21,6 @@ LAYERS = [
 NAMES = ["lstm", "lstm-np", *(f"rnn-{g}" for g in NONLINEARITIES)]
 each_layer = pytest.mark.parametrize("make", LAYERS, ids=NAMES)
 both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
-
-
-def flat_state(state):
-    """(h, c) or h, by name."""
-    return dict(zip("hc", state, strict=True)) if isinstance(state, tuple) else {"h": state}
 
 
 def random(layer, *shape, seed=0):
@@ -102,8 +98,8 @@ def test_batch_first_is_transposed(make, T, B, dtype):
     assert y_other.shape == (B, T, 9)
     assert gradients_other.x.shape == (B, T, 5)
     assert_same({"y": y_other.swapaxes(0, 1), "dx": gradients_other.x.swapaxes(0, 1)}, {"y": y, "dx": gradients.x})
-    assert_same(flat_state(last_other), flat_state(last))
-    assert_same(flat_state(gradients_other.state), flat_state(gradients.state))
+    assert_same(by_name(last_other), by_name(last))
+    assert_same(by_name(gradients_other.state), by_name(gradients.state))
     assert_same({"flat": gradients_other.flat}, {"flat": gradients.flat})
     assert_same({"y": other(x.swapaxes(0, 1), state)[0]}, {"y": y_other})
 
@@ -118,7 +114,7 @@ def test_steps_are_one_call(make, B, dtype, isa):
     layer = make(dtype=dtype, seed=0)
     x, state = random(layer, 12, B, 5), random_state(layer, B)
     y, last = layer(x, state)
-    before = {name: array.copy() for name, array in flat_state(state).items()}
+    before = {name: array.copy() for name, array in by_name(state).items()}
     ys, now = [], state
     for x_t in x:
         y_t, now = layer.step(x_t, now)
@@ -126,8 +122,8 @@ def test_steps_are_one_call(make, B, dtype, isa):
         assert y_t.dtype == dtype
         ys.append(y_t)
     # Frozen weights and weights as they are add up the same products in another order.
-    assert_close({"y": np.stack(ys)} | flat_state(now), {"y": y} | flat_state(last), 32 * EPS[dtype])
-    assert_same(flat_state(state), before)
+    assert_close({"y": np.stack(ys)} | by_name(now), {"y": y} | by_name(last), 32 * EPS[dtype])
+    assert_same(by_name(state), before)
 
 
 @each_layer
@@ -143,12 +139,12 @@ def test_step_into_given_arrays(make, B, dtype, isa):
     given = tuple(fresh) if isinstance(layer, LSTM) else fresh[0]
     y_found, found = layer.step(x_t, state, (y_out, given))
     assert y_found is y_out
-    assert all(a is b for a, b in zip(flat_state(found).values(), flat_state(given).values(), strict=True))
-    assert_same({"y": y_out} | flat_state(given), {"y": y} | flat_state(last))
+    assert all(a is b for a, b in zip(by_name(found).values(), by_name(given).values(), strict=True))
+    assert_same({"y": y_out} | by_name(given), {"y": y} | by_name(last))
 
     in_place = copy.deepcopy(state)
     layer.step(x_t, in_place, out=(y_out, in_place))
-    assert_same({"y": y_out} | flat_state(in_place), {"y": y} | flat_state(last))
+    assert_same({"y": y_out} | by_name(in_place), {"y": y} | by_name(last))
 
 
 @each_layer
@@ -158,13 +154,13 @@ def test_step_without_state_starts_at_zero(make):
     zero = np.zeros((1, 3, 9), np.float32)
     y, state = layer.step(x_t)
     y_zero, state_zero = layer.step(x_t, (zero, zero.copy()) if isinstance(layer, LSTM) else zero)
-    assert_same({"y": y} | flat_state(state), {"y": y_zero} | flat_state(state_zero))
+    assert_same({"y": y} | by_name(state), {"y": y_zero} | by_name(state_zero))
     out = np.full((3, 9), np.nan, np.float32), tuple(np.full((2, 1, 3, 9), np.nan, np.float32))
     if isinstance(layer, RNN):
         out = out[0], out[1][0]
     y, state = layer.step(x_t, None, out)
     assert y is out[0]
-    assert_same({"y": y} | flat_state(state), {"y": y_zero} | flat_state(state_zero))
+    assert_same({"y": y} | by_name(state), {"y": y_zero} | by_name(state_zero))
 
 
 def test_lstm_step_with_half_a_state():
@@ -173,7 +169,7 @@ def test_lstm_step_with_half_a_state():
     zero = np.zeros_like(h)
     for given, full in (((h, None), (h, zero)), ((None, c), (zero, c))):
         (y, state), (y_full, state_full) = lstm.step(x_t, given), lstm.step(x_t, full)
-        assert_same({"y": y} | flat_state(state), {"y": y_full} | flat_state(state_full))
+        assert_same({"y": y} | by_name(state), {"y": y_full} | by_name(state_full))
 
 
 @each_layer
@@ -193,10 +189,10 @@ def test_step_of_arrays_in_any_layout(make):
 
     for x_given in layouts(x_t):
         y_found, found = layer.step(x_given, state)
-        assert_same({"y": y_found} | flat_state(found), {"y": y} | flat_state(last))
-    for arrays in zip(*(layouts(array) for array in flat_state(state).values()), strict=True):
+        assert_same({"y": y_found} | by_name(found), {"y": y} | by_name(last))
+    for arrays in zip(*(layouts(array) for array in by_name(state).values()), strict=True):
         y_found, found = layer.step(x_t, arrays if isinstance(layer, LSTM) else arrays[0])
-        assert_same({"y": y_found} | flat_state(found), {"y": y} | flat_state(last))
+        assert_same({"y": y_found} | by_name(found), {"y": y} | by_name(last))
 
 
 @pytest.mark.parametrize("num_threads", [1, 2, 3])
@@ -206,7 +202,7 @@ def test_large_step_with_threads(num_threads, dtype, isa):
         x, state = random(layer, 1, 2, layer.input_size), random_state(layer, 2)
         y, last = layer(x, state, num_threads=1)
         y_t, now = layer.step(x[0], state, num_threads=num_threads)
-        assert_close({"y": y_t} | flat_state(now), {"y": y[0]} | flat_state(last), 64 * EPS[dtype])
+        assert_close({"y": y_t} | by_name(now), {"y": y[0]} | by_name(last), 64 * EPS[dtype])
 
 
 def test_lstm_step_refuses_overlaps():
@@ -356,7 +352,7 @@ def test_copies(make, batch_first, dtype):
         assert clone.dtype == dtype
         assert_same({"flat": clone.flat} | dict(clone.params), {"flat": layer.flat} | dict(layer.params))
         y_clone, last_clone = clone(x, state)
-        assert_same({"y": y_clone} | flat_state(last_clone), {"y": y} | flat_state(last))
+        assert_same({"y": y_clone} | by_name(last_clone), {"y": y} | by_name(last))
         assert_same({"y": clone.step(x[0], state)[0]}, {"y": y_t})
         clone.flat[:] = 0  # the clone's own: its params and its steps follow, the original does not
         assert not any(array.any() for array in clone.params.values())

@@ -5,62 +5,15 @@ import pickle
 
 import numpy as np
 import pytest
+from differences import derivative
 from helpers import assert_close, assert_same, by_name
-from test_gradients import derivative
+from layer_cases import LENGTHS, OPTIONS, SHAPES, B, H, I, T, make, random, sequence, states, their_network
 
 import fastlstm
 from fastlstm import LSTM, RNN
 
 # One layer with `dropout`, among all combinations: it drops nothing, and says so.
 pytestmark = pytest.mark.filterwarnings("ignore:dropout=.* drops nothing:UserWarning")
-
-T, B, I, H = 6, 4, 3, 5
-LENGTHS = np.array([2, 6, 0, 4])
-SHAPES = {
-    "one": {},
-    "two layers": {"num_layers": 2},
-    "two directions": {"bidirectional": True},
-    "both": {"num_layers": 3, "bidirectional": True},
-}
-OPTIONS = {
-    "variant": {"variant": "CIFG"},
-    "recurrence": {"variant": "FGR"},
-    "projection": {"proj_size": 3},
-    "dropout": {"dropout": 0.4},
-    "recurrent dropout": {"recurrent_dropout": 0.4},
-    "drop connect": {"drop_connect": 0.4},
-    "zoneout": {"zoneout": (0.3, 0.2)},
-    "lengths": {"lengths": LENGTHS},
-    "reset": {"reset": np.random.default_rng(5).random((T, B)) < 0.3},
-    "batch first": {"batch_first": True},
-}
-CALL = ("lengths", "reset")
-
-
-def make(options, layer=LSTM):
-    own = {name: value for name, value in options.items() if name not in CALL}
-    return layer(I, H, dtype=np.float64, seed=0, **own), {name: options[name] for name in CALL if name in options}
-
-
-def random(*shape, seed=0):
-    return np.random.default_rng(seed).standard_normal(shape)
-
-
-def sequence(network, *shape, seed=0):
-    array = random(*shape, seed=seed)
-    return np.ascontiguousarray(array.swapaxes(0, 1)) if network.batch_first else array
-
-
-def as_dict(state):
-    return by_name(state) if isinstance(state, tuple) else {"h": state}
-
-
-def states(network, seed):
-    cells = network.num_layers * network.directions
-    h, c = random(cells, B, network.output_size, seed=seed), random(cells, B, H, seed=seed + 1)
-    if isinstance(network, RNN):
-        return h
-    return (h, c) if network.variant != "FGR" else (h, c, random(cells, B, 3 * H, seed=seed + 10))
 
 
 def check_gradients(network, how):
@@ -76,15 +29,15 @@ def check_gradients(network, how):
         y, last, _ = network.forward(case["x"], state, masks=masks, **how)
         network.flat[:] = flat
         return np.sum(dy * y) + sum(
-            np.sum(d * s) for d, s in zip(*(as_dict(a).values() for a in (dstate, last)), strict=True)
+            np.sum(d * s) for d, s in zip(*(by_name(a).values() for a in (dstate, last)), strict=True)
         )
 
     y, _, tape = network.forward(x, first, masks=masks, **how)
     grads = network.backward(tape, dy, dstate)
     assert grads.x.shape == x.shape
     assert y.shape == dy.shape
-    found = {"x": grads.x, "flat": grads.flat} | as_dict(grads.state)
-    case = {"x": x, "flat": network.flat.copy()} | as_dict(first)
+    found = {"x": grads.x, "flat": grads.flat} | by_name(grads.state)
+    case = {"x": x, "flat": network.flat.copy()} | by_name(first)
     rng = np.random.default_rng(3)
     for name, gradient in found.items():
         for _ in range(3):
@@ -182,7 +135,7 @@ def test_steps_are_one_call(layer, options, variant):
         y_t, state = network.step(x[t], state, out)
         assert_close({"y": y_t}, {"y": y[t]}, 1e-13)
         out = y_t, state
-    assert_close(as_dict(state), as_dict(last), 1e-13)
+    assert_close(by_name(state), by_name(last), 1e-13)
 
 
 def test_inference_uses_expectations():
@@ -381,29 +334,6 @@ def test_wrong_states_of_layers():
 # ---- PyTorch ----
 
 
-def their_network(torch, network):
-    """torch.nn.LSTM or RNN with the same weights."""
-    kind = torch.nn.LSTM if isinstance(network, LSTM) else torch.nn.RNN
-    options = {"proj_size": network.proj_size} if network.proj_size else {}
-    theirs = kind(
-        network.input_size,
-        H,
-        network.num_layers,
-        bidirectional=network.bidirectional,
-        batch_first=network.batch_first,
-        **options,
-    ).double()
-    names = {"W": "weight_ih", "R": "weight_hh", "b": "bias_ih", "proj": "weight_hr"}
-    with torch.no_grad():
-        for name, parameter in theirs.named_parameters():
-            if name.startswith("bias_hh"):
-                parameter.zero_()
-        for name, array in network.params.items():
-            own, _, suffix = name.partition("_")
-            getattr(theirs, f"{names[own]}_{suffix}").copy_(torch.from_numpy(array))
-    return theirs, names
-
-
 @pytest.mark.parametrize("lengths", [None, np.array([2, 6, 1, 4])], ids=["whole", "lengths"])
 @pytest.mark.parametrize(
     "options", [{}, {"proj_size": 3}, {"batch_first": True}], ids=["plain", "projection", "batch first"]
@@ -424,7 +354,7 @@ def test_pytorch(layer, shape, options, lengths):
     grads = network.backward(tape, dy, dstate)
 
     def tensors(state, **how):
-        found = [torch.tensor(a, **how) for a in as_dict(state).values()]
+        found = [torch.tensor(a, **how) for a in by_name(state).values()]
         return tuple(found) if isinstance(state, tuple) else found[0]
 
     their_x, their_first = torch.tensor(x, requires_grad=True), tensors(first, requires_grad=True)
@@ -435,13 +365,13 @@ def test_pytorch(layer, shape, options, lengths):
     if lengths is not None:
         their_y, _ = torch.nn.utils.rnn.pad_packed_sequence(their_y, network.batch_first, total_length=T)
     J = (their_y * torch.from_numpy(dy)).sum()
-    pairs = zip(*(as_dict(a).values() for a in (their_last, tensors(dstate))), strict=True)
+    pairs = zip(*(by_name(a).values() for a in (their_last, tensors(dstate))), strict=True)
     (J + sum((a * b).sum() for a, b in pairs)).backward()
 
     expected = {"y": their_y.detach().numpy(), "dx": their_x.grad.numpy()}
-    expected |= {k: a.detach().numpy() for k, a in as_dict(their_last).items()}
-    expected |= {f"d{k}0": a.grad.numpy() for k, a in as_dict(their_first).items()}
-    found = {"y": y, "dx": grads.x} | as_dict(last) | {f"d{k}0": a for k, a in as_dict(grads.state).items()}
+    expected |= {k: a.detach().numpy() for k, a in by_name(their_last).items()}
+    expected |= {f"d{k}0": a.grad.numpy() for k, a in by_name(their_first).items()}
+    found = {"y": y, "dx": grads.x} | by_name(last) | {f"d{k}0": a for k, a in by_name(grads.state).items()}
     for name, array in grads.params.items():
         kind, _, suffix = name.partition("_")
         found[name], expected[name] = array, getattr(theirs, f"{names[kind]}_{suffix}").grad.numpy()

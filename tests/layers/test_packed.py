@@ -4,28 +4,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers import assert_close, assert_same
-from test_networks import SHAPES, B, H, I, T, as_dict, random, states, their_network
+from helpers import assert_close, assert_same, by_name
+from layer_cases import PACKED_LENGTHS, SHAPES, B, H, I, T, pack, packed_rows, random, states, their_network
 
 import fastlstm
 from fastlstm import LSTM, RNN, PackedSequence
 
-LENGTHS = {"sorted": np.array([6, 4, 4, 1]), "unsorted": np.array([2, 6, 1, 4])}
 
-
-def packed_rows(padded, lengths):
-    """(T, B, ...) as the rows of all steps, longest sequence first: one by one."""
-    order = np.argsort(-lengths, kind="stable")
-    return np.stack([padded[t, b] for t in range(max(lengths)) for b in order if lengths[b] > t])
-
-
-def pack(padded, lengths):
-    order = np.argsort(-lengths, kind="stable")
-    sizes = np.array([np.sum(lengths > t) for t in range(max(lengths))])
-    return PackedSequence(packed_rows(padded, lengths), sizes, order)
-
-
-@pytest.mark.parametrize("how", LENGTHS)
+@pytest.mark.parametrize("how", PACKED_LENGTHS)
 @pytest.mark.parametrize(
     "options", [{}, {"proj_size": 3}, {"batch_first": True}], ids=["plain", "projection", "batch first"]
 )
@@ -40,7 +26,7 @@ def test_pytorch(layer, shape, options, how):
     theirs, names = their_network(torch, network)
     x, first, dstate = torch.from_numpy(random(T, B, I)), states(network, 2), states(network, 4)
     utils = torch.nn.utils.rnn
-    x = utils.pack_padded_sequence(x, torch.from_numpy(LENGTHS[how]), enforce_sorted=how == "sorted")
+    x = utils.pack_padded_sequence(x, torch.from_numpy(PACKED_LENGTHS[how]), enforce_sorted=how == "sorted")
     dy = random(len(x.data), network.directions * network.output_size, seed=1)
 
     y, last, tape = network.forward(x, first)
@@ -48,13 +34,13 @@ def test_pytorch(layer, shape, options, how):
     assert_same({"y": network(x, first)[0].data}, {"y": y.data})
 
     def tensors(state, **how):
-        found = [torch.tensor(a, **how) for a in as_dict(state).values()]
+        found = [torch.tensor(a, **how) for a in by_name(state).values()]
         return tuple(found) if isinstance(state, tuple) else found[0]
 
     their_x, their_first = x.data.clone().requires_grad_(), tensors(first, requires_grad=True)
     their_y, their_last = theirs(x._replace(data=their_x), their_first)
     J = (their_y.data * torch.from_numpy(dy)).sum()
-    pairs = zip(*(as_dict(a).values() for a in (their_last, tensors(dstate))), strict=True)
+    pairs = zip(*(by_name(a).values() for a in (their_last, tensors(dstate))), strict=True)
     (J + sum((a * b).sum() for a, b in pairs)).backward()
 
     for found in (y, grads.x):
@@ -63,9 +49,9 @@ def test_pytorch(layer, shape, options, how):
             mine, their = getattr(found, name), getattr(their_y, name)
             assert np.array_equal(mine, their) if their is not None else mine is None
     expected = {"y": their_y.data.detach().numpy(), "dx": their_x.grad.numpy()}
-    expected |= {k: a.detach().numpy() for k, a in as_dict(their_last).items()}
-    expected |= {f"d{k}0": a.grad.numpy() for k, a in as_dict(their_first).items()}
-    found = {"y": y.data, "dx": grads.x.data} | as_dict(last) | {f"d{k}0": a for k, a in as_dict(grads.state).items()}
+    expected |= {k: a.detach().numpy() for k, a in by_name(their_last).items()}
+    expected |= {f"d{k}0": a.grad.numpy() for k, a in by_name(their_first).items()}
+    found = {"y": y.data, "dx": grads.x.data} | by_name(last) | {f"d{k}0": a for k, a in by_name(grads.state).items()}
     for name, array in grads.params.items():
         kind, _, suffix = name.partition("_")
         found[name], expected[name] = array, getattr(theirs, f"{names[kind]}_{suffix}").grad.numpy()
@@ -77,7 +63,7 @@ def fgr(*sizes, **options):
     return LSTM(*sizes, variant="FGR", **options)
 
 
-@pytest.mark.parametrize("how", LENGTHS)
+@pytest.mark.parametrize("how", PACKED_LENGTHS)
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("layer", [LSTM, fgr, RNN])
 def test_packed_is_padded(layer, batch_first, how):
@@ -85,7 +71,7 @@ def test_packed_is_padded(layer, batch_first, how):
     zoneout = 0.3 if layer is RNN else (0.3, 0.2)
     options = {"num_layers": 2, "bidirectional": True, "dropout": 0.4, "recurrent_dropout": 0.3, "zoneout": zoneout}
     network = layer(I, H, dtype=np.float64, seed=0, batch_first=batch_first, **options)
-    lengths, x, dy = LENGTHS[how], random(T, B, I), random(T, B, 2 * H, seed=1)
+    lengths, x, dy = PACKED_LENGTHS[how], random(T, B, I), random(T, B, 2 * H, seed=1)
     masks, reset = network.draw_masks(T, B, np.random.default_rng(0)), np.random.default_rng(5).random((T, B)) < 0.3
     first, dstate = states(network, 2), states(network, 4)
 
@@ -96,7 +82,7 @@ def test_packed_is_padded(layer, batch_first, how):
     grads = network.backward(tape, given(dy), dstate)
     inferred, _ = network(given(x), first, lengths, reset=reset)
     expected = {"y": packed_rows(given(y), lengths), "dx": packed_rows(given(grads.x), lengths), "flat": grads.flat}
-    expected |= as_dict(last) | {f"d{k}0": a for k, a in as_dict(grads.state).items()}
+    expected |= by_name(last) | {f"d{k}0": a for k, a in by_name(grads.state).items()}
     expected["inferred"] = packed_rows(given(inferred), lengths)
 
     packed, dy = pack(x, lengths), pack(dy, lengths)
@@ -104,8 +90,8 @@ def test_packed_is_padded(layer, batch_first, how):
     for dy_given in (dy, dy.data, dy._replace(data=np.asfortranarray(dy.data))):
         y, last, tape = network.forward(packed, first, masks=masks, reset=reset, tape=again and tape)
         again = network.backward(tape, dy_given, dstate, out=again)
-        found = {"y": y.data, "dx": again.x.data, "flat": again.flat} | as_dict(last)
-        found |= {f"d{k}0": a for k, a in as_dict(again.state).items()}
+        found = {"y": y.data, "dx": again.x.data, "flat": again.flat} | by_name(last)
+        found |= {f"d{k}0": a for k, a in by_name(again.state).items()}
         found["inferred"] = network(packed, first, reset=reset)[0].data
         assert_same(found, expected)
     drawn, _, tape = network.forward(packed, rng=np.random.default_rng(1))
@@ -118,7 +104,7 @@ def test_packed_is_padded(layer, batch_first, how):
 
 def test_nothing_is_copied():
     """The rows are the kernels' own."""
-    network, packed = LSTM(I, H, dtype=np.float64, seed=0), pack(random(T, B, I), LENGTHS["unsorted"])
+    network, packed = LSTM(I, H, dtype=np.float64, seed=0), pack(random(T, B, I), PACKED_LENGTHS["unsorted"])
     _, _, tape = network.forward(SimpleNamespace(**packed._asdict()))
     assert tape.layers[0].x is packed.data
 
@@ -134,7 +120,7 @@ def test_no_sequences():
 
 
 def replaced(**fields):
-    return pack(np.zeros((T, B, I), np.float32), LENGTHS["unsorted"])._replace(**fields)
+    return pack(np.zeros((T, B, I), np.float32), PACKED_LENGTHS["unsorted"])._replace(**fields)
 
 
 @pytest.mark.parametrize(

@@ -21,10 +21,6 @@ NETWORKS = [
 ]
 
 
-def arrays(state):
-    return by_name(state) if isinstance(state, tuple) else {"h": state}
-
-
 @pytest.mark.parametrize("make", NETWORKS)
 @pytest.mark.parametrize("num_threads", [1, 2])
 def test_stream_is_one_call(make, num_threads):
@@ -35,7 +31,7 @@ def test_stream_is_one_call(make, num_threads):
     stream = Stream(network, 4, num_threads=num_threads)
     for t in range(7):
         assert_close({"y": stream.step(x[t])}, {"y": y[t]}, 1e-13)
-    assert_close(arrays(stream.state), arrays(last), 1e-13)
+    assert_close(by_name(stream.state), by_name(last), 1e-13)
 
 
 @pytest.mark.parametrize("rows", [[1, 3], np.array([False, True, False, True])], ids=["indices", "mask"])
@@ -55,9 +51,9 @@ def test_reset_rows_begin_anew(make, rows):
     stream.reset()
     assert_close({"y": stream.step(x[0])}, {"y": y[0]}, 1e-13)
     stream.reset([])
-    before = {name: array.copy() for name, array in arrays(stream.state).items()}
+    before = {name: array.copy() for name, array in by_name(stream.state).items()}
     stream.reset([2], stream.state[:, [2]] if isinstance(network, RNN) else tuple(a[:, [2]] for a in stream.state))
-    assert_same(arrays(stream.state), before)
+    assert_same(by_name(stream.state), before)
 
 
 @pytest.mark.parametrize("make", NETWORKS)
@@ -100,10 +96,10 @@ def test_reset_to_a_state_of_other_parts():
     stream.reset([1, 2], (h, None, g))
     zero = {"h": np.zeros((1, 4, 5)), "c": np.zeros((1, 4, 5)), "g": np.zeros((1, 4, 15))}
     zero["h"][:, 1:3], zero["g"][:, 1:3] = h, g
-    assert_close(arrays(stream.state), zero, 0)
+    assert_close(by_name(stream.state), zero, 0)
     stream.reset([1, 2], (h, c))  # gates are zero where they are not given, as for a call
     zero["c"][:, 1:3], zero["g"][:] = c, 0
-    assert_close(arrays(stream.state), zero, 0)
+    assert_close(by_name(stream.state), zero, 0)
     with pytest.raises(ValueError, match=r"^state must have 3 parts, as the stream's has, not 1"):
         stream.reset([1, 2], h)
     with pytest.raises(ValueError, match=r"^state must have 2 parts, as the stream's has, not 3"):
@@ -121,7 +117,7 @@ def test_a_call_of_one_step_is_that_step(layer, batch_first):
         y, state = network(sequence)
         y_t, state_t = network.step(x)
         tolerance = 0 if B < 16 else 1e-6
-        assert_close({"y": y.reshape(B, 21)} | arrays(state), {"y": y_t} | arrays(state_t), tolerance)
+        assert_close({"y": y.reshape(B, 21)} | by_name(state), {"y": y_t} | by_name(state_t), tolerance)
         assert y.shape == ((B, 1, 21) if batch_first else (1, B, 21))
         again, _ = network(sequence, state)
         assert_close({"y": again.reshape(B, 21)}, {"y": network.step(x, state)[0]}, tolerance)
@@ -134,7 +130,7 @@ def test_a_stream_of_many_rows(make):
     for _ in range(3):
         y_t, state = network.step(x, state)
         assert_close({"y": stream.step(x)}, {"y": y_t}, 2e-6)
-    assert_close(arrays(stream.state), arrays(state), 2e-6)
+    assert_close(by_name(stream.state), by_name(state), 2e-6)
 
 
 @pytest.mark.parametrize("B", [2, 200])

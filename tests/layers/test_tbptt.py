@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from helpers import assert_close, by_name
+from layer_cases import random
 
 from fastlstm import LSTM, RNN, truncated_bptt
 
@@ -17,10 +18,6 @@ def network(layer=LSTM, **options):
 def fgr(*sizes, **options):
     """Its state has gates too."""
     return LSTM(*sizes, variant="FGR", **options)
-
-
-def random(*shape, seed=0):
-    return np.random.default_rng(seed).standard_normal(shape)
 
 
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["whole", "lengths"])

@@ -4,10 +4,10 @@ import re
 
 import numpy as np
 import pytest
-from helpers import assert_close, assert_same, rnn_case, rnn_forward
-from test_gradients import derivative
-from test_networks import OPTIONS, SHAPES, B, H, I, T, as_dict, make, random, sequence, states
-from test_packed import LENGTHS, pack
+from cases import rnn_case
+from differences import derivative
+from helpers import assert_close, assert_same, by_name, rnn_forward
+from layer_cases import OPTIONS, PACKED_LENGTHS, SHAPES, B, H, I, T, make, pack, random, sequence, states
 
 import fastlstm
 from fastlstm import LSTM, RNN
@@ -82,8 +82,8 @@ def test_gradients_at_every_cell(shape, name):
 
     _, _, tape = network.forward(x, first, masks=masks, **how)
     grads = network.backward(tape, dy, dstate, dc=dc)
-    case, rng = {"x": x, "flat": network.flat.copy()} | as_dict(first), np.random.default_rng(3)
-    for name, gradient in ({"x": grads.x, "flat": grads.flat} | as_dict(grads.state)).items():
+    case, rng = {"x": x, "flat": network.flat.copy()} | by_name(first), np.random.default_rng(3)
+    for name, gradient in ({"x": grads.x, "flat": grads.flat} | by_name(grads.state)).items():
         for _ in range(3):
             direction = rng.standard_normal(gradient.shape)
             direction /= np.linalg.norm(direction)
@@ -91,7 +91,7 @@ def test_gradients_at_every_cell(shape, name):
             assert abs(error) <= 1e-9 * np.linalg.norm(gradient), name
 
 
-@pytest.mark.parametrize("lengths", [None, LENGTHS["unsorted"]], ids=["whole", "lengths"])
+@pytest.mark.parametrize("lengths", [None, PACKED_LENGTHS["unsorted"]], ids=["whole", "lengths"])
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("variant", ["vanilla", "CIFG"])
 def test_cells_and_gates_of_each_layer(variant, batch_first, lengths):
@@ -121,7 +121,7 @@ def test_cells_and_gates_of_each_layer(variant, batch_first, lengths):
 
 @pytest.mark.parametrize("layer", [LSTM, RNN])
 def test_packed_sequences_have_them_padded(layer):
-    network, lengths = layer(I, H, 2, bidirectional=True, dtype=np.float64, seed=0), LENGTHS["unsorted"]
+    network, lengths = layer(I, H, 2, bidirectional=True, dtype=np.float64, seed=0), PACKED_LENGTHS["unsorted"]
     x, dy, first, dstate, _ = arguments(network)
     more = {"dc": above_cells(network)} if layer is LSTM else {}
     _, _, tape = network.forward(x, first, lengths)

@@ -7,11 +7,11 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from helpers import central_difference
+from cases import laid_out, layouts
+from differences import central_difference
+from helpers import run_together
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_properties import laid_out, layouts
-from test_threads import run_together
 
 from fastlstm.nn import ctc_beam_search, ctc_best_path, ctc_loss
 

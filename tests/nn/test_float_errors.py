@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
-from helpers import DTYPES
+from cases import DTYPES
 
 from fastlstm import LSTM, RNN, Frozen, Stream, inspect, nn, rounding_error, truncated_bptt
 

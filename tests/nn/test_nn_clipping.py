@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from helpers import DTYPES
+from cases import DTYPES
 
 import fastlstm
 from fastlstm.nn import clip_norm, clip_value

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import DTYPES, central_difference
+from cases import DTYPES
+from differences import central_difference
 
 import fastlstm
 from fastlstm import LSTM

@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 import pytest
-from helpers import DTYPES, central_difference
+from cases import DTYPES
+from differences import central_difference
 from scipy.special import log_softmax, xlogy
 from scipy.special import softmax as scipy_softmax
 

@@ -9,7 +9,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from helpers import DTYPES
+from cases import DTYPES
 
 import fastlstm
 from fastlstm.nn import SGD, Adam, AdamW, CosineDecay, Dense, ExponentialDecay, StepDecay

@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from helpers import central_difference
+from differences import central_difference
 
 from fastlstm import LSTM
 from fastlstm.nn import (

@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from helpers import central_difference
+from differences import central_difference
 
 from fastlstm import LSTM, RNN
 from fastlstm.nn import SGD, Attention, Decoder, Dense, Dropout, Embedding, Last, Mean, Sequential

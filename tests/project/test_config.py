@@ -87,7 +87,9 @@ def test_threads_of_a_process(environment):
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="only Linux tells which processors a process may use")
 def test_processors_of_a_process():
-    code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); from fastlstm._system import processors; "
+    code = (
+        "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); from fastlstm._system import processors; "
+    )
     result = python(code + "print(processors.default_num_threads(256, {}).number)", dict(os.environ))
     assert (result.stdout, result.stderr) == ("1\n", "")
 

@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import pytest
 from helpers import assert_close
-from test_doctests import ROOT, run_page
+from pages import ROOT, run_page
 
 import fastlstm
 
