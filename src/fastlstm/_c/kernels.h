@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "tuning.h"
+
 typedef ptrdiff_t fl_size;
 
 typedef enum { FL_TANH, FL_RELU, FL_LOGISTIC, FL_IDENTITY, FL_HARD_LOGISTIC } fl_activation;
@@ -279,13 +281,6 @@ typedef struct {
      * on a processor. */
     void (*finish)(void);
 } fl_kernels;
-
-/* Steps whose batch rows are at most so many are one block: what they leave is used again while it is in the cache. */
-enum { FL_ROWS_PER_BLOCK = 512 };
-/* Batch rows below which W x is cheaper as one product over many steps than inside each step, */
-enum { FL_ROWS_TO_FOLD = 8 };
-/* and bytes of weights that stay in a core's second-level cache from step to step: if there are more, it always is. */
-enum { FL_CACHED = 4 << 20 };
 
 /* Columns in a forward panel, */
 static inline fl_size fl_panel_columns(const fl_kernels *k, fl_size gates) {

@@ -3,15 +3,9 @@ from cpython.buffer cimport PyBUF_STRIDES, PyBUF_WRITABLE
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
-from fastlstm._system.kernels cimport fl_call, fl_size
+from fastlstm._system.kernels cimport FL_BYTES_BEFORE_A_LOOK, FL_BYTES_PER_PART, fl_call, fl_size
 from fastlstm._engine.loops cimport Rows, rows_of
 from fastlstm._system.runtime cimport Buffers, begin_call, end_call, parallel, parts_for, stopped
-
-cdef enum:
-    # Bytes below which another thread costs more than it brings.
-    BYTES_PER_PART = 1 << 17
-    # Bytes after which to look whether to stop.
-    BYTES_BEFORE_A_LOOK = 1 << 20
 
 cdef struct Move:
     fl_size T
@@ -61,7 +55,7 @@ cdef void gather_part(void *argument, int part, int parts) noexcept nogil:
         for b in range(m.offsets[t + 1] - m.offsets[t]):
             memcpy(m.rows + (m.offsets[t] + b) * m.row, m.padded + t * m.step_t + m.order[b] * m.step_b, m.row)
         bytes += (m.offsets[t + 1] - m.offsets[t]) * m.row
-        if bytes >= BYTES_BEFORE_A_LOOK:
+        if bytes >= FL_BYTES_BEFORE_A_LOOK:
             if stopped():
                 return
             bytes = 0
@@ -80,7 +74,7 @@ cdef void scatter_part(void *argument, int part, int parts) noexcept nogil:
             else:
                 memset(here, 0, m.row)
         bytes += m.B * m.row
-        if bytes >= BYTES_BEFORE_A_LOOK:
+        if bytes >= FL_BYTES_BEFORE_A_LOOK:
             if stopped():
                 return
             bytes = 0
@@ -117,7 +111,7 @@ def gather(batch, order, padded, rows, int num_threads):
     m.rows = <char *>get.output("rows", rows, m.offsets[m.T] * m.row)
     begin_call(&call, True)
     with nogil:
-        parallel(gather_part, &m, parts_for(m.offsets[m.T] * m.row, BYTES_PER_PART, num_threads))
+        parallel(gather_part, &m, parts_for(m.offsets[m.T] * m.row, FL_BYTES_PER_PART, num_threads))
     end_call(&call)
 
 
@@ -130,5 +124,5 @@ def scatter(batch, order, rows, padded, int num_threads):
     m.rows = <char *>get.input("rows", rows, m.offsets[m.T] * m.row)
     begin_call(&call, True)
     with nogil:
-        parallel(scatter_part, &m, parts_for(m.T * m.B * m.row, BYTES_PER_PART, num_threads))
+        parallel(scatter_part, &m, parts_for(m.T * m.B * m.row, FL_BYTES_PER_PART, num_threads))
     end_call(&call)

@@ -2,6 +2,44 @@
 
 from libc.stdint cimport int64_t
 
+cdef extern from "tuning.h":
+    enum:
+        FL_NEAR
+        FL_CACHED
+        FL_R_FOR_ONE_ROW
+        FL_FAR_ROW
+        FL_VALUES_PER_LINE
+        FL_ROWS_PER_BLOCK
+        FL_ROWS_TO_FOLD
+        FL_ROWS_TO_PACK
+        FL_COLUMNS_TO_PACK
+        FL_ROWS_PER_GROUP
+        FL_ROWS_PER_PART
+        FL_LONG_COLUMN
+        FL_BLOCKS_PER_SUM
+        FL_WORK_PER_CALL
+        FL_WORK_PER_STEP
+        FL_ROWS_PER_STEP
+        FL_ROWS_TO_DIVIDE
+        FL_FAR_ROWS_TO_DIVIDE
+        FL_THREADS_FOR_TWO
+        FL_BYTES_PER_PART
+        FL_LOSSES_PER_PART
+        FL_PARAMETERS_PER_PART
+        FL_ADDED_PER_PART
+        FL_CTC_WORK_PER_PART
+        FL_WORK_BEFORE_A_LOOK
+        FL_WORK_OF_A_PIECE
+        FL_VALUES_BEFORE_A_LOOK
+        FL_BYTES_BEFORE_A_LOOK
+        FL_CTC_WORK_BEFORE_A_LOOK
+        FL_OFFERS_BEFORE_A_LOOK
+        FL_ROWS_TO_STOP
+        FL_FIRST_ASKED
+        FL_LAST_ASKED
+        FL_TIMES_THE_WAIT
+        FL_DEVICE_BLOCK
+
 cdef extern from "kernels.h":
     ctypedef Py_ssize_t fl_size
 
@@ -253,17 +291,12 @@ cdef extern from "kernels.h":
                        double beta, void *c) noexcept nogil
         void (*finish)() noexcept nogil
 
-    enum: FL_ROWS_PER_BLOCK
-    enum: FL_ROWS_TO_FOLD
-    enum: FL_CACHED
     fl_size fl_panel_columns(const fl_kernels *k, fl_size gates) nogil
     fl_size fl_panel_count(const fl_kernels *k, fl_size gates, fl_size hidden) nogil
     fl_size fl_padded_columns(const fl_kernels *k, fl_size gates, fl_size hidden) nogil
     fl_size fl_padded(const fl_kernels *k, int vectors, fl_size columns) nogil
 
 cdef extern from "pass/sums.h":
-    enum: FL_ROWS_PER_GROUP
-    enum: FL_ROWS_PER_PART
     ctypedef struct fl_sum:
         void *part
         void *total
@@ -307,7 +340,7 @@ cdef extern from "system/dispatch.h":
     const fl_backend *fl_emulated_backend() nogil
 
 cdef extern from "system/pool.h":
-    enum: FL_MAX_THREADS, FL_FIRST_ASKED
+    enum: FL_MAX_THREADS
     ctypedef void (*fl_task)(void *argument, int part, int parts) noexcept nogil
     void fl_parallel(fl_task task, void *argument, int parts) noexcept nogil
 

@@ -1,4 +1,5 @@
-from fastlstm._system.kernels cimport fl_algorithm, fl_backend, fl_call, fl_precision, fl_kernels, fl_size, fl_task
+from fastlstm._system.kernels cimport (FL_WORK_BEFORE_A_LOOK, FL_WORK_OF_A_PIECE, fl_algorithm, fl_backend, fl_call,
+                                       fl_kernels, fl_precision, fl_size, fl_task)
 
 cdef const fl_kernels *kernels(int itemsize) noexcept nogil
 cdef const fl_kernels *host_kernels(int itemsize) noexcept nogil
@@ -12,16 +13,14 @@ cdef int end_call(fl_call *call) except -1
 cdef bint stopped() noexcept nogil
 
 cdef enum:
-    # Multiply-adds after which to look, some hundredths of a millisecond, and those of a piece into which a long step is cut.
-    WORK_BEFORE_A_LOOK = 1 << 20
-    WORK_OF_A_PIECE = 1 << 26
+    WORK_BEFORE_A_LOOK = FL_WORK_BEFORE_A_LOOK
 
 
 cdef inline fl_size piece_end(fl_size first, fl_size last, fl_size block, fl_size work) noexcept nogil:
     """Where a piece of [first, last) ends, whole blocks of it, each of whose items takes so much work."""
-    if (last - first) * work <= WORK_OF_A_PIECE:
+    if (last - first) * work <= FL_WORK_OF_A_PIECE:
         return last
-    return min(last, first + max(1, WORK_OF_A_PIECE // (work * block)) * block)
+    return min(last, first + max(1, FL_WORK_OF_A_PIECE // (work * block)) * block)
 
 
 cdef inline int parts_for(fl_size work, fl_size least, int num_threads) noexcept nogil:

@@ -1,6 +1,6 @@
 """The instruction set or the device in use, the pool of threads, pointers into arrays, the C interface's capsule."""
-from cpython.buffer cimport (PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_FillInfo,
-                             PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer)
+from cpython.buffer cimport (PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_STRIDES, PyBUF_WRITABLE,
+                             PyBuffer_FillInfo, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer)
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
@@ -11,11 +11,13 @@ import threading
 import numpy as np
 from numpy import ndarray
 
-from fastlstm._system.kernels cimport (FL_AUTO, FL_BACKEND_CAPSULE, FL_CLUSTER, FL_FIRST_ASKED, FL_HARD_LOGISTIC, FL_IDENTITY, FL_IN_BFLOAT16, FL_IN_FLOAT16,
-                        FL_IN_FLOAT32, FL_IN_FLOAT64, FL_ISA_COUNT, FL_LOGISTIC, FL_MAX_THREADS,
-                        FL_RELU, FL_RESIDENT, FL_STEPS, FL_TANH, fl_activation, fl_backend, fl_begin_call, fl_call,
-                        fl_emulated_backend, fl_end_call, fl_isa_available, fl_isa_kernels, fl_isa_name, fl_kernels,
-                        fl_parallel, fl_size, fl_stopped, fl_task, fl_ticks)
+from fastlstm._system.kernels cimport (FL_AUTO, FL_BACKEND_CAPSULE, FL_CLUSTER, FL_FIRST_ASKED, FL_HARD_LOGISTIC,
+                                       FL_IDENTITY, FL_IN_BFLOAT16, FL_IN_FLOAT16, FL_IN_FLOAT32, FL_IN_FLOAT64,
+                                       FL_ISA_COUNT, FL_LAST_ASKED, FL_LOGISTIC, FL_MAX_THREADS, FL_RELU, FL_RESIDENT,
+                                       FL_STEPS, FL_TANH, FL_TIMES_THE_WAIT, FL_VALUES_BEFORE_A_LOOK, fl_activation,
+                                       fl_backend, fl_begin_call, fl_call, fl_emulated_backend, fl_end_call,
+                                       fl_isa_available, fl_isa_kernels, fl_isa_name, fl_kernels, fl_parallel, fl_size,
+                                       fl_stopped, fl_task, fl_ticks)
 
 cdef extern from "network/interface.h":
     const void *interface "&fl_interface"
@@ -61,11 +63,6 @@ cdef void parallel(fl_task task, void *argument, int parts) noexcept nogil:
 
 # ---- interrupts --------------------------------------------------------------------------------------------------------
 
-cdef enum:
-    # Of the time, at most a twentieth goes into waiting for the GIL; but a handler waits a second at most.
-    TIMES_THE_WAIT = 20
-    LONGEST = 1000
-
 cdef unsigned long main_thread
 cdef unsigned long forks = 0
 
@@ -99,7 +96,7 @@ cdef int ask(fl_call *call) noexcept nogil:
         PyErr_SetString(PyExc_RuntimeError, "the child of a fork in a signal handler cannot go on with its parent's call")
         stop = 1
     PyEval_SaveThread()
-    call.next = fl_ticks() + max(<long long>FL_FIRST_ASKED, min(TIMES_THE_WAIT * wait, <long long>LONGEST))
+    call.next = fl_ticks() + max(<long long>FL_FIRST_ASKED, min(FL_TIMES_THE_WAIT * wait, <long long>FL_LAST_ASKED))
     return stop != 0
 
 
@@ -340,9 +337,6 @@ def choose_isa(wanted):
 ACTIVATIONS = {"tanh": FL_TANH, "relu": FL_RELU, "logistic": FL_LOGISTIC, "identity": FL_IDENTITY,
                "hard_logistic": FL_HARD_LOGISTIC}
 
-cdef enum:
-    VALUES_BEFORE_A_LOOK = 1 << 20
-
 cdef struct Activation:
     fl_activation g
     int itemsize
@@ -356,8 +350,9 @@ cdef void activate_part(void *argument, int part, int parts) noexcept nogil:
     cdef Py_ssize_t at = 0, bytes
     while at < a.count and not stopped():
         bytes = at * a.itemsize
-        kernels(a.itemsize).activate(a.g, <const char *>a.x + bytes, <char *>a.y + bytes, min(a.count - at, VALUES_BEFORE_A_LOOK))
-        at += VALUES_BEFORE_A_LOOK
+        kernels(a.itemsize).activate(a.g, <const char *>a.x + bytes, <char *>a.y + bytes,
+                                     min(a.count - at, FL_VALUES_BEFORE_A_LOOK))
+        at += FL_VALUES_BEFORE_A_LOOK
 
 
 def activate(str name, x, y):
@@ -390,8 +385,8 @@ cdef void differentiate_part(void *argument, int part, int parts) noexcept nogil
     while at < d.count and not stopped():
         bytes = at * d.itemsize
         kernels(d.itemsize).differentiate(d.g, <const char *>d.y + bytes, <const char *>d.dy + bytes, <char *>d.dx + bytes,
-                                          min(d.count - at, VALUES_BEFORE_A_LOOK))
-        at += VALUES_BEFORE_A_LOOK
+                                          min(d.count - at, FL_VALUES_BEFORE_A_LOOK))
+        at += FL_VALUES_BEFORE_A_LOOK
 
 
 def differentiate(str name, y, dy, dx):

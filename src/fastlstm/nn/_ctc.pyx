@@ -3,14 +3,9 @@ from libc.math cimport INFINITY, exp, fabs, log1p
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
-from fastlstm._system.kernels cimport FL_CTC_ZERO, fl_call, fl_ctc_norm, fl_kernels, fl_size
+from fastlstm._system.kernels cimport (FL_CTC_WORK_BEFORE_A_LOOK, FL_CTC_WORK_PER_PART, FL_CTC_ZERO, fl_call,
+                                       fl_ctc_norm, fl_kernels, fl_size)
 from fastlstm._system.runtime cimport Buffers, begin_call, end_call, kernels, parallel, stopped
-
-cdef enum:
-    # Positions times steps below which another thread costs more than it brings.
-    WORK_PER_PART = 1 << 13
-    # Positions and classes of some steps after which to look whether to stop.
-    WORK_BEFORE_A_LOOK = 1 << 14
 
 cdef struct Loss:
     fl_size B
@@ -114,7 +109,7 @@ cdef double run_row(const Loss *c, fl_size b, double *memory) noexcept nogil:
         advance(c, &r, c.logits + place, r.norm[t], labels, 1, state, state + size)
         state += size
         work += c.K + L
-        if work >= WORK_BEFORE_A_LOOK:
+        if work >= FL_CTC_WORK_BEFORE_A_LOOK:
             if stopped():
                 return 0
             work = 0
@@ -136,7 +131,7 @@ cdef double run_row(const Loss *c, fl_size b, double *memory) noexcept nogil:
         c.own.ctc_subtract(c.gradient + place, c.weights[b], r.share, last, -1, L, c.blank)
         state -= size
         work += c.K + L
-        if work >= WORK_BEFORE_A_LOOK:
+        if work >= FL_CTC_WORK_BEFORE_A_LOOK:
             if stopped():
                 return 0
             work = 0
@@ -156,7 +151,7 @@ cdef void run_part(void *argument, int part, int parts) noexcept nogil:
 
 def plan(fl_size T, fl_size L, fl_size work, int num_threads):
     """How many threads, and how many doubles each takes for rows of at most T steps and L labels."""
-    return (<int>max(<fl_size>1, min(<fl_size>num_threads, work // WORK_PER_PART)),
+    return (<int>max(<fl_size>1, min(<fl_size>num_threads, work // FL_CTC_WORK_PER_PART)),
             doubles(kernels(8).unit_block, L, T))
 
 

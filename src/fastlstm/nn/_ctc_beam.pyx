@@ -8,12 +8,8 @@ from libc.math cimport exp, fabs, isfinite, log1p
 from libc.stdint cimport int64_t
 from libc.stdlib cimport qsort
 
-from fastlstm._system.kernels cimport FL_CTC_ZERO, fl_call, fl_ctc_norm, fl_kernels, fl_size
+from fastlstm._system.kernels cimport FL_OFFERS_BEFORE_A_LOOK, FL_CTC_ZERO, fl_call, fl_ctc_norm, fl_kernels, fl_size
 from fastlstm._system.runtime cimport Buffers, begin_call, end_call, kernels, parallel, stopped
-
-cdef enum:
-    # Candidates after which to look whether to stop.
-    OFFERS_BEFORE_A_LOOK = 1 << 13
 
 cdef struct Node:
     fl_size parent          # -1 for the root, the empty labelling
@@ -165,7 +161,7 @@ cdef bint extend(Beam *a, fl_size K, fl_size blank, fl_size t) noexcept nogil:
                 score = (p.blank if k == last else p.total) + a.y[k]
                 offer(a, s, k, FL_CTC_ZERO, score, score)
         a.offers += K
-        if a.offers >= OFFERS_BEFORE_A_LOOK:
+        if a.offers >= FL_OFFERS_BEFORE_A_LOOK:
             if stopped():
                 return False
             a.offers = 0

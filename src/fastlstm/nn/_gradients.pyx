@@ -1,14 +1,9 @@
 """What is done with gradients, on checked arrays: an optimiser's step, the norm, rows added up."""
 from libc.stdint cimport int64_t
 
-from fastlstm._system.kernels cimport FL_MAX_THREADS, fl_adam, fl_sgd, fl_size
+from fastlstm._system.kernels cimport (FL_ADDED_PER_PART, FL_MAX_THREADS, FL_PARAMETERS_PER_PART, FL_VALUES_PER_LINE,
+                                       fl_adam, fl_sgd, fl_size)
 from fastlstm._system.runtime cimport Buffers, kernels, parallel, part_start, parts_for
-
-cdef enum:
-    # Values below which another thread costs more than it brings, and those that share a cache line.
-    PER_PART = 1 << 15
-    ADDED_PER_PART = 1 << 20  # of rows that are added up, which go to memory that another thread may have had
-    BLOCK = 16
 
 cdef struct SGD:
     fl_sgd step
@@ -50,8 +45,8 @@ cdef struct RowSums:
 
 cdef void sgd_part(void *argument, int part, int parts) noexcept nogil:
     cdef SGD *s = <SGD *>argument
-    s.finite[part] = kernels(s.itemsize).sgd(&s.step, part_start(s.n, part, parts, BLOCK),
-                                             part_start(s.n, part + 1, parts, BLOCK))
+    s.finite[part] = kernels(s.itemsize).sgd(&s.step, part_start(s.n, part, parts, FL_VALUES_PER_LINE),
+                                             part_start(s.n, part + 1, parts, FL_VALUES_PER_LINE))
 
 
 cdef bint all_of(const bint *flags, int parts) noexcept nogil:
@@ -72,7 +67,7 @@ def sgd(t, theta, gradient, velocity, double rate, double momentum, bint nestero
     s.step.theta, s.step.gradient = get.output("flat", theta, size), get.input("gradient", gradient, size)
     s.step.velocity = get.output("velocity", velocity, size)
     s.step.rate, s.step.momentum, s.step.nesterov, s.step.decay = rate, momentum, nesterov, decay
-    cdef int parts = parts_for(s.n, PER_PART, num_threads)
+    cdef int parts = parts_for(s.n, FL_PARAMETERS_PER_PART, num_threads)
     with nogil:
         parallel(sgd_part, &s, parts)
         steps[0] += 1
@@ -81,8 +76,8 @@ def sgd(t, theta, gradient, velocity, double rate, double momentum, bint nestero
 
 cdef void adam_part(void *argument, int part, int parts) noexcept nogil:
     cdef Adam *s = <Adam *>argument
-    s.finite[part] = kernels(s.itemsize).adam(&s.step, part_start(s.n, part, parts, BLOCK),
-                                              part_start(s.n, part + 1, parts, BLOCK))
+    s.finite[part] = kernels(s.itemsize).adam(&s.step, part_start(s.n, part, parts, FL_VALUES_PER_LINE),
+                                              part_start(s.n, part + 1, parts, FL_VALUES_PER_LINE))
 
 
 def adam(t, theta, gradient, m, v, double beta1, double beta2, double epsilon, double rate, double root, double keep,
@@ -97,7 +92,7 @@ def adam(t, theta, gradient, m, v, double beta1, double beta2, double epsilon, d
     s.step.m, s.step.v = get.output("m", m, size), get.output("v", v, size)
     s.step.beta1, s.step.beta2, s.step.epsilon = beta1, beta2, epsilon
     s.step.rate, s.step.root, s.step.keep = rate, root, keep
-    cdef int parts = parts_for(s.n, PER_PART, num_threads)
+    cdef int parts = parts_for(s.n, FL_PARAMETERS_PER_PART, num_threads)
     with nogil:
         parallel(adam_part, &s, parts)
         steps[0] += 1
@@ -106,7 +101,8 @@ def adam(t, theta, gradient, m, v, double beta1, double beta2, double epsilon, d
 
 cdef void sum_of_squares_part(void *argument, int part, int parts) noexcept nogil:
     cdef Vector *a = <Vector *>argument
-    cdef fl_size first = part_start(a.n, part, parts, BLOCK), last = part_start(a.n, part + 1, parts, BLOCK)
+    cdef fl_size first = part_start(a.n, part, parts, FL_VALUES_PER_LINE)
+    cdef fl_size last = part_start(a.n, part + 1, parts, FL_VALUES_PER_LINE)
     a.sums[part] = kernels(a.itemsize).sum_of_squares(<char *>a.x + first * a.itemsize, last - first)
 
 
@@ -115,7 +111,7 @@ def sum_of_squares(x, int num_threads):
     cdef Buffers get = Buffers(1)
     cdef Vector a
     cdef double total = 0
-    cdef int part, parts = parts_for(x.size, PER_PART, num_threads)
+    cdef int part, parts = parts_for(x.size, FL_PARAMETERS_PER_PART, num_threads)
     a.itemsize, a.n = x.itemsize, x.size
     a.x = <void *>get.input("x", x, a.n * a.itemsize)
     with nogil:
@@ -127,7 +123,8 @@ def sum_of_squares(x, int num_threads):
 
 cdef void scale_part(void *argument, int part, int parts) noexcept nogil:
     cdef Vector *a = <Vector *>argument
-    cdef fl_size first = part_start(a.n, part, parts, BLOCK), last = part_start(a.n, part + 1, parts, BLOCK)
+    cdef fl_size first = part_start(a.n, part, parts, FL_VALUES_PER_LINE)
+    cdef fl_size last = part_start(a.n, part + 1, parts, FL_VALUES_PER_LINE)
     kernels(a.itemsize).scale(<char *>a.x + first * a.itemsize, a.factor, last - first)
 
 
@@ -138,13 +135,14 @@ def scale(x, double factor, int num_threads):
     a.itemsize, a.n, a.factor = x.itemsize, x.size, factor
     a.x = get.output("x", x, a.n * a.itemsize)
     with nogil:
-        parallel(scale_part, &a, parts_for(a.n, PER_PART, num_threads))
+        parallel(scale_part, &a, parts_for(a.n, FL_PARAMETERS_PER_PART, num_threads))
 
 
 cdef void add_rows_part(void *argument, int part, int parts) noexcept nogil:
     cdef Rows *r = <Rows *>argument
-    kernels(r.itemsize).add_rows(r.sums, r.ids, r.rows, r.count, r.columns, part_start(r.columns, part, parts, BLOCK),
-                                 part_start(r.columns, part + 1, parts, BLOCK))
+    kernels(r.itemsize).add_rows(r.sums, r.ids, r.rows, r.count, r.columns,
+                                 part_start(r.columns, part, parts, FL_VALUES_PER_LINE),
+                                 part_start(r.columns, part + 1, parts, FL_VALUES_PER_LINE))
 
 
 def add_rows(sums, ids, rows, int num_threads):
@@ -156,7 +154,8 @@ def add_rows(sums, ids, rows, int num_threads):
     r.sums = get.output("E", sums, limit * r.columns * r.itemsize)
     r.ids = <const int64_t *>get.input("ids", ids, r.count * sizeof(int64_t))
     r.rows = get.input("dx", rows, r.count * r.columns * r.itemsize)
-    cdef int parts = parts_for(r.count * r.columns, ADDED_PER_PART, min(<fl_size>num_threads, max(1, r.columns // BLOCK)))
+    cdef int parts = parts_for(r.count * r.columns, FL_ADDED_PER_PART,
+                               min(<fl_size>num_threads, max(1, r.columns // FL_VALUES_PER_LINE)))
     for k in range(r.count):
         if r.ids[k] < 0 or r.ids[k] >= limit:
             raise IndexError(f"row {r.ids[k]} of {limit}")
@@ -166,7 +165,8 @@ def add_rows(sums, ids, rows, int num_threads):
 
 cdef void sum_rows_part(void *argument, int part, int parts) noexcept nogil:
     cdef RowSums *r = <RowSums *>argument
-    cdef fl_size b, first = part_start(r.columns, part, parts, BLOCK), last = part_start(r.columns, part + 1, parts, BLOCK)
+    cdef fl_size b, first = part_start(r.columns, part, parts, FL_VALUES_PER_LINE)
+    cdef fl_size last = part_start(r.columns, part + 1, parts, FL_VALUES_PER_LINE)
     for b in range(r.count):
         kernels(r.itemsize).sum_rows(<char *>r.sums + b * r.columns * r.itemsize,
                                      <const char *>r.rows + b * r.columns * r.itemsize, r.count * r.columns, r.lengths[b],
@@ -185,6 +185,7 @@ def sum_rows(sums, rows, lengths, int num_threads, *, bint add=False, bint mean=
     for k in range(r.count):
         if not 0 <= r.lengths[k] <= rows.shape[0]:
             raise ValueError(f"lengths must be from 0 to T = {rows.shape[0]}, not {r.lengths[k]}")
-    cdef int parts = parts_for(rows.size, PER_PART, min(<fl_size>num_threads, max(1, r.columns // BLOCK)))
+    cdef int parts = parts_for(rows.size, FL_PARAMETERS_PER_PART,
+                               min(<fl_size>num_threads, max(1, r.columns // FL_VALUES_PER_LINE)))
     with nogil:
         parallel(sum_rows_part, &r, parts)

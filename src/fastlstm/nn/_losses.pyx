@@ -5,16 +5,10 @@ from libc.stdint cimport int64_t
 
 from fastlstm._arrays.checks import EntryError
 
-from fastlstm._system.kernels cimport (FL_ABSOLUTE, FL_HUBER, FL_LOGISTIC_LOSS, FL_MAX_THREADS, FL_SQUARED, fl_call, fl_loss, fl_size,
-                        fl_softmax)
+from fastlstm._system.kernels cimport (FL_ABSOLUTE, FL_HUBER, FL_LOGISTIC_LOSS, FL_LOSSES_PER_PART, FL_MAX_THREADS,
+                                       FL_SQUARED, FL_VALUES_BEFORE_A_LOOK, FL_VALUES_PER_LINE, fl_call, fl_loss,
+                                       fl_size, fl_softmax)
 from fastlstm._system.runtime cimport Buffers, begin_call, end_call, kernels, parallel, part_start, parts_for, stopped
-
-cdef enum:
-    # Elements below which another thread costs more than it brings, and those that share a cache line.
-    PER_PART = 1 << 14
-    BLOCK = 16
-    # Elements after which to look whether to stop.
-    PIECE = 1 << 20
 
 LEAST_WEIGHT = 2.0**-60  # of the largest that counts: products with it neither vanish nor overflow
 
@@ -35,10 +29,11 @@ cdef struct Classes:
 
 cdef void elementwise_part(void *argument, int part, int parts) noexcept nogil:
     cdef Elements *e = <Elements *>argument
-    cdef fl_size row = part_start(e.rows, part, parts, BLOCK), last = part_start(e.rows, part + 1, parts, BLOCK), end
+    cdef fl_size row = part_start(e.rows, part, parts, FL_VALUES_PER_LINE), end
+    cdef fl_size last = part_start(e.rows, part + 1, parts, FL_VALUES_PER_LINE)
     e.sums[part] = 0
     while row < last:
-        end = min(row + max(1, PIECE // e.loss.columns), last)
+        end = min(row + max(1, FL_VALUES_BEFORE_A_LOOK // e.loss.columns), last)
         e.sums[part] += kernels(e.itemsize).elementwise_loss(&e.loss, row, end)
         row = end
         if row < last and stopped():
@@ -50,7 +45,7 @@ cdef void softmax_part(void *argument, int part, int parts) noexcept nogil:
     cdef fl_size row = part_start(c.rows, part, parts, 1), last = part_start(c.rows, part + 1, parts, 1), end
     c.sums[part] = 0
     while row < last:
-        end = min(row + max(1, PIECE // c.loss.classes), last)
+        end = min(row + max(1, FL_VALUES_BEFORE_A_LOOK // c.loss.classes), last)
         c.sums[part] += kernels(c.itemsize).softmax(&c.loss, row, end)
         row = end
         if row < last and stopped():
@@ -70,7 +65,7 @@ def elementwise(str kind, prediction, target, mask, double scale, double delta, 
     cdef Buffers get = Buffers(4)
     cdef Elements e
     cdef fl_call call
-    cdef int parts = parts_for(prediction.size, PER_PART, num_threads)
+    cdef int parts = parts_for(prediction.size, FL_LOSSES_PER_PART, num_threads)
     e.itemsize, e.rows = prediction.itemsize, prediction.size if mask is None else mask.size
     e.loss.kind, e.loss.scale, e.loss.delta = KINDS[kind], scale, delta
     e.loss.columns = <fl_size>prediction.size // e.rows
@@ -103,7 +98,7 @@ def softmax(logits, probabilities, int num_threads):
     lay_out(&c, get, logits, probabilities)
     begin_call(&call, True)
     with nogil:
-        parallel(softmax_part, &c, parts_for(c.rows * c.loss.classes, PER_PART, num_threads))
+        parallel(softmax_part, &c, parts_for(c.rows * c.loss.classes, FL_LOSSES_PER_PART, num_threads))
     end_call(&call)
 
 
@@ -147,7 +142,7 @@ def softmax_cross_entropy(logits, target, mask, class_weights, double smoothing,
     if not LEAST_WEIGHT <= most <= 1 / LEAST_WEIGHT:
         return 0.0, most
     c.loss.scale = 1 / total
-    parts = parts_for(c.rows * c.loss.classes, PER_PART, num_threads)
+    parts = parts_for(c.rows * c.loss.classes, FL_LOSSES_PER_PART, num_threads)
     begin_call(&call, True)
     with nogil:
         parallel(softmax_part, &c, parts)

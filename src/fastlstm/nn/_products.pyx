@@ -3,7 +3,9 @@
 Unlike those of BLAS they run in the kernels' floating-point mode in every thread, and a sum over many rows is made of short
 ones, so that what it loses does not grow with their number.
 """
-from fastlstm._system.kernels cimport FL_FULL, FL_ROWS_PER_BLOCK, fl_call, fl_kernels, fl_product, fl_size
+from fastlstm._system.kernels cimport (FL_BLOCKS_PER_SUM, FL_COLUMNS_TO_PACK, FL_FAR_ROW, FL_FULL, FL_LONG_COLUMN,
+                                       FL_ROWS_PER_BLOCK, FL_ROWS_TO_PACK, FL_WORK_PER_CALL, fl_call, fl_kernels,
+                                       fl_product, fl_size)
 from fastlstm._engine.loops cimport border, column_panels, pack_columns, pack_rows, row_panels
 from fastlstm._system.runtime cimport Buffers, begin_call, end_call, host_kernels, parallel, parts_for, stopped
 
@@ -11,20 +13,6 @@ from numpy import zeros
 
 from fastlstm._arrays.arrays import empty
 from fastlstm.nn._gradients import add_rows
-
-cdef enum:
-    # Multiply-adds below which another thread costs more than it brings.
-    WORK_PER_PART = 200000
-    # Rows from which packing the other matrix pays.
-    ROWS_TO_PACK = 16
-    # Blocks of rows of the other matrix that one sum in the working precision takes.
-    BLOCKS_PER_SUM = 64
-    # Columns of the other matrix up to which it does not.
-    DOTS = 4
-    # Rows of a single column that are one sum.
-    LONG = 4096
-    # Values so many bytes from each other meet in few sets of the cache.
-    FAR = 1024
 
 cdef struct Matrix:
     char *at
@@ -63,7 +51,7 @@ cdef Matrix matrix(const Py_buffer *view) noexcept:
 
 cdef bint is_by_columns(const Matrix *m) noexcept nogil:
     """Whether all columns lie in one piece, one after another; a long one is taken for rows, which are added up in blocks."""
-    return m.row_step == 1 and (m.column_step == m.rows or m.columns == 1 and m.rows <= LONG)
+    return m.row_step == 1 and (m.column_step == m.rows or m.columns == 1 and m.rows <= FL_LONG_COLUMN)
 
 
 cdef bint is_by_rows(const Matrix *m) noexcept nogil:
@@ -73,12 +61,14 @@ cdef bint is_by_rows(const Matrix *m) noexcept nogil:
 
 cdef bint few(const Product *p) noexcept nogil:
     """Whether b is read as it is: packing would not pay."""
-    return (p.a.rows < ROWS_TO_PACK or p.b.columns <= DOTS) and is_by_columns(&p.b) and is_by_rows(&p.a)
+    if p.a.rows >= FL_ROWS_TO_PACK and p.b.columns > FL_COLUMNS_TO_PACK:
+        return False
+    return is_by_columns(&p.b) and is_by_rows(&p.a)
 
 
 cdef bint far(const Product *p) noexcept nogil:
     """Whether a is to be transposed: it is read by rows whose values lie far from each other."""
-    return is_by_columns(&p.a) and p.a.column_step * p.size >= FAR
+    return is_by_columns(&p.a) and p.a.column_step * p.size >= FL_FAR_ROW
 
 
 cdef fl_size block_of(const Product *p) noexcept nogil:
@@ -161,7 +151,7 @@ def multiply(a, b, c, int num_threads, bint add=False):
     cdef Buffers get = Buffers(4)
     cdef Product p
     cdef fl_call call
-    cdef fl_size most = BLOCKS_PER_SUM * FL_ROWS_PER_BLOCK, k0
+    cdef fl_size most = FL_BLOCKS_PER_SUM * FL_ROWS_PER_BLOCK, k0
     cdef int parts
     p.a, p.b, p.c = matrix(get.strided(a, False)), matrix(get.strided(b, False)), matrix(get.strided(c, True))
     p.size, p.k, p.add = c.itemsize, host_kernels(c.itemsize), add
@@ -181,7 +171,7 @@ def multiply(a, b, c, int num_threads, bint add=False):
         return
     if p.c.rows == 0 or p.c.columns == 0 or p.count == 0:
         return
-    parts = parts_for(p.count * p.c.rows * p.c.columns * p.b.rows, WORK_PER_PART, num_threads)
+    parts = parts_for(p.count * p.c.rows * p.c.columns * p.b.rows, FL_WORK_PER_CALL, num_threads)
     p.space_each = (panels_of(&p) + (p.a.rows * block_of(&p) if far(&p) else 0)) * p.size
     p.space_each += (64 - p.space_each % 64) % 64
     space = empty((max(parts if p.count > 1 else 1, 1) * p.space_each // p.size,), c.dtype)

@@ -103,7 +103,6 @@ static fl_size units_that_fit(geometry g, fl_size units, fl_size bytes) {
 
 /* How to divide a program, in clusters or not; 0 where it cannot be. */
 static int divide_program(geometry *g, const program *p, const limits *most, int cluster) {
-    enum { FEWEST_UNITS = 4 };
     fl_size rows;
     const op *first = first_step(p, &rows);
     const fl_size H = p->hidden, blocks = cluster ? most->cluster : most->blocks;
@@ -125,11 +124,11 @@ static int divide_program(geometry *g, const program *p, const limits *most, int
         g->groups = smaller(most->blocks / blocks, rows);
         g->members = fewest;
         for (fl_size members = 1; members <= blocks; members *= 2) /* all of a cluster, to have few units each */
-            if (members >= fewest && ceil_div(H, members) >= FEWEST_UNITS) g->members = members;
+            if (members >= fewest && ceil_div(H, members) >= FL_RESIDENT_UNITS) g->members = members;
         if (!g->groups) return 0;
     } else {
         g->groups = larger(1, smaller(blocks / fewest, ceil_div(rows, MOST_TOGETHER)));
-        g->members = larger(fewest, smaller(blocks / g->groups, ceil_div(H, FEWEST_UNITS)));
+        g->members = larger(fewest, smaller(blocks / g->groups, ceil_div(H, FL_RESIDENT_UNITS)));
     }
     g->rows = ceil_div(rows, g->groups);
     g->groups = ceil_div(rows, g->rows);
@@ -142,9 +141,9 @@ static int divide_program(geometry *g, const program *p, const limits *most, int
 
 /* Whether a program is to run so, and how: as asked for, or where it is likely to be faster than step by step. */
 static int choose_resident(geometry *g, const program *p, const limits *most, fl_algorithm asked) {
-    /* Multiply-adds of a block in a step beyond which a library's product is faster than this one by more than what a step's
-     * own kernels cost. Estimated, not measured. */
-    const fl_size worth = sizeof(stored) == 2 ? 8000000 : sizeof(stored) == 4 ? 800000 : 400000;
+    const fl_size worth = sizeof(stored) == 2   ? FL_RESIDENT_WORK_16
+                          : sizeof(stored) == 4 ? FL_RESIDENT_WORK_32
+                                                : FL_RESIDENT_WORK_64;
     if (asked != FL_STEPS && asked != FL_RESIDENT && divide_program(g, p, most, 1) &&
         (asked == FL_CLUSTER || g->rows * g->units * g->gates * g->padded <= worth))
         return 1;
@@ -184,10 +183,10 @@ FL_INLINE block block_of(const geometry *g, fl_size hidden, fl_size index, char 
     return b;
 }
 
-/* `count` rows of which the first `there` are there, one every `step` values; zeros for all else, and to the end of each row.
- * Threads read several chunks before they write one: a device's memory is far. */
+/* Loads `count` rows, one every `step` values, of which the first `there` are there; all else becomes zero, to the end
+ * of each row. */
 FL_INLINE void load_rows(stored *to, const geometry *g, const stored *from, fl_size step, fl_size there, fl_size count) {
-    enum { AHEAD = 4 };
+    enum { AHEAD = FL_CHUNKS_AHEAD };
     const int chunks = (int)(g->padded / CHUNK), all = (int)count * chunks;
     const int whole = ((size_t)from | (size_t)step * sizeof(stored)) % (CHUNK * sizeof(stored)) == 0;
     for (int first = (int)THREAD; first < all; first += AHEAD * THREADS) {

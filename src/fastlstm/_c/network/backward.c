@@ -132,7 +132,7 @@ static void add_weight_sum(const run *r, const char *a, char *transposed, fl_siz
     fl_product product = {.columns = columns, .K = count, .a = a, .a_row_step = 1, .a_k_step = K, .panels = r->s.panels,
                           .vectors = (int)(fl_panel_columns(k, G) / k->unit_block), .gates = 1, .c = sum,
                           .c_row_step = columns, .add = add};
-    if (K * (fl_size)r->plan->bytes >= 1024) { /* far rows: see _loops.pyx */
+    if (K * (fl_size)r->plan->bytes >= FL_FAR_ROW) {
         k->transpose(transposed, a, count, K, 0, K);
         product.a = transposed, product.a_row_step = count, product.a_k_step = 1;
     }

@@ -5,9 +5,6 @@
 
 #include "kernels.h"
 
-/* Rows of a group, and of a part. */
-enum { FL_ROWS_PER_GROUP = 1024, FL_ROWS_PER_PART = 16384 };
-
 typedef struct {
     void *part, *total;   /* `values` of each; without a part, NULL, there is nothing to sum */
     fl_size values;

@@ -126,12 +126,11 @@ enum { VANILLA, PEEPHOLE, OTHER, LAST };
 static const half_of_cells cells[] = {vanilla_cell, peephole_cell, other_cell, last_cell};
 static const half_of_cells outputs[] = {vanilla_output, peephole_output, other_output, last_output};
 
-/* Rows of few sequences are short of work that does not wait for other work: so many rows times panels are done at once. */
-enum { TOGETHER = 8 };
-
+/* Rows of few sequences are short of work that does not wait for other work: several panels are done at once. */
 static void lstm_forward(const fl_forward *s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1) {
     const fl_size H = s->hidden;
-    const fl_size units = row1 - row0 < TOGETHER && row0 < row1 ? TOGETHER / (int)(row1 - row0) * VL : VL;
+    const int few = row0 < row1 && row1 - row0 < FL_ROWS_TOGETHER;
+    const fl_size units = few ? FL_ROWS_TOGETHER / (int)(row1 - row0) * VL : VL;
     const int plain = s->cell->plain && !s->gates_seen && !s->gates_last;
     const int kind = !plain ? OTHER : s->p ? PEEPHOLE : VANILLA;
     assert(0 <= row0 && unit0 % VL == 0 && unit1 <= H);

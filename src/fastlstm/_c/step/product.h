@@ -14,7 +14,6 @@
 #include "step/transpose.h"
 
 #define COLUMNS 4 /* vectors per panel */
-#define ROW_BLOCK 48 /* batch rows per accumulator block */
 #if defined(FL_TARGET_AVX512) || defined(FL_TARGET_NEON)
 #define TILE_ROWS 6 /* 6 x 4 accumulators, 4 weights, 1 input: 29 of 32 registers */
 #else
@@ -22,14 +21,10 @@
 #endif
  
 /* Weights beyond the second-level cache must be asked for in time, which the hardware's own prefetch does not do. A tile
- * that is alone asks for those that it needs itself, this many bytes ahead. Where more tiles read a panel after one
+ * that is alone asks for those that it needs itself, FL_PREFETCH bytes ahead. Where more tiles read a panel after one
  * another, each asks for a share of the panel's next block meanwhile, so that no tile waits for all of it. */
-#define PREFETCH 8192
-#define PANEL_BLOCK (128 << 10) /* bytes; two of them fit in a second-level cache */
 
-#define NEAR_PANEL (64 << 10) /* bytes; shorter ones are few enough to stay near */
-
-typedef real accumulators[ROW_BLOCK][COLUMNS * VL];
+typedef real accumulators[FL_ROW_BLOCK][COLUMNS * VL];
 
 /* A factor's first row: the value at row m and column k is a[m * row_step + k * k_step]; it has K columns. `panel` is what
  * they are multiplied with. */
@@ -91,7 +86,7 @@ FL_INLINE void tile(const int rows, const int columns, const fl_format format, c
             for (int v = 0; v < columns; v++) w[v] = v_load_weights(format, panel, v);
             if (alone) {
                 FL_UNROLL
-                for (fl_size byte = 0; byte < step; byte += FL_CACHE_LINE) v_prefetch(panel + byte + PREFETCH);
+                for (fl_size byte = 0; byte < step; byte += FL_CACHE_LINE) v_prefetch(panel + byte + FL_PREFETCH);
             } else {
                 v_prefetch_far(next);
             }
@@ -148,7 +143,7 @@ FL_INLINE void product_block(accumulators acc, int columns, fl_size rows, fl_for
                              const factor *f2, int add) {
     const fl_size count = (rows + TILE_ROWS - 1) / TILE_ROWS;
     const fl_size bytes = (f1->K + (f2 ? f2->K : 0)) * columns * VL * weight_bytes(format);
-    const int alone = count == 1 && bytes > NEAR_PANEL;
+    const int alone = count == 1 && bytes > FL_NEAR_PANEL;
     for (fl_size n = 0, row = 0; n < count; n++) {
         const fl_size height = n + 1 < count ? (rows - row) / (count - n) : rows - row;
         tiles[format][height - 1][columns - 1](acc, row, f1, f2, add, alone ? ALONE : count == 1 ? COLUMNS : (int)n);
@@ -156,15 +151,15 @@ FL_INLINE void product_block(accumulators acc, int columns, fl_size rows, fl_for
     }
 }
 
-/* acc = [f1 f2] panels for up to ROW_BLOCK rows. f2 may be NULL. */
+/* acc = [f1 f2] panels for up to FL_ROW_BLOCK rows. f2 may be NULL. */
 static void product(accumulators acc, int columns, fl_size rows, fl_format format, const factor *f1, const factor *f2) {
-    assert(0 < rows && rows <= ROW_BLOCK && 0 < columns && columns <= COLUMNS);
+    assert(0 < rows && rows <= FL_ROW_BLOCK && 0 < columns && columns <= COLUMNS);
     const fl_size step = columns * VL * weight_bytes(format);
-    if (rows <= TILE_ROWS || (f1->K + (f2 ? f2->K : 0)) * step <= PANEL_BLOCK) {
+    if (rows <= TILE_ROWS || (f1->K + (f2 ? f2->K : 0)) * step <= FL_PANEL_BLOCK) {
         product_block(acc, columns, rows, format, f1, f2, 0);
         return;
     }
-    const fl_size block = PANEL_BLOCK / step;
+    const fl_size block = FL_PANEL_BLOCK / step;
     for (const factor *f = f1; f; f = f == f1 ? f2 : NULL)
         for (fl_size k = 0, K; k < f->K; k += K) {
             K = at_most(f->K - k, block);
@@ -176,8 +171,8 @@ static void product(accumulators acc, int columns, fl_size rows, fl_format forma
 
 /* Rows of the next accumulator block, of those from row to end: blocks of nearly equal height. */
 FL_INLINE fl_size next_rows(fl_size row, fl_size end) {
-    const fl_size rows = end - row, blocks = (rows + ROW_BLOCK - 1) / ROW_BLOCK;
-    return rows <= ROW_BLOCK ? rows : (rows + blocks - 1) / blocks; /* a division is long beside a small step */
+    const fl_size rows = end - row, blocks = (rows + FL_ROW_BLOCK - 1) / FL_ROW_BLOCK;
+    return rows <= FL_ROW_BLOCK ? rows : (rows + blocks - 1) / blocks; /* a division is long beside a small step */
 }
 
 /* Vectors of the panel that starts at `column` of so many, where panels are `vectors` wide. */
@@ -242,7 +237,7 @@ FL_INLINE void dots(const int rows, accumulators acc, fl_size row, fl_size colum
 /* The same product from weights that are not packed, for so few rows that packing would not pay. */
 static void product_by_rows(accumulators acc, int columns, fl_size rows, const factor *f1, const real *W1,
                             const factor *f2, const real *W2, fl_size gates, fl_size hidden, fl_size unit) {
-    assert(0 < rows && rows <= ROW_BLOCK && 0 < columns && columns <= COLUMNS);
+    assert(0 < rows && rows <= FL_ROW_BLOCK && 0 < columns && columns <= COLUMNS);
     for (int v = 0; v < columns; v++) {
         fl_size units;
         const fl_size first = column_rows(gates, hidden, unit, v, &units);

@@ -53,7 +53,7 @@ FL_INLINE void transpose_square(real *to, fl_size to_step, const real *from, fl_
 /* to[k * to_step + m] = from[m * from_step + k] for m < rows, k < columns; in blocks that stay in the L1 cache. */
 static void transpose_block(real *to, fl_size to_step, const real *from, fl_size from_step, fl_size rows,
                             fl_size columns) {
-    enum { BLOCK = 16 };
+    enum { BLOCK = FL_TRANSPOSE_BLOCK };
     const fl_size square_rows = rows - rows % SQUARE, square_columns = columns - columns % SQUARE;
     for (fl_size m0 = 0; m0 < square_rows; m0 += BLOCK)
         for (fl_size k0 = 0; k0 < square_columns; k0 += BLOCK)

@@ -125,8 +125,6 @@ static int this_processor(void) { return -1; }
 static void leave_processor(int processor) { (void)processor; }
 #endif
 
-enum { SPINS_BEFORE_SLEEP = 5000, SPINS_BEFORE_YIELD = 1000 }; /* a pause takes 10 to 50 nanoseconds */
-
 static struct {
     counter busy;      /* 1 while a thread owns the pool */
     int workers;       /* started so far; only the owner changes it */
@@ -194,7 +192,7 @@ static void run(fl_task task, void *argument, int share, int shares, int parts) 
 
 /* Waits until the epoch is no longer `seen`; gives the new one. */
 static long long next_epoch(long long seen) {
-    for (int spin = 0; spin < SPINS_BEFORE_SLEEP; spin++) {
+    for (int spin = 0; spin < FL_SPINS_BEFORE_SLEEP; spin++) {
         if (load(&pool.epoch) != seen) return load(&pool.epoch);
         pause_briefly();
     }
@@ -297,7 +295,7 @@ static void run_shared(fl_task task, void *argument, int parts, int threads) {
             add(&pool.pending, -1);
         }
     for (int spin = 0; load(&pool.pending); spin++)
-        if (spin < SPINS_BEFORE_YIELD) {
+        if (spin < FL_SPINS_BEFORE_YIELD) {
             pause_briefly();
         } else {
             fl_stopped();

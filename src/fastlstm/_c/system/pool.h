@@ -3,6 +3,7 @@
 #define FL_POOL_H
 
 #include "system/float_mode.h"
+#include "tuning.h"
 
 #define FL_MAX_THREADS 256
 
@@ -27,7 +28,6 @@ struct fl_call {
     long long stopped;         /* read by all threads that run its parts */
     fl_float_mode mode;        /* the caller's, in which it is asked */
 };
-enum { FL_FIRST_ASKED = 10 };  /* how old a call is then, in ticks */
 
 /* Between these, the calling thread's parts and tasks belong to the call, which must stay where it is. */
 void fl_begin_call(fl_call *call);

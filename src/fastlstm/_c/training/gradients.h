@@ -87,7 +87,7 @@ static void add_rows(void *sums, const int64_t *ids, const void *rows, fl_size c
 
 static void sum_rows(void *sums, const void *rows, fl_size step, fl_size count, double factor, int add, fl_size column0,
                      fl_size column1) {
-    enum { AT_ONCE = 16 }; /* vectors, so that memory is read in pieces of some length */
+    enum { AT_ONCE = FL_VECTORS_AT_ONCE };
     real *const to = (real *)sums;
     for (fl_size first = column0; first < column1; first += AT_ONCE * VL) {
         const fl_size n = at_most(column1 - first, AT_ONCE * VL), vectors = (n + VL - 1) / VL;

@@ -17,7 +17,6 @@ static thread_local struct {
 static std::mutex lock;
 static std::vector<fl_cuda_belongings> idle; /* of streams that no thread is at work on */
 static thread_local fl_cuda_belongings own = {-1, 0, NULL, NULL, NULL, NULL};
-enum { MOST_IDLE = 32 };
 
 void fl_cuda_begin(int device, void *stream, fl_algorithm asked, int tf32) {
     context.stream = (cudaStream_t)stream;
@@ -37,7 +36,7 @@ const char *fl_cuda_end(void) {
     if (own.device >= 0) {
         const std::lock_guard<std::mutex> locked(lock);
         idle.push_back(own);
-        if (idle.size() > MOST_IDLE && fl_cuda_captured() == 0) {
+        if (idle.size() > FL_IDLE_STREAMS && fl_cuda_captured() == 0) {
             oldest = idle.front();
             idle.erase(idle.begin());
         }

@@ -19,10 +19,6 @@ struct fl_cuda_graphs {
     bool broken; /* after a failure nothing more is recorded */
 };
 
-/* Where there are more than these, the oldest makes room once it has not been started for so many others: not sooner, or all
- * would be recorded again and again. */
-enum { MOST_GRAPHS = 128, MOST_SEEN = 1024, LONG_UNUSED = 4 * MOST_GRAPHS };
-
 static uint64_t hash_of(const void *key, size_t bytes) { /* FNV-1a, word by word */
     uint64_t hash = 14695981039346656037u, word;
     for (size_t at = 0; at + sizeof(word) <= bytes; at += sizeof(word)) {
@@ -55,14 +51,14 @@ int fl_cuda_begin_record(const void *key, size_t bytes) {
     const uint64_t hash = hash_of(key, bytes);
     const auto found = std::find(own->seen.begin(), own->seen.end(), hash);
     if (found == own->seen.end()) {
-        if (own->seen.size() == MOST_SEEN) own->seen.erase(own->seen.begin());
+        if (own->seen.size() == FL_SEEN_PROGRAMS) own->seen.erase(own->seen.begin());
         own->seen.push_back(hash);
         return 0;
     }
     own->now++;
     /* The caller may be recording a graph of its own; the stream may be one that cannot be recorded, so it is another. */
     if (own->broken || fl_cuda_failed() || fl_cuda_captured()) return 0;
-    if (own->all.size() == MOST_GRAPHS && own->now - oldest_of(own)->used < LONG_UNUSED) return 0;
+    if (own->all.size() == FL_GRAPHS && own->now - oldest_of(own)->used < FL_GRAPH_LONG_UNUSED) return 0;
     if (!own->recording && cudaStreamCreateWithFlags(&own->recording, cudaStreamNonBlocking) != cudaSuccess) own->recording = NULL;
     if (!own->recording || cudaStreamBeginCapture(own->recording, cudaStreamCaptureModeThreadLocal) != cudaSuccess) {
         (void)cudaGetLastError();
@@ -89,7 +85,7 @@ int fl_cuda_end_record(const void *key, size_t bytes) {
         return 0;
     }
     made.key.assign((const char *)key, (const char *)key + bytes);
-    if (own->all.size() == MOST_GRAPHS) {
+    if (own->all.size() == FL_GRAPHS) {
         const auto oldest = oldest_of(own);
         (void)cudaGraphExecDestroy(oldest->graph);
         own->all.erase(oldest);

@@ -12,7 +12,6 @@ enum { OP_N = 0, OP_T = 1 };
 enum { REAL_32 = 0, REAL_64 = 1, REAL_16 = 2, REAL_B16 = 14 }; /* cudaDataType */
 enum { COMPUTE_32 = 68, COMPUTE_64 = 70, COMPUTE_TF32 = 77 };   /* cublasComputeType_t; the first two are IEEE's */
 enum { DEFAULT_ALGORITHM = -1 };
-enum { WORKSPACE = 32 << 20 };
 
 static struct {
     int (*create)(handle *);
@@ -54,7 +53,7 @@ static handle take_handle(void) {
         fl_cuda_fail("cuBLAS was not found: install nvidia-cublas, or import CuPy or PyTorch first");
         return NULL;
     }
-    if (!own->workspace) own->workspace = fl_cuda_allocate(WORKSPACE);
+    if (!own->workspace) own->workspace = fl_cuda_allocate(FL_CUBLAS_WORKSPACE);
     if (!own->workspace) return NULL;
     if (!own->blas) {
         cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed; /* so that this may happen while a graph is recorded */
@@ -64,7 +63,7 @@ static handle take_handle(void) {
     }
     /* A new stream takes the workspace away. */
     if (own->blas && cublas.set_stream(own->blas, fl_cuda_stream()) == 0 &&
-        cublas.set_workspace(own->blas, own->workspace, WORKSPACE) == 0)
+        cublas.set_workspace(own->blas, own->workspace, FL_CUBLAS_WORKSPACE) == 0)
         return own->blas;
     (void)cudaGetLastError();
     fl_cuda_fail("cuBLAS could not be started: is the device's memory full?");
