@@ -134,8 +134,6 @@ class Parametric:
     params: Mapping[str, Array]
     flat: Array
     dtype: np.dtype[Any]
-    needs: tuple[str, ...] = ()
-    """What else than x a layer's `forward` is to be told by the network around it: "lengths", "rng", "directions"."""
     _moved = False  # into the buffer of a network
     _writes_few_gradients = False  # and leaves the others, of a large table, as they are: new ones are zero
 

@@ -37,7 +37,8 @@ from fastlstm._engine.tapes import LSTMTape, RNNTape
 from fastlstm._engine.threads import checked_num_threads
 from fastlstm._system.float_mode import as_in_kernels
 from fastlstm.layers.masks import Masking, Masks
-from fastlstm.layers.parameters import Gradients, Parametric, are_restored
+from fastlstm.layers.network_layer import NetworkLayer, Signal
+from fastlstm.layers.parameters import Gradients, are_restored
 
 # The system clears new memory, so a layer keeps what it computes in between calls: arrays from so many bytes on, and so
 # many bytes in all. A call that needs more takes so long that clearing is little beside it.
@@ -92,8 +93,11 @@ def _write_wide(part: dict[str, Any], wide: Array, mask: Array | None, P: int, a
             target[:] = target + found if accumulate else found
 
 
-class Layer(Masking, Parametric):
+class Layer(Masking, NetworkLayer):
     """Recurrent layers, one above the other, in one direction or two; `LSTM` and `RNN` add the cell."""
+
+    needs = ("state", "lengths", "rng")
+    _takes_sequences = True
 
     _kind: Cell
     _tape_type: type[LSTMTape] | type[RNNTape]
@@ -149,6 +153,10 @@ class Layer(Masking, Parametric):
     def output_size(self) -> int:
         """P: values that each direction gives, the hidden size or `proj_size`."""
         return self.proj_size or self.hidden_size
+
+    def _output_for(self, below: Signal) -> Signal:
+        """Return what comes out of the layer: a sequence with the outputs of all directions side by side."""
+        return Signal(self.directions * self.output_size, True, self.directions)
 
     def _names(self) -> list[str]:
         """The suffixes of the parameters of each layer and direction."""

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from fastlstm._arrays import checks as check
-from fastlstm.layers.lstm import LSTM
-from fastlstm.layers.rnn import RNN
+from fastlstm.layers.network_layer import NetworkLayer
 from fastlstm.nn._data_errors import in_data
 from fastlstm.nn._elementwise import NothingCountsError
 from fastlstm.nn.batches import Batches, BatchSource, Chunks, epoch_for, gives_both_layouts, has_batch_first
 from fastlstm.nn.pairs import Pairs
-from fastlstm.nn.sequential import Sequential, check_sequences
+from fastlstm.nn.sequential import check_sequences
 from fastlstm.nn.transcripts import Transcripts
 
 
@@ -36,7 +35,7 @@ def source(name: str, model: Any, found: BatchSource) -> None:
         check_sequences(f"{name}: inputs", model, found.inputs)
         if found.targets is None:
             raise ValueError(f"{name} must have targets to learn from: they are None in these Batches")
-    if isinstance(found, Pairs) and isinstance(model, (Sequential, LSTM, RNN)):
+    if isinstance(found, Pairs) and isinstance(model, NetworkLayer):
         raise TypeError(f"{name} gives pairs of sequences, which a Seq2Seq takes, not a {type(model).__name__}")
     if has_batch_first(model) and not gives_both_layouts(found):
         raise ValueError(
@@ -67,11 +66,10 @@ def _takes_state(function: Any) -> bool:
 
 def _bidirectional(name: str, network: Any) -> str:
     """What the first layer with two directions is called; "" for none."""
-    if isinstance(network, Sequential):
-        return next(
-            filter(None, (_bidirectional(f"{name}.layers[{k}]", one) for k, one in enumerate(network.layers))), ""
-        )
-    return name if getattr(network, "bidirectional", False) else ""
+    if getattr(network, "bidirectional", False):
+        return name
+    layers = enumerate(getattr(network, "layers", ()))
+    return next(filter(None, (_bidirectional(f"{name}.layers[{k}]", layer) for k, layer in layers)), "")
 
 
 def validation(model: Any, loss: Any, found: BatchSource) -> None:

@@ -12,7 +12,8 @@ from fastlstm._arrays import checks as check
 from fastlstm._arrays.arrays import Array, empty
 from fastlstm._engine.threads import get_num_threads
 from fastlstm._system import runtime
-from fastlstm.layers.parameters import Gradients, Parametric
+from fastlstm.layers.network_layer import NetworkLayer
+from fastlstm.layers.parameters import Gradients
 from fastlstm.nn import _gradients, _products
 
 __all__ = ["Dense", "DenseTape"]
@@ -37,7 +38,7 @@ class DenseTape(NamedTuple):
     y: Array
 
 
-class Dense(Parametric):
+class Dense(NetworkLayer):
     r"""A densely connected layer on the last axis.
 
     .. math::

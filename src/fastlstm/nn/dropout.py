@@ -10,7 +10,8 @@ from fastlstm._arrays import checks as check
 from fastlstm._arrays.arrays import Array, empty
 from fastlstm._system.float_mode import as_in_kernels
 from fastlstm.layers import masks
-from fastlstm.layers.parameters import Gradients, Parametric
+from fastlstm.layers.network_layer import NetworkLayer, Signal
+from fastlstm.layers.parameters import Gradients
 
 __all__ = ["Dropout", "DropoutTape"]
 
@@ -27,7 +28,7 @@ class DropoutTape(NamedTuple):
     mask: Array
 
 
-class Dropout(Parametric):
+class Dropout(NetworkLayer):
     r"""Drops values at random while training, so that no unit relies on another. Without parameters.
 
     .. math::
@@ -84,7 +85,11 @@ class Dropout(Parametric):
         return {}
 
     def _bind(self) -> None:
-        """Nothing to take hold of."""
+        """Do nothing: there are no parameters."""
+
+    def _output_for(self, below: Signal) -> Signal:
+        """Return `below`: what comes out is as what goes in."""
+        return below
 
     def __call__(self, x: Array) -> Array:
         """Give x itself: nothing is dropped.

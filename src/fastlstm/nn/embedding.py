@@ -11,7 +11,8 @@ from numpy.typing import DTypeLike, NDArray
 from fastlstm._arrays import checks as check
 from fastlstm._arrays.arrays import Array, empty
 from fastlstm._engine.threads import get_num_threads
-from fastlstm.layers.parameters import Gradients, Parametric
+from fastlstm.layers.network_layer import NetworkLayer
+from fastlstm.layers.parameters import Gradients
 from fastlstm.nn import _gradients
 
 __all__ = ["Embedding", "EmbeddingTape"]
@@ -29,7 +30,7 @@ class EmbeddingTape(NamedTuple):
     ids: NDArray[np.int64]
 
 
-class Embedding(Parametric):
+class Embedding(NetworkLayer):
     r"""A table with a row for each of V things, such as words: what to feed a network whose input is not numbers.
 
     .. math::
@@ -99,6 +100,7 @@ class Embedding(Parametric):
         self._initialise(seed, 1 / math.sqrt(self.output_size))
 
     _writes_few_gradients = True
+    _step_shape = ()
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         return {"E": (self.vocabulary_size, self.output_size)}

@@ -11,7 +11,8 @@ from fastlstm._arrays import checks as check
 from fastlstm._arrays.arrays import Array
 from fastlstm._engine.threads import get_num_threads
 from fastlstm._system.float_mode import as_in_kernels
-from fastlstm.layers.parameters import Gradients, Parametric
+from fastlstm.layers.network_layer import NetworkLayer, Signal
+from fastlstm.layers.parameters import Gradients
 from fastlstm.nn import _gradients
 
 __all__ = ["Last", "Mean", "PoolingTape"]
@@ -25,8 +26,10 @@ class PoolingTape(NamedTuple):
     directions: int
 
 
-class _Pooling(Parametric):
+class _Pooling(NetworkLayer):
     """A layer without parameters from (T, B, P) to (B, P)."""
+
+    _takes_sequences = True
 
     def __init__(self) -> None:
         self.dtype = np.dtype(np.float32)  # of the parameters that there are not: y may have any
@@ -36,7 +39,11 @@ class _Pooling(Parametric):
         return {}
 
     def _bind(self) -> None:
-        """Nothing to take hold of."""
+        """Do nothing: there are no parameters."""
+
+    def _output_for(self, below: Signal) -> Signal:
+        """Return what comes out of the layer: one vector for each row, as long as those of the steps."""
+        return Signal(below.features, False)
 
     def _checked(self, y: Array, lengths: ArrayLike | None, directions: int) -> tuple[Array, PoolingTape]:
         y = check.sized("y", y, 3, "(T, B, P)")

@@ -11,12 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastlstm._arrays import checks as check
 from fastlstm._arrays.arrays import Array
+from fastlstm.layers.network_layer import NetworkLayer, Signal
 from fastlstm.layers.parameters import Gradients, Parametric
 from fastlstm.nn._beams import Beams, Hypothesis
 from fastlstm.nn._composite import Composite, compatible
 from fastlstm.nn.batches import pad
 from fastlstm.nn.decoder import Decoder, DecoderTape, State
-from fastlstm.nn.sequential import Sequential, SequentialTape, chained
+from fastlstm.nn.sequential import Sequential, SequentialTape, check_layer
 
 __all__ = ["Seq2Seq", "Seq2SeqTape"]
 
@@ -91,14 +92,15 @@ class Seq2Seq(Composite):
     [True, True]
     """
 
-    def __init__(self, encoder: Parametric | None, decoder: Decoder) -> None:
+    def __init__(self, encoder: NetworkLayer | None, decoder: Decoder) -> None:
         if not isinstance(decoder, Decoder):
             raise TypeError(f"decoder must be a Decoder, not {type(decoder).__name__}")
         compatible({"decoder": decoder} if encoder is None else {"encoder": encoder, "decoder": decoder})
         if getattr(encoder, "batch_first", False):
             raise ValueError("encoder must not have batch_first: the sequences of a Seq2Seq are (S, B, ...)")
         if encoder is not None:
-            size, is_sequence = chained(encoder.layers if isinstance(encoder, Sequential) else (encoder,))
+            check_layer("layers[0]", encoder)
+            size, is_sequence, _ = encoder._output_for(Signal())
             if size not in (None, decoder.encoded_size):
                 raise ValueError(
                     f"decoder must have encoded_size {size}, which the encoder gives, not {decoder.encoded_size}"

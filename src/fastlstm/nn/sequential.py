@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -11,16 +12,11 @@ from numpy.typing import ArrayLike
 
 from fastlstm._arrays import checks as check
 from fastlstm._arrays.arrays import Array
-from fastlstm.layers.lstm import LSTM
+from fastlstm.layers.network_layer import NetworkLayer, Signal
 from fastlstm.layers.parameters import Gradients, Parametric
-from fastlstm.layers.rnn import RNN
 from fastlstm.nn._composite import Composite
 from fastlstm.nn._data_errors import in_data
 from fastlstm.nn.batches import Batches
-from fastlstm.nn.dense import Dense
-from fastlstm.nn.dropout import Dropout
-from fastlstm.nn.embedding import Embedding
-from fastlstm.nn.pooling import Last, Mean
 
 __all__ = ["Sequential", "SequentialTape"]
 
@@ -29,21 +25,21 @@ __all__ = ["Sequential", "SequentialTape"]
 class SequentialTape:
     """What a network's `forward` keeps for `backward`. A tape may be used many times.
 
-    It refers to the arrays that went in and came out: they must not be changed before the backward pass.
+    It refers to the network's inputs and outputs: they must not be changed before the backward pass.
 
     Attributes
     ----------
     layers : list
         The tape of each layer.
     shape : tuple of int, optional
-        That of the output, in the network's layout.
+        The shape of the output, in the network's layout.
     """
 
     layers: list[Any]
     shape: tuple[int, ...] | None = None
 
 
-class Sequential(Composite):
+class Sequential(Composite, NetworkLayer):
     """Layers one above the other, recurrent and others, with all their parameters in one buffer.
 
     Sequences are (time, batch, features), or ids (time, batch) where the first layer is an `Embedding`; with
@@ -93,43 +89,74 @@ class Sequential(Composite):
     (4, 20, 2)
     """
 
+    needs = ("state", "lengths", "rng", "directions")
     _label = "layers[{}]"
-    batch_first = False  # of networks that were pickled before there was such an argument
+    batch_first = False  # Networks that were pickled before the argument existed have none.
 
-    def __init__(self, *layers: Parametric, batch_first: bool = False) -> None:
+    def __init__(self, *layers: NetworkLayer, batch_first: bool = False) -> None:
         if not layers:
             raise ValueError("layers must be at least one")
         self.layers = layers
         self.batch_first = check.flag("batch_first", batch_first)
+        for k, layer in enumerate(layers):
+            check_layer(f"layers[{k}]", layer)
+            if getattr(layer, "batch_first", False):
+                raise ValueError(f"layers[{k}] must not have batch_first: give it to the network, batch_first=True")
+        self._check_below(Signal(), "")
         self._allocate()
 
     def _parts(self) -> Mapping[str, Parametric]:
-        for k, layer in enumerate(self.layers):
-            if not isinstance(layer, (LSTM, RNN, Dense, Embedding, Dropout, Last, Mean, Sequential)):
-                raise TypeError(
-                    f"layers[{k}] must be an LSTM, RNN, Dense, Embedding, Dropout, Last, Mean or Sequential, "
-                    f"not {type(layer).__name__}"
-                )
-            if getattr(layer, "batch_first", False):
-                raise ValueError(f"layers[{k}] must not have batch_first: give it to the network, batch_first=True")
-        chained(self.layers)
         return {str(k): layer for k, layer in enumerate(self.layers)}
+
+    def _bind(self) -> None:
+        """Note what is the same for every call: which layers have a state, and the directions below each layer."""
+        self._with_state = [layer for layer in self.layers if "state" in layer.needs]
+        self._directions_below = [[signal.directions for signal in self._signals(Signal(directions=D))] for D in (1, 2)]
+
+    # ---- a layer of another network ----
+
+    @property
+    def _takes_sequences(self) -> bool:  # type: ignore[override]
+        return any(layer._takes_sequences for layer in self.layers)
+
+    @property
+    def _step_shape(self) -> tuple[int, ...] | None:
+        return next((layer._step_shape for layer in self.layers if layer._step_shape is not None), None)
+
+    def _signals(self, below: Signal) -> Iterator[Signal]:
+        """Yield what goes into each layer where `below` goes into the first."""
+        for layer in self.layers:
+            yield below
+            below = layer._output_for(below)
+
+    def _check_below(self, below: Signal, name: str) -> None:
+        """Raise ValueError unless each layer takes what comes from below; the layers are named as this network's."""
+        for k, (layer, signal) in enumerate(zip(self.layers, self._signals(below), strict=True)):
+            layer._check_below(signal, f"layers[{k}]")
+
+    def _output_for(self, below: Signal) -> Signal:
+        """Return what comes out of the last layer where `below` goes into the first."""
+        return reduce(lambda signal, layer: layer._output_for(signal), self.layers, below)
+
+    def _run(self, x: Any, context: Mapping[str, Any], tapes: list[Any] | None) -> tuple[Any, list[Any]]:
+        """Run the layers, with a tape of their own for the network around them; see `NetworkLayer._run`."""
+        tape = None if tapes is None else SequentialTape([])
+        y, state = self._run_layers(x, context, None if tape is None else tape.layers)
+        if tapes is not None:
+            tapes.append(tape)
+        return y, [state]
+
+    # ---- passes ----
 
     @property
     def directions(self) -> int:
-        """2 if what comes out are the outputs of a bidirectional layer, else 1."""
-        return self._directions_above(1)
-
-    def _directions_above(self, below: int) -> int:
-        """The directions of what comes out, where those of what goes in are so many."""
-        for layer in self.layers:
-            below = _directions(layer, below)
-        return below
+        """2 if the outputs are those of a bidirectional layer, else 1."""
+        return self._output_for(Signal()).directions
 
     @property
     def recurrent(self) -> list[Any]:
         """The layers that have a state: `state` has an item for each of them, in this order."""
-        return [layer for layer in self.layers if isinstance(layer, (LSTM, RNN, Sequential))]
+        return list(self._with_state)
 
     def __call__(self, x: Array, state: Any = None, lengths: ArrayLike | None = None) -> tuple[Array, tuple[Any, ...]]:
         """Run the network over sequences, keeping nothing for the backward pass and dropping nothing.
@@ -185,67 +212,50 @@ class Sequential(Composite):
     def _in_layout(
         self, x: Any, state: Any, lengths: ArrayLike | None, rng: np.random.Generator | None, tapes: list[Any] | None
     ) -> tuple[Array, tuple[Any, ...]]:
-        """As `_run`, with sequences in the network's layout."""
+        """Return y and the state for an x in the network's layout; the layers' tapes are added to `tapes`, if any."""
+        context = {"state": state, "lengths": lengths, "rng": rng, "directions": 1}
         if not self.batch_first:
-            return self._run(x, state, lengths, rng, tapes, 1)
+            return self._run_layers(x, context, tapes)
         try:
-            y, last = self._run(self._entering(x), state, lengths, rng, tapes, 1)
+            y, last = self._run_layers(self._entering(x), context, tapes)
         except check.EntryError as error:
             error.index = (*error.index[1::-1], *error.index[2:])
             raise
         return self._leaving(y), last
 
+    def _run_layers(self, x: Any, context: Mapping[str, Any], tapes: list[Any] | None) -> tuple[Any, tuple[Any, ...]]:
+        """Return y and the state for a time-first x, where `context` has the arguments that layers may need."""
+        states = iter(self._items("state", context["state"]))
+        y, last = x, []
+        below = self._directions_below[context["directions"] - 1]
+        for layer, directions in zip(self.layers, below, strict=True):
+            own = next(states) if "state" in layer.needs else None
+            y, state = layer._run(y, {**context, "state": own, "directions": directions}, tapes)
+            last += state
+        return y, tuple(last)
+
+    def _items(self, name: str, given: Any) -> Sequence[Any]:
+        """Return the items of a state or of its gradient, one for each layer that has a state; None stands for None."""
+        count = len(self._with_state)
+        if given is None:
+            return (None,) * count
+        layers = check.counted(count, "recurrent layer")
+        return check.items(name, given, f"a tuple with an item for each of the {layers}", count)
+
     def _entering(self, x: Any) -> Any:
-        """X, (B, T, ...) where it is of sequences, as the layers take it: (T, B, ...)."""
+        """Return x in the layers' layout: (T, B, ...) where it is (B, T, ...), anything else as it is."""
         if not isinstance(x, np.ndarray):
             return x
-        first = _first(self)
-        size = getattr(first, "input_size", None)
-        if size is not None and (x.shape[2] != size if x.ndim == 3 else isinstance(first, (LSTM, RNN))):
-            raise ValueError(f"x must have shape (B, T, {size}), not {x.shape}")
+        shape = self._step_shape
+        if shape and (x.shape[2:] != shape if x.ndim == 3 else self._takes_sequences):
+            raise ValueError(f"x must have shape (B, T, {shape[0]}), not {x.shape}")
         return _swapped(x)
 
     def _leaving(self, array: Any) -> Any:
-        """What the layers give, (T, B, ...) where it is of sequences, in the network's layout."""
+        """Return an output of the layers in the network's layout."""
         if not (self.batch_first and isinstance(array, np.ndarray)):
             return array
         return np.ascontiguousarray(_swapped(array))
-
-    def _run(
-        self, x: Array, state: Any, lengths: ArrayLike | None, rng: np.random.Generator | None,
-        tapes: list[Any] | None, directions: int,
-    ) -> tuple[Array, tuple[Any, ...]]:  # fmt: skip
-        """Y and the state, where x has so many directions; the tapes are added to `tapes`, None for a call."""
-        count = len(self.recurrent)
-        states = iter((None,) * count if state is None else check.items("state", state, _per_recurrent(count), count))
-        given: dict[str, Any] = {"lengths": lengths, "rng": rng, "directions": directions}
-        y: Any = x
-        last: list[Any] = []
-        for layer in self.layers:
-            if isinstance(layer, Sequential):  # which is told of the directions too
-                own = None if tapes is None else SequentialTape([])
-                y, inner = layer._run(
-                    y, next(states), lengths, rng, None if own is None else own.layers, given["directions"]
-                )
-                if tapes is not None:
-                    tapes.append(own)
-                last.append(inner)
-            elif isinstance(layer, (LSTM, RNN)):
-                if tapes is None:
-                    y, after = layer(y, next(states), lengths)
-                else:
-                    y, after, tape = layer.forward(y, next(states), lengths, rng=rng)
-                    tapes.append(tape)
-                last.append(after)
-            else:
-                run: Any = layer
-                if tapes is None:
-                    y = run(y, **{name: given[name] for name in layer.needs if name != "rng"})
-                else:
-                    y, tape = run.forward(y, **{name: given[name] for name in layer.needs})
-                    tapes.append(tape)
-            given["directions"] = _directions(layer, given["directions"])
-        return y, tuple(last)
 
     def backward(
         self,
@@ -283,10 +293,7 @@ class Sequential(Composite):
             raise ValueError(
                 f"tape must be from a network of {check.counted(len(self.layers), 'layer')}, not {len(tape.layers)}"
             )
-        count = len(self.recurrent)
-        arriving = (
-            [None] * count if dstate is None else list(check.items("dstate", dstate, _per_recurrent(count), count))
-        )
+        arriving = list(self._items("dstate", dstate))
         if self.batch_first and isinstance(dy, np.ndarray):
             if tape.shape is not None and dy.shape != tape.shape:
                 raise ValueError(f"dy must have the shape of y, {tape.shape}, not {dy.shape}")
@@ -295,12 +302,10 @@ class Sequential(Composite):
         states: list[Any] = []
         for k in reversed(range(len(self.layers))):
             layer: Any = self.layers[k]
-            own, kept = grads.parts[str(k)], tape.layers[k]
-            if isinstance(layer, (LSTM, RNN, Sequential)):
-                layer.backward(kept, dy, arriving.pop(), out=own, accumulate=accumulate)
+            own, dstates = grads.parts[str(k)], (arriving.pop(),) if "state" in layer.needs else ()
+            layer.backward(tape.layers[k], dy, *dstates, out=own, accumulate=accumulate)
+            if dstates:
                 states.append(own.state)
-            else:
-                layer.backward(kept, dy, out=own, accumulate=accumulate)
             dy = own.x
         grads.x, grads.state = self._leaving(dy), tuple(reversed(states))
         return grads
@@ -333,7 +338,7 @@ class Sequential(Composite):
             inputs = inputs.swapaxes(0, 1)
         batches = Batches(inputs, None, batch_size)
         check_sequences("inputs", self, inputs)
-        features, is_sequence = chained(self.layers)
+        features, is_sequence, _ = self._output_for(Signal())
         if isinstance(inputs, np.ndarray) and not len(inputs) and features is not None:
             steps = () if is_sequence is False else inputs.shape[1:2]
             return np.empty((0, *steps, features) if self.batch_first else (*steps, 0, features), self.dtype)
@@ -355,67 +360,30 @@ class Sequential(Composite):
         return f"Sequential({', '.join([*map(repr, self.layers), *options])})"
 
 
-def chained(
-    layers: Sequence[Parametric], features: int | None = None, is_sequence: bool | None = None
-) -> tuple[int | None, bool | None]:
-    """How many features come out, and whether for each step, where so many go in; None stands for any."""
-    for k, layer in enumerate(layers):
-        if isinstance(layer, Sequential):
-            features, is_sequence = chained(layer.layers, features, is_sequence)
-        if isinstance(layer, (LSTM, RNN, Last, Mean)):
-            if is_sequence is False:
-                raise ValueError(f"layers[{k}] must have sequences below it, not a Last or Mean: {layer!r}")
-            is_sequence = not isinstance(layer, (Last, Mean))
-        if isinstance(layer, Embedding):
-            if features is not None:
-                raise ValueError(f"layers[{k}] must be the first that is not Dropout, since it takes ids: {layer!r}")
-            features = layer.output_size
-        elif isinstance(layer, (LSTM, RNN, Dense)):
-            if features not in (None, layer.input_size):
-                raise ValueError(
-                    f"layers[{k}] must have input_size {features}, which is what comes from below: {layer!r}"
-                )
-            features = layer.output_size * (1 if isinstance(layer, Dense) else layer.directions)
-    return features, is_sequence
+def check_layer(name: str, value: object) -> None:
+    """Raise TypeError unless the value is a layer that a network can be made of."""
+    if not isinstance(value, NetworkLayer):
+        raise TypeError(
+            f"{name} must be an LSTM, RNN, Dense, Embedding, Dropout, Last, Mean or Sequential, "
+            f"not {type(value).__name__}"
+        )
 
 
 def check_sequences(name: str, network: Any, sequences: Sequence[Array] | Array) -> None:
     """Raise unless these arrays, of one shape but for the first axis, are sequences of what the network takes."""
-    first = _first(network)
-    if not len(sequences) or not isinstance(first, (LSTM, RNN, Dense, Embedding)):
+    shape = network._step_shape if isinstance(network, NetworkLayer) else None
+    if shape is None or not len(sequences):
         return
-    found = np.asarray(sequences[0])
-    size = () if isinstance(first, Embedding) else (first.input_size,)
-    if found.shape[1:] != size or found.ndim == 0:
-        axes = ", ".join(("T", *map(str, size))) + ("" if size else ",")
+    first = np.asarray(sequences[0])
+    if first.shape[1:] != shape or first.ndim == 0:
+        axes = ", ".join(("T", *map(str, shape))) + ("" if shape else ",")
         raise ValueError(
-            f"{name} must be N sequences of shape ({axes}) each, steps first; the first has shape {found.shape}"
+            f"{name} must be N sequences of shape ({axes}) each, steps first; the first has shape {first.shape}"
         )
-    if size and found.dtype != network.dtype:
-        raise TypeError(f"{name} must have dtype {network.dtype}, the network's, not {found.dtype}")
-
-
-def _first(network: Any) -> Any:
-    """The first layer that is neither dropout nor a network of layers; None for none."""
-    layers = [network]
-    while layers and isinstance(layers[0], (Sequential, Dropout)):
-        layers = [*getattr(layers[0], "layers", ()), *layers[1:]]
-    return layers[0] if layers else None
+    if shape and first.dtype != network.dtype:
+        raise TypeError(f"{name} must have dtype {network.dtype}, the network's, not {first.dtype}")
 
 
 def _swapped(array: Array) -> Array:
-    """Sequences in the other layout: floats of three axes, ids of two. Anything else has no steps."""
+    """Return sequences, floats of three axes or ids of two, in the other layout; anything else as it is."""
     return array.swapaxes(0, 1) if array.ndim == (3 if array.dtype.kind == "f" else 2) else array
-
-
-def _directions(layer: Parametric, below: int) -> int:
-    """How many directions the outputs of a layer have: those of a recurrent one, which others but dropout mix."""
-    if isinstance(layer, Sequential):
-        return layer._directions_above(below)
-    if isinstance(layer, (LSTM, RNN)):
-        return layer.directions
-    return below if isinstance(layer, Dropout) else 1
-
-
-def _per_recurrent(count: int) -> str:
-    return f"a tuple with an item for each of the {check.counted(count, 'recurrent layer')}"
