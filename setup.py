@@ -6,6 +6,7 @@ FASTLSTM_CUDA=1       with the GPU backend; needs nvcc, see cuda/nvcc.py
 FASTLSTM_EMULATED=1   with the kernels of a device, run by the processor: the instruction set "emulated", for tests
 """
 
+import copy
 import os
 import platform
 import sys
@@ -26,27 +27,18 @@ FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 
 PACKAGE = Path("src/fastlstm")
 C = PACKAGE / "_c"
+sys.path.insert(0, str(C))
+import targets  # noqa: E402
 
 # A cross-compiling build says its machine in the platform's name (macOS, Windows), else it is this one's.
 MACHINE = next((m for m in ("arm64", "aarch64") if m in sysconfig.get_platform()), platform.machine()).lower()
-if MACHINE in ("x86_64", "amd64"):
-    INSTRUCTION_SETS = {
-        "base": [],
-        "avx2": ["/arch:AVX2"] if MSVC else ["-mavx2", "-mfma"],
-        "avx512": ["/arch:AVX512"] if MSVC else ["-mavx512f", "-mavx512dq", "-mavx2", "-mfma"],
-    }
-elif MACHINE in ("aarch64", "arm64"):
-    INSTRUCTION_SETS = {"neon": []}
-else:
-    INSTRUCTION_SETS = {}
+INSTRUCTION_SETS = targets.instruction_sets(MACHINE, MSVC, EMULATED)
 if not (MSVC or DEBUG or SANITIZE):
     # The product's loop fits into one line of the instruction cache; across two a step takes up to a quarter longer.
-    INSTRUCTION_SETS = {name: [*flags, "-falign-loops=64"] for name, flags in INSTRUCTION_SETS.items()}
-if EMULATED:  # see _c/device/emulated; in a debug build, too, as fast as tests need it
-    INSTRUCTION_SETS["emulated"] = [] if MSVC else ["-O2"]
-HALVES = ("bfloat16", "float16")  # what a device stores in half as many bits
-# Beside another one it is only a reference, which is to be small.
-INSTRUCTION_SETS["portable"] = ["-O2"] if INSTRUCTION_SETS and not (MSVC or DEBUG or SANITIZE) else []
+    fastest = [name for name in INSTRUCTION_SETS if name not in ("emulated", "portable")]
+    INSTRUCTION_SETS |= {name: [*INSTRUCTION_SETS[name], "-falign-loops=64"] for name in fastest}
+    if fastest:  # beside which portable C is only a reference, which is to be small
+        INSTRUCTION_SETS["portable"] = ["-O2"]
 
 if MSVC:
     FLAGS = ["/std:c11", *(["/Od", "/UNDEBUG"] if DEBUG else ["/O2", "/DNDEBUG"])]
@@ -68,7 +60,8 @@ else:
         LINK_FLAGS += [f"-fsanitize={SANITIZE}"]
 
 INCLUDE = "include"
-HEADERS = [str(path) for path in [*C.rglob("*.h"), *C.rglob("*.inc"), *Path(INCLUDE).rglob("*.h")]]
+PATTERNS = ("*.h", "*.inc", "*.def")
+HEADERS = [str(path) for folder in (C, Path(INCLUDE)) for pattern in PATTERNS for path in folder.rglob(pattern)]
 LIBRARIES = [
     (
         f"fastlstm_{name}",
@@ -81,8 +74,9 @@ LIBRARIES = [
     )
     for name, flags, sources in [
         *(
-            (name, flags, [f"targets/{name}_{bits}.c" for bits in (32, 64, *(HALVES if name == "emulated" else ()))])
+            (f"{name}_{arrays}", [*flags, *definitions], [f"targets/{name}.c"])
             for name, flags in INSTRUCTION_SETS.items()
+            for arrays, definitions in (targets.ALL_PRECISIONS if name == "emulated" else targets.PRECISIONS).items()
         ),
         (
             "network",
@@ -100,17 +94,19 @@ LIBRARIES = [
 
 
 class BuildLibrary(build_clib):
-    """What is compiled once per instruction set, and the networks: one library, for our modules and for C programs."""
+    """Builds one library of the kernels and the networks, for our modules and for C programs."""
+
+    def objects(self, library: tuple[str, dict]) -> list[str]:
+        """Build one library in a folder of its own, since others have the same sources; return its objects."""
+        name, info = library
+        own = copy.copy(self)
+        own.build_temp = str(Path(self.build_temp, name))
+        build_clib.build_libraries(own, [library])
+        return self.compiler.object_filenames(info["sources"], output_dir=own.build_temp)
 
     def build_libraries(self, libraries):
-        build = super().build_libraries
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # a library takes a compiler a while
-            list(pool.map(lambda library: build([library]), libraries))
-        objects = [
-            name
-            for _, info in libraries
-            for name in self.compiler.object_filenames(info["sources"], output_dir=self.build_temp)
-        ]
+            objects = [name for names in pool.map(self.objects, libraries) for name in names]
         self.compiler.create_static_lib(objects, "fastlstm", output_dir=self.build_clib)
         editable = self.get_finalized_command("build_py").editable_mode
         package = PACKAGE if editable else Path(self.get_finalized_command("build").build_lib, PACKAGE.name)

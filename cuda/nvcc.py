@@ -20,7 +20,14 @@ from setuptools.errors import PlatformError
 
 ARCHS = "75,80,86,89,90,100,120"
 C = Path(__file__).resolve().parents[1] / "src" / "fastlstm" / "_c"
-SOURCES = [*sorted(C.glob("device/cuda/*.cu")), *sorted(C.glob("targets/cuda_*.cu"))]
+sys.path.insert(0, str(C))
+from targets import ALL_PRECISIONS  # noqa: E402
+
+# Each object's name, source and definitions.
+OBJECTS = [
+    *((f"device/cuda/{source.stem}", source, []) for source in sorted(C.glob("device/cuda/*.cu"))),
+    *((f"targets/cuda_{arrays}", C / "targets" / "cuda.cu", flags) for arrays, flags in ALL_PRECISIONS.items()),
+]
 # A multiplication and an addition are fused only where the source says so, and denormals are zero, as on processors.
 FLAGS = [
     "-std=c++20", "-O3", "-DNDEBUG", "--extended-lambda", "-fmad=false", "-ftz=true",
@@ -80,14 +87,14 @@ class BuildWithCuda(build_ext):
         nvcc = find_nvcc()
         limited = [] if FREE_THREADED else ["-DPy_LIMITED_API=0x030B0000"]
 
-        def compiled(source: Path) -> str:
-            target = Path(self.build_temp, "cuda", source.relative_to(C)).with_suffix(".o")
+        def compiled(name: str, source: Path, definitions: list[str]) -> str:
+            target = Path(self.build_temp, "cuda", f"{name}.o")
             target.parent.mkdir(parents=True, exist_ok=True)
-            run([nvcc, *FLAGS, *limited, "-t0", *arch_flags(), "-c", str(source), "-o", str(target)])
+            run([nvcc, *FLAGS, *limited, *definitions, "-t0", *arch_flags(), "-c", str(source), "-o", str(target)])
             return str(target)
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            objects = list(pool.map(compiled, SOURCES))
+            objects = list(pool.map(lambda one: compiled(*one), OBJECTS))
         library = Path(self.get_ext_fullpath(ext.name))
         library.parent.mkdir(parents=True, exist_ok=True)
         folders = [f"-L{Path(nvcc).resolve().parents[1] / name}" for name in ("lib64", "lib")]

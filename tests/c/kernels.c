@@ -163,11 +163,11 @@ static void products(const fl_kernels *k, const fl_kernels *portable) {
 
 int main(void) {
     int all = 0;
-    for (int isa = 1; isa < FL_ISA_COUNT; isa++) {
+    for (int isa = FL_ISA_portable + 1; isa < FL_ISA_COUNT; isa++) {
         if (!fl_isa_kernels(isa, 4) || !fl_isa_available(isa)) continue;
         compared = failed = 0;
         for (bytes = 4; bytes <= 8; bytes += 4) {
-            const fl_kernels *k = fl_isa_kernels(isa, bytes), *portable = fl_isa_kernels(0, bytes);
+            const fl_kernels *k = fl_isa_kernels(isa, bytes), *portable = fl_isa_kernels(FL_ISA_portable, bytes);
             steps(k, portable), elements(k, portable), products(k, portable);
         }
         printf("%s: %d results compared with portable C's, %d differ\n", fl_isa_name(isa), compared, failed);

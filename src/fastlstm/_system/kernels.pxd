@@ -333,7 +333,7 @@ cdef extern from "device/backend.h":
         int (*used)(fl_algorithm) noexcept nogil
 
 cdef extern from "system/dispatch.h":
-    enum: FL_ISA_COUNT
+    enum: FL_ISA_portable, FL_ISA_COUNT
     const char *fl_isa_name(int isa) nogil
     int fl_isa_available(int isa) nogil
     const fl_kernels *fl_isa_kernels(int isa, int bytes) nogil

@@ -13,11 +13,11 @@ from numpy import ndarray
 
 from fastlstm._system.kernels cimport (FL_AUTO, FL_BACKEND_CAPSULE, FL_CLUSTER, FL_FIRST_ASKED, FL_HARD_LOGISTIC,
                                        FL_IDENTITY, FL_IN_BFLOAT16, FL_IN_FLOAT16, FL_IN_FLOAT32, FL_IN_FLOAT64,
-                                       FL_ISA_COUNT, FL_LAST_ASKED, FL_LOGISTIC, FL_MAX_THREADS, FL_RELU, FL_RESIDENT,
-                                       FL_STEPS, FL_TANH, FL_TIMES_THE_WAIT, FL_VALUES_BEFORE_A_LOOK, fl_activation,
-                                       fl_backend, fl_begin_call, fl_call, fl_emulated_backend, fl_end_call,
-                                       fl_isa_available, fl_isa_kernels, fl_isa_name, fl_kernels, fl_parallel, fl_size,
-                                       fl_stopped, fl_task, fl_ticks)
+                                       FL_ISA_COUNT, FL_ISA_portable, FL_LAST_ASKED, FL_LOGISTIC, FL_MAX_THREADS,
+                                       FL_RELU, FL_RESIDENT, FL_STEPS, FL_TANH, FL_TIMES_THE_WAIT,
+                                       FL_VALUES_BEFORE_A_LOOK, fl_activation, fl_backend, fl_begin_call, fl_call,
+                                       fl_emulated_backend, fl_end_call, fl_isa_available, fl_isa_kernels, fl_isa_name,
+                                       fl_kernels, fl_parallel, fl_size, fl_stopped, fl_task, fl_ticks)
 
 cdef extern from "network/interface.h":
     const void *interface "&fl_interface"
@@ -54,7 +54,7 @@ cdef const fl_kernels *kernels(int itemsize) noexcept nogil:
 cdef const fl_kernels *host_kernels(int itemsize) noexcept nogil:
     """Those in use, or portable ones where a device's are, which packs nothing."""
     cdef const fl_kernels *found = kernels(itemsize)
-    return fl_isa_kernels(0, itemsize) if found.device else found
+    return fl_isa_kernels(FL_ISA_portable, itemsize) if found.device else found
 
 
 cdef void parallel(fl_task task, void *argument, int parts) noexcept nogil:

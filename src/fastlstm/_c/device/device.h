@@ -6,7 +6,7 @@
  *
  * Steps and what lies between them wait in a program, and run when something else is asked for, or at the end.
  *
- * The including file defines FL_BITS and FL_TABLE (the table's name), and, after simd.h:
+ * The including file defines FL_TABLE (see targets/table.h), and, after simd.h:
  *   FL_EACH(function, arguments, count)   function(&arguments, k) for all k < count, in any order, each once
  *   FL_SUM(function, arguments, rows, columns, to)   to[column] += the sum over rows of function(&arguments, row, column)
  *   FL_THREAD_LOCAL

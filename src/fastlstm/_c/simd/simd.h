@@ -1,6 +1,6 @@
 /* One vector type `vec` of VL values of type `real`, for every instruction set and both precisions.
  *
- * The including file defines FL_BITS (32 or 64) and one of FL_TARGET_AVX512, FL_TARGET_AVX2, FL_TARGET_BASE (SSE2),
+ * The compiler's command defines FL_BITS (32 or 64), and the including file one of FL_TARGET_AVX512, FL_TARGET_AVX2, FL_TARGET_BASE (SSE2),
  * FL_TARGET_NEON, FL_TARGET_PORTABLE, FL_TARGET_DEVICE (a GPU's thread, which has one lane). Everything else in the kernels is
  * written with the few operations below.
  *

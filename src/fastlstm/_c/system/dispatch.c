@@ -6,51 +6,32 @@
 #define FL_ARM 1
 #endif
 
-extern const fl_kernels fl_kernels_portable_32, fl_kernels_portable_64;
-#ifdef FL_EMULATED /* a device on the processor: see emulated.inc */
-extern const fl_kernels fl_kernels_emulated_32, fl_kernels_emulated_64;
-extern const fl_backend fl_emulated;
-#endif
+/* A row of targets.def as code(name, detection) where it is compiled, and else as none(name, detection). */
+#define ROW_ANY(code, none, name, detection) code(name, detection)
 #if FL_X86
-extern const fl_kernels fl_kernels_base_32, fl_kernels_base_64;
-extern const fl_kernels fl_kernels_avx2_32, fl_kernels_avx2_64;
-extern const fl_kernels fl_kernels_avx512_32, fl_kernels_avx512_64;
-#elif FL_ARM
-extern const fl_kernels fl_kernels_neon_32, fl_kernels_neon_64;
-#endif
-
-enum { EMULATED, PORTABLE, BASE, AVX2, AVX512, NEON };
-
-const char *fl_isa_name(int isa) {
-    static const char *const names[FL_ISA_COUNT] = {"emulated", "portable", "base", "avx2", "avx512", "neon"};
-    return names[isa];
-}
-
-const fl_kernels *fl_isa_kernels(int isa, int bytes) {
-#define BOTH(name) (bytes == 4 ? &fl_kernels_##name##_32 : &fl_kernels_##name##_64)
-    switch (isa) {
-#ifdef FL_EMULATED
-    case EMULATED: return BOTH(emulated);
-#endif
-    case PORTABLE: return BOTH(portable);
-#if FL_X86
-    case BASE: return BOTH(base);
-    case AVX2: return BOTH(avx2);
-    case AVX512: return BOTH(avx512);
-#elif FL_ARM
-    case NEON: return BOTH(neon);
-#endif
-    default: return NULL;
-    }
-}
-
-const fl_backend *fl_emulated_backend(void) {
-#ifdef FL_EMULATED
-    return &fl_emulated;
+#define ROW_X86 ROW_ANY
 #else
-    return NULL;
+#define ROW_X86 ROW_NONE
 #endif
-}
+#if FL_ARM
+#define ROW_ARM ROW_ANY
+#else
+#define ROW_ARM ROW_NONE
+#endif
+#ifdef FL_EMULATED
+#define ROW_EMULATED ROW_ANY
+#else
+#define ROW_EMULATED ROW_NONE
+#endif
+#define ROW_NONE(code, none, name, detection) none(name, detection)
+
+#define DECLARED(name, detection) extern const fl_kernels fl_kernels_##name##_32, fl_kernels_##name##_64;
+#define NOTHING(name, detection)
+#define TARGET(name, processor, gcc, msvc, detection) ROW_##processor(DECLARED, NOTHING, name, detection)
+#include "targets.def"
+#undef TARGET
+
+static int always(void) { return 1; }
 
 #if FL_X86
 
@@ -71,23 +52,50 @@ static unsigned long long xcr0(void) {
 #endif
 
 /* The processor must have the instructions and the operating system must save their registers. */
-int fl_isa_available(int isa) {
-    enum { FMA = 1 << 12, OSXSAVE = 1 << 27, AVX = 1 << 28 };            /* leaf 1, ecx */
-    enum { HAS_AVX2 = 1 << 5, AVX512F = 1 << 16, AVX512DQ = 1 << 17 };   /* leaf 7, ebx */
-    enum { YMM_STATE = 0x06, ZMM_STATE = 0xe6 };                         /* XCR0 */
+static int has(unsigned ebx_of_leaf_7, unsigned state) {
+    enum { FMA = 1 << 12, OSXSAVE = 1 << 27, AVX = 1 << 28 }; /* leaf 1, ecx */
     unsigned leaf1[4], leaf7[4];
-    if (isa == EMULATED || isa == PORTABLE || isa == BASE) return 1;
-    if (isa == NEON) return 0;
     cpuid(1, leaf1);
     if ((leaf1[2] & (FMA | OSXSAVE | AVX)) != (FMA | OSXSAVE | AVX)) return 0;
     cpuid(7, leaf7);
-    if ((xcr0() & YMM_STATE) != YMM_STATE || !(leaf7[1] & HAS_AVX2)) return 0;
-    if (isa == AVX2) return 1;
-    return (xcr0() & ZMM_STATE) == ZMM_STATE && (leaf7[1] & AVX512F) && (leaf7[1] & AVX512DQ);
+    return (xcr0() & state) == state && (leaf7[1] & ebx_of_leaf_7) == ebx_of_leaf_7;
 }
 
-#else
-
-int fl_isa_available(int isa) { return fl_isa_kernels(isa, 4) != NULL; }
+enum { AVX2 = 1 << 5, AVX512F = 1 << 16, AVX512DQ = 1 << 17 }; /* leaf 7, ebx */
+enum { YMM_STATE = 0x06, ZMM_STATE = 0xe6 };                   /* XCR0 */
+static int has_avx2(void) { return has(AVX2, YMM_STATE); }
+static int has_avx512(void) { return has(AVX2 | AVX512F | AVX512DQ, ZMM_STATE); }
 
 #endif
+
+static const struct {
+    const char *name;
+    const fl_kernels *kernels_32, *kernels_64;
+    int (*available)(void);
+} targets[FL_ISA_COUNT] = {
+#define COMPILED(name, detection) {#name, &fl_kernels_##name##_32, &fl_kernels_##name##_64, detection},
+#define MISSING(name, detection) {#name, NULL, NULL, NULL},
+#define TARGET(name, processor, gcc, msvc, detection) ROW_##processor(COMPILED, MISSING, name, detection)
+#include "targets.def"
+#undef TARGET
+};
+
+const char *fl_isa_name(int isa) { return targets[isa].name; }
+
+int fl_isa_available(int isa) { return targets[isa].available && targets[isa].available(); }
+
+const fl_kernels *fl_isa_kernels(int isa, int bytes) {
+    return bytes == 4 ? targets[isa].kernels_32 : targets[isa].kernels_64;
+}
+
+#ifdef FL_EMULATED /* a device on the processor: see emulated.inc */
+extern const fl_backend fl_emulated;
+#endif
+
+const fl_backend *fl_emulated_backend(void) {
+#ifdef FL_EMULATED
+    return &fl_emulated;
+#else
+    return NULL;
+#endif
+}

@@ -4,9 +4,15 @@
 
 #include "device/backend.h"
 
-#define FL_ISA_COUNT 6
+/* The number of each instruction set of targets.def, slowest first, and how many there are. */
+enum {
+#define TARGET(name, processor, gcc, msvc, detection) FL_ISA_##name,
+#include "targets.def"
+#undef TARGET
+    FL_ISA_COUNT
+};
 
-/* The k-th name, slowest first: "emulated", "portable", "base", "avx2", "avx512", "neon". */
+/* Its name. */
 const char *fl_isa_name(int isa);
 /* Is it compiled in, and does this machine run it? */
 int fl_isa_available(int isa);

@@ -1,0 +1,3 @@
+#define FL_TARGET_AVX512
+#define FL_TARGET avx512
+#include "targets/target.inc"

@@ -1,0 +1,3 @@
+#define FL_TARGET_BASE
+#define FL_TARGET base
+#include "targets/target.inc"

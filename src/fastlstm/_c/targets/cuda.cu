@@ -1,0 +1,2 @@
+#define FL_TARGET cuda
+#include "device/cuda/cuda.inc"

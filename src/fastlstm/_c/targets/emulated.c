@@ -1,0 +1,2 @@
+#define FL_TARGET emulated
+#include "device/emulated/emulated.inc"

@@ -1,0 +1,3 @@
+#define FL_TARGET_PORTABLE
+#define FL_TARGET portable
+#include "targets/target.inc"
