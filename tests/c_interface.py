@@ -65,19 +65,18 @@ def status(number: int) -> str:
 
 
 def network(inputs, layers, dtype=np.float32, training=True, instruction_set=None, **more) -> Network:
-    """A description; it keeps its layers alive."""
+    """Return the description of a network; it keeps its layers alive."""
     given = (Layer * len(layers))(*layers)
     fields = {"version": 1, "dtype": np.dtype(dtype).itemsize, "inputs": inputs, "layer_count": len(layers)}
     fields |= {"layers": given, "training": training, "instruction_set": instruction_set} | more
     return Network(**fields)
 
 
-GUARD = 64  # bytes beyond what was asked for, which nobody is to touch
+GUARD = 64  # bytes on each side of what was asked for, which nothing may write to
 
 
 class Memory:
-    """So many bytes full of junk, at an address that is `odd` bytes off any alignment; `check` tells whether what is
-    around them was touched."""
+    """Hold `size` bytes of junk, `odd` bytes off any alignment; `check` asserts that those around are unchanged."""
 
     def __init__(self, size: int, odd: int = 1) -> None:
         self.size, self.odd = size, odd
@@ -94,7 +93,7 @@ def address(array):
 
 
 class Plan:
-    """A plan of a network with its parameters, and the calls in terms of arrays."""
+    """Hold the plan of a network with its parameters, and call the C functions with arrays."""
 
     def __init__(self, description: Network, parameters=None) -> None:
         self.dtype = np.dtype(f"f{description.dtype}")
@@ -122,7 +121,7 @@ class Plan:
         return y
 
     def forward(self, x, first=None, tape=False):
-        """y, last, tape"""
+        """Return y, the last state and the tape."""
         T, B, _ = x.shape
         y, last, space = np.full((T, B, self.outputs), np.nan, self.dtype), self.state(B), self.workspace(T, B)
         kept = Memory(C.tape_bytes(self.plan, T, B), 5) if tape else None
@@ -134,7 +133,7 @@ class Plan:
         return y, last, kept
 
     def backward(self, x, y, tape, dy, dlast=None, gradients=None):
-        """dx, dfirst, gradients: added to those given."""
+        """Return dx, the gradient of the first state, and the parameters' gradients, added to those given."""
         T, B, _ = x.shape
         dx, dfirst, space = np.full_like(x, np.nan), self.state(B), self.workspace(T, B)
         accumulate = gradients is not None

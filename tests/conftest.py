@@ -9,7 +9,7 @@ from fastlstm._system import runtime
 
 @pytest.fixture(params=[runtime.ISA] if os.environ.get("FASTLSTM_ISA") else ISAS)
 def isa(request):
-    """Each instruction set that this machine runs, in use during the test; where one is asked for, that alone."""
+    """Run the test with each instruction set of this machine, or only with the one that FASTLSTM_ISA names."""
     runtime.choose_isa(request.param)
     yield request.param
     runtime.choose_isa(runtime.ISA)
@@ -17,7 +17,7 @@ def isa(request):
 
 @pytest.fixture
 def default_threads():
-    """Restores the default number of threads after the test."""
+    """Restore the default number of threads after the test."""
     before = fastlstm.get_num_threads()
     yield before
     fastlstm.set_num_threads(before)
@@ -25,5 +25,5 @@ def default_threads():
 
 @pytest.fixture
 def environment():
-    """A copy of the environment for a subprocess, without the choice of an instruction set."""
+    """Return a copy of the environment for a subprocess, without the choice of an instruction set."""
     return {name: value for name, value in os.environ.items() if name != "FASTLSTM_ISA"}

@@ -1,4 +1,4 @@
-"""Array libraries on a device for the tests: real ones where there is a GPU, else on one that the build emulates."""
+"""Array libraries for the tests of devices: on a GPU where there is one, else on the device that a build emulates."""
 
 import contextlib
 import importlib
@@ -14,7 +14,7 @@ NAMES = ("cupy", "torch")
 
 
 class Moved:
-    """Brings NumPy's arrays to a library's and back; what is none of them stays as it is."""
+    """Move NumPy's arrays to a library's device and back; leave other values as they are."""
 
     def __init__(self, name):
         self.name = name
@@ -44,7 +44,7 @@ class Moved:
 
 @contextlib.contextmanager
 def library(name):
-    """The library of this name; skips where it is not installed."""
+    """Yield what moves arrays to the library of this name; skip the test where it is not installed."""
     with fake_cupy.installed() if name == "cupy" and gpu.is_emulated() else contextlib.nullcontext():
         try:
             importlib.import_module(name)

@@ -1,6 +1,6 @@
-"""As much of CuPy as fastlstm uses, for a device that is emulated: its memory is the processor's.
+"""The part of CuPy that fastlstm uses, for an emulated device, whose memory is the processor's.
 
-An array here is none of NumPy's and does not become one by itself, as CuPy's do not: what touches it on the host fails.
+Its arrays are not NumPy's and are never converted implicitly, just as CuPy's: what touches one on the host fails.
 """
 
 import contextlib
@@ -11,11 +11,11 @@ import types
 
 import numpy as np
 
-STREAM = types.SimpleNamespace(ptr=0)  # the current one; a test may set its address
+STREAM = types.SimpleNamespace(ptr=0)  # the current stream; a test may set its address
 
 
 def _own(value):
-    """What an operand is for NumPy; NumPy's arrays are refused, as CuPy refuses them."""
+    """Return an operand as NumPy's; refuse NumPy's own arrays, as CuPy does."""
     if isinstance(value, ndarray):
         return value._host
     if isinstance(value, np.ndarray) and value.ndim:
@@ -145,7 +145,7 @@ def module():
 
 @contextlib.contextmanager
 def installed():
-    """Make it the module that `import cupy` gives."""
+    """Make this the module that `import cupy` returns."""
     before = sys.modules.get("cupy")
     sys.modules["cupy"] = module()
     try:

@@ -1,7 +1,7 @@
-"""Long calls of every kind, which test_interrupts.py has interrupted, each in a process of its own.
+"""Long calls of every kind, which test_interrupts.py interrupts, each in a process of its own.
 
-Portable C makes few numbers take long. CALLS[name](threads, long) gives a function without arguments, which returns
-arrays; a long one would take seconds.
+Portable C is slow, so that even small calls take long. CALLS[name](threads, long) returns a function without arguments,
+which returns arrays; a long call would take seconds.
 """
 
 import os
@@ -23,7 +23,7 @@ def normal(*shape):
 
 
 def arrays(result):
-    """All arrays in a result."""
+    """Return all arrays in a result."""
     if isinstance(result, np.ndarray):
         return [result]
     if isinstance(result, (tuple, list)):
@@ -112,7 +112,7 @@ CALLS = {
 
 
 class Signals:
-    """SIGINT after some seconds; how long ago that was."""
+    """Send SIGINT after some seconds, and tell how long ago that was."""
 
     def __init__(self, seconds):
         self.sent, self.seconds = 0.0, seconds
@@ -135,7 +135,7 @@ class Signals:
 
 
 def stop(name, threads):
-    """Interrupt a long call, and make a short one that shares nothing with it but the pool; then let it go on."""
+    """Interrupt a long call; assert that a short one, which shares only the pool with it, gives what it gave before."""
     short = CALLS[name](threads, False)
     expected = arrays(short())
     assert expected
@@ -151,7 +151,7 @@ def stop(name, threads):
 
 
 def run_with_signals(call, handler):
-    """Run a call until `handler` has been called during it at least once."""
+    """Repeat a call until a signal has arrived during one, and return the last results; a signal calls `handler`."""
     handled = []
 
     def handle(number, frame):

@@ -1,4 +1,4 @@
-"""Programs that tests run in processes of their own: what may end, stop or limit a process."""
+"""Run programs in processes of their own, for tests that end, stop or limit a process."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux says how much 
 
 
 def run(program: str, *arguments: object, **variables: str) -> str:
-    """Run a program of Python, with these variables in its environment; it must succeed. Gives what it prints."""
+    """Run a Python program with these variables in its environment, which must succeed, and return what it prints."""
     command = [sys.executable, "-c", textwrap.dedent(program), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=os.environ | variables)
     assert done.returncode == 0, f"ended with {done.returncode}: {done.stderr}{done.stdout}"
@@ -20,7 +20,7 @@ def run(program: str, *arguments: object, **variables: str) -> str:
 
 
 def start(program: str, *arguments: object) -> subprocess.Popen[str]:
-    """Start one, which says on its first line that it is ready."""
+    """Start a Python program, and wait for its first line, which says that it is ready."""
     command = [sys.executable, "-c", textwrap.dedent(program), *map(str, arguments)]
     started = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert started.stdout is not None

@@ -220,9 +220,10 @@ def test_copies_of_params_are_plain(copied):
 
 # ---- what the first version pickled ----
 
+DATA = Path(__file__).parents[1] / "data_0_1_0"
 PICKLES = {
     name: zlib.decompress(base64.b64decode(text))
-    for name, text in json.loads(Path(__file__).with_name("pickles_0_1_0.json").read_text()).items()
+    for name, text in json.loads((DATA / "copies.json").read_text()).items()
 }
 
 
