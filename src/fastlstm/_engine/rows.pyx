@@ -3,8 +3,9 @@ from cpython.buffer cimport PyBUF_STRIDES, PyBUF_WRITABLE
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
+from fastlstm._engine.loops cimport rows_of
+from fastlstm._engine.passes cimport fl_rows
 from fastlstm._system.kernels cimport FL_BYTES_BEFORE_A_LOOK, FL_BYTES_PER_PART, fl_call, fl_size
-from fastlstm._engine.loops cimport Rows, rows_of
 from fastlstm._system.runtime cimport Buffers, begin_call, end_call, parallel, parts_for, stopped
 
 cdef struct Move:
@@ -84,7 +85,7 @@ cdef void scatter_part(void *argument, int part, int parts) noexcept nogil:
 cdef int lay_out(Move *m, Buffers get, batch, order, padded, bint writable) except -1:
     """Of an order that is copied, so that it cannot change, and has a row of the caller's for each."""
     cdef Py_buffer *view = get.take(padded, PyBUF_STRIDES | (PyBUF_WRITABLE if writable else 0))
-    cdef Rows r = rows_of(get, batch)
+    cdef fl_rows r = rows_of(get, batch)
     cdef fl_size b
     cdef int k
     m.T, m.B, m.offsets = r.T, r.B, r.offsets

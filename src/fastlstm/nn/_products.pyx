@@ -3,10 +3,12 @@
 Unlike those of BLAS they run in the kernels' floating-point mode in every thread, and a sum over many rows is made of short
 ones, so that what it loses does not grow with their number.
 """
+from fastlstm._engine.loops cimport pack
+from fastlstm._engine.passes cimport (fl_border, fl_column_panels, fl_columns_to_pack, fl_row_panels,
+                                      fl_rows_to_pack)
 from fastlstm._system.kernels cimport (FL_BLOCKS_PER_SUM, FL_COLUMNS_TO_PACK, FL_FAR_ROW, FL_FULL, FL_LONG_COLUMN,
                                        FL_ROWS_PER_BLOCK, FL_ROWS_TO_PACK, FL_WORK_PER_CALL, fl_call, fl_kernels,
                                        fl_product, fl_size)
-from fastlstm._engine.loops cimport border, column_panels, pack_columns, pack_rows, row_panels
 from fastlstm._system.runtime cimport Buffers, begin_call, end_call, host_kernels, parallel, parts_for, stopped
 
 from numpy import zeros
@@ -80,25 +82,25 @@ cdef fl_size panels_of(const Product *p) noexcept nogil:
     if few(p):
         return 0
     if is_by_columns(&p.b):
-        return column_panels(p.k, 1, p.b.columns, p.b.rows)
-    return row_panels(p.k, <int>(p.k.column_block // p.k.unit_block), block_of(p), p.b.columns)
+        return fl_column_panels(p.k, 1, p.b.columns, p.b.rows)
+    return fl_row_panels(p.k, <int>(p.k.column_block // p.k.unit_block), block_of(p), p.b.columns)
 
 
 cdef void transpose_part(void *argument, int part, int parts) noexcept nogil:
     cdef Block *o = <Block *>argument
     cdef fl_size unit = o.k.unit_block
-    o.k.transpose(o.transposed, o.a, o.product.K, o.rows, border(o.rows, unit, part, parts),
-                  border(o.rows, unit, part + 1, parts))
+    o.k.transpose(o.transposed, o.a, o.product.K, o.rows, fl_border(o.rows, unit, part, parts),
+                  fl_border(o.rows, unit, part + 1, parts))
 
 
 cdef void multiply_part(void *argument, int part, int parts) noexcept nogil:
     cdef Block *o = <Block *>argument
     cdef fl_size row = 0, end = o.rows, column0 = 0, column1 = o.product.columns, next_row
     if o.by_rows:
-        row, end = border(end, o.k.row_block, part, parts), border(end, o.k.row_block, part + 1, parts)
+        row, end = fl_border(end, o.k.row_block, part, parts), fl_border(end, o.k.row_block, part + 1, parts)
     else:
-        column0 = border(column1, o.k.column_block, part, parts)
-        column1 = border(column1, o.k.column_block, part + 1, parts)
+        column0 = fl_border(column1, o.k.column_block, part, parts)
+        column1 = fl_border(column1, o.k.column_block, part + 1, parts)
     while row < end and column0 < column1:
         next_row = min(end, row + FL_ROWS_PER_BLOCK)  # they stay in the cache from panel to panel
         o.k.multiply(&o.product, row, next_row, column0, column1)
@@ -122,9 +124,9 @@ cdef void run(const Product *p, fl_size n, char *space, int parts) noexcept nogi
         if few(p):
             o.product.panels, o.product.vectors = b, 0
         elif is_by_columns(&p.b):
-            pack_columns(p.k, space, 1, N, b, K, parts)
+            pack(fl_columns_to_pack(p.k, space, 1, N, b, K), parts)
         else:
-            pack_rows(p.k, space, vectors, b + k0 * p.b.row_step * size, p.b.row_step, o.product.K, N, parts)
+            pack(fl_rows_to_pack(p.k, space, vectors, b + k0 * p.b.row_step * size, p.b.row_step, o.product.K, N), parts)
         if far(p):
             o.a = o.product.a
             parallel(transpose_part, &o, parts)
@@ -138,7 +140,7 @@ cdef void run(const Product *p, fl_size n, char *space, int parts) noexcept nogi
 cdef void stack_part(void *argument, int part, int parts) noexcept nogil:
     cdef const Product *p = <const Product *>argument
     cdef fl_size n
-    for n in range(border(p.count, 1, part, parts), border(p.count, 1, part + 1, parts)):
+    for n in range(fl_border(p.count, 1, part, parts), fl_border(p.count, 1, part + 1, parts)):
         run(p, n, p.space + part * p.space_each, 1)
 
 

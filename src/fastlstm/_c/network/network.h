@@ -7,6 +7,7 @@
 
 #include "fastlstm/fastlstm.h"
 #include "kernels.h"
+#include "pass/arena.h"
 
 /* A layer in one direction: where its parameters begin among the caller's, in values, and what the plan has of them. */
 typedef struct {
@@ -46,45 +47,6 @@ static inline fastlstm_status fl_check_plan(const fastlstm_plan *plan) {
 
 /* ---- memory ---- */
 
-/* More than any memory has; sums and products stay there. */
-#define FL_TOO_MUCH (SIZE_MAX / 4)
-
-static inline size_t fl_plus(size_t a, size_t b) { return a > FL_TOO_MUCH - b ? FL_TOO_MUCH : a + b; }
-static inline size_t fl_times(size_t a, size_t b) {
-    const int small = (a | b) >> (4 * sizeof(size_t) - 1) == 0; /* a division takes longer than a small step */
-    return !small && b && a > FL_TOO_MUCH / b ? FL_TOO_MUCH : a * b;
-}
-
-/* Memory that is given out piece by piece, each aligned; with base NULL it is only counted. */
-typedef struct {
-    char *base;
-    size_t used;
-} fl_arena;
-
-enum { FL_ALIGNMENT = 64 };
-
-/* In memory that begins anywhere. */
-static inline fl_arena fl_arena_in(const void *memory) {
-    const fl_arena arena = {(char *)(((uintptr_t)memory + FL_ALIGNMENT - 1) / FL_ALIGNMENT * FL_ALIGNMENT), 0};
-    return arena;
-}
-
-static inline char *fl_take(fl_arena *arena, size_t bytes) {
-    char *piece = arena->base ? arena->base + arena->used : NULL;
-    arena->used = fl_plus(arena->used, fl_plus(bytes, FL_ALIGNMENT - 1) / FL_ALIGNMENT * FL_ALIGNMENT);
-    return piece;
-}
-
-/* The bytes that an arena which begins anywhere needs; 0 where they are too many. */
-static inline size_t fl_arena_bytes(const fl_arena *arena) {
-    const size_t bytes = fl_plus(arena->used, FL_ALIGNMENT);
-    return bytes == FL_TOO_MUCH ? 0 : bytes;
-}
-static inline int fl_is_too_much(const fl_arena *arena) { return fl_arena_bytes(arena) == 0; }
-
-static inline const char *fl_at(const void *array, fl_size values, size_t bytes) {
-    return array ? (const char *)array + values * (fl_size)bytes : NULL;
-}
 
 /* ---- time ---- */
 

@@ -1,0 +1,273 @@
+#include "pass/backward.h"
+
+/* ---- memory ---- */
+
+static void lay_out_sums(fl_backward_pass *b, fl_arena *arena) {
+    const fl_size H = b->constant.hidden, padded = fl_padded_columns(b->k, b->gates, H);
+    const fl_weight_gradients *w = &b->weights;
+    const fl_sum sums[FL_SUMS] = {{w->dW_sum, NULL, w->input * padded},
+                                  {w->dR_sum, NULL, b->K * padded},
+                                  {w->db, NULL, b->gates * H},
+                                  {b->dp, NULL, (b->gates - 1) * H},
+                                  {b->dproj, NULL, b->proj ? b->outputs * H : 0}};
+    for (int n = 0; n < FL_SUMS; n++) {
+        b->sums[n] = sums[n];
+        b->sums[n].total = fl_take_array(arena, sums[n].values, 1, b->size);
+    }
+}
+
+void fl_lay_out_backward_pass(fl_backward_pass *b, fl_arena *arena) {
+    const fl_size H = b->constant.hidden, B = b->rows.B, rows = fl_block_rows(&b->rows, b->block_rows), values = b->gates * H;
+    const int vectors = fl_vectors(b->k);
+    b->delta = b->with_deltas ? b->delta_all : fl_take_array(arena, rows, values, b->size);
+    b->delta_before = fl_take_array(arena, B, values, b->size);
+    if (b->k->device) b->constant.sent = fl_take_array(arena, B, values, b->cell_size);
+    if (!b->given_panels) b->R_panels = fl_take_array(arena, fl_row_panels(b->k, vectors, values, b->outputs), 1, b->size);
+    if (b->K > b->outputs)
+        b->gate_panels = fl_take_array(arena, fl_row_panels(b->k, 3, values, b->K - b->outputs), 1, b->size);
+    if (b->proj) {
+        b->proj_panels = fl_take_array(arena, fl_row_panels(b->k, vectors, b->outputs, H), 1, b->size);
+        b->m_panels = fl_take_array(arena, fl_row_panels(b->k, vectors, rows, H), 1, b->size);
+        b->dy_space = fl_take_array(arena, rows, b->outputs, b->size);
+    }
+    if (b->zone_y) b->zoned = fl_take_array(arena, B, b->outputs, b->cell_size);
+    if (b->y) b->y_prev = fl_take_array(arena, rows, b->K, b->size);
+    b->weights.delta_panels = NULL;
+    if ((b->given_panels || fl_many_rows(&b->rows)) && !b->k->device)
+        fl_lay_out_weight_gradients(&b->weights, rows, b->with_dx && !b->given_panels, arena);
+    if (fl_sums_in_parts(b)) lay_out_sums(b, arena);
+    if (b->again) fl_lay_out_forward_pass(b->again, arena);
+}
+
+/* ---- where things are ---- */
+
+static fl_size time_of(const fl_backward_pass *b, fl_size s) { return fl_time(&b->rows, b->reverse, s); }
+
+static const char *c_of(const fl_backward_pass *b, fl_size t) {
+    return fl_c_on_tape(&b->tape, &b->rows, b->reverse, t, b->constant.hidden * b->cell_size);
+}
+static const char *c_prev_of(const fl_backward_pass *b, fl_size t) {
+    return fl_c_prev_on_tape(&b->tape, &b->rows, b->reverse, t, b->constant.hidden * b->cell_size);
+}
+
+/* The deltas of a step of this block, or of the step that ran before it. */
+static char *delta_of(const fl_backward_pass *b, fl_size s) {
+    const fl_size values = b->gates * b->constant.hidden;
+    if (s == b->s_end && !b->delta_all) return b->delta_before;
+    return b->delta + (fl_first_row(&b->rows, time_of(b, s)) - (b->delta_all ? 0 : b->delta_row)) * values * b->size;
+}
+
+static const unsigned char *reset_at(const fl_backward_pass *b, fl_size t) {
+    return (const unsigned char *)fl_at(b->reset, fl_first_row(&b->rows, t), 1);
+}
+
+fl_size fl_rows_going_on(const fl_backward_pass *b, fl_size s) {
+    const fl_size next = s + 1 < b->rows.T ? fl_rows_at(&b->rows, time_of(b, s + 1)) : 0;
+    return fl_smaller(fl_rows_at(&b->rows, time_of(b, s)), next);
+}
+
+/* ---- a step ---- */
+
+/* What makes up dy^t, for the rows that end with this step, or for those that go on. */
+static fl_y_gradient gradient_of_y(const fl_backward_pass *b, fl_size s, int last) {
+    const fl_size row = fl_first_row(&b->rows, time_of(b, s));
+    fl_y_gradient g = b->between;
+    g.above = fl_at(b->dy, row * b->dy_step, b->size);
+    g.zone = fl_at(b->zone_y, row * b->outputs, b->size);
+    g.zoned = b->zoned;
+    g.all = fl_at(b->dy_all, row * b->outputs, b->size);
+    if (last) {
+        g.a = NULL;
+        g.reset = NULL;
+        g.mask = NULL;
+        g.last = b->dh;
+    } else {
+        g.a = delta_of(b, s + 1);
+        g.reset = reset_at(b, time_of(b, s + 1));
+    }
+    return g;
+}
+
+fl_size fl_run_backward_rows(const fl_backward_pass *b, fl_size s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1,
+                             int last) {
+    if (row0 >= row1) return 0;
+    const fl_size t = time_of(b, s), row = fl_first_row(&b->rows, t), H = b->constant.hidden, work = (row1 - row0) * b->unit_work;
+    fl_backward step = b->constant;
+    if (b->proj) {
+        step.y.a = b->dy_space + (row - b->delta_row) * b->outputs * b->size;
+        step.y.K = b->outputs;
+        step.y.panels = b->proj_panels;
+    } else {
+        step.y = gradient_of_y(b, s, last);
+    }
+    if (last) {
+        step.to_gates_last = b->dg;
+    } else {
+        step.delta_next = delta_of(b, s + 1);
+        step.reset = reset_at(b, time_of(b, s + 1));
+    }
+    step.gates = b->tape.gates + (row - b->tape.row) * b->gates * H * b->size;
+    step.c = c_of(b, t);
+    step.c_prev = c_prev_of(b, t);
+    step.dc_above = fl_at(b->dc_above, row * H, b->cell_size);
+    step.zone_c = fl_at(b->zone_c, row * H, b->size);
+    step.dc_all = fl_at(b->dc_all, row * H, b->cell_size);
+    step.delta = delta_of(b, s);
+    if (b->weights.delta_panels)
+        step.delta_panels = b->weights.delta_panels + (row - b->delta_row) * fl_panel_columns(b->k, b->gates) * b->size;
+    for (fl_size unit = unit0, unit_end; unit < unit1; unit = unit_end) {
+        unit_end = fl_piece_end(unit, unit1, b->block, work);
+        b->step(&step, row0, row1, unit, unit_end);
+        if (unit_end < unit1 && fl_asked_to_stop(b->stopped)) break;
+    }
+    return work * (unit1 - unit0);
+}
+
+void fl_run_dy(const fl_backward_pass *b, fl_size s, fl_size row0, fl_size row1, fl_size column0, fl_size column1, int last) {
+    if (row0 >= row1) return;
+    const fl_y_gradient g = gradient_of_y(b, s, last);
+    const fl_size row = fl_first_row(&b->rows, time_of(b, s)) - b->delta_row;
+    b->k->y_gradient(&g, b->dy_space + row * b->outputs * b->size, b->outputs, row0, row1, column0, column1);
+}
+
+/* ---- the initial state ---- */
+
+void fl_run_first_state(const fl_backward_pass *b, fl_size s, fl_size row0, fl_size row1, fl_size column0, fl_size column1,
+                        int with_cells) {
+    const fl_size t = time_of(b, s), bytes = b->constant.hidden * b->cell_size;
+    row0 = fl_larger(row0, s ? fl_rows_at(&b->rows, time_of(b, s - 1)) : 0);
+    row1 = fl_smaller(row1, fl_rows_at(&b->rows, t));
+    if (row0 >= row1 || !b->packed) return;
+    /* Reset to the initial state, the state is that in any case. */
+    const unsigned char *reset = b->reset_to_zero ? reset_at(b, t) : NULL;
+    fl_y_gradient g = b->between;
+    g.a = delta_of(b, s);
+    g.reset = reset;
+    g.to_first = NULL;
+    g.zoned = b->zoned;
+    b->k->y_gradient(&g, b->dh0, b->outputs, row0, row1, column0, column1);
+    if (with_cells && reset && b->constant.dc)
+        b->k->clear((char *)b->constant.dc + row0 * bytes, bytes, bytes, row1 - row0, reset + row0);
+}
+
+void fl_run_first_gates(const fl_backward_pass *b, fl_size s, fl_size row0, fl_size row1, fl_size column0, fl_size column1) {
+    const fl_size t = time_of(b, s), values = b->gates * b->constant.hidden, G = b->K - b->outputs;
+    const unsigned char *reset = reset_at(b, t);
+    row0 = fl_larger(row0, s ? fl_rows_at(&b->rows, time_of(b, s - 1)) : 0);
+    row1 = fl_smaller(row1, fl_rows_at(&b->rows, t));
+    if (!b->dg0 || row0 >= row1) return;
+    const fl_product product = {.columns = G, .K = values, .a = delta_of(b, s), .a_row_step = values, .a_k_step = 1,
+                                .panels = b->gate_panels, .vectors = 3, .gates = 1, .c = b->dg0, .c_row_step = G};
+    fl_multiply_pieces(b->k, &product, b->stopped, row0, row1, column0, column1);
+    if (reset && b->reset_to_zero)
+        b->k->clear(b->dg0 + (row0 * G + column0) * b->size, G * b->size, (column1 - column0) * b->size, row1 - row0,
+                    reset + row0);
+}
+
+/* ---- the gradients of a block ---- */
+
+void fl_begin_backward_block(fl_backward_pass *b, fl_span block) {
+    const fl_size row = fl_first_row(&b->rows, block.t0);
+    b->weights.rows = fl_first_row(&b->rows, block.t1) - row;
+    b->constant.panel_step = b->weights.rows * fl_panel_columns(b->k, b->gates);
+    b->delta_row = row;
+    fl_divide_rows(&b->division, &b->rows, block);
+}
+
+/* y^{t-1} as the steps of a block saw it, one row after the other. */
+static const char *gather_y_prev(const fl_backward_pass *b, fl_span block) {
+    const fl_size P = b->outputs;
+    for (fl_size t = block.t0; t < block.t1; t++) {
+        const fl_size s = fl_time(&b->rows, b->reverse, t), row = fl_first_row(&b->rows, t) - b->delta_row;
+        const char *from = s ? b->y + fl_first_row(&b->rows, time_of(b, s - 1)) * b->y_step * b->size : b->h0;
+        b->k->copy(b->y_prev + row * P * b->size, P * b->size, from, (s ? b->y_step : P) * b->size, P * b->size, 0,
+                   fl_rows_at(&b->rows, t));
+    }
+    return b->y_prev;
+}
+
+void fl_gather_backward_block(fl_backward_pass *b, fl_span block) {
+    fl_weight_gradients *w = &b->weights;
+    const fl_size row = b->delta_row, values = b->gates * b->constant.hidden;
+    b->s0 = fl_first_step(&b->rows, b->reverse, block);
+    b->s1 = b->s0 + block.t1 - block.t0;
+    w->delta = b->delta_all ? b->delta_all + row * values * b->size : b->delta;
+    w->x = b->x + row * w->input * b->size;
+    w->y_prev = b->y ? gather_y_prev(b, block) : b->tape.y_prev + (row - b->tape.row) * b->K * b->size;
+    w->dx = fl_at(b->dx, row * w->input, b->size);
+}
+
+/* These values, or zeros where they are NULL. */
+static void start_with(const fl_backward_pass *b, char *to, const char *values, fl_size count, fl_size size) {
+    if (!to || to == values) return;
+    if (values)
+        b->k->copy(to, 0, values, 0, count * size, 0, 1);
+    else
+        b->k->clear(to, 0, count * size, 1, NULL);
+}
+
+void fl_end_backward_block(fl_backward_pass *b, fl_span block) {
+    const fl_size s0 = fl_first_step(&b->rows, b->reverse, block), values = b->gates * b->constant.hidden;
+    b->in_part += b->weights.rows;
+    if (fl_sums_in_parts(b) && b->in_part >= FL_ROWS_PER_PART) {
+        fl_add_parts(b->k, b->sums, FL_SUMS, b->size);
+        b->in_part = 0;
+    }
+    if (!b->delta_all && b->K)
+        start_with(b, b->delta_before, delta_of(b, s0), fl_rows_at(&b->rows, time_of(b, s0)) * values, b->size);
+}
+
+void fl_peephole_part(void *backward_pass, int part, int parts) {
+    const fl_backward_pass *b = (const fl_backward_pass *)backward_pass;
+    const fl_size H = b->constant.hidden, values = b->gates * H;
+    const fl_size unit0 = fl_border(H, b->k->column_block, part, parts), unit1 = fl_border(H, b->k->column_block, part + 1, parts);
+    const fl_size first = b->reverse ? time_of(b, b->s1 - 1) : b->s0, end = b->reverse ? time_of(b, b->s0) + 1 : b->s1;
+    for (fl_size t = first, start; t < end;) {
+        start = t++;
+        /* The cells of steps follow one another as the deltas do, where as many rows came before; with lengths a block's first
+         * step stands alone, since a tape may begin with it. */
+        while (t < end && (!b->rows.offsets || (t - 1 > first && fl_rows_at(&b->rows, t - 2) == fl_rows_at(&b->rows, t - 1)))) t++;
+        const fl_size row = fl_first_row(&b->rows, start);
+        b->k->add_peephole_gradient(b->dp, b->constant.cell, (const char *)b->weights.delta + (row - b->delta_row) * values * b->size,
+                                    c_prev_of(b, start), c_of(b, start), fl_first_row(&b->rows, t) - row, H, unit0, unit1);
+    }
+}
+
+void fl_projection_part(void *backward_pass, int part, int parts) {
+    const fl_backward_pass *b = (const fl_backward_pass *)backward_pass;
+    const fl_size H = b->constant.hidden, P = b->outputs;
+    const fl_size column0 = fl_border(H, b->k->column_block, part, parts), column1 = fl_border(H, b->k->column_block, part + 1, parts);
+    const fl_product product = {.columns = H, .K = b->weights.rows, .a = b->dy_space, .a_row_step = 1, .a_k_step = P,
+                                .panels = b->m_panels, .vectors = fl_vectors(b->k), .gates = 1, .c = b->dproj,
+                                .c_row_step = H, .add = 1};
+    if (product.K > FL_ROWS_PER_GROUP && !b->k->device)
+        fl_multiply_in_groups(b->k, &product, P, column0, column1, b->size);
+    else
+        fl_multiply_pieces(b->k, &product, b->stopped, 0, P, column0, column1);
+}
+
+/* ---- the pass ---- */
+
+void fl_divide_backward_pass(fl_backward_pass *b, int num_threads) {
+    const fl_size values = b->gates * b->constant.hidden;
+    /* A device has threads of its own. */
+    fl_divide(&b->division, &b->rows, b->constant.hidden, b->k->column_block, values * b->K, b->size, b->k->device ? 1 : num_threads);
+    b->unit_work = b->k->device ? 0 : values;
+}
+
+void fl_start_backward_pass(fl_backward_pass *b) {
+    const fl_size H = b->constant.hidden, P = b->outputs, B = b->rows.B;
+    if (!b->weights.accumulate) {
+        start_with(b, b->dp, NULL, (b->gates - 1) * H, b->size);
+        start_with(b, b->dproj, NULL, P * H, b->size);
+    }
+    start_with(b, (char *)b->constant.dc, b->dc, B * H, b->cell_size);
+    /* In rows without a step, what arrives goes on; all others are written later. */
+    start_with(b, b->dh0, b->dh, B * P, b->size);
+    start_with(b, b->dg0, b->dg, B * (b->K - P), b->size);
+    start_with(b, b->zoned, NULL, B * P, b->cell_size);
+    b->weights.dx = b->dx;
+    b->in_part = 0;
+    fl_clear_weight_gradients(&b->weights, fl_block_rows(&b->rows, b->block_rows), b->rows.count);
+    if (fl_sums_in_parts(b)) fl_start_totals(b->k, b->sums, FL_SUMS, b->size);
+}

@@ -1,0 +1,46 @@
+/* How the work of a call is divided among threads. */
+#ifndef FL_DIVISION_H
+#define FL_DIVISION_H
+
+#include "pass/rows.h"
+#include "system/pool.h"
+
+/* By batch rows, each part running its rows through all time steps; or by hidden units, all parts meeting after every
+ * step. */
+typedef struct {
+    int parts;
+    int by_rows;
+    fl_size borders[FL_MAX_THREADS + 1]; /* by rows: where each part begins */
+} fl_division;
+
+/* A part's batch rows and hidden units. */
+typedef struct {
+    fl_size row0, row1, unit0, unit1;
+} fl_share;
+
+/* `weights` is the number of weights that a step reads, `size` the bytes of each, `block` the fewest hidden units that make
+ * a part. */
+void fl_divide(fl_division *d, const fl_rows *r, fl_size H, fl_size block, fl_size weights, fl_size size, int num_threads);
+
+/* Divides anew for some steps: some rows may have none of them. */
+void fl_divide_rows(fl_division *d, const fl_rows *r, fl_span steps);
+
+fl_share fl_share_of(const fl_division *d, int part, fl_size B, fl_size H, fl_size block);
+
+/* Where `part` begins when `count` things in blocks are divided evenly. */
+static inline fl_size fl_border(fl_size count, fl_size block, int part, int parts) {
+    return fl_smaller(count, fl_ceil_div(count, block) * part / parts * block);
+}
+
+/* Where a piece of [first, last) ends: whole blocks, each of whose items takes so much work. A call can be stopped between
+ * two pieces. */
+static inline fl_size fl_piece_end(fl_size first, fl_size last, fl_size block, fl_size work) {
+    if ((last - first) * work <= FL_WORK_OF_A_PIECE) return last;
+    return fl_smaller(last, first + fl_larger(1, FL_WORK_OF_A_PIECE / (work * block)) * block);
+}
+
+/* Is the call to be stopped? Only who runs it in the pool can ask. */
+typedef int (*fl_ask_stop)(void);
+static inline int fl_asked_to_stop(fl_ask_stop stopped) { return stopped && stopped(); }
+
+#endif

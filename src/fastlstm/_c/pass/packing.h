@@ -1,0 +1,54 @@
+/* Weights packed into panels, and products of many rows with them, divided among threads. */
+#ifndef FL_PACKING_H
+#define FL_PACKING_H
+
+#include "pass/division.h"
+
+/* The vectors of a panel of packed rows. */
+static inline int fl_vectors(const fl_kernels *k) { return (int)(k->column_block / k->unit_block); }
+
+/* The values of the packed columns of weights (gates H, K), and of the packed rows of A (rows, columns). */
+static inline fl_size fl_column_panels(const fl_kernels *k, fl_size gates, fl_size H, fl_size K) {
+    return fl_padded_columns(k, gates, H) * K;
+}
+static inline fl_size fl_row_panels(const fl_kernels *k, int vectors, fl_size rows, fl_size columns) {
+    return fl_padded(k, vectors, columns) * rows;
+}
+
+/* A is packed by columns, as weights (gates H, K), or with gates 0 by rows, as (K, H) with a row every so many values. */
+typedef struct {
+    const fl_kernels *k;
+    void *panels;
+    fl_size gates, H;
+    const void *A;
+    fl_size K;
+    fl_size row_step;
+    int vectors;
+} fl_packing;
+
+static inline fl_packing fl_columns_to_pack(const fl_kernels *k, void *panels, fl_size gates, fl_size H, const void *A,
+                                            fl_size K) {
+    return (fl_packing){k, panels, gates, H, A, K, 0, 0};
+}
+static inline fl_packing fl_rows_to_pack(const fl_kernels *k, void *panels, int vectors, const void *A, fl_size row_step,
+                                         fl_size rows, fl_size columns) {
+    return (fl_packing){k, panels, 0, columns, A, rows, row_step, vectors};
+}
+
+/* The task of packing; its argument is an fl_packing. */
+void fl_pack(void *packing, int part, int parts);
+
+/* Some rows and columns of a product, so that a product that takes long can be stopped between its columns. */
+void fl_multiply_pieces(const fl_kernels *k, const fl_product *product, fl_ask_stop stopped, fl_size row0, fl_size row1,
+                        fl_size column0, fl_size column1);
+
+/* The task of a product, divided by rows; its argument is an fl_multiplication. */
+typedef struct {
+    const fl_kernels *k;
+    fl_product product;
+    fl_size rows;
+    fl_ask_stop stopped;
+} fl_multiplication;
+void fl_multiply(void *multiplication, int part, int parts);
+
+#endif

@@ -1,0 +1,66 @@
+/* The rows of a batch, time step after time step, longest sequence first: step t has the rows [first(t), first(t + 1)) of
+ * all, which are the first ones of the batch. */
+#ifndef FL_ROWS_H
+#define FL_ROWS_H
+
+#include "kernels.h"
+#include "tuning.h"
+
+static inline fl_size fl_smaller(fl_size a, fl_size b) { return a < b ? a : b; }
+static inline fl_size fl_larger(fl_size a, fl_size b) { return a > b ? a : b; }
+static inline fl_size fl_ceil_div(fl_size n, fl_size block) { return (n + block - 1) / block; }
+
+typedef struct {
+    fl_size T;
+    fl_size B;
+    fl_size count;           /* rows of all steps */
+    const int64_t *offsets;  /* (T + 1,) first(t); NULL where every step has B rows, the last one perhaps fewer */
+    int invariant;           /* No row's result may depend on how many others there are. */
+} fl_rows;
+
+static inline fl_size fl_first_row(const fl_rows *r, fl_size t) {
+    return r->offsets ? (fl_size)r->offsets[t] : fl_smaller(t * r->B, r->count);
+}
+
+/* The number of rows of step t; before the first and after the last step there are none. */
+static inline fl_size fl_rows_at(const fl_rows *r, fl_size t) {
+    return t < 0 || t >= r->T ? 0 : fl_first_row(r, t + 1) - fl_first_row(r, t);
+}
+
+/* The time t at which a direction runs its s-th step, and the other way round. */
+static inline fl_size fl_time(const fl_rows *r, int reverse, fl_size s) { return reverse ? r->T - 1 - s : s; }
+
+/* The steps from time t0 on, before time t1. */
+typedef struct {
+    fl_size t0, t1;
+} fl_span;
+
+/* The first of a span's steps in the order in which a direction runs them. */
+static inline fl_size fl_first_step(const fl_rows *r, int reverse, fl_span span) {
+    return reverse ? r->T - span.t1 : span.t0;
+}
+
+/* Time is cut into blocks by where a step's rows begin: step t is in the block first(t) / rows. So the cuts are the same from
+ * either end, and a block of more rows is made of whole smaller ones where those divide it.
+ *
+ * Takes the first or the last block from the steps that are left; all of them where `rows` is 0. */
+fl_span fl_next_block(fl_span *left, const fl_rows *r, fl_size rows, int last);
+
+/* The rows of a block where a step leaves `bytes` for each of them. They are few, to be used again while they are in the
+ * cache. A device has many: its caches are small, and it loses time between blocks. */
+static inline fl_size fl_rows_per_block(const fl_kernels *k, fl_size bytes) {
+    return k->device ? fl_larger(FL_ROWS_PER_BLOCK, FL_DEVICE_BLOCK / fl_larger(bytes, 1)) : FL_ROWS_PER_BLOCK;
+}
+
+/* The most rows that any block has. */
+static inline fl_size fl_block_rows(const fl_rows *r, fl_size rows) { return fl_smaller(r->count, rows + r->B); }
+
+/* With recompute, a segment of k steps is made of whole blocks: its rows, and the number of segments of so many rows. */
+static inline fl_size fl_segment_rows(fl_size k, fl_size B) {
+    return fl_larger(fl_ceil_div(k * B, FL_ROWS_PER_BLOCK), 1) * FL_ROWS_PER_BLOCK;
+}
+static inline fl_size fl_segments(const fl_rows *r, fl_size rows) {
+    return r->T ? fl_first_row(r, r->T - 1) / rows + 1 : 0;
+}
+
+#endif
