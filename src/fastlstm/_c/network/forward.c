@@ -1,33 +1,46 @@
-/* The forward pass of a network, and its single step. */
-#include "system/float_mode.h"
+/* The forward pass of a network, and its single step. The loop over time is that of _engine/forward.pyx, for one thread. */
 #include "network/network.h"
+#include "system/float_mode.h"
 
-/* ---- memory ---- */
+/* ---- passes and tapes ---- */
 
 fl_tape_layer fl_take_tape(const fastlstm_plan *plan, const fl_layer *layer, size_t T, size_t B, fl_arena *arena) {
     const size_t rows = fl_times(T, B), row_bytes = fl_times((size_t)layer->hidden, plan->bytes);
     const int last = layer == &plan->layers[plan->layer_count - 1];
-    fl_tape_layer tape = {0};
-    if (!last) tape.y = fl_take(arena, fl_times(fl_times(rows, (size_t)layer->outputs), plan->bytes));
+    fl_tape_layer own = {0};
+    if (!last) own.y = fl_take(arena, fl_times(fl_times(rows, (size_t)layer->outputs), plan->bytes));
     for (int way = 0; way < layer->directions; way++) {
-        fl_tape_direction *d = &tape.direction[way];
+        fl_tape_direction *d = &own.direction[way];
         if (layer->lstm || layer->directions == 2)
-            d->gates = fl_take(arena, fl_times(fl_times(rows, (size_t)layer->cell.gates), row_bytes));
+            d->tape.gates = fl_take(arena, fl_times(fl_times(rows, (size_t)layer->cell.gates), row_bytes));
         if (layer->seen) d->h_first = fl_take(arena, fl_times(B, row_bytes));
-        if (layer->lstm) d->cells = fl_take(arena, fl_times(fl_plus(rows, B), row_bytes));
+        if (layer->lstm) d->tape.c = fl_take(arena, fl_times(fl_plus(rows, B), row_bytes));
     }
-    return tape;
+    return own;
 }
 
-/* Is W x better one product over many steps? See plan() of _loops.pyx. */
-static int hoists(const fastlstm_plan *plan, const fl_layer *layer, size_t T, size_t B) {
-    const fl_size weights = layer->cell.gates * layer->hidden * (layer->input + layer->seen);
-    return layer->seen && T > 1 && (B < FL_ROWS_TO_FOLD || weights * (fl_size)plan->bytes > FL_CACHED);
+/* A layer in one direction, with or without its part of a tape. */
+static fl_forward_pass pass_of(const fastlstm_plan *plan, const fl_layer *layer, int way, size_t T, size_t B, fl_tape tape) {
+    const fl_direction *d = &layer->direction[way];
+    fl_forward_pass f = {.k = plan->k, .step = layer->lstm ? plan->k->lstm_forward : plan->k->rnn_forward, .constant = d->forward,
+                         .rows = fl_rows_of(layer, (fl_size)T, (fl_size)B), .reverse = d->reverse, .size = (fl_size)plan->bytes,
+                         .cell_size = (fl_size)plan->bytes, .gates = layer->cell.gates, .outputs = layer->hidden,
+                         .taped = tape.gates != NULL, .cells = layer->lstm, .packed = 1, .direct = 1, .tape = tape,
+                         .block_rows = FL_ROWS_PER_BLOCK, .W_panels = d->W_columns, .R_panels = d->R_columns,
+                         .y_step = layer->outputs};
+    f.between.hidden = f.between.width = layer->hidden;
+    f.s_end = f.rows.T;
+    fl_plan_weights(&f, f.size);
+    if (!layer->seen) f.hoists = 0; /* There is no R y to keep W x apart from. */
+    return f;
 }
+
+/* ---- memory ---- */
 
 typedef struct {
     char *y[2];      /* of layers that are not the last, in turns */
-    char *wx, *state;
+    char *state;
+    fl_arena pass;   /* of each pass */
 } workspace;
 
 static void lay_out_outputs(const fastlstm_plan *plan, size_t rows, fl_arena *arena, char *y[2]) {
@@ -35,25 +48,28 @@ static void lay_out_outputs(const fastlstm_plan *plan, size_t rows, fl_arena *ar
         y[k] = plan->between[k] ? fl_take(arena, fl_times(rows, fl_times(plan->between[k], plan->bytes))) : NULL;
 }
 
-/* Rows of W x in a block. Where so many sequences have none, seven still do: memory for more is to be enough for them. */
-static size_t wx_rows(const fastlstm_plan *plan, const fl_layer *layer, size_t T, size_t B) {
-    if (!layer->seen || T < 2) return 0;
-    const size_t sequences = hoists(plan, layer, T, B) ? B : FL_ROWS_TO_FOLD - 1, rows = fl_times(T, sequences);
-    const size_t most = sequences > FL_ROWS_PER_BLOCK ? sequences : FL_ROWS_PER_BLOCK;
-    return rows < most ? rows : most;
+/* The most memory that a pass of any layer takes. Where so many sequences have no product over many steps, a few still do:
+ * memory for more is to be enough for them. */
+static size_t most_of_a_pass(const fastlstm_plan *plan, size_t T, size_t B) {
+    size_t most = 0;
+    for (size_t n = 0; n < plan->layer_count; n++) {
+        const size_t few = B < FL_ROWS_TO_FOLD ? B : FL_ROWS_TO_FOLD - 1;
+        for (size_t sequences = few;; sequences = B) {
+            fl_arena one = {0};
+            fl_forward_pass f = pass_of(plan, &plan->layers[n], 0, T, sequences, (fl_tape){0});
+            fl_lay_out_forward_pass(&f, &one);
+            if (one.used > most) most = one.used;
+            if (sequences == B) break;
+        }
+    }
+    return most;
 }
 
 static workspace lay_out(const fastlstm_plan *plan, size_t T, size_t B, fl_arena *arena) {
     workspace w;
-    size_t wx = 0;
     lay_out_outputs(plan, fl_times(T, B), arena, w.y);
-    for (size_t n = 0; n < plan->layer_count; n++) {
-        const fl_layer *layer = &plan->layers[n];
-        const size_t values = fl_times(wx_rows(plan, layer, T, B), (size_t)(layer->cell.gates * layer->hidden));
-        if (values > wx) wx = values;
-    }
-    w.wx = fl_take(arena, fl_times(wx, plan->bytes));
     w.state = fl_take(arena, fl_times(fastlstm_state_count(plan, B), plan->bytes));
+    w.pass = (fl_arena){fl_take(arena, most_of_a_pass(plan, T, B)), 0};
     return w;
 }
 
@@ -71,7 +87,7 @@ static void step_network(const fastlstm_plan *plan, fl_size B, const char *x, ch
         char *out = n + 1 == plan->layer_count ? y : between[n % 2];
         for (int way = 0; way < layer->directions; way++) {
             fl_forward f = layer->direction[way].forward;
-            char *h = state, *c = (char *)fl_at(state, B * seen, bytes);
+            char *h = state, *c = (char *)fl_at(state, B * seen, (fl_size)bytes);
             f.x = x;
             f.y_prev = seen ? h : x;
             f.c_prev = f.c = c;
@@ -102,86 +118,22 @@ fastlstm_status fastlstm_step(const fastlstm_plan *plan, size_t B, const void *x
 
 /* ---- a layer in one direction ---- */
 
-typedef struct {
-    const fastlstm_plan *plan;
-    const fl_layer *layer;
-    const fl_direction *direction;
-    const fl_tape_direction *tape;   /* NULL without */
-    fl_size B;
-    fl_rows rows;
-    int hoist;
-    const char *x;                   /* (rows, I) */
-    char *y;                         /* (rows, outputs): H values of them */
-    char *h, *c;                     /* (B, H) the state, in and out */
-    char *wx;                        /* of a block of steps, where the tape has no place for it */
-} run;
-
-/* W x of a block of steps, of which `row` is the first row in time; gives where it is. */
-static char *multiply_block(const run *r, fl_size row, fl_size count) {
-    const fl_kernels *k = r->plan->k;
-    const fl_size H = r->layer->hidden, G = r->layer->cell.gates, I = r->layer->input;
-    char *wx = r->tape && r->tape->gates ? (char *)fl_at(r->tape->gates, row * G * H, r->plan->bytes) : r->wx;
-    const fl_product product = {.columns = H, .K = I, .a = fl_at(r->x, row * I, r->plan->bytes), .a_row_step = I,
-                                .a_k_step = 1, .panels = r->direction->W_columns,
-                                .vectors = (int)(k->column_block / k->unit_block), .gates = G, .c = wx, .c_row_step = G * H};
-    k->multiply(&product, 0, count, 0, H);
-    return wx;
-}
-
-static void run_steps(const run *r) {
-    const fl_layer *layer = r->layer;
-    const size_t bytes = r->plan->bytes;
-    const fl_size H = layer->hidden, G = layer->cell.gates, row_bytes = H * (fl_size)bytes, outputs = layer->outputs;
-    const int reverse = r->direction->reverse;
-    const fl_size block = r->hoist ? fl_block_steps(&r->rows) : 0;
-    const fl_forward_step step = layer->lstm ? r->plan->k->lstm_forward : r->plan->k->rnn_forward;
-    char *wx = NULL;
-    fl_size wx_row = 0, before = 0;
-    fl_forward f = r->direction->forward;
-    for (fl_size s = 0; s < r->rows.steps; s++) {
-        const fl_size row = fl_row(&r->rows, reverse, s), count = fl_count(&r->rows, row);
-        if (r->hoist && s % block == 0) {
-            const fl_size steps = r->rows.steps - s < block ? r->rows.steps - s : block;
-            wx_row = reverse ? row - (steps - 1) * r->rows.step_rows : row;
-            wx = multiply_block(r, wx_row, steps * r->rows.step_rows);
+static void run(fl_forward_pass *f) {
+    const fl_size H = f->constant.hidden;
+    const fl_share all = {0, f->rows.B, 0, H};
+    fl_start_forward_pass(f);
+    for (fl_span left = {0, f->rows.T}; left.t0 < left.t1;) {
+        const fl_span block = fl_next_block(&left, &f->rows, f->hoists ? f->block_rows : 0, f->reverse);
+        if (f->hoists) {
+            fl_multiplication wx = fl_hoisted_product(f, block);
+            fl_multiply(&wx, 0, 1);
         }
-        if (r->hoist)
-            f.wx = fl_at(wx, (row - wx_row) * G * H, bytes);
-        else
-            f.x = fl_at(r->x, row * layer->input, bytes);
-        f.y_prev = !layer->seen ? f.x : s ? fl_at(r->y, before * outputs, bytes) : r->h;
-        if (s && layer->seen) f.y_prev_step = outputs;
-        f.c_prev = f.c = r->c;
-        if (r->tape) {
-            f.gates = (char *)fl_at(r->tape->gates, row * G * H, bytes);
-            f.c_prev = fl_cell_before(r->tape, reverse, row, r->B, row_bytes);
-            f.c = fl_cell_of(r->tape, reverse, row, r->B, row_bytes);
+        const fl_size s0 = fl_first_step(&f->rows, f->reverse, block);
+        for (fl_size s = s0; s < s0 + block.t1 - block.t0; s++) {
+            fl_run_forward_step(f, s, all);
+            fl_hand_on(f, s, all, 0, H);
         }
-        f.y_copy = (char *)fl_at(r->y, row * outputs, bytes);
-        step(&f, 0, count, 0, H);
-        before = row;
     }
-}
-
-/* The state before into the tape, that after out of y and the tape. */
-static void begin(const run *r) {
-    const fl_size row_bytes = r->layer->hidden * (fl_size)r->plan->bytes;
-    if (!r->tape || !r->layer->seen) return;
-    memcpy(r->tape->h_first, r->h, (size_t)(r->B * row_bytes));
-    if (r->layer->lstm) {
-        char *c = r->direction->reverse ? r->tape->cells + r->rows.rows * row_bytes : r->tape->cells;
-        memcpy(c, r->c, (size_t)(r->B * row_bytes));
-    }
-}
-
-static void end(const run *r) {
-    const fl_size row_bytes = r->layer->hidden * (fl_size)r->plan->bytes;
-    if (!r->layer->seen || !r->rows.steps) return;
-    const fl_size row = fl_row(&r->rows, r->direction->reverse, r->rows.steps - 1);
-    for (fl_size b = 0; b < r->B; b++)
-        memcpy(r->h + b * row_bytes, fl_at(r->y, (row + b) * r->layer->outputs, r->plan->bytes), (size_t)row_bytes);
-    if (r->tape && r->layer->lstm)
-        memcpy(r->c, fl_cell_of(r->tape, r->direction->reverse, row, r->B, row_bytes), (size_t)(r->B * row_bytes));
 }
 
 /* ---- the network ---- */
@@ -192,20 +144,20 @@ static void run_network(const fastlstm_plan *plan, size_t T, size_t B, const cha
     const fl_float_mode mode = fl_flush_denormals();
     for (size_t n = 0; n < plan->layer_count; n++) {
         const fl_layer *layer = &plan->layers[n];
-        const fl_tape_layer kept = tape ? fl_take_tape(plan, layer, T, B, tape) : (fl_tape_layer){0};
-        char *out = n + 1 == plan->layer_count ? y : kept.y ? kept.y : w->y[n % 2];
-        run r = {.plan = plan, .layer = layer, .B = (fl_size)B, .rows = fl_rows_of(layer, (fl_size)T, (fl_size)B),
-                 .hoist = hoists(plan, layer, T, B), .x = x, .wx = w->wx};
+        const fl_tape_layer own = tape ? fl_take_tape(plan, layer, T, B, tape) : (fl_tape_layer){0};
+        char *out = n + 1 == plan->layer_count ? y : own.y ? own.y : w->y[n % 2];
         for (int way = 0; way < layer->directions; way++) {
-            r.direction = &layer->direction[way];
-            r.tape = tape ? &kept.direction[way] : NULL;
-            r.y = (char *)fl_at(out, way * layer->hidden, plan->bytes);
-            r.h = state;
-            r.c = (char *)fl_at(state, r.B * layer->seen, plan->bytes);
-            begin(&r);
-            run_steps(&r);
-            end(&r);
-            state = (char *)fl_at(state, (layer->lstm ? 2 : 1) * r.B * layer->seen, plan->bytes);
+            const size_t state_bytes = B * (size_t)layer->seen * plan->bytes;
+            fl_forward_pass f = pass_of(plan, layer, way, T, B, own.direction[way].tape);
+            fl_arena memory = w->pass;
+            f.x = x;
+            f.y = fl_at(out, way * layer->hidden, (fl_size)plan->bytes);
+            f.h0 = f.h_last = layer->seen ? state : NULL;
+            f.c0 = f.c_last = layer->lstm ? state + state_bytes : NULL;
+            if (own.direction[way].h_first) memcpy(own.direction[way].h_first, state, state_bytes);
+            fl_lay_out_forward_pass(&f, &memory);
+            run(&f);
+            state += (layer->lstm ? 2 : 1) * state_bytes;
         }
         x = out;
     }

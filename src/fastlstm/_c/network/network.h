@@ -7,7 +7,7 @@
 
 #include "fastlstm/fastlstm.h"
 #include "kernels.h"
-#include "pass/arena.h"
+#include "pass/backward.h"
 
 /* A layer in one direction: where its parameters begin among the caller's, in values, and what the plan has of them. */
 typedef struct {
@@ -45,56 +45,25 @@ static inline fastlstm_status fl_check_plan(const fastlstm_plan *plan) {
     return !plan ? FASTLSTM_NULL : plan->self != plan ? FASTLSTM_PLAN : FASTLSTM_OK;
 }
 
-/* ---- memory ---- */
-
-
-/* ---- time ---- */
-
 /* The rows of T steps of B sequences, as a layer sees them: a dense layer has them in blocks instead. */
-typedef struct {
-    fl_size steps, step_rows, rows;
-} fl_rows;
-
 static inline fl_rows fl_rows_of(const fl_layer *layer, fl_size T, fl_size B) {
-    fl_rows r = {B ? T : 0, B, T * B}; /* without sequences there is no step to run */
-    if (!layer->seen) {
-        r.step_rows = FL_ROWS_PER_BLOCK;
-        r.steps = (r.rows + FL_ROWS_PER_BLOCK - 1) / FL_ROWS_PER_BLOCK;
-    }
-    return r;
+    if (layer->seen) return (fl_rows){.T = B ? T : 0, .B = B, .count = T * B}; /* Without sequences there is no step. */
+    return (fl_rows){.T = fl_ceil_div(T * B, FL_ROWS_PER_BLOCK), .B = FL_ROWS_PER_BLOCK, .count = T * B};
 }
 
-/* The first row of the step that runs as the s-th, and how many it has. */
-static inline fl_size fl_row(const fl_rows *r, int reverse, fl_size s) {
-    return (reverse ? r->steps - 1 - s : s) * r->step_rows;
-}
-static inline fl_size fl_count(const fl_rows *r, fl_size row) {
-    return r->rows - row < r->step_rows ? r->rows - row : r->step_rows;
-}
-
-/* Steps in a block of at most so many. */
-static inline fl_size fl_block_steps(const fl_rows *r) {
-    return r->step_rows < FL_ROWS_PER_BLOCK ? FL_ROWS_PER_BLOCK / (r->step_rows ? r->step_rows : 1) : 1;
-}
-static inline fl_size fl_block_rows(const fl_rows *r) {
-    const fl_size rows = fl_block_steps(r) * r->step_rows;
-    return rows < r->rows ? rows : r->rows;
-}
-
-/* ---- what a forward pass keeps ---- */
+/* ---- tapes ---- */
 
 typedef struct {
-    char *gates;     /* (rows, gates H); an RNN's are its outputs, where those are nothing else's too */
+    fl_tape tape;    /* its gates and c; an RNN's gates are its outputs, and NULL where those have rows of their own */
     char *h_first;   /* (B, H) */
-    char *cells;     /* (rows + B, H): c^0 and every c^t, in the order of time */
 } fl_tape_direction;
 
 typedef struct {
-    char *y;         /* (rows, outputs); NULL in the last layer, whose the caller has */
+    char *y;         /* (rows, outputs); NULL in the last layer, whose outputs the caller has */
     fl_tape_direction direction[2];
 } fl_tape_layer;
 
-/* The tape begins with what it is of. */
+/* What a tape begins with: the pass that it is of. */
 typedef struct {
     const fastlstm_plan *plan;
     size_t T, B;
@@ -102,14 +71,6 @@ typedef struct {
 
 /* Lays out the next layer's part of a tape. */
 fl_tape_layer fl_take_tape(const fastlstm_plan *plan, const fl_layer *layer, size_t T, size_t B, fl_arena *arena);
-
-/* The cells as the step at a row wrote them, and as it saw them. */
-static inline char *fl_cell_of(const fl_tape_direction *tape, int reverse, fl_size row, fl_size B, fl_size row_bytes) {
-    return tape->cells ? tape->cells + (row + (reverse ? 0 : B)) * row_bytes : NULL;
-}
-static inline char *fl_cell_before(const fl_tape_direction *tape, int reverse, fl_size row, fl_size B, fl_size row_bytes) {
-    return tape->cells ? tape->cells + (row + (reverse ? B : 0)) * row_bytes : NULL;
-}
 
 /* ---- passes ---- */
 

@@ -31,7 +31,7 @@ void fl_lay_out_backward_pass(fl_backward_pass *b, fl_arena *arena) {
         b->dy_space = fl_take_array(arena, rows, b->outputs, b->size);
     }
     if (b->zone_y) b->zoned = fl_take_array(arena, B, b->outputs, b->cell_size);
-    if (b->y) b->y_prev = fl_take_array(arena, rows, b->K, b->size);
+    if (b->gathers) b->y_prev = fl_take_array(arena, rows, b->K, b->size);
     b->weights.delta_panels = NULL;
     if ((b->given_panels || fl_many_rows(&b->rows)) && !b->k->device)
         fl_lay_out_weight_gradients(&b->weights, rows, b->with_dx && !b->given_panels, arena);
@@ -193,7 +193,7 @@ void fl_gather_backward_block(fl_backward_pass *b, fl_span block) {
     b->s1 = b->s0 + block.t1 - block.t0;
     w->delta = b->delta_all ? b->delta_all + row * values * b->size : b->delta;
     w->x = b->x + row * w->input * b->size;
-    w->y_prev = b->y ? gather_y_prev(b, block) : b->tape.y_prev + (row - b->tape.row) * b->K * b->size;
+    w->y_prev = b->gathers ? gather_y_prev(b, block) : fl_at(b->tape.y_prev, (row - b->tape.row) * b->K, b->size);
     w->dx = fl_at(b->dx, row * w->input, b->size);
 }
 

@@ -37,7 +37,8 @@ typedef struct {
     const char *proj;           /* (P, H), or NULL */
     const char *x;              /* (rows, I) */
     fl_tape tape;
-    const char *y, *h0;         /* Without y_prev on the tape: y^t as the forward pass gave it, a row every y_step; h^0. */
+    int gathers;                /* y^{t-1} is not on the tape but gathered from */
+    const char *y, *h0;         /* y^t as the forward pass gave it, a row every y_step, and h^0. */
     fl_size y_step;
     fl_forward_pass *again;     /* recompute: what runs a segment again; or NULL */
     /* Options. */

@@ -160,6 +160,7 @@ fl_size fl_run_forward_step(const fl_forward_pass *f, fl_size s, fl_share own) {
 /* Copies columns of rows, of arrays that have a row every so many values, of `size` bytes. */
 static void copy_columns(const fl_forward_pass *f, char *to, fl_size to_step, const char *from, fl_size from_step,
                          fl_size row0, fl_size row1, fl_size column0, fl_size column1, fl_size size) {
+    if (to == from) return;
     f->k->copy(to + column0 * size, to_step * size, from + column0 * size, from_step * size, (column1 - column0) * size, row0,
                row1);
 }
