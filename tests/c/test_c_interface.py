@@ -171,6 +171,22 @@ def test_rnn(nonlinearity, bidirectional, instruction_set):
         check([layer], 7, 3, instruction_set=instruction_set.encode())
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("T", "B"), [(16, 1), (9, 7), (700, 1), (12, 50), (3, 530)])
+def test_the_bits_of_python(dtype, T, B, default_threads):
+    """Both run on the same parts of a pass: its blocks, its hoisted products and its sums are the same."""
+    fastlstm.set_num_threads(1)
+    layers = [fastlstm.LSTM(5, 37, 2, dtype=dtype, seed=0), fastlstm.RNN(37, 9, dtype=dtype, seed=1)]
+    rng = np.random.default_rng([T, B])
+    x, dy = (rng.normal(size=(T, B, columns)).astype(dtype) for columns in (5, 9))
+    expected = run_python(layers, x, dy)
+    plan, first, dlast = case(layers).plan, expected["first"].astype(dtype), expected["dlast"].astype(dtype)
+    y, last, tape = plan.forward(x, first, tape=True)
+    dx, dfirst, gradients = plan.backward(x, y, tape, dy, dlast)
+    for name, result in {"y": y, "last": last, "dx": dx, "dfirst": dfirst, "gradients": gradients}.items():
+        assert result.tobytes() == expected[name].astype(dtype).tobytes(), name
+
+
 @pytest.mark.parametrize("activation", ["identity", "tanh", "logistic", "relu"])
 @pytest.mark.parametrize(("T", "B"), [(1, 1), (7, 3), (40, 33)])
 def test_dense(activation, T, B):

@@ -18,8 +18,8 @@ from fastlstm._engine.passes cimport (FL_SUMS, fl_add_products_part, fl_add_tota
                                       fl_run_backward_rows, fl_run_dy, fl_run_first_gates, fl_run_first_state, fl_share,
                                       fl_share_of, fl_span, fl_start_backward_pass, fl_sums_in_parts, fl_time,
                                       fl_transpose_part, fl_unpack_weight_gradients_part, fl_vectors, fl_weight_gradients)
-from fastlstm._system.kernels cimport fl_call, fl_size
-from fastlstm._system.runtime cimport WORK_BEFORE_A_LOOK, Buffers, Device, kernels, parallel, stopped
+from fastlstm._system.kernels cimport FL_THREADS_FOR_TWO, FL_WORK_BEFORE_A_LOOK, fl_call, fl_size
+from fastlstm._system.runtime cimport Buffers, Device, kernels, parallel, stopped
 
 # ---- the loop over time ------------------------------------------------------------------------------------------------
 
@@ -40,7 +40,7 @@ cdef void step_part(void *argument, int part, int parts) noexcept nogil:
         if alone:
             fl_run_first_state(b, s, row0, row1, 0, b.outputs, True)
             fl_run_first_gates(b, s, row0, row1, 0, b.K - b.outputs)
-        if work >= WORK_BEFORE_A_LOOK:
+        if work >= FL_WORK_BEFORE_A_LOOK:
             if stopped():
                 return
             work = 0
@@ -82,7 +82,7 @@ cdef void run_steps(fl_backward_pass *b, fl_size s0, fl_size s1) noexcept nogil:
         if s == 0 or fl_rows_at(&b.rows, fl_time(&b.rows, b.reverse, s - 1)) < fl_rows_at(&b.rows, fl_time(&b.rows, b.reverse, s)):
             parallel(first_state_part, b, parts)
         work += b.rows.B * b.constant.hidden * b.unit_work
-        if work >= WORK_BEFORE_A_LOOK:
+        if work >= FL_WORK_BEFORE_A_LOOK:
             if stopped():
                 return
             work = 0
@@ -179,7 +179,7 @@ def run_passes(list passes, int num_threads, Device device=None):
         all_passes[n] = &own.b
     start_passes(&call, all_passes[0].k, device)
     with nogil:
-        if count == 2 and 1 < num_threads < 4 and not all_passes[0].k.device:
+        if count == 2 and 1 < num_threads <= FL_THREADS_FOR_TWO and not all_passes[0].k.device:
             parallel(run_one, all_passes, 2)
         else:
             for n in range(count):

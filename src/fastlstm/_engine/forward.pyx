@@ -16,17 +16,16 @@ from fastlstm._engine.passes cimport (fl_arena, fl_arena_bytes, fl_arena_in, fl_
                                       fl_next_block, fl_plan_weights, fl_rows_at, fl_rows_per_block, fl_run_forward_step,
                                       fl_segment_rows, fl_segments, fl_share, fl_share_of, fl_span, fl_start_forward_pass,
                                       fl_time, fl_vectors, fl_y_of)
-from fastlstm._system.kernels cimport (FL_BFLOAT16, FL_FULL, FL_INT8, fl_call, fl_format, fl_forward, fl_kernels, fl_product,
-                                       fl_size)
-from fastlstm._system.runtime cimport (WORK_BEFORE_A_LOOK, Buffers, Device, begin_call, end_call, kernels, parallel, stopped)
+from fastlstm._system.kernels cimport (FL_BFLOAT16, FL_FULL, FL_INT8, FL_ROWS_TO_STOP, FL_THREADS_FOR_TWO,
+                                       FL_WORK_BEFORE_A_LOOK, fl_call,
+                                       fl_format, fl_forward, fl_kernels, fl_product, fl_size)
+from fastlstm._system.runtime cimport Buffers, Device, begin_call, end_call, kernels, parallel, stopped
 
 from fastlstm._arrays.arrays import empty
 from fastlstm._engine.batches import Batch
 
-cdef enum:
-    MANY = 128  # rows of a single step that takes long enough to be stopped
 
-MANY_ROWS = MANY
+MANY_ROWS = FL_ROWS_TO_STOP
 FORMATS = {"full": FL_FULL, "bfloat16": FL_BFLOAT16, "int8": FL_INT8}
 
 # ---- the loop over time ------------------------------------------------------------------------------------------------
@@ -61,7 +60,7 @@ cdef void step_part(void *argument, int part, int parts) noexcept nogil:
         elif f.division.by_rows or parts == 1:
             project(f, s, own.row0, own.row1, 0, f.outputs)
             fl_hand_on(f, s, own, 0, f.outputs)
-        if work >= WORK_BEFORE_A_LOOK:
+        if work >= FL_WORK_BEFORE_A_LOOK:
             if stopped():
                 return
             work = 0
@@ -91,7 +90,7 @@ cdef void run_steps(fl_forward_pass *f, fl_size s0, fl_size s1) noexcept nogil:
         if f.proj != NULL:
             parallel(project_part, f, parts)
         work += f.rows.B * f.constant.hidden * f.unit_work
-        if work >= WORK_BEFORE_A_LOOK:
+        if work >= FL_WORK_BEFORE_A_LOOK:
             if stopped():
                 return
             work = 0
@@ -157,7 +156,7 @@ def run_passes(list passes, int num_threads, Device device=None):
         all_passes[n] = &own.f
     start_passes(&call, all_passes[0].k, device)
     with nogil:
-        if count == 2 and 1 < num_threads < 4 and not all_passes[0].k.device:
+        if count == 2 and 1 < num_threads <= FL_THREADS_FOR_TWO and not all_passes[0].k.device:
             parallel(run_one, all_passes, 2)
         else:
             for n in range(count):
@@ -358,7 +357,7 @@ cdef class Step:
             f.c_last = <char *>get.views[5].buf
         f.stopped = stopped
         fl_divide(&f.division, &f.rows, H, f.block, H * f.unit_work, size, num_threads)
-        begin_call(&call, B >= MANY)
+        begin_call(&call, B >= FL_ROWS_TO_STOP)
         with nogil:
             if self.cell.lstm and get.views[5].buf != get.views[4].buf:
                 memcpy(f.c_last, get.views[4].buf, B * H * size)

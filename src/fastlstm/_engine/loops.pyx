@@ -2,14 +2,11 @@
 from libc.stdint cimport int64_t
 
 from fastlstm._engine.passes cimport fl_pack, fl_packing, fl_rows, fl_rows_at, fl_segment_rows, fl_segments
-from fastlstm._system.kernels cimport fl_call, fl_cell, fl_kernels, fl_size
+from fastlstm._system.kernels cimport FL_ROWS_TO_PACK, fl_call, fl_cell, fl_kernels, fl_size
 from fastlstm._system.runtime cimport Buffers, Device, begin_call, end_call, kernels, parallel
 
 from fastlstm._system.runtime import ACTIVATIONS
 
-cdef enum:
-    # Batch rows times steps from which packing the weights pays.
-    ROWS_TO_PACK = 16
 
 
 cdef fl_rows rows_of(Buffers get, batch) except *:
@@ -84,7 +81,7 @@ def segment_count(batch, k):
 
 def rows_to_pack():
     """Return the batch rows times steps from which packing the weights pays."""
-    return ROWS_TO_PACK
+    return FL_ROWS_TO_PACK
 
 
 def unit_block(int size):
