@@ -1,4 +1,4 @@
-"""Layers and networks in files: parameters as safetensors, which PyTorch reads too, the architecture beside them."""
+"""Layers and networks in files: safetensors, which PyTorch reads too, with the architecture in the metadata."""
 
 from __future__ import annotations
 
@@ -29,30 +29,30 @@ KINDS = {kind.__name__: kind for kind in PUBLIC if isinstance(kind, type) and is
 def save(network: Any, path: str | os.PathLike[str], extra: Any = None) -> None:
     """Write a layer or a network to a file.
 
-    The file has the safetensors format: the parameters under their names, and in the metadata, as JSON, what the
-    network is made of. It is written whole, or what was there before stays, whatever happens meanwhile: an error, a
-    full disk, Ctrl-C, the end of the process. What a killed process leaves beside it, in a file with a name such as
-    ``.fastlstm-0123456789abcdef.partial``, the next `save` in that folder removes. A link stays, and the file that it
-    names is replaced; its mode stays, and its owner where the system allows it.
+    The file has the safetensors format: the parameters under their names, and the architecture in the metadata, as
+    JSON. Either the whole file is written, or the old file stays, whatever happens meanwhile: an error, a full disk,
+    Ctrl-C, the end of the process. A killed process may leave a file with a name such as
+    ``.fastlstm-0123456789abcdef.partial`` beside it, which the next `save` in that folder removes. If the path is a
+    link, the file that it names is replaced; the file's mode stays, and its owner where the system allows it.
 
     Parameters
     ----------
     network : LSTM, RNN, Dense, Sequential, ...
-        Any layer or network of fastlstm's, on the host or on a GPU; `load` gives it on the host.
+        Any layer or network of fastlstm, on the host or on a GPU; `load` returns it on the host.
     path : str or path
-        Of a file, usually ending in ``.safetensors``.
+        The file, whose name usually ends in ``.safetensors``.
     extra : optional
-        Anything that JSON can hold and that goes with the network: a vocabulary, the scaling of its inputs. It comes
-        back as JSON has it: tuples and arrays as lists, keys as text.
+        Anything that JSON can hold and that belongs to the network: a vocabulary, the scaling of its inputs. It comes
+        back as JSON holds it: tuples and arrays as lists, keys as text.
 
     Raises
     ------
     TypeError
-        If the network is not one of fastlstm's, `path` is not a path, or `extra` is not for JSON.
+        If the network is not one of fastlstm's, `path` is not a path, or JSON cannot hold `extra`.
     ValueError
         If two keys in `extra` are the same as text, or it has more than about 100 MB as JSON.
     OSError
-        If the file cannot be written, or there is something that is not a regular file: a folder, a device, a FIFO.
+        If the file cannot be written, or the path is not a regular file but a folder, a device or a FIFO.
 
     Examples
     --------
@@ -67,34 +67,34 @@ def save(network: Any, path: str | os.PathLike[str], extra: Any = None) -> None:
     (True, {'unit': 'degrees C'})
     """
     content = {"architecture": architecture(network), "extra": extra}
-    dtype = network.dtype  # on a GPU it may have another
+    dtype = network.dtype  # The parameters on a GPU may have another.
     params = {name: on_host(array).astype(dtype, copy=False) for name, array in network.params.items()}
     files.write(path, KIND, params, content)
 
 
 def load(path: str | os.PathLike[str]) -> Any:
-    """Give the layer or network that `save` wrote.
+    """Return the layer or network that `save` wrote.
 
-    Nothing in a file is run: it can only choose among fastlstm's own layers and their sizes, and there cannot be more
-    parameters than the file itself has. The file is read once, and may change meanwhile: then it is refused as damaged.
+    Nothing in a file is executed: a file can only choose among fastlstm's own layers and their sizes, and the network
+    cannot have more parameters than the file. The file is read once; if it changes meanwhile, it is refused as damaged.
 
     Parameters
     ----------
     path : str or path
-        Of a network: training goes on from a checkpoint by ``nn.fit(..., checkpoint=path, resume=True)``.
+        The file of a network. To resume from a checkpoint, use ``nn.fit(..., checkpoint=path, resume=True)``.
 
     Returns
     -------
     LSTM, RNN, Dense, Sequential, ...
-        A new one, bitwise as it was.
+        A new layer or network, bitwise the same.
 
     Raises
     ------
     FileError
-        A ValueError: if the file is damaged, of another version or another program, or a checkpoint. Nothing is loaded
-        then.
+        A ValueError: if the file is damaged, of another version or another program, or a checkpoint. Then nothing is
+        loaded.
     OSError
-        If it cannot be read, or is not a regular file.
+        If the file cannot be read, or is not a regular file.
     TypeError
         If `path` is not a path.
     """
@@ -103,12 +103,12 @@ def load(path: str | os.PathLike[str]) -> Any:
 
 
 def load_extra(path: str | os.PathLike[str]) -> Any:
-    """Give the `extra` that `save` was given; raises as `load`."""
+    """Return the `extra` that `save` was given; raise as `load` does."""
     return files.read(path, KIND)[1].get("extra")
 
 
 def architecture(network: Any) -> dict[str, Any]:
-    """Give what a layer or network is made of, for JSON: its type, and the arguments that it was made with."""
+    """Return the architecture of a layer or network, for JSON: its type, and the arguments that it was made with."""
     kind = type(network).__name__
     if not isinstance(network, Parametric) or KINDS.get(kind) is not type(network):
         raise TypeError(f"network must be one of fastlstm's own layers or networks, not {type(network).__name__}")
@@ -116,12 +116,12 @@ def architecture(network: Any) -> dict[str, Any]:
 
 
 def build(described: Mapping[str, Any]) -> Any:
-    """Make a layer or network as `architecture` describes it, with new parameters.
+    """Make a layer or network from its architecture, with new parameters.
 
     Raises
     ------
     TypeError, ValueError, KeyError
-        If it describes none.
+        If it is not the architecture of a layer or network.
 
     Examples
     --------
@@ -135,7 +135,7 @@ def build(described: Mapping[str, Any]) -> Any:
 
 
 def _restored(path: object, described: Any, arrays: dict[str, Array]) -> Any:
-    """The network that is described, with these parameters, which are used up; `path` is for messages."""
+    """Return the described network with these parameters, which are removed from `arrays`; `path` is for messages."""
     size = sum(array.size for array in arrays.values())
     try:
         with unfilled(size):
@@ -145,20 +145,21 @@ def _restored(path: object, described: Any, arrays: dict[str, Array]) -> Any:
     if not isinstance(network, Parametric):
         raise FileError(f"{path} does not describe a network of fastlstm's")
     for name in sorted(network.params.keys() | arrays.keys()):
-        expected, found = network.params.get(name), arrays.get(name)
-        if expected is None or found is None:
-            raise FileError(f"{path}: parameter {name} is {'missing' if found is None else 'not one of the network'}")
-        if found.shape != expected.shape or found.dtype != expected.dtype:
+        expected, array = network.params.get(name), arrays.get(name)
+        if expected is None or array is None:
+            raise FileError(f"{path}: parameter {name} is {'missing' if array is None else 'not one of the network'}")
+        if array.shape != expected.shape or array.dtype != expected.dtype:
             raise FileError(
                 f"{path}: parameter {name} must be {expected.shape} of {expected.dtype}, "
-                f"not {found.shape} of {found.dtype}"
+                f"not {array.shape} of {array.dtype}"
             )
     for name, view in network.params.items():
-        view[...] = arrays.pop(name)  # which is not needed any more
+        view[...] = arrays.pop(name)  # Each array is freed as soon as it is copied.
     return network
 
 
 def _to_json(value: Any) -> Any:
+    """Return an argument of a layer as JSON can hold it."""
     if isinstance(value, Parametric):
         return architecture(value)
     if isinstance(value, (tuple, list)):
@@ -167,13 +168,12 @@ def _to_json(value: Any) -> Any:
 
 
 def _from_json(value: Any, size: float, names: float) -> Any:
-    """What is described, where there are so many parameters, under so many names."""
+    """Return the described argument or layer; a file has `size` parameters under `names` names, and no more."""
     if isinstance(value, list):
         return tuple(_from_json(item, size, names) for item in value)
     if isinstance(value, int) and abs(value) > max(size, 1):
-        raise ValueError(
-            f"no size can be {value} in a file of {counted(int(size), 'parameter')}"
-        )  # before a loop over it
+        # Raise before a loop over such a size.
+        raise ValueError(f"no size can be {value} in a file of {counted(int(size), 'parameter')}")
     if not isinstance(value, dict):
         return value
     kind = KINDS[cast(str, value["type"])]
@@ -185,12 +185,14 @@ def _from_json(value: Any, size: float, names: float) -> Any:
             continue
         if name in ONLY_AT_FIRST or name not in known:
             raise ValueError(f"{kind.__name__} has no {name}")
-        made = item if name in ("clip", "cell_clip") else _from_json(item, size, names)  # bounds are no sizes
+        made = (
+            item if name in ("clip", "cell_clip") else _from_json(item, size, names)
+        )  # A clipping threshold is not a size.
         if name in ("clip", "cell_clip"):
-            made = None if made == 0 else 1.0 if made is True else made  # 0.1.0 took these, and so are they in files
+            made = None if made == 0 else 1.0 if made is True else made  # Version 0.1.0 wrote these.
         if name == "num_layers" and isinstance(made, int) and made > names:
             have = counted(int(names), "array")
-            raise ValueError(f"there cannot be {made} layers in a file of {have}")  # before a loop over them
+            raise ValueError(f"there cannot be {made} layers in a file of {have}")  # Raise before a loop over them.
         if known[name].kind is inspect.Parameter.VAR_POSITIONAL:
             positional = made
         else:

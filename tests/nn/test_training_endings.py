@@ -13,7 +13,8 @@ from programs import run, unix
 
 from fastlstm import LSTM, RNN, Frozen, nn
 from fastlstm._arrays import files
-from fastlstm.nn import Batch, Batches, Chunks, _progress, evaluate, fit, mse, training
+from fastlstm.nn import Batch, Batches, Chunks, _progress, evaluate, fit, mse
+from fastlstm.nn._trainer import Trainer, mean_loss
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ class Interrupts:
         self.codes = {function.__code__ for function in functions}
 
     def __call__(self, frame, event, argument):
-        self.begun |= frame.f_code is training._Training.run.__code__
+        self.begun |= frame.f_code is Trainer.run.__code__
         if frame.f_code in self.codes:
             frame.f_trace_opcodes = True
             return self.local
@@ -91,10 +92,10 @@ class Interrupts:
 
 IN_TRAINING = [
     fit,
-    *(function for name, function in vars(training._Training).items() if callable(function) and name != "__init__"),
-    training._mean_loss,
+    *(function for name, function in vars(Trainer).items() if callable(function) and name != "__init__"),
+    mean_loss,
 ]
-ENDING = [fit, training._Training.run, training._Training.finish]
+ENDING = [fit, Trainer.run, Trainer.finish]
 
 
 def moments(functions, **options):

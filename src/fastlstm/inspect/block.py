@@ -1,4 +1,4 @@
-"""A drawing of one LSTM block with the values of a step on it, as an electronic circuit and as in Space Odyssey."""
+"""Drawings of one LSTM block with the values of one step: as an electronic circuit, and as in Space Odyssey."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from fastlstm._arrays.arrays import Array
 from fastlstm.inspect import _runs, _style
+from fastlstm.inspect._canvas import Canvas
 from fastlstm.inspect._style import COLOURS, GREY, INK
 from fastlstm.inspect.forward import flows
 from fastlstm.layers.lstm import LSTM
@@ -16,7 +17,7 @@ __all__ = ["BlockValues", "block_values", "draw_block"]
 
 
 class BlockValues(NamedTuple):
-    """What one unit's block computes at one step.
+    """The values that one unit's block computes at one step.
 
     Attributes
     ----------
@@ -25,7 +26,7 @@ class BlockValues(NamedTuple):
     c_prev, c : float
         c^{t-1} and c^t.
     kept, new : float
-        What the cell is made of: f^t c^{t-1} and i^t z^t.
+        The two terms of the cell: f^t c^{t-1} and i^t z^t.
     h, y : float
         h(c^t), and the output y^t = o^t h(c^t).
     """
@@ -53,16 +54,16 @@ def block_values(
     layer: int = 0,
     direction: int = 0,
 ) -> BlockValues:
-    """Give what one unit's block computes at one step: the values that `draw_block` writes.
+    """Return what one unit's block computes at one step: the values that `draw_block` writes.
 
     Parameters
     ----------
     network : LSTM
-        Of any variant but FGR, without projection and zoneout.
+        An LSTM of any variant but FGR, without projection and zoneout.
     x, state, layer, direction
         As for `flows`.
     t, unit, row : int
-        Which step, hidden unit and row of the batch; below 0 from the end.
+        The step, hidden unit and row of the batch; numbers below 0 count from the end.
 
     Returns
     -------
@@ -93,11 +94,11 @@ def block_values(
         raise ValueError(
             f"network must have no projection for the drawing of a block, not proj_size={network.proj_size}"
         )
-    found = flows(network, x, state, layer=layer, direction=direction)
-    T, B, H = found.c.shape
+    values = flows(network, x, state, layer=layer, direction=direction)
+    T, B, H = values.c.shape
     at = _runs.index("t", t, T), _runs.index("row", row, B), _runs.index("unit", unit, H)
-    i, f, z, o, c, y, c_prev = (float(getattr(found, name)[at]) for name in ("i", "f", "z", "o", "c", "y", "c_prev"))
-    # h(c) is not on the tape; where o is 0 the quotient would not have it.
+    i, f, z, o, c, y, c_prev = (float(getattr(values, name)[at]) for name in ("i", "f", "z", "o", "c", "y", "c_prev"))
+    # h(c) is not on the tape, and where o is 0 the quotient y / o would not give it.
     h = float(_ACTIVATIONS[network._kind.activations[2]](np.float64(c)))
     return BlockValues(i, f, z, o, c_prev, c, f * c_prev, i * z, h, y)
 
@@ -125,9 +126,10 @@ def draw_block(
 ) -> Any:
     """Draw one unit's LSTM block at one step, with all its values, in two styles.
 
-    On the left as an electronic circuit: time goes from left to right, and the cell is a highway that the gates join.
-    On the right as in "LSTM: A Search Space Odyssey": the cell in the middle, its loop through the forget gate beside
-    it. Dashed lines are peepholes. Gates that a variant lacks are empty boxes with the value they stand for.
+    The left drawing is an electronic circuit: time goes from left to right, and the cell is a highway that the gates
+    join. The right one follows "LSTM: A Search Space Odyssey": the cell is in the middle, its loop through the forget
+    gate beside it. Dashed lines are peepholes. Gates that a variant lacks are empty boxes with the value they stand
+    for.
 
     Parameters
     ----------
@@ -153,8 +155,8 @@ def draw_block(
     figure = _style.figure(15.5, 7.4)
     left, right = figure.subplots(1, 2, width_ratios=[18.4, 12])
     block = _Block(network, values)
-    _circuit(_Canvas(left, 18.4, 12.4), block)
-    _odyssey(_Canvas(right, 12, 12.4), block)
+    _circuit(Canvas(left, 18.4, 12.4), block)
+    _odyssey(Canvas(right, 12, 12.4), block)
     T = x.shape[1 if network.batch_first else 0]
     which = f"unit {_runs.index('unit', unit, network.hidden_size)} at time step t = {_runs.index('t', t, T)}"
     figure.suptitle(f"One LSTM block: {which}", fontsize=14, color=INK)
@@ -166,11 +168,8 @@ def draw_block(
     return figure
 
 
-Point = tuple[float, float]
-
-
 class _Block:
-    """What there is to draw."""
+    """What a drawing shows: the values, and which gates and peepholes the network has."""
 
     def __init__(self, network: LSTM, values: BlockValues) -> None:
         self.values = values
@@ -182,90 +181,15 @@ class _Block:
             self.activations[name] = "$1 - i^t$" if network.variant == "CIFG" else "1"
 
     def text(self, symbol: str, name: str) -> str:
-        """An equation such as f^t = 0.93."""
+        """Return an equation such as f^t = 0.93."""
         return f"{symbol} = " + f"{getattr(self.values, name):z.2f}".replace("-", "\N{MINUS SIGN}")
-
-
-class _Canvas:
-    """An empty panel of some width and height, and what a block is drawn with."""
-
-    def __init__(self, axis: Any, width: float, height: float) -> None:
-        self.axis = axis
-        self.patches, self.effects = _style.matplotlib("patches"), _style.matplotlib("patheffects")
-        axis.set(xlim=(0, width), ylim=(0, height), aspect="equal")
-        axis.axis("off")
-
-    def frame(self, x: float, y: float, width: float, height: float) -> None:
-        """The block's outline."""
-        self.axis.add_patch(self.patches.FancyBboxPatch(
-            (x, y), width, height, boxstyle="round,pad=0,rounding_size=0.5", facecolor="#f7f8fa", edgecolor="#c9cdd3",
-            linewidth=1.2, zorder=0,
-        ))  # fmt: skip
-
-    def wire(self, *points: Point, colour: str = INK, arrow: bool = True, **style: Any) -> None:
-        """A line through points, with a gap where it crosses earlier ones."""
-        line = {"linewidth": 1.6, "zorder": 2} | style
-        gap = [self.effects.Stroke(linewidth=line["linewidth"] + 3.5, foreground="#f7f8fa"), self.effects.Normal()]
-        xs, ys = zip(*points, strict=True)
-        self.axis.plot(xs, ys, color=colour, solid_capstyle="butt", path_effects=gap, **line)
-        if arrow:
-            self.head(points[-2], points[-1], colour)
-
-    def head(self, start: Point, end: Point, colour: str) -> None:
-        """The head of an arrow."""
-        to, back = np.array(end), np.array(end) - np.array(start)
-        back = back / np.hypot(*back)
-        side = np.array([-back[1], back[0]])
-        corners = [to, to - 0.3 * back + 0.13 * side, to - 0.3 * back - 0.13 * side]
-        self.axis.add_patch(self.patches.Polygon(corners, closed=True, color=colour, linewidth=0, zorder=3))
-
-    def curve(self, start: Point, end: Point, bend: float, colour: str, **style: Any) -> None:
-        """A bent arrow."""
-        self.axis.add_patch(self.patches.FancyArrowPatch(
-            start, end, connectionstyle=f"arc3,rad={bend}", arrowstyle="-|>,head_length=5,head_width=2.4", color=colour,
-            shrinkA=0, shrinkB=0, linewidth=1.6, zorder=2, **style,
-        ))  # fmt: skip
-
-    def circle(self, x: float, y: float, text: str, colour: str = INK, radius: float = 0.3, **style: Any) -> None:
-        """A node: an operation, or a gate."""
-        given = {"facecolor": "white", "edgecolor": colour, "linewidth": 1.6} | style
-        self.axis.add_patch(self.patches.Circle((x, y), radius, zorder=4, **given))
-        if text:
-            self.text(x, y, text, colour, size=9.5, ha="center", va="center")
-
-    def operation(self, x: float, y: float, sign: str) -> None:
-        """A product or a sum: drawn, so that it sits in the middle."""
-        self.circle(x, y, "")
-        arm = 0.165
-        ends = ((1, 0), (0, 1)) if sign == "+" else ((0.75, 0.75), (0.75, -0.75))
-        for a, b in ends:
-            self.axis.plot([x - arm * a, x + arm * a], [y - arm * b, y + arm * b], color=INK, linewidth=1.6, zorder=5)
-
-    def box(self, x: float, y: float, name: str, symbol: str, colour: str, there: bool) -> None:
-        """A gate with its activation, around a point."""
-        width, height = 1.9, 1.15
-        self.axis.add_patch(self.patches.FancyBboxPatch(
-            (x - width / 2, y - height / 2), width, height, boxstyle="round,pad=0,rounding_size=0.18", zorder=4,
-            facecolor=colour if there else "white", edgecolor=colour, linestyle="-" if there else ":", linewidth=1.4,
-        ))  # fmt: skip
-        ink = "white" if there else colour
-        self.text(x, y + 0.26, name, ink, size=8.5, ha="center", va="center")
-        self.text(x, y - 0.22, symbol, ink, size=12, ha="center", va="center")
-
-    def dot(self, x: float, y: float, colour: str = INK) -> None:
-        """Where a wire branches."""
-        self.axis.add_patch(self.patches.Circle((x, y), 0.1, color=colour, zorder=4))
-
-    def text(self, x: float, y: float, text: str, colour: str = INK, size: float = 11, **style: Any) -> None:
-        """Some words or values."""
-        self.axis.text(x, y, text, color=colour, fontsize=size, **({"zorder": 6} | style))
 
 
 PEEPHOLE: dict[str, Any] = {"colour": COLOURS["c"], "linestyle": (0, (3, 1.6)), "linewidth": 1.3}
 
 
-def _circuit(canvas: _Canvas, block: _Block) -> None:
-    """Time from left to right; the cell is the line at the top."""
+def _circuit(canvas: Canvas, block: _Block) -> None:
+    """Draw the block as a circuit: time goes from left to right, and the cell is the line at the top."""
     text, there = block.text, block.blocks
     road, gates, join, x_bus, y_bus = 9.7, 4.2, 7.1, 1.35, 2.15
     canvas.frame(2.1, 0.75, 14.3, 10.6)
@@ -282,7 +206,7 @@ def _circuit(canvas: _Canvas, block: _Block) -> None:
     canvas.text((columns["f"] + middle) / 2, road + 0.3, text(r"$f^t c^{t-1}$", "kept"), COLOURS["c"], ha="center")
     canvas.text((middle + squash) / 2, road + 0.3, text("$c^t$", "c"), COLOURS["c"], ha="center")
 
-    # The inputs, to every gate that there is.
+    # The inputs, to each gate that the variant has.
     last = [name for name in columns if name in there][-1]
     for bus, shift, symbol, colour in ((y_bus, 0.25, "$y^{t-1}$", GREY), (x_bus, -0.25, "$x^t$", INK)):
         canvas.wire((0.2, bus), (columns[last] + shift, bus), (columns[last] + shift, gates - 0.58), colour=colour)
@@ -318,8 +242,9 @@ def _circuit(canvas: _Canvas, block: _Block) -> None:
 
 
 def _circuit_peepholes(
-    canvas: _Canvas, block: _Block, columns: dict[str, float], road: float, gates: float, squash: float
+    canvas: Canvas, block: _Block, columns: dict[str, float], road: float, gates: float, squash: float
 ) -> None:
+    """Draw the peepholes of the circuit."""
     start, turn = 2.7, 5.9
     if "f" in block.peepholes:
         canvas.wire((start, road), (start, gates), (columns["f"] - 0.95, gates), **PEEPHOLE)
@@ -334,8 +259,8 @@ def _circuit_peepholes(
         canvas.dot(leave, road, COLOURS["c"])
 
 
-def _odyssey(canvas: _Canvas, block: _Block) -> None:
-    """The cell in the middle, from the block input at the bottom to the output at the top."""
+def _odyssey(canvas: Canvas, block: _Block) -> None:
+    """Draw the block as in Space Odyssey: the cell is between the block input below and the output above."""
     text, there = block.text, block.blocks
     middle, gate, loop = 6.0, 0.62, 8.3
     z, join, cell, squash, product = 1.85, 3.6, 5.9, 8.1, 9.7
@@ -355,7 +280,7 @@ def _odyssey(canvas: _Canvas, block: _Block) -> None:
     canvas.text(middle + 0.25, (squash + product) / 2 + 0.1, text("$h(c^t)$", "h"), va="center")
     canvas.text(middle + 0.25, 4.15, text("$i^t z^t$", "new"), va="center")
 
-    # The cell, and its way round through the forget gate.
+    # The cell, and its loop through the forget gate.
     canvas.circle(middle, cell, "", COLOURS["c"], radius=0.85, linewidth=2.4)
     canvas.text(middle, cell + 0.22, "cell", COLOURS["c"], size=10, ha="center", va="center")
     canvas.text(middle, cell - 0.22, text("$c^t$", "c"), COLOURS["c"], size=9.5, ha="center", va="center")
@@ -366,7 +291,7 @@ def _odyssey(canvas: _Canvas, block: _Block) -> None:
     canvas.text(loop + 0.1, cell + 1.08, text("$c^{t-1}$", "c_prev"), COLOURS["c"], ha="center", va="center")
     canvas.text(loop - 0.4, cell - 1.2, text("$f^t c^{t-1}$", "kept"), COLOURS["c"], ha="center", va="center")
 
-    # The gates' own ways.
+    # The wires of the gates.
     for name, end in (("i", (middle - 0.3, join)), ("o", (middle - 0.3, product)), ("f", (loop + 0.3, cell))):
         x, y = places[name]
         canvas.wire((x + (gate if x < end[0] else -gate), y), end, colour=COLOURS[name])
@@ -394,8 +319,8 @@ def _odyssey(canvas: _Canvas, block: _Block) -> None:
     canvas.text(middle + 0.85, z - 0.2, text("$z^t$", "z"), COLOURS["z"], 11, va="center")
 
 
-def _inputs(canvas: _Canvas, x: float, y: float, radius: float, side: tuple[int, int]) -> None:
-    """x^t and y^{t-1} into a gate, from outside of the block."""
+def _inputs(canvas: Canvas, x: float, y: float, radius: float, side: tuple[int, int]) -> None:
+    """Draw x^t and y^{t-1} entering a gate from outside the block."""
     away, across = np.array(side), np.array([side[1], side[0]])
     for symbol, shift, colour in (("$x^t$", 0.3, INK), ("$y^{t-1}$", -0.3, GREY)):
         start = np.array([x, y]) + away * (radius + 1.0) + across * shift

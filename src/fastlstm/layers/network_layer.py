@@ -60,10 +60,11 @@ class NetworkLayer(Parametric):
         `forward` runs, and its tape is added to `tapes`.
         """
         layer: Any = self
-        if tapes is None:
-            result = layer(x, **{name: context[name] for name in self.needs if name != "rng"})
-            y, *state = result if "state" in self.needs else (result,)
-        else:
+        if tapes is not None:
             y, *state, tape = layer.forward(x, **{name: context[name] for name in self.needs})
             tapes.append(tape)
-        return y, state
+            return y, state
+        if not self.needs:
+            return layer(x), []
+        result = layer(x, **{name: context[name] for name in self.needs if name != "rng"})
+        return (result[0], [result[1]]) if "state" in self.needs else (result, [])

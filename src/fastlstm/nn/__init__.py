@@ -1,15 +1,16 @@
-"""What it takes to train: layers, networks of them, data in batches, losses, optimisers, and the loop over all that.
+"""Everything for training: layers, networks, data in batches, losses, optimisers, and the training loop.
 
-Layers keep their parameters in one buffer, ``layer.flat``, and give their gradients in another, ``grads.flat``:
-optimisers and clipping are then one call on one array.
+A layer has its parameters in one buffer, ``layer.flat``, and returns its gradients in another, ``grads.flat``, so that
+an optimiser or clipping is one call on one array.
 
 Layers
-    `Dense`, `Embedding`, `Dropout`, `Last`, `Mean`, `Attention`, and `fastlstm.LSTM` and `RNN`; networks of them:
+    `Dense`, `Embedding`, `Dropout`, `Last`, `Mean`, `Attention`, and `fastlstm.LSTM` and `RNN`. Networks of layers:
     `Sequential`, `Decoder` and `Seq2Seq`.
 Data, sequences first, and the losses that go with them
     `Batches`: a target for each sequence or each step, with `mse`, `mae`, `huber`, `logistic_loss`,
     `softmax_cross_entropy`. `Chunks`: one long sequence, the same losses. `Pairs`: for a `Seq2Seq`, with
-    `softmax_cross_entropy`. `Transcripts`: labels anywhere in a sequence, with `ctc_loss`. `pad` for your own.
+    `softmax_cross_entropy`. `Transcripts`: labels anywhere in a sequence, with `ctc_loss`. `pad` joins sequences for a
+    loop of your own.
 Optimisers
     `SGD`, `Adam`, `AdamW`; `CosineDecay`, `ExponentialDecay`, `StepDecay`; `clip_norm`, `clip_value`.
 Training and using
@@ -23,7 +24,8 @@ from fastlstm.nn.batches import Batch, Batches, BatchSource, Chunks, pad
 from fastlstm.nn.classification_losses import logistic_loss, softmax, softmax_cross_entropy
 from fastlstm.nn.clipping import clip_norm, clip_value
 from fastlstm.nn.ctc import ctc_beam_search, ctc_best_path, ctc_loss
-from fastlstm.nn.decoder import Decoder, DecoderTape
+from fastlstm.nn.decoder import Decoder
+from fastlstm.nn.decoder_tape import DecoderTape
 from fastlstm.nn.dense import Dense, DenseTape
 from fastlstm.nn.dropout import Dropout, DropoutTape
 from fastlstm.nn.embedding import Embedding, EmbeddingTape

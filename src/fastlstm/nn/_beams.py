@@ -1,4 +1,4 @@
-"""Beams: the hypotheses of a search for the most probable sequences."""
+"""The hypotheses of a beam search for the most probable sequences."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from fastlstm._system.float_mode import as_in_kernels
 
 
 class Hypothesis(NamedTuple):
-    """A sequence that a search has found.
+    """A sequence that a beam search found.
 
     Attributes
     ----------
     ids : (n,) array of int
-        Its symbols, without those that begin and end it.
+        The symbols, without those that begin and end the sequence.
     log_probability : float
-        Of these symbols and then the end, given the input.
+        The log probability of these symbols followed by the end, given the input.
     """
 
     ids: NDArray[np.int64]
@@ -32,13 +32,13 @@ class Beams(NamedTuple):
     Attributes
     ----------
     ids : (n + 1, K, B) array of int
-        The symbols so far, `begin` included; of hypotheses that have ended `end` again and again.
+        The symbols so far, `begin` included; a hypothesis that has ended repeats `end`.
     lengths : (K, B) array of int
-        How many symbols, without `begin`, with `end`.
+        The number of symbols, `end` included, `begin` not.
     log_p : (K, B) array
-        Their log probability; minus infinity where there are not as many hypotheses.
+        The log probability of each hypothesis; minus infinity where a row has fewer hypotheses.
     ended : (K, B) array of bool
-        Whether nothing can follow.
+        Whether the hypothesis has ended, so that nothing can follow.
     """
 
     ids: NDArray[np.int64]
@@ -48,13 +48,13 @@ class Beams(NamedTuple):
 
     @classmethod
     def at_begin(cls, B: int, begin: int) -> Beams:
-        """One hypothesis for each row."""
+        """Return the beams before the first symbol, with one hypothesis for each row."""
         return cls(np.full((1, 1, B), begin), np.zeros((1, B), np.int64), np.zeros((1, B)), np.zeros((1, B), np.bool_))
 
     def grown(
         self, logits: Array, n: int, end: int, is_last: bool, beam_width: int, length_penalty: float
     ) -> tuple[Beams, NDArray[np.int64]]:
-        """The best continuations with the n-th symbol, and which of the K B hypotheses each continues, (K, B)."""
+        """Return the best continuations by the n-th symbol, and which of the K B hypotheses each continues, (K, B)."""
         log_p = _log_softmax(logits)
         if np.isnan(log_p).any():
             raise ValueError("no symbol has a probability: x or the parameters must have values that are not finite")
@@ -69,17 +69,17 @@ class Beams(NamedTuple):
         k, ids = np.divmod(best, V)
         b = np.arange(B)
         log_p = log_p[k, b, ids]
-        possible = max(int((log_p > -np.inf).sum(axis=0).max(initial=0)), 1)  # they come first in each row
+        possible = max(int((log_p > -np.inf).sum(axis=0).max(initial=0)), 1)  # The possible ones come first.
         k, ids, log_p = k[:possible], ids[:possible], log_p[:possible]
         ended = self.ended[k, b] | (ids == end) | (log_p == -np.inf)
         return Beams(np.concatenate((self.ids[:, k, b], ids[np.newaxis])), lengths[k, b], log_p, ended), k * B + b
 
     def rows(self, some: NDArray[np.intp]) -> Beams:
-        """Some of the rows alone."""
+        """Return the beams of some rows."""
         return Beams(self.ids[..., some], self.lengths[:, some], self.log_p[:, some], self.ended[:, some])
 
     def hypotheses(self, b: int | np.intp) -> list[Hypothesis]:
-        """Those of one row, once all have ended."""
+        """Return the hypotheses of row b, once all of them have ended."""
         return [
             Hypothesis(self.ids[1 : self.lengths[k, b], k, b].copy(), float(self.log_p[k, b]))
             for k in np.flatnonzero(self.log_p[:, b] > -np.inf)
@@ -87,16 +87,16 @@ class Beams(NamedTuple):
 
 
 def _log_softmax(logits: Array) -> NDArray[np.float64]:
-    """Over the last axis, in float64."""
+    """Return the logarithm of the softmax over the last axis, in float64."""
     log_p: NDArray[np.float64] = logits.astype(np.float64)
-    with as_in_kernels():  # the caller finds NaN
+    with as_in_kernels():  # NaN raises no warning here: the caller checks for it.
         log_p -= log_p.max(axis=-1, keepdims=True)
         log_p -= np.log(np.exp(log_p).sum(axis=-1, keepdims=True))
     return log_p
 
 
 def _largest(values: Array, count: int) -> NDArray[np.int64]:
-    """Where in each row the largest values are, the largest first, of equals the first."""
+    """Return the indices of the largest values of each row, the largest first, equal values in their own order."""
     least = np.partition(values, -count, axis=1)[:, -count, np.newaxis]
     above, equal = values > least, values == least
     room = count - above.sum(axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Networks: parts with parameters, all of them in one buffer."""
+"""Networks of parts, with all parameters in one buffer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fastlstm.layers.parameters import Gradients, Parametric
 
 
 def compatible(parts: Mapping[str, Parametric], label: str = "{}") -> np.dtype[Any]:
-    """The dtype of a network of these parts, if there can be one."""
+    """Return the dtype of a network of these parts; raise if they cannot form one."""
     for name, part in parts.items():
         if not isinstance(part, Parametric):
             raise TypeError(f"{label.format(name)} must be a layer, not {type(part).__name__}")
@@ -30,16 +30,17 @@ def compatible(parts: Mapping[str, Parametric], label: str = "{}") -> np.dtype[A
 
 
 class Composite(Parametric):
-    """A network of parts, whose parameters lie in its buffer one after the other; each part sees its own there."""
+    """A network of parts, whose parameters lie in its buffer one after the other; each part has views of it."""
 
-    _label = "{}"  # of a part, in messages
+    _label = "{}"
+    """The format of a part's name in messages."""
 
     def _parts(self) -> Mapping[str, Parametric]:
-        """The parts by name, in the order of the buffer."""
+        """Return the parts by name, in the order of the buffer."""
         raise NotImplementedError
 
     def _bind(self) -> None:
-        """Nothing: each part takes hold of its own."""
+        """Do nothing: each part binds its own parameters."""
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         return {
@@ -51,7 +52,7 @@ class Composite(Parametric):
         super()._allocate()
 
     def _memory(self) -> Array:
-        """Memory for the parameters, with the values that its parts have."""
+        """Return memory for the parameters, with the values of the parts."""
         flat = super()._memory()
         for part, own in zip(self._parts().values(), self._split(flat), strict=True):
             own[:] = part.flat
@@ -62,7 +63,7 @@ class Composite(Parametric):
         return any(part._writes_few_gradients for part in self._parts().values())
 
     def _take(self, size: int) -> None:
-        """Nothing: its parts have counted themselves."""
+        """Do nothing: the parts have been counted already."""
 
     def _hold(self, flat: Array) -> None:
         super()._hold(flat)
@@ -70,15 +71,16 @@ class Composite(Parametric):
             part._move(own)
 
     def _split(self, flat: Array) -> Iterator[Array]:
-        """The part of the buffer of each part."""
+        """Yield the section of the buffer that belongs to each part."""
         start = 0
         for part in self._parts().values():
             end = start + part.flat.size
-            yield flat[start:end].astype(part.dtype, copy=False)  # a copy of nothing, where a part has no parameters
+            # A part of another dtype has no parameters, so that nothing is copied.
+            yield flat[start:end].astype(part.dtype, copy=False)
             start = end
 
     def _gradients(self, out: Gradients | None, accumulate: bool) -> Gradients:
-        """Where to write gradients, with `parts` for those of each part."""
+        """Return the gradients to write to, with those of each part in `parts`."""
         grads = super()._gradients(out, accumulate)
         if not grads.made_parts or any(own.flat is not flat for _, own, flat in grads.made_parts):
             parts = zip(self._parts().items(), self._split(grads.flat), strict=True)
@@ -87,6 +89,6 @@ class Composite(Parametric):
                 (name, Gradients(flat, part._views(flat), part, untouched=untouched), flat)
                 for (name, part), flat in parts
             ]
-        grads.untouched = False  # its parts know of themselves
-        grads.parts = {name: own for name, own, _ in grads.made_parts}  # whatever was put there
+        grads.untouched = False  # Each part has a flag of its own.
+        grads.parts = {name: own for name, own, _ in grads.made_parts}  # A caller may have changed this mapping.
         return grads

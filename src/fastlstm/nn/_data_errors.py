@@ -1,4 +1,4 @@
-"""Where in the data something is wrong: the sequence and the step there, not in a batch that was made of it."""
+"""Errors and warnings that name the sequence and the step in the data, not the entry of a batch."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from fastlstm.nn.batches import Batch, BatchSource, Chunks, has_batch_first
 
 
 def in_data(error: EntryError, name: str, source: BatchSource, batch: Batch, model: Any, y: Any) -> ValueError:
-    """The error of an entry of a batch, told of the data.
+    """Return the error for an entry of a batch, in terms of the data.
 
     Parameters
     ----------
     error : EntryError
-        From a network, or from a loss.
+        The error of a network or of a loss.
     name : str
-        What the caller calls the data.
+        The caller's name for the data.
     source, batch
-        The data, and the batch of them.
+        The data, and the batch from them.
     model
-        Whose layout the batch has.
+        The network, whose layout the batch has.
     y : array or None
-        What the model gave, if the error is the loss's.
+        The network's output, if the error is the loss's.
     """
     if error.name == "labels":  # (B, L)
         b, *rest = error.index
@@ -34,7 +34,7 @@ def in_data(error: EntryError, name: str, source: BatchSource, batch: Batch, mod
 
 
 def not_finite(name: str, source: BatchSource, batch: Batch, model: Any) -> str:
-    """Which array of a batch has infinities or what is not a number, and where; "" for none."""
+    """Return a text that says which array of a batch has infinities or NaN, and where; "" if none has."""
     for argument, array in (batch.inputs | batch.targets).items():
         if isinstance(array, np.ndarray) and array.dtype.kind == "f" and not np.isfinite(array).all():
             index = first_entry(~np.isfinite(array))
@@ -47,7 +47,7 @@ def not_finite(name: str, source: BatchSource, batch: Batch, model: Any) -> str:
 def _place(
     name: str, source: BatchSource, batch: Batch, index: tuple[int, ...], per_step: bool, batch_first: bool
 ) -> str:
-    """Which sequence an entry of a batch's array belongs to, and which step where there is one for each."""
+    """Return which sequence an entry of a batch's array belongs to, and which step if there is one entry per step."""
     if not per_step:
         return _row(name, batch, index[0])
     t, b = index[1::-1] if batch_first else index[:2]
@@ -57,5 +57,5 @@ def _place(
 
 
 def _row(name: str, batch: Batch, b: int) -> str:
-    """Which sequence a row of a batch is."""
+    """Return which sequence row b of a batch is."""
     return f"{name}: sequence {batch.rows[b]}" if b < len(batch.rows) else f"{name}: row {b} of a batch"

@@ -1,4 +1,4 @@
-"""What the losses share: the mask, and the sum over elements."""
+"""The mask, and the mean over elements, which several losses share."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from fastlstm.nn import _losses
 
 
 class NothingCountsError(ValueError):
-    """A loss of nothing: a batch of it counts nothing in a training."""
+    """The error of a loss in which no element counts; training skips such a batch."""
 
 
 def counted(mask: object, shape: tuple[int, ...]) -> tuple[NDArray[np.bool] | None, int]:
-    """`mask` if it is one for a target of this `shape`, and how many elements count; there is at least one element."""
+    """Return a checked `mask` for a target of this `shape`, and the number of elements that count, at least one."""
     if mask is None:
         return None, math.prod(shape)
     if not isinstance(mask, np.ndarray) or mask.dtype != np.bool:
-        found = f"an array of {mask.dtype}" if isinstance(mask, np.ndarray) else type(mask).__name__
-        raise TypeError(f"mask must be a NumPy array of bool, not {found}{check.conversion('mask', mask, 'bool')}")
-    mask = np.array(check.unmasked("mask", mask), order="C")  # a copy: what is checked must not change
+        given = f"an array of {mask.dtype}" if isinstance(mask, np.ndarray) else type(mask).__name__
+        raise TypeError(f"mask must be a NumPy array of bool, not {given}{check.conversion('mask', mask, 'bool')}")
+    mask = np.array(check.unmasked("mask", mask), order="C")  # A copy cannot change once it is checked.
     if mask.shape != shape[: mask.ndim]:
         raise ValueError(f"mask must have the target's shape {shape}, or that of its leading axes, not {mask.shape}")
     count = int(np.count_nonzero(mask)) * math.prod(shape[mask.ndim :])
@@ -36,7 +36,7 @@ def counted(mask: object, shape: tuple[int, ...]) -> tuple[NDArray[np.bool] | No
 def elementwise(
     kind: str, name: str, prediction: Array, target: Array, mask: Array | None, delta: float = 0.0
 ) -> tuple[float, Array]:
-    """The mean of a loss over the elements that count, and its gradient."""
+    """Return the mean of a loss over the elements that count, and its gradient."""
     prediction = check.is_array(name, prediction)
     if prediction.size == 0:
         raise ValueError(f"{name} must have at least one element, not shape {prediction.shape}")

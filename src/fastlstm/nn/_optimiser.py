@@ -1,4 +1,4 @@
-"""What optimisers share."""
+"""The base class of the optimisers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Rate = float | Callable[[int], float]
 
 
 class Optimiser:
-    """Changes a buffer of parameters in place, step by step, given gradients.
+    """An algorithm that changes a buffer of parameters in place, step by step, given gradients.
 
     A step is one call into compiled code: an interrupt, such as Ctrl-C, comes before it or after it, and never leaves
     parameters, buffers and `t` that do not belong together.
@@ -47,7 +47,7 @@ class Optimiser:
 
     @property
     def t(self) -> int:
-        """Steps made."""
+        """The number of steps made."""
         return int(self._t[0])
 
     @t.setter
@@ -56,7 +56,7 @@ class Optimiser:
 
     @property
     def learning_rate(self) -> Rate:
-        """A number, or a schedule: a function from the number of steps made to one."""
+        """The rate: a number, or a schedule, which is a function from the number of steps made to the rate."""
         return self._learning_rate
 
     @learning_rate.setter
@@ -64,19 +64,19 @@ class Optimiser:
         self._learning_rate = rate if callable(rate) else check.within("learning_rate", rate, math.inf)
 
     def state(self) -> dict[str, Array]:
-        """Give the buffers by name: with `t`, all that a saved run needs to go on. They are not copies.
+        """Return the buffers by name: with `t`, they are all that a saved run needs to resume. They are not copies.
 
         To restore, write to them in place: ``optimiser.state()[name][:] = saved``.
         """
         raise NotImplementedError
 
     def step(self, gradient: Array) -> None:
-        """Make one step; nothing is allocated.
+        """Make one step, without allocating memory.
 
         Parameters
         ----------
         gradient : (n,) array
-            dJ/d(flat), such as ``grads.flat``; left as it was.
+            dJ/d(flat), such as ``grads.flat``, which is left as it was.
 
         Raises
         ------
@@ -89,9 +89,8 @@ class Optimiser:
         Warns
         -----
         RuntimeWarning
-            If a buffer is no longer finite after the step, which is complete: as where the square of a gradient, of
-            1e30 in float32, is too large for its mean. The parameters of such elements stay for ever as they are, or
-            become NaN.
+            If a buffer is no longer finite after the step, which is complete: for example if the square of a gradient
+            of 1e30 is too large for float32. The parameters of such elements never change again, or become NaN.
         """
         if not self._flat.flags.writeable:
             raise ValueError(
@@ -113,7 +112,7 @@ class Optimiser:
             warnings.warn(f"{message} large for {self._flat.dtype}; {hint}", RuntimeWarning, stacklevel=2)
 
     def __copy__(self) -> Self:
-        """Make an optimiser of the same parameters, with buffers of its own."""
+        """Return an optimiser of the same parameters, with buffers of its own."""
         return copy.deepcopy(self, {id(same): same for same in (self._flat, self._learning_rate)})
 
     def __repr__(self) -> str:
@@ -121,5 +120,5 @@ class Optimiser:
         return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 
     def _step(self, g: Array, rate: float, num_threads: int) -> bool:
-        """Make the step; whether what `state` gives is finite after it."""
+        """Make the step, and return whether the buffers are finite after it."""
         raise NotImplementedError

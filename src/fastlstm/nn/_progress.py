@@ -1,4 +1,4 @@
-"""The progress bar of a training: tqdm's, where there is tqdm."""
+"""The progress bar of a training: that of tqdm, if it is installed."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 
 def progress_bar(wanted: bool, batches: int, done: int, epochs: int) -> Any:
-    """Give a bar over the batches of all epochs, some of which are done; without tqdm one that shows nothing."""
-    if wanted and sys.stderr is not None:  # as it is without a console
+    """Return a bar over the batches of all epochs, of which `done` are over; without tqdm it shows nothing."""
+    if wanted and sys.stderr is not None:  # A Windows program without a console has no stderr.
         try:
             from tqdm import tqdm
         except ImportError:
@@ -19,13 +19,13 @@ def progress_bar(wanted: bool, batches: int, done: int, epochs: int) -> Any:
     return _NoBar()
 
 
-@functools.cache  # once
+@functools.cache  # The cache makes this print only once.
 def _say_how_to_get_one() -> None:
     print("fastlstm: for a progress bar, pip install 'fastlstm[train]', or say progress=False", file=sys.stderr)
 
 
 class _NoBar:
-    """What a bar does, without one."""
+    """A progress bar that shows nothing."""
 
     def __enter__(self) -> _NoBar:
         return self

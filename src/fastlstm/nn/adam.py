@@ -28,7 +28,7 @@ class Adam(Optimiser):
     Parameters
     ----------
     flat : (n,) array of float32 or float64
-        The parameters, such as ``lstm.flat``; changed in place by each step.
+        The parameters, such as ``lstm.flat``, which each step changes in place.
     learning_rate : float, or function of int to float
         :math:`\alpha`, at least 0; or a schedule, which gives it from the number of steps made.
     beta1, beta2 : float
@@ -39,16 +39,16 @@ class Adam(Optimiser):
     Attributes
     ----------
     learning_rate : float or function
-        May be set between steps.
+        The rate or the schedule, which may be set between steps.
     m, v : (n,) array
         The running means of the gradient and of its square.
     t : int
-        Steps made. May be set, to go on from a saved state.
+        The number of steps made; it may be set, to resume from a saved state.
 
     Raises
     ------
     TypeError
-        If `flat` is not an array of floats, or a number is not one.
+        If `flat` is not an array of floats, or another argument is not a number.
     ValueError
         If `flat` is not one-dimensional, contiguous and writable, or a number is out of its range.
 
@@ -93,11 +93,11 @@ class Adam(Optimiser):
         return self._v
 
     def state(self) -> dict[str, Array]:
-        """Give ``m`` and ``v`` by name, not copies."""
+        """Return ``m`` and ``v`` by name, without copying them."""
         return {"m": self._m, "v": self._v}
 
     def _keep(self, rate: float) -> float:
-        """The factor of the parameters, before the step."""
+        """Return the factor by which the parameters shrink before the step."""
         return 1.0
 
     def _step(self, g: Array, rate: float, num_threads: int) -> bool:
@@ -120,7 +120,7 @@ class AdamW(Adam):
     Parameters
     ----------
     flat : (n,) array of float32 or float64
-        The parameters, such as ``lstm.flat``; changed in place by each step.
+        The parameters, such as ``lstm.flat``, which each step changes in place.
     learning_rate : float, or function of int to float
         :math:`\alpha`, at least 0; or a schedule, which gives it from the number of steps made.
     beta1, beta2 : float
@@ -133,16 +133,16 @@ class AdamW(Adam):
     Attributes
     ----------
     learning_rate : float or function
-        May be set between steps.
+        The rate or the schedule, which may be set between steps.
     m, v : (n,) array
         The running means of the gradient and of its square.
     t : int
-        Steps made. May be set, to go on from a saved state.
+        The number of steps made; it may be set, to resume from a saved state.
 
     Raises
     ------
     TypeError
-        If `flat` is not an array of floats, or a number is not one.
+        If `flat` is not an array of floats, or another argument is not a number.
     ValueError
         If `flat` is not one-dimensional, contiguous and writable, or a number is out of its range.
 

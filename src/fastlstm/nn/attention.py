@@ -1,4 +1,4 @@
-"""Additive attention: each step of one sequence looks at all steps of another."""
+"""Additive attention: each step of one sequence attends to all steps of another."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ from fastlstm.nn import _products
 
 __all__ = ["Attention", "AttentionMemory", "AttentionTape"]
 
-BLOCK = 1 << 17  # values between queries and memory at once: they stay in the processor's cache
+# Queries and memory are compared in blocks of this many values, which stay in the processor's cache.
+BLOCK = 1 << 17
 
 
 class AttentionMemory(NamedTuple):
-    """What is looked at, made ready for many queries by `Attention.prepare`: row by row, zero past each end.
+    """A memory made ready for many queries by `Attention.prepare`: row by row, zero past each end.
 
     Attributes
     ----------
     steps : (B, S, E) array
         The memory.
     keys : (B, S, A) array
-        U e of each step.
+        The products U e of each step.
     within : (B, S) array of bool
-        Which steps there are.
+        Whether a step is before the end of its row.
     """
 
     steps: Array
@@ -40,23 +41,23 @@ class AttentionMemory(NamedTuple):
     within: NDArray[np.bool_]
 
     def rows(self, some: NDArray[np.intp]) -> AttentionMemory:
-        """Give some of the rows alone."""
+        """Return the memory of some rows."""
         return AttentionMemory(self.steps[some], self.keys[some], self.within[some])
 
 
 class AttentionTape(NamedTuple):
-    """What the forward pass keeps for the backward pass. A tape may be used many times.
+    """The values that a forward pass stores for the backward pass. A tape may be used many times.
 
     It refers to the query without copying it: like the weights, it must not change before `Attention.backward`.
 
     Attributes
     ----------
     query : (T, B, Q) array
-        What asked.
+        The queries.
     memory : AttentionMemory
-        What was looked at.
+        The memory that they attended to.
     weights : (T, B, S) array
-        How much each step of the memory counted.
+        The weight of each step of the memory.
     """
 
     query: Array
@@ -75,25 +76,25 @@ class Attention(Parametric):
         w_s &= \frac{\exp a_s}{\sum_r \exp a_r} \\
         k &= \sum_s w_s e_s
 
-    Steps past the end of a row weigh exactly 0, whatever lies there; the context k of a row without steps is 0.
+    Steps past the end of a row weigh exactly 0, whatever values are there; the context k of a row without steps is 0.
 
     Parameters
     ----------
     query_size, memory_size : int
-        Q features of a query and E of the memory.
+        The Q features of a query and the E features of the memory.
     hidden_size : int
-        A units between them.
+        The A units between them.
     dtype : float32 or float64
-        Of the parameters and all arrays.
+        The dtype of the parameters and of all arrays.
     seed : int or numpy.random.Generator, optional
-        Where the initial weights come from: uniform in :math:`\pm 1 / \sqrt{n}`, n the columns of each.
+        The source of the initial weights: uniform in :math:`\pm 1 / \sqrt{n}`, n the columns of each.
 
     Attributes
     ----------
     params : mapping of str to array
         ``W`` (A, Q), ``U`` (A, E) and ``v`` (A,).
     flat : (n,) array
-        All parameters in one buffer, of which `params` are views. In a network they move to the network's.
+        All parameters in one buffer, of which `params` are views. In a network they move into its buffer.
 
     Raises
     ------
@@ -147,16 +148,16 @@ class Attention(Parametric):
         self._W, self._U, self._v = (self.params[name] for name in "WUv")
 
     def __call__(self, query: Array, memory: Array, lengths: ArrayLike | None = None) -> Array:
-        """Give the context of each query, keeping nothing for the backward pass.
+        """Return the context of each query, without a tape.
 
         Parameters
         ----------
         query : (T, B, Q) array
-            T queries for each row.
+            The T queries of each row.
         memory : (S, B, E) array
-            What they look at.
+            The memory that they attend to.
         lengths : (B,) array of int, optional
-            How many steps the memory of each row has. Default: all S.
+            The number of steps of each row's memory. Default: all S.
 
         Returns
         -------
@@ -165,7 +166,7 @@ class Attention(Parametric):
         return self.forward(query, memory, lengths)[0]
 
     def forward(self, query: Array, memory: Array, lengths: ArrayLike | None = None) -> tuple[Array, AttentionTape]:
-        """Run the layer as by a call, and keep what `backward` needs: gives the context and a tape."""
+        """Run the layer as a call does, and return the context and a tape for `backward`."""
         return self.attend(query, self.prepare(memory, lengths))
 
     def prepare(self, memory: Array, lengths: ArrayLike | None = None) -> AttentionMemory:
@@ -187,13 +188,13 @@ class Attention(Parametric):
         return AttentionMemory(steps, keys, within)
 
     def attend(self, query: Array, memory: AttentionMemory) -> tuple[Array, AttentionTape]:
-        """Run the layer on a prepared memory: gives the context and a tape, as `forward`.
+        """Run the layer on a prepared memory, and return the context and a tape, as `forward` does.
 
         Parameters
         ----------
         query : (T, B, Q) array
         memory : AttentionMemory
-            From `prepare`, with the same B rows.
+            The memory from `prepare`, with the same B rows.
         """
         T = check.sized("query", query, 3, "(T, B, Q)").shape[0]
         query, memory = self._check_fit("", query, T, memory)
@@ -210,16 +211,16 @@ class Attention(Parametric):
     def backward(
         self, tape: AttentionTape, dcontext: Array, *, out: Gradients | None = None, accumulate: bool = False
     ) -> Gradients:
-        """Back-propagate.
+        """Back-propagate through the layer.
 
         Parameters
         ----------
         tape : AttentionTape
-            From `forward` or `attend`; left as it was.
+            The tape from `forward` or `attend`, which is left as it was.
         dcontext : (T, B, E) array
             dJ/d(context).
         out : Gradients, optional
-            An earlier result to write to again.
+            An earlier result, whose arrays are written to again.
         accumulate : bool
             Add the parameters' gradients to those in `out`, instead of overwriting them.
 
@@ -250,7 +251,7 @@ class Attention(Parametric):
             da = w * (dw - np.sum(w * dw, axis=-1, keepdims=True))
             for block, g in self._blocks(query, memory):
                 _products.multiply(da[block].reshape(1, -1), g.reshape(-1, A), dv, threads, add=True)
-                np.multiply(g, g, out=g)  # dJ/d(W q + U e) is da v (1 - g^2); v is the same for all, and comes last
+                np.multiply(g, g, out=g)  # dJ/d(W q + U e) is da v (1 - g^2); the factor v comes last.
                 np.subtract(1, g, out=g)
                 g *= da[block][..., np.newaxis]
                 dq[block] = g.sum(axis=2)
@@ -268,7 +269,7 @@ class Attention(Parametric):
         return grads
 
     def _check_fit(self, prefix: str, query: Array, T: int, memory: AttentionMemory) -> tuple[Array, AttentionMemory]:
-        """The query and a prepared memory, if they fit this layer and each other."""
+        """Return the query and the prepared memory; raise unless they fit this layer and each other."""
         name = f"{prefix}memory"
         if not isinstance(memory, AttentionMemory):
             raise TypeError(f"{name} must be an AttentionMemory from prepare, not {type(memory).__name__}")
@@ -282,9 +283,9 @@ class Attention(Parametric):
         return query, memory
 
     def _blocks(self, query: Array, memory: AttentionMemory) -> Iterator[tuple[tuple[slice, slice], Array]]:
-        """The tanh between some queries of some rows and their memories, (t, b, S, A), and which steps and rows.
+        """Yield blocks of steps and rows, and for each tanh(W q + U e) of its queries and memories, (t, b, S, A).
 
-        Its memory is used again for the next block.
+        The array is overwritten by the next block.
         """
         (T, B, _), (_, S, A) = query.shape, memory.keys.shape
         q = empty((T, B, 1, A), self.dtype)
@@ -309,11 +310,11 @@ class Attention(Parametric):
 
 
 def _softmax(scores: Array, within: NDArray[np.bool_]) -> Array:
-    """The softmax over the last axis, in place, with exactly 0 for steps that are not there."""
+    """Compute the softmax over the last axis in place, exactly 0 for steps past an end, and return it."""
     with as_in_kernels():
         np.copyto(scores, -np.inf, where=~within)
         scores -= scores.max(axis=-1, keepdims=True, initial=np.finfo(scores.dtype).min)
         np.exp(scores, out=scores)
         total = scores.sum(axis=-1, keepdims=True)
-        scores /= np.maximum(total, 1, out=total)  # the largest adds exp(0) = 1, unless there are no steps
+        scores /= np.maximum(total, 1, out=total)  # The largest score adds exp(0) = 1, unless there are no steps.
     return scores

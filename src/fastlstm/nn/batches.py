@@ -14,11 +14,12 @@ from fastlstm._arrays.arrays import Array
 
 __all__ = ["Batch", "BatchSource", "Batches", "Chunks", "pad"]
 
-POOL = 32  # batches whose sequences are sorted by length together: enough to waste little, few enough to stay random
+# The sequences of this many batches are sorted by length together: enough to waste little, few enough to stay random.
+POOL = 32
 
 
 class Batch(NamedTuple):
-    """What goes through a network at once.
+    """The sequences that go through a network together.
 
     Attributes
     ----------
@@ -29,9 +30,9 @@ class Batch(NamedTuple):
         The arguments of the loss after the prediction: ``target``, and ``mask`` where lengths differ, in the same
         layout.
     size : int
-        How many elements the loss is a mean over: so much the batch counts in the mean of an epoch.
+        The number of elements that the loss is a mean over: the weight of the batch in the mean of an epoch.
     rows : (B,) array of int
-        Which sequences of the data these are, so that errors can name them; of `Chunks`, the steps they begin with.
+        The indices of the sequences in the data, so that errors can name them; of `Chunks`, the first step of each row.
     """
 
     inputs: dict[str, Any]
@@ -41,52 +42,52 @@ class Batch(NamedTuple):
 
 
 class BatchSource(Protocol):
-    """What `fit` learns from: anything that has these two.
+    """Data for `fit`: any object with these two methods.
 
-    Where each batch goes on where the one before it ended, an attribute `carries_state` is True: then `fit` hands the
-    state on from batch to batch.
+    If each batch continues where the one before it ended, the source has an attribute `carries_state`, which is True:
+    `fit` then passes the state on from batch to batch.
 
-    Batches are (T, B, ...). To learn from a source of one's own, a network with `batch_first` asks it for (B, T, ...):
-    its `epoch` takes another argument then, ``batch_first``, True or False.
+    Batches are (T, B, ...). A network with `batch_first` asks for (B, T, ...): a source of your own then needs an
+    `epoch` with another argument, ``batch_first``, True or False.
     """
 
     def __len__(self) -> int:
-        """How many batches an epoch has."""
+        """Return the number of batches of an epoch."""
 
     def epoch(self, rng: np.random.Generator | None = None) -> Iterator[Batch]:
-        """Give the batches of an epoch: in random order, or without `rng` always the same."""
+        """Yield the batches of an epoch: in random order, or without `rng` always in the same order."""
 
 
 def epoch_for(model: Any, source: BatchSource, rng: np.random.Generator | None = None) -> Iterator[Batch]:
-    """The batches of an epoch in the layout of a model; in random order with `rng`."""
+    """Return the batches of an epoch in the layout of a model; in random order with `rng`."""
     given: Any = {"batch_first": has_batch_first(model)} if gives_both_layouts(source) else {}
     return source.epoch(**given) if rng is None else source.epoch(rng, **given)
 
 
 def has_batch_first(model: Any) -> bool:
-    """Whether the sequences of a model are (B, T, ...)."""
+    """Return whether the sequences of a model are (B, T, ...)."""
     return bool(getattr(model, "batch_first", False))
 
 
 def gives_both_layouts(source: BatchSource) -> bool:
-    """Whether a source can be asked for batches that are (B, T, ...)."""
+    """Return whether a source can be asked for batches that are (B, T, ...)."""
     return "batch_first" in inspect.signature(source.epoch).parameters
 
 
 def pad(sequences: Sequence[Array], *, batch_first: bool = False) -> tuple[Array, NDArray[np.int64]]:
-    """Put sequences of different lengths side by side, zeros past each end.
+    """Join sequences of different lengths into one array, with zeros past each end.
 
     Parameters
     ----------
     sequences : list of (T_n, ...) arrays
-        At least one, all of one dtype and of one shape but for the length.
+        At least one sequence, all of the same dtype, and of the same shape except for the length.
     batch_first : bool
-        Give (B, T, ...).
+        Whether to return (B, T, ...) instead.
 
     Returns
     -------
     padded : (T, B, ...) array
-        T is the largest length, B how many there are.
+        The sequences; T is the largest length, B the number of sequences.
     lengths : (B,) array of int
 
     Raises
@@ -94,7 +95,7 @@ def pad(sequences: Sequence[Array], *, batch_first: bool = False) -> tuple[Array
     TypeError
         If something is not an array, or dtypes differ.
     ValueError
-        If there are none, or shapes differ in more than the length.
+        If there are no sequences, or shapes differ in more than the length.
 
     Examples
     --------
@@ -109,19 +110,19 @@ def pad(sequences: Sequence[Array], *, batch_first: bool = False) -> tuple[Array
     if not len(sequences):
         raise ValueError("sequences must be at least one")
     first = sequences[0]
-    lengths = np.array([len(one) for one in sequences], np.int64)
+    lengths = np.array([len(sequence) for sequence in sequences], np.int64)
     T, B = lengths.max(), len(sequences)
     padded = np.zeros(((B, T) if batch_first else (T, B)) + first.shape[1:], first.dtype)
     rows = padded if batch_first else padded.swapaxes(0, 1)
-    for row, one in zip(rows, sequences, strict=True):
-        row[: len(one)] = one
+    for row, sequence in zip(rows, sequences, strict=True):
+        row[: len(sequence)] = sequence
     return padded, lengths
 
 
 def similar_rows(
     lengths: NDArray[np.int64], batch_size: int, rng: np.random.Generator | None
 ) -> list[NDArray[np.intp]]:
-    """Which sequences go into each batch: of similar length, at random or without `rng` from short to long."""
+    """Return the sequences of each batch, of similar length: in random order, or without `rng` from short to long."""
     count = -(-len(lengths) // batch_size)
     if not count:
         return []
@@ -137,22 +138,23 @@ def similar_rows(
 
 
 class Batches:
-    """Sequences, each with what is to be learnt of it, in batches of similar length.
+    """Sequences and their targets, in batches of similar length.
 
-    In random order the sequences are shuffled, sorted by length among some batches' worth of them, cut into batches,
-    and the batches shuffled: little padding, and other batches in each epoch. Batches are as equal in size as can be.
+    For a random order the sequences are shuffled, sorted by length within groups of some batches, cut into batches, and
+    the batches shuffled: there is little padding, and each epoch has other batches. Batches are as equal in size as
+    possible.
 
     Parameters
     ----------
     inputs : list of (T_n, ...) arrays, or (N, T, ...) array
         N sequences of floats, or of ids for an `Embedding`.
     targets : list of (T_n, ...) arrays, or (N, ...) array, or None
-        For every step of each sequence, or one for each sequence. Classes may be lists of ints.
+        A target for every step of each sequence, or one for each sequence. Classes may be lists of ints.
     batch_size : int
-        At most so many sequences in a batch.
+        The largest number of sequences in a batch.
     per_step : bool, optional
-        Whether there are targets for every step. Default: True of a list, False of an array. An array that could be
-        either, since its second axis is as long as all sequences are, needs an answer.
+        Whether there are targets for every step. Default: True for a list, False for an array. It must be given for an
+        array that could be either, because its second axis is as long as every sequence.
 
     Raises
     ------
@@ -185,36 +187,36 @@ class Batches:
         check_items("inputs", inputs)
         targets = np.array(targets) if _are_ints(targets) and len(inputs) else int_lists(targets)
         self.inputs, self.targets = inputs, targets
-        self.lengths = np.array([len(one) for one in inputs], np.int64)
+        self.lengths = np.array([len(sequence) for sequence in inputs], np.int64)
         self.per_step = self._per_step(targets, None if per_step is None else check.flag("per_step", per_step))
         if targets is not None:
             if len(targets) != len(inputs):
                 raise ValueError(f"targets must be as many as the inputs, {len(inputs)}, not {len(targets)}")
             if self.per_step:
                 check_items("targets", targets)
-                for k, (one, length) in enumerate(zip(targets, self.lengths, strict=True)):
-                    if len(one) != length:
+                for k, (target, length) in enumerate(zip(targets, self.lengths, strict=True)):
+                    if len(target) != length:
                         steps = check.counted(length, "step")
-                        raise ValueError(f"targets[{k}] must have a row for each of {steps}, not {len(one)}")
+                        raise ValueError(f"targets[{k}] must have a row for each of {steps}, not {len(target)}")
 
     def __len__(self) -> int:
         return -(-len(self.inputs) // self.batch_size)
 
     def epoch(self, rng: np.random.Generator | None = None, *, batch_first: bool = False) -> Iterator[Batch]:
-        """Give the batches of an epoch: in random order, or without `rng` from short to long.
+        """Yield the batches of an epoch: in random order, or without `rng` from short to long.
 
         Parameters
         ----------
         rng : numpy.random.Generator, optional
-            Where the order comes from.
+            The source of the order.
         batch_first : bool
-            Give arrays that are (B, T, ...), for a network with `batch_first`; else (T, B, ...).
+            Whether arrays are (B, T, ...), for a network with `batch_first`, instead of (T, B, ...).
         """
         for rows in similar_rows(self.lengths, self.batch_size, rng):
             yield self._batch(rows, batch_first)
 
     def _per_step(self, targets: Sequence[Array] | Array | None, given: bool | None) -> bool:
-        """Whether there are targets for every step."""
+        """Return whether there are targets for every step."""
         check.unmasked("targets", targets)
         if not isinstance(targets, np.ndarray):
             if given is False:
@@ -229,6 +231,7 @@ class Batches:
         return bool(given)
 
     def _batch(self, rows: NDArray[np.intp], batch_first: bool) -> Batch:
+        """Return the batch of these sequences."""
         x, lengths = pad([self.inputs[k] for k in rows], batch_first=batch_first)
         T, B = int(lengths.max()), len(rows)
         whole = bool(np.all(lengths == T))
@@ -247,21 +250,21 @@ class Batches:
 class Chunks:
     """One long sequence as parallel streams, cut into chunks: truncated back-propagation with `fit`.
 
-    The sequence is divided into `batch_size` stretches of the same length, a row each. A batch is the next `steps`
-    steps of all rows, and goes on where the one before it ended: `fit` hands the state on, while gradients stay in the
-    chunk. With `rng` the first chunk of an epoch is shorter, as far as that leaves their number as it is: so chunks
-    have other borders.
+    The sequence is divided into `batch_size` stretches of the same length, one for each row. A batch has the next
+    `steps` steps of all rows, and continues where the one before it ended: `fit` passes the state on, while gradients
+    stay within the chunk. With `rng` the first chunk of an epoch has a random length, chosen so that the number of
+    chunks stays the same: the chunks of each epoch have other borders.
 
     Parameters
     ----------
     sequence : (T, ...) array
         Floats, or ids for an `Embedding`.
     targets : (T, ...) array
-        What is to be learnt at each step: to continue a text, the text one step later.
+        The target of each step: to learn to continue a text, the text one step later.
     batch_size : int
         B, the number of rows.
     steps : int
-        Of a chunk; the last may have fewer.
+        The number of steps of a chunk; the last chunk may have fewer.
 
     Raises
     ------
@@ -308,13 +311,13 @@ class Chunks:
         return -(-self.stretch // self.steps)
 
     def epoch(self, rng: np.random.Generator | None = None, *, batch_first: bool = False) -> Iterator[Batch]:
-        """Give the chunks, in order, with other borders where there is `rng`; in the layout as for `Batches`."""
+        """Yield the chunks in order, with random borders if `rng` is given; `batch_first` is as for `Batches`."""
         batch_first = check.flag("batch_first", batch_first)
         x, target = (
             array[: self.batch_size * self.stretch].reshape(self.batch_size, self.stretch, *array.shape[1:])
             for array in (self.sequence, self.targets)
         )
-        # A first chunk of this many steps, so that the number of chunks stays.
+        # The number of chunks stays the same for each of these lengths of the first chunk.
         first = self.steps
         if rng is not None:
             first = int(check.generator("rng", rng).integers((self.stretch - 1) % self.steps, self.steps)) + 1
@@ -329,32 +332,32 @@ class Chunks:
 
 
 def int_lists(items: Any) -> Any:
-    """`items`, but lists of ints in a list as arrays: they can only be symbols, or classes."""
+    """Return `items` with each list of ints in it as an array: such lists can only be symbols, or classes."""
     if not isinstance(items, (list, tuple)):
         return items
-    return [np.array(one, None if one else np.int64) if _are_ints(one) else one for one in items]
+    return [np.array(item, None if item else np.int64) if _are_ints(item) else item for item in items]
 
 
 def _are_ints(value: object) -> bool:
     return isinstance(value, (list, tuple)) and all(
-        isinstance(one, (int, np.integer)) and not isinstance(one, bool) for one in value
+        isinstance(item, (int, np.integer)) and not isinstance(item, bool) for item in value
     )
 
 
 def check_symbols(name: str, items: Any, axis: str) -> Any:
-    """`items` as arrays of integers, a sequence each; `axis` is what their length is called."""
+    """Return `items` as sequences of integers; `axis` is the name of their length."""
     items = int_lists(items)
     check_items(name, items)
-    for k, one in enumerate(items):
-        if one.dtype.kind not in "iu":
-            raise TypeError(f"{name}[{k}] must have an integer dtype, not {one.dtype}")
-        if one.ndim != 1:
-            raise ValueError(f"{name}[{k}] must have shape ({axis},), not {one.shape}")
+    for k, sequence in enumerate(items):
+        if sequence.dtype.kind not in "iu":
+            raise TypeError(f"{name}[{k}] must have an integer dtype, not {sequence.dtype}")
+        if sequence.ndim != 1:
+            raise ValueError(f"{name}[{k}] must have shape ({axis},), not {sequence.shape}")
     return items
 
 
 def check_items(name: str, items: object) -> None:
-    """Raise unless `items` are arrays of one dtype, of one shape but for the first axis."""
+    """Raise unless `items` are arrays of the same dtype, and of the same shape except for the first axis."""
     if not isinstance(items, (list, tuple, np.ndarray)):
         line = f"list({name})" if isinstance(items, Iterator) else check.converted(name, items)
         hint = f": {line} makes one" if line else ""
@@ -362,16 +365,16 @@ def check_items(name: str, items: object) -> None:
             hint += f", [{line}] one of a single sequence"
         raise TypeError(f"{name} must be a list of arrays, or an array, not {type(items).__name__}{hint}")
     check.unmasked(name, items)
-    for k, one in enumerate(items):
-        if not isinstance(one, np.ndarray) or one.ndim == 0:
-            line = check.converted("one", one)
-            hint = f": [{line} for one in {name}] makes arrays" if line and np.ndim(one) else ""
+    for k, item in enumerate(items):
+        if not isinstance(item, np.ndarray) or item.ndim == 0:
+            line = check.converted("one", item)
+            hint = f": [{line} for one in {name}] makes arrays" if line and np.ndim(item) else ""
             if name == "targets" and not hint:
                 hint = "; one for each sequence is an array: np.array(targets)"
-            raise TypeError(f"{name}[{k}] must be an array with an axis for the steps, not {type(one).__name__}{hint}")
-        check.unmasked(f"{name}[{k}]", one)
-        if one.dtype != items[0].dtype:
-            raise TypeError(f"{name}[{k}] must have the dtype of the first, {items[0].dtype}, not {one.dtype}")
-        if one.shape[1:] != items[0].shape[1:]:
-            expected = "(T, " + ", ".join(map(str, items[0].shape[1:])) + ")" if one.ndim > 1 else "(T,)"
-            raise ValueError(f"{name}[{k}] must have the first one's shape but for T, {expected}, not {one.shape}")
+            raise TypeError(f"{name}[{k}] must be an array with an axis for the steps, not {type(item).__name__}{hint}")
+        check.unmasked(f"{name}[{k}]", item)
+        if item.dtype != items[0].dtype:
+            raise TypeError(f"{name}[{k}] must have the dtype of the first, {items[0].dtype}, not {item.dtype}")
+        if item.shape[1:] != items[0].shape[1:]:
+            expected = "(T, " + ", ".join(map(str, items[0].shape[1:])) + ")" if item.ndim > 1 else "(T,)"
+            raise ValueError(f"{name}[{k}] must have the first one's shape but for T, {expected}, not {item.shape}")

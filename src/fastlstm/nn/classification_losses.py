@@ -1,4 +1,4 @@
-"""Losses for classes: each gives its value and its gradient with respect to the logits."""
+"""Losses for classification: each returns its value and its gradient with respect to the logits."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from fastlstm._engine.threads import get_num_threads
 from fastlstm.nn import _losses
 from fastlstm.nn._elementwise import NothingCountsError, counted, elementwise
 
-LARGEST_WEIGHT = 2.0**100  # beside that of a target: what label smoothing multiplies with it fits a float
+# The largest quotient of a class weight and that of a target: label smoothing's products with it fit a float.
+LARGEST_WEIGHT = 2.0**100
 
 __all__ = ["logistic_loss", "softmax", "softmax_cross_entropy"]
 
 
 def logistic_loss(logits: Array, target: Array, mask: Array | None = None) -> tuple[float, Array]:
-    r"""Give the mean logistic loss, or binary cross-entropy, over the n elements that count.
+    r"""Return the mean logistic loss, or binary cross-entropy, over the n elements that count.
 
     .. math::
 
@@ -32,15 +33,15 @@ def logistic_loss(logits: Array, target: Array, mask: Array | None = None) -> tu
     Parameters
     ----------
     logits, target : array of float32 or float64
-        Of one shape and dtype; with at least one element. Targets are from 0 to 1.
+        Arrays of the same shape and dtype, with at least one element. Targets are from 0 to 1.
     mask : array of bool, optional
-        Shaped as the target, or as its leading axes: (T, B) for (T, B, O). What is False does not count, whatever it
-        holds, and has gradient 0. Default: all count.
+        Which elements count: shaped as the target, or as its leading axes, (T, B) for (T, B, O). An element that does
+        not count may hold anything, and has gradient 0. Default: all elements count.
 
     Returns
     -------
     loss : float
-        Summed in float64.
+        The mean, summed in float64.
     gradient : array
         dJ/d(logits), shaped as the logits.
 
@@ -74,7 +75,7 @@ def softmax_cross_entropy(
     class_weights: Array | None = None,
     label_smoothing: float = 0.0,
 ) -> tuple[float, Array]:
-    r"""Give the mean cross-entropy of the softmax over the K classes of the last axis.
+    r"""Return the mean cross-entropy of the softmax over the K classes of the last axis.
 
     .. math::
 
@@ -89,21 +90,21 @@ def softmax_cross_entropy(
     Parameters
     ----------
     logits : (..., K) array of float32 or float64
-        With at least one target. -inf stands for a class that is impossible.
+        The logits of at least one target. The logit -inf makes a class impossible.
     target : (...) array of int
-        Classes, from 0 to K - 1.
+        The classes, from 0 to K - 1.
     mask : array of bool, optional
-        Shaped as the target, or as its leading axes. What is False does not count, whatever it holds, and has gradient
-        0. Default: all count.
+        Which targets count: shaped as the target, or as its leading axes. A target that does not count may be anything,
+        and its logits have gradient 0. Default: all targets count.
     class_weights : (K,) array, optional
-        :math:`w_k`, at least 0, of the logits' dtype. Default: 1. Only their quotients matter.
+        :math:`w_k`, at least 0, of the logits' dtype. Default: 1. Only the quotients of the weights matter.
     label_smoothing : float
         :math:`\epsilon`, at least 0 and below 1.
 
     Returns
     -------
     loss : float
-        Summed in float64.
+        The mean, summed in float64.
     gradient : array
         dJ/d(logits), shaped as the logits.
 
@@ -153,7 +154,9 @@ def softmax_cross_entropy(
             f"class_weights must be at most {LARGEST_WEIGHT:.3g} times as large as the largest of the targets that "
             f"count, {most}, if label_smoothing is above 0, not {weights.max()}"
         )
-    if not _losses.LEAST_WEIGHT <= most <= 1 / _losses.LEAST_WEIGHT:  # only their quotients matter
+    if (
+        not _losses.LEAST_WEIGHT <= most <= 1 / _losses.LEAST_WEIGHT
+    ):  # Weights may be scaled, since only their quotients matter.
         with np.errstate(over="ignore", under="ignore"):
             weights = np.ldexp(weights, -math.frexp(most)[1])
         loss, _ = _losses.softmax_cross_entropy(logits, classes, seen, weights, smoothing, gradient, threads)
@@ -161,7 +164,7 @@ def softmax_cross_entropy(
 
 
 def softmax(logits: Array) -> Array:
-    r"""Give the probabilities of the K classes of the last axis.
+    r"""Return the probabilities of the K classes of the last axis.
 
     .. math::
 
@@ -170,12 +173,12 @@ def softmax(logits: Array) -> Array:
     Parameters
     ----------
     logits : (..., K) array of float32 or float64
-        -inf stands for a class that is impossible.
+        The logits. The logit -inf makes a class impossible.
 
     Returns
     -------
     (..., K) array
-        From 0 to 1, with a sum of 1 along the last axis.
+        The probabilities, from 0 to 1, with a sum of 1 along the last axis.
 
     Raises
     ------
@@ -202,7 +205,7 @@ def softmax(logits: Array) -> Array:
 
 
 def _logits(value: Array) -> Array:
-    """`value` if it is a contiguous array with at least one class."""
+    """Return the logits as a contiguous array; raise unless they are an array with at least one class."""
     array = check.is_array("logits", value)
     if array.ndim == 0 or array.shape[-1] == 0:
         raise ValueError(f"logits must have shape (..., K) with at least one class, not {array.shape}")

@@ -1,4 +1,4 @@
-"""Clipping: gradients that explode are made small again, in place."""
+"""Clipping of exploding gradients, in place."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def clip_norm(gradients: Array | Sequence[Array], threshold: float) -> float:
     gradients : array, or sequence of arrays
         C-contiguous, of float32 or float64, such as ``grads.flat``. Several arrays are taken as one long vector.
     threshold : float
-        :math:`\theta`, above 0. ``math.inf`` only measures.
+        :math:`\theta`, above 0. With ``math.inf`` the norm is only measured.
 
     Returns
     -------
     norm : float
-        The Euclidean norm before clipping, computed in float64. Where it is infinite or not a number there is no
-        direction to keep: the gradients are left as they are, and the caller had better skip the step.
+        The Euclidean norm before clipping, computed in float64. If it is infinite or NaN, there is no direction to
+        keep: the gradients are left as they are, and the caller should skip the step.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def clip_value(gradients: Array | Sequence[Array], limit: float) -> None:
 
         g_k \leftarrow \min(\max(g_k, -\lambda), \lambda)
 
-    What is not a number stays so; infinities become the limit.
+    NaN stays NaN; infinities become the limit.
 
     Parameters
     ----------
@@ -103,13 +103,13 @@ def clip_value(gradients: Array | Sequence[Array], limit: float) -> None:
     """
     arrays = _arrays(gradients)
     limit = check.above_zero("limit", limit)
-    with np.errstate(over="ignore"):  # a limit beyond float32 limits nothing
+    with np.errstate(over="ignore"):  # A limit too large for float32 becomes infinite, and limits nothing.
         for array in arrays:
             np.clip(array, -limit, limit, out=array)
 
 
 def _arrays(gradients: Array | Sequence[Array]) -> list[Array]:
-    """`gradients` as a list of arrays that can be written to."""
+    """Return `gradients` as a list of arrays; raise unless they can be written to and do not overlap."""
     if isinstance(gradients, np.ndarray):
         named = {"gradients": gradients}
     elif isinstance(gradients, Sequence):

@@ -1,4 +1,4 @@
-"""Connectionist temporal classification (CTC): from a label or a blank at every step to the sequence of labels."""
+"""Connectionist temporal classification (CTC): labels for sequences, from a label or a blank at every step."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def ctc_loss(
     batch_first: bool = False,
     num_threads: int | None = None,
 ) -> tuple[float, Array]:
-    r"""Give the mean negative logarithm of the probability of each row's labels, wherever in the sequence they are.
+    r"""Return the mean negative logarithm of the probability of each row's labels, wherever in the sequence they are.
 
     A path has a class at every step; it becomes a labelling :math:`l` when repeated classes are merged and blanks then
     left out: that is :math:`\mathcal{B}`. With :math:`y^t` the softmax of the logits at step t,
@@ -42,39 +42,40 @@ def ctc_loss(
         y^t_k - \frac{1}{p(l)} \sum_{s: l'_s = k} \frac{\alpha_t(s) \beta_t(s)}{y^t_k}
 
     where u are the logits, l' the labels with blanks around them, and :math:`\alpha` and :math:`\beta` the
-    probabilities of all ways to a position and from it, computed as logarithms in float64.
+    probabilities of all paths to a position and from it, computed as logarithms in float64.
 
     Parameters
     ----------
     logits : (T, B, K) array of float32 or float64
-        Before the softmax, of K classes, the blank among them.
+        The values before the softmax, of K classes, the blank among them.
     lengths : (B,) ints or None
-        Steps of each row, 0 to T; None for all T. What is past them is not read.
+        The number of steps of each row, 0 to T; None for all T. Values past them are not read.
     labels : (B, L) ints
-        Each row's labels, classes other than the blank. What is past their number is not read. `Transcripts` makes such
-        batches.
+        Each row's labels, classes other than the blank. Entries past their number are not read. `Transcripts` makes
+        such batches.
     label_lengths : (B,) ints or None
-        :math:`L_b`, how many labels each row has, 0 to L; None for all L.
+        :math:`L_b`, the number of labels of each row, 0 to L; None for all L.
     blank : int
         The class that stands for no label.
     per_label : bool
-        Divide each row's loss by its number of labels, as above and as PyTorch's ``reduction="mean"`` does, so that
-        long rows weigh no more than short ones. False: :math:`J = \frac{1}{B} \sum_b -\ln p(l_b)`, which is the
-        paper's objective, per row; its gradients are as many times larger as rows have labels, and so must be the norm
-        at which they are clipped.
+        Whether each row's loss is divided by its number of labels, as above and as PyTorch's ``reduction="mean"`` does,
+        so that long rows weigh no more than short ones. Otherwise :math:`J = \frac{1}{B} \sum_b -\ln p(l_b)`, which is
+        the paper's objective, per row; its gradients are larger by the number of labels of a row, and the norm at which
+        they are clipped must be so too.
     zero_infinity : bool
-        A row whose labels have probability zero, as where they need more steps than there are (one for each label, and
-        one for the blank between two that are the same), is an error. True: its loss and gradient are zero instead.
+        Whether a row whose labels have probability zero has loss and gradient zero, instead of raising an error. Labels
+        have probability zero if they need more steps than there are: one for each label, and one for the blank between
+        two labels that are the same.
     batch_first : bool
         Whether logits and gradient are (B, T, K).
     num_threads : int, optional
-        Default: `fastlstm.get_num_threads`. The result does not depend on it.
+        The number of threads, on which the result does not depend. Default: `fastlstm.get_num_threads`.
 
     Returns
     -------
     loss : float
-        J, PyTorch's value; 0 for a batch without rows. NaN where the logits up to a length have NaN or infinity (but a
-        class may have the logit :math:`-\infty`).
+        J, PyTorch's value; 0 for a batch without rows. It is NaN if the logits up to a length have NaN or infinity (but
+        a class may have the logit :math:`-\infty`).
     gradient : (T, B, K) array
         dJ/d(logits), zero past each length.
 
@@ -105,7 +106,7 @@ def ctc_loss(
     logits, lengths, blank = _checked(logits, lengths, blank, batch_first)
     B, K = logits.shape[1:]
     try:
-        given = np.array(check.unmasked("labels", labels))  # a copy: what is checked must not change
+        given = np.array(check.unmasked("labels", labels))  # A copy cannot change once it is checked.
     except ValueError:
         raise ValueError(
             "labels must have shape (B, L): pad rows of different lengths, and give label_lengths"
@@ -143,21 +144,22 @@ def ctc_loss(
 def ctc_best_path(
     logits: Array, lengths: ArrayLike | None = None, *, blank: int = 0, batch_first: bool = False
 ) -> list[Ints]:
-    r"""Give the labels of each row's most probable path: the best class at every step, repeats merged, blanks left out.
+    r"""Return the labels of each row's most probable path: the best class of each step, without repeats and blanks.
 
     .. math::
 
         \mathcal{B}(\pi^*), \qquad \pi^*_t = \arg\max_k y^t_k
 
-    Fast, and mostly but not always the most probable labelling, which is the sum of many paths: see `ctc_beam_search`.
-    A network that has not learnt for long finds blanks at nearly all steps: its best path is poor beside the search.
+    This is fast, and mostly but not always the most probable labelling, whose probability is the sum over many paths:
+    see `ctc_beam_search`. Early in training a network finds blanks at nearly all steps, and its best path is much worse
+    than the result of the search.
 
     Parameters
     ----------
     logits : (T, B, K) array of float32 or float64
-        Before or after the softmax.
+        The values before or after the softmax.
     lengths : (B,) ints or None
-        Steps of each row, 0 to T; None for all T. What is past them is not read.
+        The number of steps of each row, 0 to T; None for all T. Values past them are not read.
     blank : int
         The class that stands for no label.
     batch_first : bool
@@ -210,10 +212,10 @@ def ctc_beam_search(
     batch_first: bool = False,
     num_threads: int | None = None,
 ) -> list[list[tuple[Ints, float]]]:
-    r"""Search each row's most probable labellings: the sums over all paths, of which only the best prefixes are kept.
+    r"""Search for each row's most probable labellings: sums over all paths, of which only the best prefixes stay.
 
-    Of a prefix l at step t two probabilities are kept, of the paths that end in a blank and of those that end in the
-    last label, :math:`l_n`:
+    A prefix l has two probabilities at step t: that of the paths that end in a blank, and that of the paths that end in
+    the last label, :math:`l_n`:
 
     .. math::
 
@@ -226,24 +228,24 @@ def ctc_beam_search(
     Parameters
     ----------
     logits : (T, B, K) array of float32 or float64
-        Before the softmax, of K classes, the blank among them.
+        The values before the softmax, of K classes, the blank among them.
     lengths : (B,) ints or None
-        Steps of each row, 0 to T; None for all T. What is past them is not read.
+        The number of steps of each row, 0 to T; None for all T. Values past them are not read.
     beam_width : int
-        How many prefixes are kept. Each takes 40 T + 8 K bytes for a thread.
+        The number of prefixes that stay. Each takes 40 T + 8 K bytes in each thread.
     num_results : int
-        How many labellings to give for each row, at most `beam_width`; there are fewer where no more are possible.
+        The number of labellings to return for each row, at most `beam_width`; there are fewer if no more are possible.
     blank : int
         The class that stands for no label.
     batch_first : bool
         Whether logits are (B, T, K).
     num_threads : int, optional
-        Default: `fastlstm.get_num_threads`. The result does not depend on it.
+        The number of threads, on which the result does not depend. Default: `fastlstm.get_num_threads`.
 
     Returns
     -------
     list of lists of (labels, log probability)
-        For each row, the best labelling first: an (n,) array of int64, and :math:`\ln p(l)` as far as summed up.
+        For each row, the best labelling first: an (n,) array of int64, and :math:`\ln p(l)` over the summed paths.
 
     Raises
     ------
@@ -302,7 +304,7 @@ def ctc_beam_search(
 
 
 def _labellings(T: int, K: int, enough: int) -> int:
-    """How many there are of at most T labels, if that is not more than enough: a wider beam has nothing to hold."""
+    """Return the number of labellings of at most T labels, or at least `enough` where there are that many."""
     count = longer = 1
     for _ in range(T):
         longer *= K - 1
@@ -313,7 +315,7 @@ def _labellings(T: int, K: int, enough: int) -> int:
 
 
 def _checked(logits: Array, lengths: ArrayLike | None, blank: int, batch_first: bool) -> tuple[Array, Ints, int]:
-    """What the loss and both searches take; the logits as (T, B, K)."""
+    """Return the checked logits, as (T, B, K), the lengths and the blank, which the loss and both searches take."""
     swapped = check.flag("batch_first", batch_first)
     logits = check.sized("logits", logits, 3, "(B, T, K)" if swapped else "(T, B, K)")
     logits = logits.swapaxes(0, 1) if swapped else logits
@@ -326,7 +328,7 @@ def _checked(logits: Array, lengths: ArrayLike | None, blank: int, batch_first: 
 
 
 def _impossible(b: int, lengths: Ints, labels: Ints, label_lengths: Ints) -> str:
-    """Why row b's loss is infinite."""
+    """Return the message that says why row b's loss is infinite."""
     row = labels[b, : label_lengths[b]]
     repeats = int((row[1:] == row[:-1]).sum())
     needed = row.size + repeats

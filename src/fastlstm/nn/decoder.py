@@ -1,9 +1,8 @@
-"""The decoder: writes a sequence of symbols, given what an encoder has made of the input."""
+"""The decoder of a sequence-to-sequence network, which writes symbols given the output of an encoder."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,51 +13,24 @@ from fastlstm._arrays.arrays import Array
 from fastlstm._system.float_mode import as_in_kernels
 from fastlstm.layers.lstm import LSTM
 from fastlstm.layers.parameters import Gradients, Parametric
-from fastlstm.layers.stack import Tape
 from fastlstm.nn._composite import Composite
 from fastlstm.nn.attention import Attention, AttentionMemory, AttentionTape
+from fastlstm.nn.decoder_tape import DecoderTape, checked_tape
 from fastlstm.nn.dense import Dense, DenseTape
 from fastlstm.nn.dropout import Dropout
 from fastlstm.nn.embedding import Embedding
 from fastlstm.nn.pooling import Last, PoolingTape
 
-__all__ = ["Decoder", "DecoderTape"]
+__all__ = ["Decoder"]
 
 State = tuple[Array, ...]
 
 
-@dataclass(slots=True)
-class DecoderTape:
-    """What `Decoder.forward` keeps for `Decoder.backward`. A tape may be used many times.
-
-    It refers to the arrays that went in and came out: they must not be changed before the backward pass.
-
-    Attributes
-    ----------
-    embedding, initial, lstm, attention, combine, output
-        The tapes of the parts; None for those that there are not. ``tape.attention.weights`` (T, B, S) is how much each
-        step of the input counted for each symbol.
-    last : PoolingTape or None
-        Where the encoder gave a sequence.
-    dropped : pair
-        The tapes of dropout at the input and at the output, or None.
-    """
-
-    embedding: Any
-    initial: DenseTape
-    lstm: Tape
-    attention: AttentionTape | None
-    combine: DenseTape | None
-    output: DenseTape
-    last: PoolingTape | None
-    dropped: tuple[Any, Any]
-
-
 class Decoder(Composite):
-    r"""An LSTM that writes a sequence, one symbol after the other, from what an encoder gives.
+    r"""An LSTM that writes a sequence, one symbol after the other, given the output of an encoder.
 
-    The encoder gives a vector s for each row, or a sequence of them :math:`e_1 \ldots e_S`, whose last outputs (of each
-    direction) are s then. With the symbol :math:`k_{t-1}` that was written before:
+    The encoder gives a vector s for each row, or a sequence of vectors :math:`e_1 \ldots e_S`, whose last outputs (of
+    each direction) are then s. With the symbol :math:`k_{t-1}` that was written before:
 
     .. math::
 
@@ -78,22 +50,22 @@ class Decoder(Composite):
     Parameters
     ----------
     vocabulary_size : int
-        V symbols, with those that begin and end a sequence.
+        V symbols, including those that begin and end a sequence.
     embedding_size, hidden_size, num_layers : int
-        Of a symbol's vector, and of the LSTM: H hidden units.
+        The size of a symbol's vector; the H hidden units and the layers of the LSTM.
     encoded_size : int
-        E features of what the encoder gives.
+        The E features of the encoder's output.
     attention_size : int, optional
-        Hidden units of an `Attention` over the encoder's sequence. Default: none, s alone counts.
+        The hidden units of an `Attention` over the encoder's sequence. Default: no attention, s alone counts.
     dropout : float
-        Rate at which values are dropped before the LSTM, between its layers and before the output (Zaremba, Sutskever,
-        Vinyals: "Recurrent Neural Network Regularization", 2014).
+        The rate at which values are dropped before the LSTM, between its layers and before the output (Zaremba,
+        Sutskever, Vinyals: "Recurrent Neural Network Regularization", 2014).
     peephole, variant
-        Of the LSTM.
+        Options of the LSTM.
     dtype : float32 or float64
-        Of the parameters and all arrays.
+        The dtype of the parameters and of all arrays.
     seed : int or numpy.random.Generator, optional
-        Where the initial weights of all parts come from.
+        The source of the initial weights of all parts.
 
     Attributes
     ----------
@@ -103,14 +75,14 @@ class Decoder(Composite):
     params : mapping of str to array
         The parts' parameters: ``"lstm.W_l0"``.
     flat : (n,) array
-        All parameters in one buffer, of which `params` are views. In a network they move to the network's.
+        All parameters in one buffer, of which `params` are views. In a network they move into its buffer.
 
     Raises
     ------
     TypeError
         If an argument is not an array of the right dtype, or ids are not integers.
     ValueError
-        If a shape is wrong, an id is not from 0 to V - 1, or there is attention and nothing to look at.
+        If a shape is wrong, an id is not from 0 to V - 1, or there is attention and no sequence to attend to.
 
     References
     ----------
@@ -180,25 +152,25 @@ class Decoder(Composite):
     def __call__(
         self, target_in: NDArray[np.integer], encoded: Array, lengths: ArrayLike | None = None, *, directions: int = 1
     ) -> tuple[Array, State]:
-        """Run the decoder over known sequences, keeping nothing for the backward pass and dropping nothing.
+        """Run the decoder over known sequences, without a tape and without dropout.
 
         Parameters
         ----------
         target_in : (T, B) array of int
             The symbols before those that are to be predicted, from 0 to V - 1.
         encoded : (S, B, E) or (B, E) array
-            What the encoder gives; a sequence where there is attention.
+            The encoder's output; a sequence if the decoder has attention.
         lengths : (B,) array of int, optional
-            How many steps each row of the encoder's sequence has. Default: all S.
+            The number of steps of each row of the encoder's sequence. Default: all S.
         directions : int
-            2 where the encoder's sequence is that of a bidirectional layer, as for `Last`.
+            2 if the encoder's sequence is that of a bidirectional layer, as for `Last`.
 
         Returns
         -------
         logits : (T, B, V) array
             :math:`o_t`, for the symbol after each.
         state : (h, c), for FGR (h, c, g)
-            Of the LSTM after the last symbol.
+            The LSTM's state after the last symbol.
         """
         state, memory, _, _ = self._start(encoded, lengths, directions)
         h, state = self.lstm(self.embedding(self._symbols(target_in, state)), state)
@@ -207,7 +179,7 @@ class Decoder(Composite):
     def attention_weights(
         self, target_in: NDArray[np.integer], encoded: Array, lengths: ArrayLike | None = None, *, directions: int = 1
     ) -> Array:
-        """Give how much each step of the encoder's sequence counts for each symbol, with nothing dropped.
+        """Return how much each step of the encoder's sequence counts for each symbol, without dropout.
 
         Parameters
         ----------
@@ -217,7 +189,7 @@ class Decoder(Composite):
         Returns
         -------
         (T, B, S) array
-            For each symbol 1 in all, 0 past the row's length.
+            The weights, whose sum is 1 for each symbol, and which are 0 past the row's length.
 
         Raises
         ------
@@ -241,21 +213,21 @@ class Decoder(Composite):
         directions: int = 1,
         rng: np.random.Generator | None = None,
     ) -> tuple[Array, State, DecoderTape]:
-        """Run the decoder as by a call, but with dropout, and keep what `backward` needs.
+        """Run the decoder as a call does, but with dropout and with a tape for `backward`.
 
         Parameters
         ----------
         target_in, encoded, lengths, directions
             As for a call.
         rng : numpy.random.Generator, optional
-            Where the masks of dropout come from.
+            The source of the dropout masks.
 
         Returns
         -------
         logits, state
             As from a call.
         tape : DecoderTape
-            For `backward`.
+            The tape for `backward`.
         """
         state, memory, initial, last = self._start(encoded, lengths, directions)
         x, embedding = self.embedding.forward(self._symbols(target_in, state))
@@ -270,16 +242,16 @@ class Decoder(Composite):
     def backward(
         self, tape: DecoderTape, dlogits: Array, *, out: Gradients | None = None, accumulate: bool = False
     ) -> Gradients:
-        """Back-propagate through time, and to what the encoder gave.
+        """Back-propagate through time, and to the encoder's output.
 
         Parameters
         ----------
         tape : DecoderTape
-            From this one's `forward`, since which neither parameters nor inputs have changed; left as it was.
+            The tape from `forward`; neither parameters nor inputs may have changed since. It is left as it was.
         dlogits : (T, B, V) array
-            dJ/d(logits), zero where no symbol was to be predicted.
+            dJ/d(logits), zero where there is no symbol to predict.
         out : Gradients, optional
-            An earlier result to write to again.
+            An earlier result, whose arrays are written to again.
         accumulate : bool
             Add the parameters' gradients to those in `out`, instead of overwriting them.
 
@@ -289,25 +261,14 @@ class Decoder(Composite):
             ``.params`` (the keys of `params`), ``.flat``, ``.x``, which is dJ/d(encoded), ``.parts`` (the parts' own);
             ``.state`` is None.
         """
-        if not isinstance(tape, DecoderTape):
-            raise TypeError(f"tape must be a DecoderTape from forward, not {type(tape).__name__}")
-        attention, last = tape.attention, tape.last
-        dropped_in, dropped_out = check.pair("tape.dropped", tape.dropped, "a pair of tapes or None")
-        if (attention is None) != (self.attention is None) or any(
-            (dropped is None) != (not self.dropout) for dropped in (dropped_in, dropped_out)
-        ):
-            raise ValueError(f"tape must be from a decoder like this one, {self!r}")
-        if attention is not None:
-            if not (isinstance(attention, AttentionTape) and isinstance(last, PoolingTape)):
-                raise TypeError("tape.attention must be an AttentionTape and tape.last a PoolingTape, from forward")
-            if not isinstance(last.shape, tuple) or last.shape[1::-1] != np.shape(attention.weights)[1:]:
-                raise ValueError("tape.last must be of the rows and steps that tape.attention.weights is of")
+        tape = checked_tape(tape, self)
+        attention, last, (dropped_in, dropped_out) = tape.attention, tape.last, tape.dropped
         grads = self._gradients(out, accumulate)
 
-        def through(name: str, kept: Any, dy: Any) -> Gradients:
+        def through(name: str, tape: Any, dy: Any) -> Gradients:
             part: Any = getattr(self, name)
-            found: Gradients = part.backward(kept, dy, out=grads.parts[name], accumulate=accumulate)
-            return found
+            result: Gradients = part.backward(tape, dy, out=grads.parts[name], accumulate=accumulate)
+            return result
 
         dh = self._drop_back(dropped_out, through("output", tape.output, dlogits).x)
         dmemory = None
@@ -319,7 +280,7 @@ class Decoder(Composite):
                 dh = dh + dquery
         recurrent = through("lstm", tape.lstm, dh)
         through("embedding", tape.embedding, self._drop_back(dropped_in, recurrent.x))
-        dstates = np.stack(recurrent.state[:2], axis=2)  # (layers, B, 2, H); the rest is that of `_start` backwards
+        dstates = np.stack(recurrent.state[:2], axis=2)  # (layers, B, 2, H)
         dx = through("initial", tape.initial, dstates.transpose(1, 2, 0, 3).reshape(-1, self.initial.output_size)).x
         if last is not None:
             dx = Last().backward(last, dx).x
@@ -332,7 +293,7 @@ class Decoder(Composite):
     def start(
         self, encoded: Array, lengths: ArrayLike | None = None, *, directions: int = 1
     ) -> tuple[State, AttentionMemory | None]:
-        """Give the state before the first symbol, and what attention looks at, for `step`.
+        """Return the state before the first symbol, and the memory of attention, for `step`.
 
         Parameters
         ----------
@@ -351,12 +312,12 @@ class Decoder(Composite):
     def step(
         self, symbols: NDArray[np.integer], state: State, memory: AttentionMemory | None = None
     ) -> tuple[Array, State]:
-        """Run a single step, with several sequences for each row of the encoder's where K is more than 1.
+        """Run a single step, of K sequences for each row of the encoder's output.
 
         Parameters
         ----------
         symbols : (K, B) array of int
-            The symbol before, of K sequences for each of B rows.
+            The previous symbol of each of the K sequences of each of the B rows.
         state : (h, c), for FGR (h, c, g)
             Each (layers, K B, H), g (layers, K B, 3H).
         memory : AttentionMemory or None
@@ -366,19 +327,19 @@ class Decoder(Composite):
         -------
         logits : (K, B, V) array
         state
-            As given, after the step.
+            The state after the step, shaped as the one given.
         """
-        found = check.ids("symbols", symbols, self.vocabulary_size)
-        if found.ndim != 2:
-            raise ValueError(f"symbols must have shape (K, B), not {found.shape}")
-        K, B = found.shape
-        h, state = self.lstm.step(self.embedding(found.reshape(-1)), state)
+        ids = check.ids("symbols", symbols, self.vocabulary_size)
+        if ids.ndim != 2:
+            raise ValueError(f"symbols must have shape (K, B), not {ids.shape}")
+        K, B = ids.shape
+        h, state = self.lstm.step(self.embedding(ids.reshape(-1)), state)
         return self.output(self._look(h.reshape(K, B, self.hidden_size), memory)[0]), state
 
     def _start(
         self, encoded: Array, lengths: ArrayLike | None, directions: int
     ) -> tuple[State, AttentionMemory | None, DenseTape, PoolingTape | None]:
-        """The initial state, the prepared memory, the tapes of the affine map and of the last outputs."""
+        """Return the initial state, the prepared memory, and the tapes of `initial` and of the last outputs."""
         E, given = self.encoded_size, check.is_array("encoded", encoded).shape
         if len(given) not in ((2, 3) if self.attention is None else (3,)) or given[-1] != E:
             axes = "(S, B, encoded_size)" + (" or (B, encoded_size)" if self.attention is None else "")
@@ -393,35 +354,36 @@ class Decoder(Composite):
         return (np.ascontiguousarray(h), np.ascontiguousarray(c)), memory, initial, last
 
     def _symbols(self, target_in: object, state: State) -> NDArray[np.int64]:
-        """`target_in`, if it goes with the rows of the state."""
-        found, B = check.ids("target_in", target_in, self.vocabulary_size), state[0].shape[1]
-        if found.ndim != 2 or found.shape[1] != B:
-            raise ValueError(f"target_in must have shape (T, B) = (T, {B}), not {found.shape}")
-        return found
+        """Return `target_in` as ids; raise unless it has as many rows as the state."""
+        ids, B = check.ids("target_in", target_in, self.vocabulary_size), state[0].shape[1]
+        if ids.ndim != 2 or ids.shape[1] != B:
+            raise ValueError(f"target_in must have shape (T, B) = (T, {B}), not {ids.shape}")
+        return ids
 
     def _look(self, h: Array, memory: AttentionMemory | None) -> tuple[Array, AttentionTape | None, DenseTape | None]:
-        """What goes to the output, from h, and the tapes."""
+        """Return the input of the output layer, which is h or combined with attention, and the tapes."""
         if self.attention is None or self.combine is None:
             return h, None, None
         if memory is None:
             raise TypeError("memory must be an AttentionMemory from start, since the decoder has attention, not None")
         context, attention = self.attention.attend(h, memory)
-        found, combine = self.combine.forward(np.concatenate((h, context), axis=2))
-        return found, attention, combine
+        combined, combine = self.combine.forward(np.concatenate((h, context), axis=2))
+        return combined, attention, combine
 
     def _drop(self, x: Array, rng: np.random.Generator | None) -> tuple[Array, Any]:
+        """Return x with dropout, and its tape; x itself and None without dropout."""
         if not self.dropout:
             return x, None
-        drop: Any = Dropout(self.dropout)
-        dropped: tuple[Array, Any] = drop.forward(x, rng=rng)
-        return dropped
+        layer: Any = Dropout(self.dropout)
+        result: tuple[Array, Any] = layer.forward(x, rng=rng)
+        return result
 
     def _drop_back(self, tape: Any, dx: Array) -> Array:
-        """Through what `_drop` did."""
+        """Back-propagate through `_drop`."""
         if tape is None:
             return dx
-        back: Array = Dropout(self.dropout).backward(tape, dx).x
-        return back
+        result: Array = Dropout(self.dropout).backward(tape, dx).x
+        return result
 
     def __repr__(self) -> str:
         named = {

@@ -1,4 +1,4 @@
-"""The densely connected layer (DCL), which turns what a recurrent layer gives into what is asked for."""
+"""The densely connected layer (DCL), which turns the outputs of a recurrent layer into predictions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Activation = Literal["identity", "tanh", "logistic", "relu"]
 
 
 class DenseTape(NamedTuple):
-    """What the forward pass keeps for the backward pass. A tape may be used many times.
+    """The values that a forward pass stores for the backward pass. A tape may be used many times.
 
     It refers to h and y without copying them: like the weights, they must not change before `Dense.backward`.
 
@@ -57,16 +57,16 @@ class Dense(NetworkLayer):
     activation : {"identity", "tanh", "logistic", "relu"}
         g.
     dtype : float32 or float64
-        Of the parameters and all arrays.
+        The dtype of the parameters and of all arrays.
     seed : int or numpy.random.Generator, optional
-        Where the initial weights come from: uniform in :math:`\pm 1 / \sqrt{I}`.
+        The source of the initial weights: uniform in :math:`\pm 1 / \sqrt{I}`.
 
     Attributes
     ----------
     params : mapping of str to array
         ``V`` (O, I) and ``c`` (O,). Write to them in place: ``dense.params["c"][:] = 0``.
     flat : (n,) array
-        All parameters in one buffer, of which `params` are views. In a network they move to the network's.
+        All parameters in one buffer, of which `params` are views. In a network they move into its buffer.
 
     Raises
     ------
@@ -118,7 +118,7 @@ class Dense(NetworkLayer):
         self._V, self._c = self.params["V"], self.params["c"]
 
     def __call__(self, h: Array) -> Array:
-        """Give y = g(c + V h), keeping nothing for the backward pass.
+        """Return y = g(c + V h), without a tape.
 
         Parameters
         ----------
@@ -131,11 +131,11 @@ class Dense(NetworkLayer):
         return self.forward(h)[0]
 
     def forward(self, h: Array) -> tuple[Array, DenseTape]:
-        """Run the layer as by a call, and keep what `backward` needs: gives y, tape."""
+        """Run the layer as a call does, and return y and a tape for `backward`."""
         leading = check.is_array("h", h, self.dtype).shape[:-1]
         h = check.matching("h", h, (*leading, self.input_size), self.dtype, "(..., input_size)")
         y = empty((*leading, self.output_size), self.dtype)
-        rows = y.reshape(-1, self.output_size)  # one large product, not one for each leading index
+        rows = y.reshape(-1, self.output_size)  # One large product is faster than one for each leading index.
         rows[:] = self._c
         _products.multiply(h.reshape(-1, self.input_size), self._V.T, rows, get_num_threads(), add=True)
         if self.activation != "identity":
@@ -145,16 +145,16 @@ class Dense(NetworkLayer):
     def backward(
         self, tape: DenseTape, dy: Array, *, out: Gradients | None = None, accumulate: bool = False
     ) -> Gradients:
-        """Back-propagate.
+        """Back-propagate through the layer.
 
         Parameters
         ----------
         tape : DenseTape
-            From this one's `forward`, since which neither parameters nor inputs have changed; left as it was.
+            The tape from `forward`; neither parameters nor inputs may have changed since. It is left as it was.
         dy : (..., O) array
             dJ/dy, shaped as y.
         out : Gradients, optional
-            An earlier result to write to again.
+            An earlier result, whose arrays are written to again.
         accumulate : bool
             Add the parameters' gradients to those in `out`, instead of overwriting them.
 

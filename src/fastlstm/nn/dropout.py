@@ -1,4 +1,4 @@
-"""Dropout between layers. That inside an LSTM is an option of the LSTM."""
+"""Dropout between layers. Dropout inside an LSTM is an option of the LSTM."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Dropout", "DropoutTape"]
 
 
 class DropoutTape(NamedTuple):
-    """What the forward pass keeps for the backward pass. A tape may be used many times.
+    """The values that a forward pass stores for the backward pass. A tape may be used many times.
 
     Attributes
     ----------
@@ -29,14 +29,14 @@ class DropoutTape(NamedTuple):
 
 
 class Dropout(NetworkLayer):
-    r"""Drops values at random while training, so that no unit relies on another. Without parameters.
+    r"""A layer without parameters that drops values at random in training, so that no unit relies on another.
 
     .. math::
 
         y = \frac{b}{1 - r} x \qquad \frac{dJ}{dx} = \frac{b}{1 - r} \frac{dJ}{dy}
 
-    with b 0 at the rate r and else 1, drawn for each value of x. What is kept is scaled up (inverted dropout), so that
-    the mean stays and inference is the identity.
+    where b, drawn for each value of x, is 0 with probability r and otherwise 1. The remaining values are scaled up
+    (inverted dropout), so that the mean stays the same and inference is the identity.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ class Dropout(NetworkLayer):
 
     def __init__(self, rate: float) -> None:
         self.rate = check.rate("rate", rate)
-        self.dtype = np.dtype(np.float32)  # of the parameters that there are not: x may have any
+        self.dtype = np.dtype(np.float32)  # Every layer has one; without parameters, x may have any.
         self._allocate()
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
@@ -92,7 +92,7 @@ class Dropout(NetworkLayer):
         return below
 
     def __call__(self, x: Array) -> Array:
-        """Give x itself: nothing is dropped.
+        """Return x itself, without dropping anything.
 
         Parameters
         ----------
@@ -101,14 +101,14 @@ class Dropout(NetworkLayer):
         return check.is_array("x", x)
 
     def forward(self, x: Array, *, rng: np.random.Generator) -> tuple[Array, DropoutTape]:
-        """Drop values, and keep what `backward` needs: gives y, tape.
+        """Drop values, and return y and a tape for `backward`.
 
         Parameters
         ----------
         x : array of float32 or float64
-            Of any shape.
+            An array of any shape.
         rng : numpy.random.Generator
-            Where the mask comes from.
+            The source of the mask.
         """
         x = check.is_array("x", x)
         mask = masks.kept(self.rate, x.shape, x.dtype, check.generator("rng", rng))
@@ -117,16 +117,16 @@ class Dropout(NetworkLayer):
     def backward(
         self, tape: DropoutTape, dy: Array, *, out: Gradients | None = None, accumulate: bool = False
     ) -> Gradients:
-        """Back-propagate.
+        """Back-propagate through the layer.
 
         Parameters
         ----------
         tape : DropoutTape
-            From `forward`; left as it was.
+            The tape from `forward`, which is left as it was.
         dy : array
             dJ/dy, shaped as y.
         out, accumulate
-            As for other layers; there are no parameters' gradients to write or add.
+            The same as for other layers; there are no gradients of parameters to write or add.
 
         Returns
         -------
@@ -146,5 +146,6 @@ class Dropout(NetworkLayer):
 
 
 def _product(x: Array, mask: Array) -> Array:
+    """Return x times the mask, in new memory."""
     with as_in_kernels():
         return np.multiply(x, mask, out=empty(x.shape, x.dtype))

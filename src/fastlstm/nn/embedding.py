@@ -1,4 +1,4 @@
-"""The embedding: a vector for each word, letter or other thing that has a number."""
+"""The embedding: a vector for each word, letter or other symbol of a vocabulary."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Embedding", "EmbeddingTape"]
 
 
 class EmbeddingTape(NamedTuple):
-    """What the forward pass keeps for the backward pass. A tape may be used many times.
+    """The values that a forward pass stores for the backward pass. A tape may be used many times.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class EmbeddingTape(NamedTuple):
 
 
 class Embedding(NetworkLayer):
-    r"""A table with a row for each of V things, such as words: what to feed a network whose input is not numbers.
+    r"""A table with a row for each of V symbols, such as words: the first layer of a network whose input is symbols.
 
     .. math::
 
@@ -42,18 +42,18 @@ class Embedding(NetworkLayer):
     vocabulary_size, output_size : int
         V rows of n values.
     dtype : float32 or float64
-        Of the parameters and all outputs.
+        The dtype of the parameters and of all outputs.
     seed : int or numpy.random.Generator, optional
-        Where the initial rows come from: uniform in :math:`\pm 1 / \sqrt{n}`. A row's norm is then about 0.6,
-        whatever its size: what it adds in a gate is as small as what the output y of an LSTM adds, none is saturated
-        at the start, and the small steps of an optimiser soon change it.
+        The source of the initial rows: uniform in :math:`\pm 1 / \sqrt{n}`. A row's norm is then about 0.6, whatever
+        its size: it adds as little to a gate as the output y of an LSTM does, so that no gate is saturated at first,
+        and the small steps of an optimiser soon change it.
 
     Attributes
     ----------
     params : mapping of str to array
         ``E`` (V, n). Write to it in place.
     flat : (V n,) array
-        The same, in one dimension. In a network it moves to the network's.
+        The same values in one dimension. In a network it moves into its buffer.
 
     Raises
     ------
@@ -64,8 +64,8 @@ class Embedding(NetworkLayer):
 
     Notes
     -----
-    New gradients are written to only in the rows of the ids. All else that goes over parameters, `clip_norm` and an
-    optimiser's step among it, goes over the whole table.
+    New gradients are written only in the rows of the ids. Whatever else goes over parameters, such as `clip_norm` or an
+    optimiser's step, goes over the whole table.
 
     References
     ----------
@@ -109,12 +109,12 @@ class Embedding(NetworkLayer):
         self._E = self.params["E"]
 
     def __call__(self, ids: NDArray[np.integer]) -> Array:
-        """Give the rows, keeping nothing for the backward pass.
+        """Return the rows, without a tape.
 
         Parameters
         ----------
         ids : (...) array of int
-            From 0 to V - 1.
+            The row numbers, from 0 to V - 1.
 
         Returns
         -------
@@ -123,25 +123,25 @@ class Embedding(NetworkLayer):
         return self.forward(ids)[0]
 
     def forward(self, ids: NDArray[np.integer]) -> tuple[Array, EmbeddingTape]:
-        """Run the layer as by a call, and keep what `backward` needs: gives x, tape."""
+        """Run the layer as a call does, and return x and a tape for `backward`."""
         own = check.ids("ids", ids, self.vocabulary_size)
         x = empty((*own.shape, self.output_size), self.dtype)
-        np.take(self._E, own, axis=0, out=x, mode="clip")  # which needs no buffer; nothing is clipped
+        np.take(self._E, own, axis=0, out=x, mode="clip")  # This mode needs no buffer; all ids are in range.
         return x, EmbeddingTape(own)
 
     def backward(
         self, tape: EmbeddingTape, dx: Array, *, out: Gradients | None = None, accumulate: bool = False
     ) -> Gradients:
-        """Back-propagate.
+        """Back-propagate through the layer.
 
         Parameters
         ----------
         tape : EmbeddingTape
-            From `forward`; left as it was.
+            The tape from `forward`, which is left as it was.
         dx : (..., n) array
             dJ/dx, shaped as x.
         out : Gradients, optional
-            An earlier result to write to again.
+            An earlier result, whose arrays are written to again.
         accumulate : bool
             Add the parameters' gradients to those in `out`, instead of overwriting them.
 
@@ -156,7 +156,7 @@ class Embedding(NetworkLayer):
         own = check.ids("tape.ids", tape.ids, self.vocabulary_size)
         dx = check.matching("dx", dx, (*own.shape, self.output_size), self.dtype, "(..., output_size)")
         check.disjoint({"out.flat": grads.flat}, {"dx": dx})
-        if not (accumulate or grads.untouched):  # a large table has many pages of zeros that nobody writes to
+        if not (accumulate or grads.untouched):  # A new large table is mostly untouched pages of zeros.
             grads.flat[:] = 0
         grads.untouched = False
         _gradients.add_rows(grads.params["E"], own, dx, get_num_threads())

@@ -1,4 +1,4 @@
-"""The course of a training: numbers of each epoch, and their picture."""
+"""The course of a training: the measures of each epoch, and a plot of them."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ __all__ = ["Epoch", "History"]
 
 
 class Epoch(NamedTuple):
-    """What an epoch came to.
+    """The measures of one epoch.
 
     Attributes
     ----------
     loss : float
-        The mean over the batches of training, each with the parameters of its time.
+        The mean loss over the training batches, each with the parameters before its step.
     validation : float or None
-        The loss on the validation part after the epoch.
+        The loss on the validation data after the epoch.
     score : float or None
-        What `score` gave after the epoch.
+        The result of `score` after the epoch.
     learning_rate : float
-        Of its last step.
+        The learning rate of the last step.
     seconds : float
-        How long it took, validation and score included.
+        The duration, validation and score included.
     """
 
     loss: float
@@ -36,15 +36,15 @@ class Epoch(NamedTuple):
 
 @dataclass
 class History:
-    """What `fit` gives.
+    """The result of `fit`.
 
     Attributes
     ----------
     epochs : list of Epoch
-        One for each epoch that was finished.
+        The finished epochs.
     stopped : str
-        Why the training ended: ``"epochs"``, all were done; ``"patience"``, no better for so long; ``"interrupted"``,
-        by Ctrl-C; ``"diverged"``, a loss or a gradient was not finite.
+        Why the training ended: ``"epochs"``, all epochs were done; ``"patience"``, no epoch was better for that long;
+        ``"interrupted"``, by Ctrl-C; ``"diverged"``, a loss or a gradient was not finite.
     """
 
     epochs: list[Epoch] = field(default_factory=list)
@@ -52,9 +52,9 @@ class History:
 
     @property
     def best(self) -> int | None:
-        """The index of the epoch with the highest score, or without one the lowest loss of validation.
+        """The index of the epoch with the highest score, or without scores with the lowest validation loss.
 
-        None without either, or before the first epoch. What is not a number is never the best.
+        It is None without either, or before the first epoch. An epoch whose measure is NaN is never the best.
         """
         worth = [
             -math.inf if value is None or math.isnan(value) else value
@@ -67,7 +67,7 @@ class History:
 
     @property
     def seconds(self) -> float:
-        """How long all epochs took."""
+        """The duration of all epochs."""
         return sum(epoch.seconds for epoch in self.epochs)
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
@@ -76,7 +76,7 @@ class History:
         Parameters
         ----------
         path : str or path, optional
-            Where to write the picture.
+            The file to write the picture to.
 
         Returns
         -------
@@ -99,7 +99,7 @@ class History:
             values = [getattr(epoch, name) for epoch in self.epochs]
             if any(value is not None for value in values):
                 on = axes
-                if name == "score":  # on a scale of its own
+                if name == "score":  # A score has a scale of its own.
                     on = axes.twinx()
                     on.set_ylabel("score")
                     on.spines["top"].set_visible(False)

@@ -1,4 +1,4 @@
-"""Pairs of sequences in batches: what an encoder reads, and what the decoder is to write."""
+"""Pairs of sequences in batches: the input of an encoder, and the target of its decoder."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ __all__ = ["Pairs"]
 class Pairs:
     """Pairs of sequences for a `Seq2Seq`, in batches of similar lengths: of the sources, then of the targets.
 
-    Order and size of the batches are as for `Batches`. A batch has the inputs ``x``, ``lengths`` where they differ, and
-    ``target_in``, the targets behind `begin`; and ``target``, the targets with `end` behind them, and ``mask`` where
-    their lengths differ.
+    The order and the size of the batches are as for `Batches`. The inputs of a batch are ``x``, ``lengths`` where they
+    differ, and ``target_in``, the targets after `begin`; its targets are ``target``, the targets followed by `end`, and
+    ``mask`` where their lengths differ.
 
     Parameters
     ----------
     sources : list of (S_n, ...) arrays, or array
-        N sequences of floats, or of ids for an `Embedding`: a list, or an (N, S, I) array of floats, an (N, S) one of
-        ids. An (N, I) array of floats has a vector for each target.
+        N sequences of floats, or of ids for an `Embedding`: a list, an (N, S, I) array of floats, or an (N, S) array of
+        ids. An (N, I) array of floats has one vector for each target.
     targets : list of (T_n,) arrays, or lists, of int
         The symbols to be written, without those that begin and end a sequence.
     batch_size : int
-        At most so many pairs in a batch.
+        The largest number of pairs in a batch.
     begin, end : int
         The symbols that begin and end a sequence; they may be the same.
 
@@ -70,27 +70,28 @@ class Pairs:
         targets = check_symbols("targets", targets, "T")
         if len(targets) != len(sources):
             raise ValueError(f"targets must be as many as the sources, {len(sources)}, not {len(targets)}")
-        for k, one in enumerate(targets):
-            if np.any(one == self.end):
+        for k, target in enumerate(targets):
+            if np.any(target == self.end):
                 raise ValueError(f"targets[{k}] must not contain end = {self.end}, which is put behind it")
         if isinstance(sources, np.ndarray) and not (sources.ndim == 2 and sources.dtype.kind == "f"):
             sources = list(sources)
         self.sources, self.targets = sources, targets
-        self.lengths = np.array([len(one) for one in targets], np.int64)
-        """Of the targets, without `begin` and `end`."""
+        self.lengths = np.array([len(target) for target in targets], np.int64)
+        """The lengths of the targets, without `begin` and `end`."""
 
     def __len__(self) -> int:
         return -(-len(self.targets) // self.batch_size)
 
     def epoch(self, rng: np.random.Generator | None = None) -> Iterator[Batch]:
-        """Give the batches of an epoch: in random order, or without `rng` from short to long."""
+        """Yield the batches of an epoch: in random order, or without `rng` from short to long."""
         keys = self.lengths
         if not isinstance(self.sources, np.ndarray):
-            keys = keys + (keys.max(initial=0) + 1) * np.array([len(one) for one in self.sources], np.int64)
+            keys = keys + (keys.max(initial=0) + 1) * np.array([len(source) for source in self.sources], np.int64)
         for rows in similar_rows(keys, self.batch_size, rng):
             yield self._batch(rows)
 
     def _batch(self, rows: NDArray[np.intp]) -> Batch:
+        """Return the batch of these pairs."""
         inputs: dict[str, Any] = {}
         if isinstance(self.sources, np.ndarray):
             inputs["x"] = self.sources[rows]
@@ -98,9 +99,9 @@ class Pairs:
             inputs["x"], lengths = pad([self.sources[k] for k in rows])
             if np.any(lengths < len(inputs["x"])):
                 inputs["lengths"] = lengths
-        written = [np.concatenate(([self.begin], self.targets[k].astype(np.int64), [self.end])) for k in rows]
-        inputs["target_in"], ends = pad([one[:-1] for one in written])
-        targets: dict[str, Any] = {"target": pad([one[1:] for one in written])[0]}
+        sequences = [np.concatenate(([self.begin], self.targets[k].astype(np.int64), [self.end])) for k in rows]
+        inputs["target_in"], ends = pad([symbols[:-1] for symbols in sequences])
+        targets: dict[str, Any] = {"target": pad([symbols[1:] for symbols in sequences])[0]}
         T = len(targets["target"])
         if np.any(ends < T):
             targets["mask"] = np.arange(T)[:, np.newaxis] < ends

@@ -1,4 +1,4 @@
-"""From the outputs at every step to one vector for each sequence: the last ones, or their mean."""
+"""Layers that turn the outputs of all steps into one vector for each sequence: the last outputs, or the mean."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Last", "Mean", "PoolingTape"]
 
 
 class PoolingTape(NamedTuple):
-    """What the forward pass keeps for the backward pass: the shape of y, how many steps each row has, directions."""
+    """The values that a forward pass stores for the backward pass: the shape of y, the lengths, the directions."""
 
     shape: tuple[int, int, int]
     lengths: NDArray[np.int64]
@@ -32,7 +32,7 @@ class _Pooling(NetworkLayer):
     _takes_sequences = True
 
     def __init__(self) -> None:
-        self.dtype = np.dtype(np.float32)  # of the parameters that there are not: y may have any
+        self.dtype = np.dtype(np.float32)  # Every layer has one; without parameters, y may have any.
         self._allocate()
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
@@ -46,12 +46,13 @@ class _Pooling(NetworkLayer):
         return Signal(below.features, False)
 
     def _checked(self, y: Array, lengths: ArrayLike | None, directions: int) -> tuple[Array, PoolingTape]:
+        """Return y and its tape, checked."""
         y = check.sized("y", y, 3, "(T, B, P)")
         return y, self._tape(y.shape, lengths, directions)
 
     @staticmethod
     def _tape(shape: tuple[int, ...], lengths: ArrayLike | None, directions: int, prefix: str = "") -> PoolingTape:
-        """A tape of these, once they are known to go together."""
+        """Return a tape of these values; raise unless they go together."""
         T, B, P = shape
         ends = check.lengths(lengths, T, B, name=f"{prefix}lengths")
         if check.integer(f"{prefix}directions", directions) not in (1, 2) or P % directions:
@@ -61,7 +62,7 @@ class _Pooling(NetworkLayer):
     def _arriving(
         self, tape: PoolingTape, dy: Array, out: Gradients | None, accumulate: bool
     ) -> tuple[PoolingTape, Array, Array, Gradients]:
-        """The tape, checked, dJ/d(output), zeros for dJ/dy, and the gradients to put that into."""
+        """Return the checked tape, dJ/d(output), zeros for dJ/dy, and the gradients whose x is those zeros."""
         if not isinstance(tape, PoolingTape):
             raise TypeError(f"tape must be a PoolingTape from forward, not {type(tape).__name__}")
         shape = tuple(check.count("tape.shape", n) for n in check.items("tape.shape", tape.shape, "(T, B, P)", 3))
@@ -77,7 +78,7 @@ class _Pooling(NetworkLayer):
 
 
 class Last(_Pooling):
-    r"""The outputs at the end of each sequence: what a network has to say once it has seen all of it.
+    r"""The outputs at the end of each sequence, when the network has seen all of it.
 
     .. math::
 
@@ -104,16 +105,16 @@ class Last(_Pooling):
     needs = ("lengths", "directions")
 
     def __call__(self, y: Array, lengths: ArrayLike | None = None, *, directions: int = 1) -> Array:
-        """Give each row's last outputs, keeping nothing for the backward pass.
+        """Return each row's last outputs, without a tape.
 
         Parameters
         ----------
         y : (T, B, P) array
-            Outputs of a recurrent layer.
+            The outputs of a recurrent layer.
         lengths : (B,) array of int, optional
-            How many steps each row has. Default: all T.
+            The number of steps of each row. Default: all T.
         directions : int
-            2 where the layer was bidirectional: the second half of P ends at the first step. A `Sequential` knows.
+            2 if the layer was bidirectional: the second half of P ends at the first step. A `Sequential` knows this.
 
         Returns
         -------
@@ -122,7 +123,7 @@ class Last(_Pooling):
         return self.forward(y, lengths, directions=directions)[0]
 
     def forward(self, y: Array, lengths: ArrayLike | None = None, *, directions: int = 1) -> tuple[Array, PoolingTape]:
-        """Run the layer as by a call, and keep what `backward` needs: gives the outputs and a tape."""
+        """Run the layer as a call does, and return the outputs and a tape for `backward`."""
         y, tape = self._checked(y, lengths, directions)
         T, B, P = tape.shape
         last = np.zeros((B, P), y.dtype)
@@ -134,7 +135,7 @@ class Last(_Pooling):
     def backward(
         self, tape: PoolingTape, dy: Array, *, out: Gradients | None = None, accumulate: bool = False
     ) -> Gradients:
-        """Back-propagate: `x` of the result is dJ/dy of all steps, (T, B, P), from dJ/d(last outputs) (B, P)."""
+        """Back-propagate: the result's `x` is dJ/dy of all steps, (T, B, P), from dJ/d(last outputs) (B, P)."""
         tape, dy, dx, grads = self._arriving(tape, dy, out, accumulate)
         some, ends, half = self._ends(tape)
         dx[ends, some, :half] = dy[some, :half]
@@ -144,7 +145,7 @@ class Last(_Pooling):
 
     @staticmethod
     def _ends(tape: PoolingTape) -> tuple[NDArray[np.intp], NDArray[np.int64], int]:
-        """The rows that have steps, the last step of each, and where the second direction begins."""
+        """Return the rows that have steps, the last step of each, and the column where the second direction begins."""
         some = np.flatnonzero(tape.lengths)
         return some, tape.lengths[some] - 1, tape.shape[2] // tape.directions
 
@@ -156,7 +157,7 @@ class Mean(_Pooling):
 
         o = \frac{1}{T_b} \sum_{t \le T_b} y^t
 
-    for a row with :math:`T_b` steps. A sequence without steps gives zeros; what lies past an end is not looked at.
+    for a row with :math:`T_b` steps. A sequence without steps gives zeros; values past an end are not read.
 
     Raises
     ------
@@ -177,14 +178,14 @@ class Mean(_Pooling):
     needs = ("lengths",)
 
     def __call__(self, y: Array, lengths: ArrayLike | None = None) -> Array:
-        """Give each row's mean outputs, keeping nothing for the backward pass.
+        """Return each row's mean outputs, without a tape.
 
         Parameters
         ----------
         y : (T, B, P) array
-            Outputs of a layer.
+            The outputs of a layer.
         lengths : (B,) array of int, optional
-            How many steps each row has. Default: all T.
+            The number of steps of each row. Default: all T.
 
         Returns
         -------
@@ -193,7 +194,7 @@ class Mean(_Pooling):
         return self.forward(y, lengths)[0]
 
     def forward(self, y: Array, lengths: ArrayLike | None = None) -> tuple[Array, PoolingTape]:
-        """Run the layer as by a call, and keep what `backward` needs: gives the means and a tape."""
+        """Run the layer as a call does, and return the means and a tape for `backward`."""
         y, tape = self._checked(y, lengths, 1)
         mean = np.empty(tape.shape[1:], y.dtype)
         y = check.matching("y", y, tape.shape, y.dtype, "(T, B, P)")
@@ -203,7 +204,7 @@ class Mean(_Pooling):
     def backward(
         self, tape: PoolingTape, dy: Array, *, out: Gradients | None = None, accumulate: bool = False
     ) -> Gradients:
-        """Back-propagate: `x` of the result is dJ/dy of all steps, (T, B, P), from dJ/d(means) (B, P)."""
+        """Back-propagate: the result's `x` is dJ/dy of all steps, (T, B, P), from dJ/d(means) (B, P)."""
         tape, dy, dx, grads = self._arriving(tape, dy, out, accumulate)
         within = np.arange(tape.shape[0])[:, np.newaxis] < tape.lengths
         with as_in_kernels():

@@ -1,4 +1,4 @@
-"""Losses for numbers: each gives its value and its gradient with respect to the prediction."""
+"""Losses for regression: each returns its value and its gradient with respect to the prediction."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["huber", "mae", "mse"]
 
 
 def mse(prediction: Array, target: Array, mask: Array | None = None) -> tuple[float, Array]:
-    r"""Give the mean squared error over the n elements that count.
+    r"""Return the mean squared error over the n elements that count.
 
     .. math::
 
@@ -21,15 +21,15 @@ def mse(prediction: Array, target: Array, mask: Array | None = None) -> tuple[fl
     Parameters
     ----------
     prediction, target : array of float32 or float64
-        Of one shape and dtype; with at least one element.
+        Arrays of the same shape and dtype, with at least one element.
     mask : array of bool, optional
-        Shaped as the target, or as its leading axes: (T, B) for (T, B, O). What is False does not count, whatever it
-        holds, and has gradient 0. Default: all count.
+        Which elements count: shaped as the target, or as its leading axes, (T, B) for (T, B, O). An element that does
+        not count may hold anything, and has gradient 0. Default: all elements count.
 
     Returns
     -------
     loss : float
-        Summed in float64.
+        The mean, summed in float64.
     gradient : array
         dJ/d(prediction), shaped as the prediction.
 
@@ -59,26 +59,26 @@ def mse(prediction: Array, target: Array, mask: Array | None = None) -> tuple[fl
 
 
 def mae(prediction: Array, target: Array, mask: Array | None = None) -> tuple[float, Array]:
-    r"""Give the mean absolute error over the n elements that count.
+    r"""Return the mean absolute error over the n elements that count.
 
     .. math::
 
         J = \frac{1}{n} \sum |\hat y - y| \qquad \frac{dJ}{d \hat y} = \frac{1}{n} \operatorname{sign}(\hat y - y)
 
-    At 0, where the absolute value has no derivative, the gradient is its subgradient 0: what is met stays.
+    At 0, where the absolute value has no derivative, the gradient is the subgradient 0: an exact prediction stays.
 
     Parameters
     ----------
     prediction, target : array of float32 or float64
-        Of one shape and dtype; with at least one element.
+        Arrays of the same shape and dtype, with at least one element.
     mask : array of bool, optional
-        Shaped as the target, or as its leading axes: (T, B) for (T, B, O). What is False does not count, whatever it
-        holds, and has gradient 0. Default: all count.
+        Which elements count: shaped as the target, or as its leading axes, (T, B) for (T, B, O). An element that does
+        not count may hold anything, and has gradient 0. Default: all elements count.
 
     Returns
     -------
     loss : float
-        Summed in float64.
+        The mean, summed in float64.
     gradient : array
         dJ/d(prediction), shaped as the prediction.
 
@@ -105,7 +105,7 @@ def mae(prediction: Array, target: Array, mask: Array | None = None) -> tuple[fl
 
 
 def huber(prediction: Array, target: Array, mask: Array | None = None, *, delta: float = 1.0) -> tuple[float, Array]:
-    r"""Give the mean of Huber's loss over the n elements that count: squared where small, absolute where large.
+    r"""Return the mean of Huber's loss over the n elements that count: squared where small, absolute where large.
 
     With :math:`e = \hat y - y` and :math:`q = \min(|e|, \delta)`:
 
@@ -119,17 +119,17 @@ def huber(prediction: Array, target: Array, mask: Array | None = None, *, delta:
     Parameters
     ----------
     prediction, target : array of float32 or float64
-        Of one shape and dtype; with at least one element.
+        Arrays of the same shape and dtype, with at least one element.
     mask : array of bool, optional
-        Shaped as the target, or as its leading axes: (T, B) for (T, B, O). What is False does not count, whatever it
-        holds, and has gradient 0. Default: all count.
+        Which elements count: shaped as the target, or as its leading axes, (T, B) for (T, B, O). An element that does
+        not count may hold anything, and has gradient 0. Default: all elements count.
     delta : float
         :math:`\delta`, above 0 and finite.
 
     Returns
     -------
     loss : float
-        Summed in float64.
+        The mean, summed in float64.
     gradient : array
         dJ/d(prediction), shaped as the prediction.
 

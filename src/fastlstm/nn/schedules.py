@@ -1,6 +1,6 @@
-"""Schedules of the learning rate: from the number of steps made, which is 0 at first, to the rate of the next step.
+"""Schedules of the learning rate.
 
-Any function of an int will do as a schedule; these are the usual ones.
+A schedule is any function from the number of steps made, which is 0 at first, to the rate of the next step.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["CosineDecay", "ExponentialDecay", "StepDecay"]
 
 @dataclass(frozen=True)
 class CosineDecay:
-    r"""Up in a line, then down along half a cosine.
+    r"""A schedule that rises linearly, then falls along half a cosine.
 
     .. math::
 
@@ -32,16 +32,16 @@ class CosineDecay:
     peak : float
         :math:`\alpha`, the largest rate.
     steps : int
-        n, after which the rate stays at its end.
+        n, the number of steps after which the rate stays the same.
     warm_up : int
-        w, the number of steps on the way up, below n.
+        w, the number of steps of the rise, below n.
     end : float
-        :math:`\alpha_e`.
+        :math:`\alpha_e`, the last rate.
 
     Raises
     ------
     TypeError, ValueError
-        If a number is not one, or out of its range.
+        If an argument is not a number, or out of its range.
 
     References
     ----------
@@ -71,7 +71,7 @@ class CosineDecay:
             raise ValueError(f"warm_up must be below steps = {self.steps}, not {self.warm_up}")
 
     def __call__(self, t: int) -> float:
-        """Give the rate after t steps."""
+        """Return the rate after t steps."""
         if t < self.warm_up:
             return self.peak * (t + 1) / self.warm_up
         done = min(1.0, (t - self.warm_up) / (self.steps - self.warm_up))
@@ -80,7 +80,7 @@ class CosineDecay:
 
 @dataclass(frozen=True)
 class ExponentialDecay:
-    r"""Smaller by the same factor in each so many steps, evenly.
+    r"""A schedule that shrinks by the same factor over every n steps, a little at each step.
 
     .. math::
 
@@ -93,12 +93,12 @@ class ExponentialDecay:
     factor : float
         :math:`\gamma`, above 0.
     steps : int
-        n.
+        n, the number of steps from factor to factor.
 
     Raises
     ------
     TypeError, ValueError
-        If a number is not one, or out of its range.
+        If an argument is not a number, or out of its range.
 
     Examples
     --------
@@ -119,13 +119,13 @@ class ExponentialDecay:
         _in_python(self)
 
     def __call__(self, t: int) -> float:
-        """Give the rate after t steps."""
+        """Return the rate after t steps."""
         return self.start * math.pow(self.factor, t / self.steps)
 
 
 @dataclass(frozen=True)
 class StepDecay:
-    r"""Smaller by the same factor after each so many steps, at once.
+    r"""A schedule that shrinks by the same factor after every n steps, all at once.
 
     .. math::
 
@@ -138,12 +138,12 @@ class StepDecay:
     factor : float
         :math:`\gamma`, above 0.
     steps : int
-        n.
+        n, the number of steps from factor to factor.
 
     Raises
     ------
     TypeError, ValueError
-        If a number is not one, or out of its range.
+        If an argument is not a number, or out of its range.
 
     Examples
     --------
@@ -164,12 +164,12 @@ class StepDecay:
         _in_python(self)
 
     def __call__(self, t: int) -> float:
-        """Give the rate after t steps."""
+        """Return the rate after t steps."""
         return self.start * math.pow(self.factor, t // self.steps)
 
 
 def _in_python(schedule: CosineDecay | ExponentialDecay | StepDecay) -> None:
-    """Make Python's numbers of NumPy's, which have fewer digits or bits: a step may not fit an int8."""
+    """Turn NumPy's numbers into Python's: a number of steps may not fit an int8, nor a rate a float16."""
     for name, value in vars(schedule).items():
         if isinstance(value, (np.generic, np.ndarray)):
             object.__setattr__(schedule, name, value.item())

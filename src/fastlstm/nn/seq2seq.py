@@ -1,4 +1,4 @@
-"""Sequence to sequence: an encoder, a decoder, and how they write by themselves."""
+"""Sequence-to-sequence networks: an encoder, a decoder, and the search for the best output."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from fastlstm.layers.parameters import Gradients, Parametric
 from fastlstm.nn._beams import Beams, Hypothesis
 from fastlstm.nn._composite import Composite, compatible
 from fastlstm.nn.batches import pad
-from fastlstm.nn.decoder import Decoder, DecoderTape, State
+from fastlstm.nn.decoder import Decoder, State
+from fastlstm.nn.decoder_tape import DecoderTape
 from fastlstm.nn.sequential import Sequential, SequentialTape, check_layer
 
 __all__ = ["Seq2Seq", "Seq2SeqTape"]
@@ -24,16 +25,17 @@ __all__ = ["Seq2Seq", "Seq2SeqTape"]
 
 @dataclass(slots=True)
 class Seq2SeqTape:
-    """What `Seq2Seq.forward` keeps for `Seq2Seq.backward`. A tape may be used many times.
+    """The values that `Seq2Seq.forward` stores for `Seq2Seq.backward`. A tape may be used many times.
 
-    It refers to the arrays that went in and came out: they must not be changed before the backward pass.
+    It refers to the network's inputs and outputs: they must not be changed before the backward pass.
 
     Attributes
     ----------
     encoder : SequentialTape or None
-        Of the encoder, where there is one.
+        The tape of the encoder, if there is one.
     decoder : DecoderTape
-        ``tape.decoder.attention.weights`` is what `Seq2Seq.attention_weights` gives, here with dropout.
+        The tape of the decoder. ``tape.decoder.attention.weights`` has the result of `Seq2Seq.attention_weights`, but
+        with dropout.
     """
 
     encoder: SequentialTape | None
@@ -43,27 +45,28 @@ class Seq2SeqTape:
 class Seq2Seq(Composite):
     """An encoder that reads and a decoder that writes, with all their parameters in one buffer.
 
-    To train it, `forward` is given the true symbol before each (teacher forcing), and a loss such as
+    In training, `forward` is given the true previous symbols (teacher forcing), and a loss such as
     `softmax_cross_entropy` compares the logits with the symbols themselves: `Pairs` makes both. `greedy` and
-    `beam_search` write by themselves.
+    `beam_search` write sequences by themselves.
 
     Parameters
     ----------
     encoder : Sequential or a layer, or None
-        Gives a sequence (S, B, E), bidirectional or not, or for each row a vector (B, E). None where the inputs are
-        to be decoded as they are, such as vectors of images.
+        The network that returns a sequence (S, B, E), bidirectional or not, or a vector for each row (B, E). None if
+        the inputs are to be decoded as they are, such as vectors of images.
     decoder : Decoder
-        With ``encoded_size`` E.
+        A decoder with ``encoded_size`` E.
 
     Attributes
     ----------
     encoder : Sequential or None
-        A layer has been put into a `Sequential`.
+        The encoder; a single layer has been put into a `Sequential`.
     decoder : Decoder
+        The decoder.
     params : mapping of str to array
         ``"encoder.0.W_l0"``, ``"decoder.output.V"``.
     flat : (n,) array
-        All parameters in one buffer, of which `params` are views. In a network they move to the network's.
+        All parameters in one buffer, of which `params` are views. In a network they move into its buffer.
 
     Raises
     ------
@@ -121,27 +124,27 @@ class Seq2Seq(Composite):
     def __call__(
         self, x: Array, target_in: NDArray[np.integer], lengths: ArrayLike | None = None
     ) -> tuple[Array, State]:
-        """Give the logits of each next symbol, keeping nothing for the backward pass and dropping nothing.
+        """Return the logits of each next symbol, without a tape and without dropout.
 
         Parameters
         ----------
         x : (S, B, ...) or (B, I) array
-            What the encoder takes.
+            The encoder's input.
         target_in : (T, B) array of int
-            The symbols before those that are to be predicted: the one that begins a sequence, and its own but the last.
+            The symbols before those to be predicted: the one that begins a sequence, then all its symbols but the last.
         lengths : (B,) array of int, optional
-            How many steps each row of x has. Default: all S.
+            The number of steps of each row of x. Default: all S.
 
         Returns
         -------
         logits : (T, B, V) array
         state : tuple
-            The decoder's, after the last symbol.
+            The decoder's state after the last symbol.
         """
         return self.decoder(target_in, self._encode(x, lengths), lengths, directions=self._directions)
 
     def attention_weights(self, x: Array, target_in: NDArray[np.integer], lengths: ArrayLike | None = None) -> Array:
-        """Give how much each step of the input counts for each symbol, with nothing dropped: where the decoder looks.
+        """Return how much each step of the input counts for each symbol, without dropout.
 
         Parameters
         ----------
@@ -151,7 +154,7 @@ class Seq2Seq(Composite):
         Returns
         -------
         (T, B, S) array
-            For each symbol 1 in all, 0 past the row's length.
+            The weights, whose sum is 1 for each symbol, and which are 0 past the row's length.
 
         Raises
         ------
@@ -168,41 +171,41 @@ class Seq2Seq(Composite):
         *,
         rng: np.random.Generator | None = None,
     ) -> tuple[Array, State, Seq2SeqTape]:
-        """Run the network as by a call, but with dropout, and keep what `backward` needs.
+        """Run the network as a call does, but with dropout and with a tape for `backward`.
 
         Parameters
         ----------
         x, target_in, lengths
             As for a call.
         rng : numpy.random.Generator, optional
-            Where the masks of dropout come from.
+            The source of the dropout masks.
 
         Returns
         -------
         logits, state
             As from a call.
         tape : Seq2SeqTape
-            For `backward`.
+            The tape for `backward`.
         """
-        encoded, kept = x, None
+        encoded, encoder_tape = x, None
         if self.encoder is not None:
-            encoded, _, kept = self.encoder.forward(x, None, lengths, rng=rng)
+            encoded, _, encoder_tape = self.encoder.forward(x, None, lengths, rng=rng)
         logits, state, tape = self.decoder.forward(target_in, encoded, lengths, directions=self._directions, rng=rng)
-        return logits, state, Seq2SeqTape(kept, tape)
+        return logits, state, Seq2SeqTape(encoder_tape, tape)
 
     def backward(
         self, tape: Seq2SeqTape, dlogits: Array, *, out: Gradients | None = None, accumulate: bool = False
     ) -> Gradients:
-        """Back-propagate through decoder and encoder.
+        """Back-propagate through the decoder and the encoder.
 
         Parameters
         ----------
         tape : Seq2SeqTape
-            From this one's `forward`, since which neither parameters nor inputs have changed; left as it was.
+            The tape from `forward`; neither parameters nor inputs may have changed since. It is left as it was.
         dlogits : (T, B, V) array
-            dJ/d(logits), such as a loss gives.
+            dJ/d(logits), such as the gradient of a loss.
         out : Gradients, optional
-            An earlier result to write to again.
+            An earlier result, whose arrays are written to again.
         accumulate : bool
             Add the parameters' gradients to those in `out`, instead of overwriting them.
 
@@ -232,7 +235,7 @@ class Seq2Seq(Composite):
         end: int,
         max_steps: int,
     ) -> list[NDArray[np.int64]]:
-        """Write a sequence for each row: always the most probable symbol next.
+        """Write a sequence for each row, with the most probable symbol at each step.
 
         Parameters
         ----------
@@ -241,7 +244,7 @@ class Seq2Seq(Composite):
         begin, end : int
             The symbols that begin and end a sequence.
         max_steps : int
-            At most so many symbols, without those two.
+            The largest number of symbols, without those two.
 
         Returns
         -------
@@ -253,11 +256,11 @@ class Seq2Seq(Composite):
         ValueError
             If a row cannot end: `end` has probability zero after `max_steps` symbols.
         """
-        found = self.beam_search(x, lengths, begin=begin, end=end, max_steps=max_steps, beam_width=1)
-        for b, hypotheses in enumerate(found):
+        results = self.beam_search(x, lengths, begin=begin, end=end, max_steps=max_steps, beam_width=1)
+        for b, hypotheses in enumerate(results):
             if not hypotheses:
                 raise ValueError(f"row {b} cannot end: {end}, which ends a sequence, has probability zero there")
-        return [best.ids for (best,) in found]
+        return [best.ids for (best,) in results]
 
     def beam_search(
         self,
@@ -270,7 +273,7 @@ class Seq2Seq(Composite):
         beam_width: int,
         length_penalty: float = 0.0,
     ) -> list[list[Hypothesis]]:
-        r"""Search for the most probable sequences of each row, some hypotheses at a time.
+        r"""Search for the most probable sequences of each row, with several hypotheses at a time.
 
         All continuations of the hypotheses are compared by
 
@@ -278,9 +281,9 @@ class Seq2Seq(Composite):
 
             \frac{\log p}{n^\alpha}
 
-        with n symbols so far, the end included, and the best stay; those that have ended stay as they are. The search
+        with n symbols so far, the end included, and the best stay; hypotheses that have ended do not change. The search
         is over when all have ended. After `max_steps` symbols only the end can follow, so that each log probability is
-        that of a complete sequence. A beam as wide as there are sequences finds the best of all.
+        that of a complete sequence. A beam as wide as the number of sequences finds the best of all.
 
         Parameters
         ----------
@@ -289,9 +292,9 @@ class Seq2Seq(Composite):
         begin, end : int
             The symbols that begin and end a sequence.
         max_steps : int
-            At most so many symbols, without those two.
+            The largest number of symbols, without those two.
         beam_width : int
-            How many hypotheses stay; 1 is the greedy search.
+            The number of hypotheses that stay; 1 is the greedy search.
         length_penalty : float
             :math:`\alpha`, at least 0: 0 compares the probabilities themselves, which favours short sequences; 1 the
             mean log probability of a symbol. The power must fit a float: :math:`(n + 1)^\alpha \le 10^{290}` for
@@ -320,13 +323,13 @@ class Seq2Seq(Composite):
             check.within("length_penalty", length_penalty, math.inf),
             290 / math.log10(max_steps + 1),
         )
-        if length_penalty > largest:  # no quotient of a log probability may become 0 or NaN
+        if length_penalty > largest:  # Otherwise a quotient could become 0 or NaN.
             raise ValueError(
                 f"length_penalty must be at most {largest:.4g} for max_steps = {max_steps}, not {length_penalty}"
             )
         state, memory = decoder.start(self._encode(x, lengths), lengths, directions=self._directions)
-        rows = np.arange(state[0].shape[1])  # those whose search goes on
-        found: list[list[Hypothesis]] = [[]] * len(rows)
+        rows = np.arange(state[0].shape[1])  # The rows whose search goes on.
+        results: list[list[Hypothesis]] = [[]] * len(rows)
         beams = Beams.at_begin(len(rows), begin)
         for n in range(1, max_steps + 2):
             if not len(rows):
@@ -336,14 +339,15 @@ class Seq2Seq(Composite):
             over = beams.ended.all(axis=0)
             if over.any():
                 for b in np.flatnonzero(over):
-                    found[rows[b]] = beams.hypotheses(b)
+                    results[rows[b]] = beams.hypotheses(b)
                 on = np.flatnonzero(~over)
                 rows, beams, parents = rows[on], beams.rows(on), parents[:, on]
                 memory = None if memory is None else memory.rows(on)
             state = tuple(part[:, parents.reshape(-1)] for part in state)
-        return found
+        return results
 
     def _encode(self, x: Array, lengths: ArrayLike | None) -> Array:
+        """Return the encoder's output, or x itself without an encoder."""
         if self.encoder is None:
             return x
         return self.encoder(x, None, lengths)[0]

@@ -1,4 +1,4 @@
-"""A network of layers, one above the other."""
+"""Networks of layers, one above the other."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Sequential", "SequentialTape"]
 
 @dataclass(slots=True)
 class SequentialTape:
-    """What a network's `forward` keeps for `backward`. A tape may be used many times.
+    """The values that a network's `forward` stores for `backward`. A tape may be used many times.
 
     It refers to the network's inputs and outputs: they must not be changed before the backward pass.
 
@@ -44,17 +44,17 @@ class Sequential(Composite, NetworkLayer):
 
     Sequences are (time, batch, features), or ids (time, batch) where the first layer is an `Embedding`; with
     `batch_first`, (batch, time, features) and (batch, time). `lengths` and the generator for dropout go to the layers
-    that want them. The layers keep their names and methods, and see their parameters in the network's buffer: make
-    optimisers for ``network.flat``, once the network is there.
+    that need them. The layers keep their names and methods, and their parameters become views of the network's buffer:
+    make the optimiser for ``network.flat``, once the network exists.
 
     Parameters
     ----------
     *layers : LSTM, RNN, Dense, Embedding, Dropout, Last, Mean, Sequential
-        From the input up, all of one dtype. A layer can be in one network only, once, and has no `batch_first` of its
-        own: the network's holds for all of it.
+        The layers from the input up, all of the same dtype. A layer can be in one network only, once, and has no
+        `batch_first` of its own: the network's holds for all layers.
     batch_first : bool
-        Whether arrays of sequences, what goes in, what comes out and their gradients, are (B, T, ...) instead of
-        (T, B, ...). States are (layers, B, H) in both.
+        Whether sequences, which are the inputs, the outputs and their gradients, are (B, T, ...), not (T, B, ...).
+        States are (layers, B, H) in both cases.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class Sequential(Composite, NetworkLayer):
     params : mapping of str to array
         The layers' parameters, named by the layer's number: ``"0.W_l0"``.
     flat : (n,) array
-        All parameters in one buffer, of which `params` are views. In a network they move to the network's.
+        All parameters in one buffer, of which `params` are views. In a network they move into its buffer.
 
     Raises
     ------
@@ -141,7 +141,7 @@ class Sequential(Composite, NetworkLayer):
     def _run(self, x: Any, context: Mapping[str, Any], tapes: list[Any] | None) -> tuple[Any, list[Any]]:
         """Run the layers, with a tape of their own for the network around them; see `NetworkLayer._run`."""
         tape = None if tapes is None else SequentialTape([])
-        y, state = self._run_layers(x, context, None if tape is None else tape.layers)
+        y, state = self._run_layers(x, {**context}, None if tape is None else tape.layers)
         if tapes is not None:
             tapes.append(tape)
         return y, [state]
@@ -159,22 +159,22 @@ class Sequential(Composite, NetworkLayer):
         return list(self._with_state)
 
     def __call__(self, x: Array, state: Any = None, lengths: ArrayLike | None = None) -> tuple[Array, tuple[Any, ...]]:
-        """Run the network over sequences, keeping nothing for the backward pass and dropping nothing.
+        """Run the network over sequences, without a tape and without dropout.
 
         Parameters
         ----------
         x : (T, B, ...) array
-            What the first layer takes; (B, T, ...) with `batch_first`.
+            The input of the first layer; (B, T, ...) with `batch_first`.
         state : tuple, optional
             The initial state of each recurrent layer, or None for zeros.
         lengths : (B,) array of int, optional
-            How many steps each row has. Default: all T.
+            The number of steps of each row. Default: all T.
 
         Returns
         -------
         y : array
-            What the last layer gives: (T, B, features), or (B, T, features) with `batch_first`, or (B, features) above
-            a `Last` or `Mean`.
+            The output of the last layer: (T, B, features), or (B, T, features) with `batch_first`, or (B, features)
+            above a `Last` or `Mean`.
         state : tuple
             The state of each recurrent layer after the last step.
         """
@@ -188,25 +188,25 @@ class Sequential(Composite, NetworkLayer):
         *,
         rng: np.random.Generator | None = None,
     ) -> tuple[Array, tuple[Any, ...], SequentialTape]:
-        """Run the network as by a call, but with dropout, and keep what `backward` needs.
+        """Run the network as a call does, but with dropout and with a tape for `backward`.
 
         Parameters
         ----------
         x, state, lengths
             As for a call.
         rng : numpy.random.Generator, optional
-            Where the masks of dropout come from.
+            The source of the dropout masks.
 
         Returns
         -------
         y, state
             As from a call.
         tape : SequentialTape
-            For `backward`.
+            The tape for `backward`.
         """
         tape = SequentialTape([])
         y, last = self._in_layout(x, state, lengths, rng, tape.layers)
-        tape.shape = getattr(y, "shape", None)  # a packed sequence has none
+        tape.shape = getattr(y, "shape", None)  # A packed sequence has none.
         return y, last, tape
 
     def _in_layout(
@@ -223,14 +223,16 @@ class Sequential(Composite, NetworkLayer):
             raise
         return self._leaving(y), last
 
-    def _run_layers(self, x: Any, context: Mapping[str, Any], tapes: list[Any] | None) -> tuple[Any, tuple[Any, ...]]:
-        """Return y and the state for a time-first x, where `context` has the arguments that layers may need."""
+    def _run_layers(self, x: Any, context: dict[str, Any], tapes: list[Any] | None) -> tuple[Any, tuple[Any, ...]]:
+        """Return y and the state for a time-first x; `context` has what layers may need, and is changed for each."""
         states = iter(self._items("state", context["state"]))
         y, last = x, []
         below = self._directions_below[context["directions"] - 1]
         for layer, directions in zip(self.layers, below, strict=True):
-            own = next(states) if "state" in layer.needs else None
-            y, state = layer._run(y, {**context, "state": own, "directions": directions}, tapes)
+            if "state" in layer.needs:
+                context["state"] = next(states)
+            context["directions"] = directions
+            y, state = layer._run(y, context, tapes)
             last += state
         return y, tuple(last)
 
@@ -271,13 +273,13 @@ class Sequential(Composite, NetworkLayer):
         Parameters
         ----------
         tape : SequentialTape
-            From this one's `forward`, since which neither parameters nor inputs have changed; left as it was.
+            The tape from `forward`; neither parameters nor inputs may have changed since. It is left as it was.
         dy : array or None
-            dJ/dy, shaped as y. None stands for zero, where the last layer is recurrent.
+            dJ/dy, shaped as y. None stands for zeros, if the last layer is recurrent.
         dstate : tuple, optional
-            Gradients arriving at the final state of each recurrent layer, or None.
+            The gradient with respect to the final state of each recurrent layer, or None.
         out : Gradients, optional
-            An earlier result to write to again.
+            An earlier result, whose arrays are written to again.
         accumulate : bool
             Add the parameters' gradients to those in `out`, instead of overwriting them.
 
@@ -285,7 +287,7 @@ class Sequential(Composite, NetworkLayer):
         -------
         Gradients
             ``.params`` (the keys of `params`), ``.flat``, ``.x`` (None where the first layer is an `Embedding`),
-            ``.state`` (a tuple with an item for each recurrent layer), ``.parts`` (the layers' own: ``parts["0"]``).
+            ``.state`` (a tuple with an item for each recurrent layer), ``.parts`` (one for each layer: ``parts["0"]``).
         """
         if not isinstance(tape, SequentialTape):
             raise TypeError(f"tape must be a SequentialTape from forward, not {type(tape).__name__}")
@@ -316,20 +318,20 @@ class Sequential(Composite, NetworkLayer):
         Parameters
         ----------
         inputs : list of (T_n, ...) arrays, or (T, N, ...) array
-            N sequences, of different lengths or of one. An array is as in a call: (N, T, ...) with `batch_first`.
+            N sequences of any lengths, or of the same length. An array is as in a call: (N, T, ...) with `batch_first`.
         batch_size : int
-            At most so many at once.
+            The largest number of sequences in a batch.
 
         Returns
         -------
         list of (T_n, features) arrays, or array
-            In the order of the inputs: for every step of a list's sequences a list; of an array's, an array as from a
-            call. Where there is a `Last` or `Mean`, an (N, features) array.
+            The outputs in the order of the inputs: for a list of sequences a list, for an array an array as from a
+            call. With a `Last` or `Mean`, an (N, features) array.
 
         Raises
         ------
         TypeError, ValueError
-            If `inputs` are not such sequences, or not those that the network takes.
+            If `inputs` are not sequences, or not ones that the network takes.
         """
         whole = isinstance(inputs, np.ndarray)
         if isinstance(inputs, np.ndarray) and not self.batch_first:
@@ -342,7 +344,7 @@ class Sequential(Composite, NetworkLayer):
         if isinstance(inputs, np.ndarray) and not len(inputs) and features is not None:
             steps = () if is_sequence is False else inputs.shape[1:2]
             return np.empty((0, *steps, features) if self.batch_first else (*steps, 0, features), self.dtype)
-        found: list[Any] = [None] * len(inputs)
+        outputs: list[Any] = [None] * len(inputs)
         for batch in batches.epoch(batch_first=self.batch_first):
             try:
                 y, _ = self(**batch.inputs)
@@ -350,10 +352,10 @@ class Sequential(Composite, NetworkLayer):
                 raise in_data(error, "inputs", batches, batch, self, None) from None
             rows = y if self.batch_first or y.ndim < 3 else y.swapaxes(0, 1)
             for k, row in enumerate(batch.rows):
-                found[row] = rows[k, : len(inputs[row])].copy() if y.ndim == 3 else rows[k]
-        if not found or (found[0].ndim == 2 and not whole):
-            return found
-        return np.stack(found, axis=1 if found[0].ndim == 2 and not self.batch_first else 0)
+                outputs[row] = rows[k, : len(inputs[row])].copy() if y.ndim == 3 else rows[k]
+        if not outputs or (outputs[0].ndim == 2 and not whole):
+            return outputs
+        return np.stack(outputs, axis=1 if outputs[0].ndim == 2 and not self.batch_first else 0)
 
     def __repr__(self) -> str:
         options = ["batch_first=True"] if self.batch_first else []

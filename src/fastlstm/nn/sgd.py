@@ -15,7 +15,7 @@ __all__ = ["SGD"]
 
 
 class SGD(Optimiser):
-    r"""Stochastic gradient descent, with momentum and Nesterov's.
+    r"""Stochastic gradient descent, with momentum and Nesterov's momentum.
 
     With gradient :math:`\nabla J` at step t:
 
@@ -26,34 +26,34 @@ class SGD(Optimiser):
         \theta_t &= \theta_{t-1} - \alpha u_t \quad \text{or, with Nesterov's,} \quad
         \theta_{t-1} - \alpha (g_t + \mu u_t)
 
-    as PyTorch has it.
+    as in PyTorch.
 
     Parameters
     ----------
     flat : (n,) array of float32 or float64
-        The parameters, such as ``lstm.flat``; changed in place by each step.
+        The parameters, such as ``lstm.flat``, which each step changes in place.
     learning_rate : float, or function of int to float
         :math:`\alpha`, at least 0; or a schedule, which gives it from the number of steps made.
     momentum : float
         :math:`\mu`, from 0 to below 1.
     nesterov : bool
-        Look ahead along the momentum.
+        Whether to look ahead along the momentum.
     weight_decay : float
         :math:`\lambda`, at least 0.
 
     Attributes
     ----------
     learning_rate : float or function
-        May be set between steps.
+        The rate or the schedule, which may be set between steps.
     velocity : (n,) array or None
         u, the running sum of the gradients; None without momentum.
     t : int
-        Steps made. May be set, to go on from a saved state.
+        The number of steps made; it may be set, to resume from a saved state.
 
     Raises
     ------
     TypeError
-        If `flat` is not an array of floats, or a number is not one.
+        If `flat` is not an array of floats, or another argument is not a number.
     ValueError
         If `flat` is not one-dimensional, contiguous and writable, or a number is out of its range.
 
@@ -95,7 +95,7 @@ class SGD(Optimiser):
         return self._velocity
 
     def state(self) -> dict[str, Array]:
-        """Give ``velocity`` by name, if there is momentum, not a copy."""
+        """Return ``velocity`` by name, if there is momentum, without copying it."""
         return {} if self._velocity is None else {"velocity": self._velocity}
 
     def _step(self, g: Array, rate: float, num_threads: int) -> bool:

@@ -1,4 +1,4 @@
-"""Sequences and their labels in batches: what is labelled, without being told where each label is."""
+"""Sequences in batches with labels for each sequence as a whole, not for its steps."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ __all__ = ["Transcripts"]
 class Transcripts:
     """Sequences, each with its labels, in batches of similar length, for `fit` with `ctc_loss`.
 
-    Order and size of the batches are as for `Batches`. A batch has the inputs ``x``, and ``lengths`` where they differ;
-    its targets are the arguments of `ctc_loss` after the logits: ``lengths``, ``labels`` and ``label_lengths``; with
-    ``batch_first`` for a network that has it.
+    The order and the size of the batches are as for `Batches`. The inputs of a batch are ``x``, and ``lengths`` where
+    they differ; its targets are the arguments of `ctc_loss` after the logits: ``lengths``, ``labels`` and
+    ``label_lengths``, and ``batch_first`` for a network that has it.
 
     Parameters
     ----------
     inputs : list of (T_n, ...) arrays, or (N, T, ...) array
         N sequences of floats, or of ids for an `Embedding`.
     labels : list of (L_n,) arrays, or lists, of int
-        The labels of each sequence, in order: fewer than it has steps.
+        The labels of each sequence, in order: fewer labels than steps.
     batch_size : int
-        At most so many sequences in a batch.
+        The largest number of sequences in a batch.
 
     Raises
     ------
@@ -62,9 +62,9 @@ class Transcripts:
         return len(self.batches)
 
     def epoch(self, rng: np.random.Generator | None = None, *, batch_first: bool = False) -> Iterator[Batch]:
-        """Give the batches of an epoch, as `Batches.epoch` does."""
+        """Yield the batches of an epoch, as `Batches.epoch` does."""
         for batch in self.batches.epoch(rng, batch_first=batch_first):
             labels, label_lengths = pad([self.labels[row] for row in batch.rows], batch_first=True)
-            lengths = batch.inputs.get("lengths")  # not there where all are the same
+            lengths = batch.inputs.get("lengths")  # A batch whose lengths are all the same has none.
             targets = {"lengths": lengths, "labels": labels, "label_lengths": label_lengths}
             yield batch._replace(targets=targets | ({"batch_first": True} if batch_first else {}))
