@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _selected(report: Report, only: str | None, threads: Sequence[int] | None) -> Report:
-    """Give the parts of a stored run that the options name."""
+    """Return the parts of a stored run that the options name."""
     report["parts"] = [
         part
         for part in report["parts"]

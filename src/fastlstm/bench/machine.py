@@ -26,7 +26,7 @@ SGEMM_SIZES = ((1024, 1024, 1024), (2048, 1024, 1024))
 
 
 def _cpu() -> str:
-    """Give the processor's model name, or where the system does not tell, its architecture."""
+    """Return the processor's model name, or where the system does not tell, its architecture."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -57,7 +57,7 @@ def versions() -> dict[str, str]:
 
 
 def load_threadpoolctl() -> Any:
-    """Give the module threadpoolctl, or None."""
+    """Return the module threadpoolctl, or None."""
     try:
         return importlib.import_module("threadpoolctl")
     except ImportError:
@@ -88,7 +88,7 @@ def limited_threads(threads: int, peers: Peers) -> Iterator[None]:
 
 
 def sgemm_calls(size: tuple[int, int, int]) -> Callable[[int], None]:
-    """Give a function that calls sgemm n times for m x n x k `size`."""
+    """Return a function that calls sgemm n times for m x n x k `size`."""
     m, n, k = size
     rng = np.random.default_rng(0)
     # Fortran order and a given result: SciPy then copies nothing, and BLAS alone is timed.
@@ -103,7 +103,7 @@ def sgemm_calls(size: tuple[int, int, int]) -> Callable[[int], None]:
 
 
 def sgemm_rate(size: tuple[int, int, int], repetitions: int = 8) -> float:
-    """Give the best rate of several calls of sgemm, in GFLOP/s."""
+    """Return the best rate of several calls of sgemm, in GFLOP/s."""
     repeat = sgemm_calls(size)
     repeat(2)
     best = float("inf")

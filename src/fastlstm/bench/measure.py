@@ -30,7 +30,7 @@ class DisagreementError(Exception):
 
 
 def difference(first: Contestant, second: Contestant) -> float:
-    """Give the largest difference between results, relative to each array's largest value if that is above 1.
+    """Return the largest difference between results, relative to each array's largest value if that is above 1.
 
     Raises
     ------
@@ -121,7 +121,7 @@ def interleave(contestants: list[Contestant], seconds: float, least_rounds: int)
 
 
 def ratio(numerator: Array, denominator: Array) -> Spread:
-    """Give the median and the quartiles of the ratios within each round.
+    """Return the median and the quartiles of the ratios within each round.
 
     Examples
     --------

@@ -241,7 +241,7 @@ def torch_step(torch: Any, name: str, work: Work) -> Contestant:
 
 
 def _onnx_session(peers: Peers, work: Work, threads: int, peephole: bool, outputs: list[str], carried: bool) -> Any:
-    """Give a session for one LSTM node whose weights are constants, so that ONNX Runtime can pack them once."""
+    """Return a session for one LSTM node whose weights are constants, so that ONNX Runtime can pack them once."""
     onnx, runtime = peers.onnx, peers.onnxruntime
     T, B, I, H = work.shape
     float32 = onnx.TensorProto.FLOAT
@@ -325,7 +325,7 @@ def onnx_step(peers: Peers, name: str, work: Work, threads: int) -> Contestant:
 
 
 def contestants(kind: str, work: Work, peers: Peers, threads: int, float64: bool) -> list[Contestant]:
-    """Give everyone who can compute `kind`, fastlstm first.
+    """Return everyone who can compute `kind`, fastlstm first.
 
     Parameters
     ----------

@@ -37,14 +37,14 @@ def _shape(shape: Sequence[int]) -> str:
 
 
 def busy(machine: Machine) -> str:
-    """Give a warning if other processes were running, else nothing."""
+    """Return a warning if other processes were running, else nothing."""
     if machine["load"] is None or machine["load"] <= BUSY_LOAD:
         return ""
     return f"The machine was not idle, its load {machine['load']} before the run: the figures may be far off."
 
 
 def title(part: Part) -> str:
-    """Give the kind and the threads of a part, as a heading."""
+    """Return the kind and the threads of a part, as a heading."""
     names = {"inference": "inference", "training": "training (forward + backward)", "step": "one step, batch 1"}
     return f"{names[part['kind']]}, {counted(part['threads'], 'thread')}"
 
@@ -132,7 +132,7 @@ def _heading(report: Report) -> list[str]:
 
 
 def text(report: Report) -> str:
-    """Give the whole run as plain text.
+    """Return the whole run as plain text.
 
     Parameters
     ----------
@@ -150,7 +150,7 @@ def text(report: Report) -> str:
 
 
 def markdown(report: Report) -> str:
-    """Give the tables of a run in Markdown.
+    """Return the tables of a run in Markdown.
 
     Parameters
     ----------

@@ -87,7 +87,7 @@ def _geometric_mean(values: list[float]) -> float | None:
 
 
 def conclude(kind: str, threads: int, rows: list[Row], peephole_peer: str) -> Part:
-    """Give the means and the losses of `rows`: against the best peer, and with peepholes against `peephole_peer`."""
+    """Return the means and the losses of `rows`: against the best peer, and with peepholes against `peephole_peer`."""
     best = [(row, row["best_peer"]) for row in rows if row["best_peer"]]
     peephole = [(row, peephole_peer) for row in rows if peephole_peer in row["ratios"]]
     compared: list[Loss] = [

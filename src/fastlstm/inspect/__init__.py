@@ -1,11 +1,11 @@
-"""Seeing the flows: what is inside a network on its way forward and back, as arrays and as pictures.
+"""Inspecting networks: the values inside a network, forward and backward, as arrays and as pictures.
 
 The arrays need NumPy alone. The pictures need matplotlib, ``pip install 'fastlstm[plot]'``, and are matplotlib Figures:
 ``figure.savefig("flows.png")``. Gates have the same colours in all of them.
 
 Steps, rows and units are counted from 0 as in the arrays; arrays are time-major, (T, B, ...), whatever the network's
-layout. Networks run as for inference, with nothing dropped. Layers of a stack and both directions can be seen: they are
-chosen by `layer` and `direction`, 1 for the one that runs from the last step to the first.
+layout. Networks run as for inference, without dropout. `layer` and `direction` choose the layer of a stack and its
+direction: direction 1 runs from the last step to the first.
 """
 
 from fastlstm.inspect.backward import GradientNorms, deltas, gradient_norms

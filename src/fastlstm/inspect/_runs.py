@@ -1,4 +1,4 @@
-"""One run of a network as for inference, with a tape: what all of `fastlstm.inspect` looks at."""
+"""A run of a network as for inference, with a tape, on which all of `fastlstm.inspect` is built."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from fastlstm.layers.stack import Layer, Tape
 
 
 class Run(NamedTuple):
-    """A network's run, and which of its layers and directions is looked at."""
+    """The run of a network, and the layer and direction to inspect; `y` is in the network's own layout."""
 
     network: Any
-    y: Array  # in the network's own layout
+    y: Array
     tape: Tape
     k: int
     layer: int
     direction: int
 
     @property
-    def kept(self) -> Any:
+    def cell_tape(self) -> Any:
         """The tape of the layer and direction."""
         return self.tape.layers[self.k]
 
@@ -36,20 +36,20 @@ class Run(NamedTuple):
         return batch.T, batch.B
 
     def weights(self) -> dict[str, Any]:
-        """W, R, p, G and proj of the layer and direction; None for those it lacks."""
+        """Return W, R, p, G and proj of the layer and direction, None for those that it lacks."""
         suffix = f"_l{self.layer}" + ("_reverse" if self.direction else "")
         return {name: self.network.params.get(name + suffix) for name in ("W", "R", "p", "G", "proj")}
 
     def gates(self) -> dict[str, Array]:
-        """i, f, z, o of an LSTM: (T, B, H); what its variant lacks as it stands in the equations."""
-        blocks, c = self.network._kind.blocks, self.kept.cells()
-        found = {name: self.kept.gate(name) if name in blocks else np.ones_like(c) for name in "ifzo"}
+        """Return i, f, z and o of an LSTM, (T, B, H); a gate that the variant lacks is as in its equations."""
+        blocks, c = self.network._kind.blocks, self.cell_tape.cells()
+        gates = {name: self.cell_tape.gate(name) if name in blocks else np.ones_like(c) for name in "ifzo"}
         if self.network.variant == "CIFG":
-            found["f"] = 1 - found["i"]
-        return found
+            gates["f"] = 1 - gates["i"]
+        return gates
 
     def outputs(self) -> Array:
-        """What the layer and direction gives at every step: (T, B, P)."""
+        """Return the outputs of the layer and direction at every step, (T, B, P)."""
         network, above = self.network, self.k - self.direction + self.network.directions
         y = self.tape.layers[above].x if above < len(self.tape.layers) else self.y
         if above == len(self.tape.layers) and network.batch_first:
@@ -68,7 +68,7 @@ def run(network: Any, x: Array, state: Any, layer: int, direction: int) -> Run:
 
 
 def is_network(network: object, *kinds: type[Layer]) -> None:
-    """Raise TypeError unless it is a layer of one of these kinds."""
+    """Raise TypeError unless the network is a layer of one of these kinds, on the host."""
     if not isinstance(network, kinds):
         expected = " or ".join(kind.__name__ for kind in kinds)
         raise TypeError(f"network must be an {expected}, not {type(network).__name__}")
@@ -77,21 +77,21 @@ def is_network(network: object, *kinds: type[Layer]) -> None:
 
 
 def no_zoneout(network: Any, what: str) -> None:
-    """Raise ValueError where the equations are mixed with the state before."""
+    """Raise ValueError if the network has zoneout, which mixes the equations with the state before."""
     if any(network.zoneout):
         raise ValueError(f"network must have no zoneout for {what}, not zoneout={network.zoneout}")
 
 
 def index(name: str, value: int, count: int) -> int:
-    """`value` as an index from 0; those below 0 count from the end, as Python's do."""
-    found = check.integer(name, value)
-    if not -count <= found < count:
-        raise ValueError(f"{name} must be an int from {-count} to {count - 1}, not {found}")
-    return found % count
+    """Return `value` as an index from 0; values below 0 count from the end, as in Python."""
+    given = check.integer(name, value)
+    if not -count <= given < count:
+        raise ValueError(f"{name} must be an int from {-count} to {count - 1}, not {given}")
+    return given % count
 
 
 def one_row(network: Any, x: Array, state: Any, row: int, times: int) -> tuple[Array, Any]:
-    """One row of a batch and of its state, so many times."""
+    """Return one row of a batch and of its state, repeated `times` times."""
     axis = 0 if network.batch_first else 1
     x = check.sized("x", x, 3, "(B, T, I)" if network.batch_first else "(T, B, I)")
     B = x.shape[axis]
@@ -106,5 +106,5 @@ def one_row(network: Any, x: Array, state: Any, row: int, times: int) -> tuple[A
 
 
 def after(t: int, T: int, direction: int) -> Array:
-    """The steps from t back to the first one of this direction: the way a gradient goes."""
+    """Return the steps from t back to the first step of this direction, in the order of the backward pass."""
     return np.arange(t, T) if direction else np.arange(t, -1, -1)

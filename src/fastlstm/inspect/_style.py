@@ -1,4 +1,4 @@
-"""What all pictures share: how matplotlib is loaded, and the colours of the variables."""
+"""The style of all pictures: how matplotlib is loaded, and the colours of the variables."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NAMES: Mapping[str, str] = {
 
 
 def matplotlib(module: str) -> Any:
-    """A module of matplotlib, which is optional."""
+    """Return a module of matplotlib, which is optional."""
     try:
         return importlib.import_module(f"matplotlib.{module}")
     except ImportError as error:
@@ -41,27 +41,27 @@ def matplotlib(module: str) -> Any:
 
 
 def figure(width: float, height: float) -> Any:
-    """An empty picture of so many inches.
+    """Return an empty figure, with its size in inches.
 
-    Not of pyplot: it is drawn with Agg on every machine and leaves no global state.
+    It is not one of pyplot: it is drawn with Agg on every machine and leaves no global state.
     """
     return matplotlib("figure").Figure(figsize=(width, height), dpi=110, layout="constrained")
 
 
 def ramp(name: str) -> Any:
-    """Colours from white to a variable's own, for values from 0 to 1."""
+    """Return colours from white to a variable's own, for values from 0 to 1."""
     colours = ["#ffffff", COLOURS[name]]
     return matplotlib("colors").LinearSegmentedColormap.from_list(f"fastlstm {name}", colours)
 
 
 def diverging() -> Any:
-    """Colours for values on both sides of 0: blue, white, orange."""
+    """Return colours for values on both sides of 0: blue, white, orange."""
     colours = ["#12355b", "#3f7fb5", "#a9cbe3", "#ffffff", "#f6c79b", "#d9782d", "#7a3307"]
     return matplotlib("colors").LinearSegmentedColormap.from_list("fastlstm signed", colours)
 
 
 def heat_map(axis: Any, values: Array, colours: Any, norm: Any) -> Any:
-    """Units over steps."""
+    """Draw values as a heat map of units over steps."""
     image = axis.imshow(
         values.T.astype(np.float64), aspect="auto", origin="lower", interpolation="nearest", cmap=colours, norm=norm
     )
@@ -73,7 +73,7 @@ def heat_map(axis: Any, values: Array, colours: Any, norm: Any) -> Any:
 
 
 def log_lines(axis: Any) -> None:
-    """An axis with a logarithmic scale, lightly ruled."""
+    """Give an axis a logarithmic scale with light rules."""
     axis.set_yscale("log")
     axis.grid(axis="y", color="#e6e8eb", linewidth=0.7)
     axis.set_axisbelow(True)
@@ -83,5 +83,5 @@ def log_lines(axis: Any) -> None:
 
 
 def title(axis: Any, text: str, colour: str = INK) -> None:
-    """A panel's heading."""
+    """Write the heading of a panel."""
     axis.set_title(text, fontsize=10, color=colour, loc="left")

@@ -1,4 +1,4 @@
-"""Backward: the delta of every variable at every step, and how large it is."""
+"""Backward: the delta of every variable at every step, and the norms of the gradient."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["GradientNorms", "deltas", "gradient_norms"]
 
 
 class GradientNorms(NamedTuple):
-    """How large the gradient is at every step, for each row of the batch.
+    """The norms of the gradient at every step, for each row of the batch.
 
     Attributes
     ----------
@@ -53,26 +53,26 @@ def deltas(
     layer: int = 0,
     direction: int = 0,
 ) -> LSTMDeltas | RNNDeltas:
-    r"""Give the deltas :math:`\delta y^t, \delta c^t, \delta\bar{i}^t, \ldots` of every variable at every step.
+    r"""Return the deltas :math:`\delta y^t, \delta c^t, \delta\bar{i}^t, \ldots` of every variable at every step.
 
-    These are total derivatives, :math:`dJ/dy^t` and so on: all ways from the variable to J count. The equations are
+    These are total derivatives, :math:`dJ/dy^t` and so on, over all paths from the variable to J. The equations are
     those of `lstm_backward` and `rnn_backward`.
 
     Parameters
     ----------
     network : LSTM or RNN
-        With any options. It runs as for inference.
+        A layer with any options. It runs as for inference.
     x, state, layer, direction
         As for `flows`.
     dy : array, optional
-        dJ/dy, shaped as the network's output. Default: J is the mean of the outputs of the last step, times such a
-        factor that the gradient arriving there has norm 1. The reverse direction's last step is step 0.
+        dJ/dy, shaped as the network's output. Default: J is the mean of the outputs of the last step, scaled so
+        that the gradient arriving there has norm 1. The last step of the reverse direction is step 0.
 
     Returns
     -------
     LSTMDeltas or RNNDeltas
-        (T, B, H) arrays: i, f, z, o (a for a simple RNN), with respect to the values before activation, which the
-        equations write with a bar; c; y (h for a simple RNN).
+        (T, B, H) arrays: i, f, z, o (a for a simple RNN), with respect to the values before activation, which have a
+        bar in the equations; c; y (h for a simple RNN).
 
     Raises
     ------
@@ -100,8 +100,8 @@ def deltas(
         last = dy.swapaxes(0, 1) if network.batch_first else dy  # a view
         if len(last):
             last[0 if run.direction else -1, :, run.direction * P :][:, :P] = P**-0.5
-    found = cast(list[Any], network.backward(run.tape, dy, deltas=True).deltas)[run.k]
-    return cast(LSTMDeltas | RNNDeltas, found)
+    result = cast(list[Any], network.backward(run.tape, dy, deltas=True).deltas)[run.k]
+    return cast(LSTMDeltas | RNNDeltas, result)
 
 
 def gradient_norms(
@@ -113,7 +113,7 @@ def gradient_norms(
     layer: int = 0,
     direction: int = 0,
 ) -> GradientNorms:
-    r"""Give the norms :math:`\|dJ/dy^t\|` and :math:`\|dJ/dc^t\|` at every step, which show whether it vanishes.
+    r"""Return the norms :math:`\|dJ/dy^t\|` and :math:`\|dJ/dc^t\|` at every step, which show if it vanishes.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def gradient_norms(
     Raises
     ------
     TypeError, ValueError
-        As by `deltas`.
+        The same as by `deltas`.
 
     References
     ----------
@@ -143,13 +143,13 @@ def gradient_norms(
     >>> bool(norms[0] < 1e-6 * norms[-1])
     True
     """
-    found = deltas(network, x, dy, state, layer=layer, direction=direction)
-    if isinstance(found, RNNDeltas):
-        return GradientNorms(_norms(found.h), None)
-    return GradientNorms(_norms(found.y), _norms(found.c))
+    result = deltas(network, x, dy, state, layer=layer, direction=direction)
+    if isinstance(result, RNNDeltas):
+        return GradientNorms(_norms(result.h), None)
+    return GradientNorms(_norms(result.y), _norms(result.c))
 
 
 def _norms(array: Array) -> Array:
-    """In float64, since the smallest of vanishing float32 values would vanish in their squares."""
+    """Return norms over the last axis, in float64: squares of small float32 values would vanish in float32."""
     with as_in_kernels():
         return np.asarray(np.linalg.norm(array.astype(np.float64), axis=-1))

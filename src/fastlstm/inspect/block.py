@@ -145,7 +145,7 @@ def draw_block(
     ImportError
         If matplotlib is not installed: it comes with ``fastlstm[plot]``.
     TypeError, ValueError
-        As by `block_values`.
+        The same as by `block_values`.
 
     References
     ----------

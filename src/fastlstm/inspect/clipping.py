@@ -1,4 +1,4 @@
-"""What clipping does: gradient descent on a loss with cliffs, with and without it."""
+"""The effect of clipping: gradient descent on a loss with cliffs, with and without it."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Descent(NamedTuple):
     Attributes
     ----------
     weights : (n + 1, m) array
-        Where it was, the start first.
+        The weights after each step, the start first.
     losses : (n + 1,) array
-        J there.
+        J at these weights.
     norms : (n + 1,) array
-        ||dJ/d(weights)|| there.
+        ||dJ/d(weights)|| at these weights.
     clipped : (n + 1,) array
-        The same after clipping.
+        The norms after clipping.
     """
 
     weights: Array
@@ -39,14 +39,14 @@ class Descent(NamedTuple):
 
 
 def loss_surface(loss: Loss, first: Array, second: Array) -> Array:
-    """Give the loss over a grid of two weights.
+    """Return the loss over a grid of two weights.
 
     Parameters
     ----------
     loss : function of a (2,) array
-        Gives J and its gradient, as the losses of `fastlstm.nn` do.
+        A function that returns J and its gradient, as the losses of `fastlstm.nn` do.
     first, second : (n,) and (m,) arrays
-        Values of the two weights.
+        The values of the two weights.
 
     Returns
     -------
@@ -70,7 +70,7 @@ def loss_surface(loss: Loss, first: Array, second: Array) -> Array:
 
 
 def descend(loss: Loss, start: Array, *, learning_rate: float, steps: int, threshold: float = math.inf) -> Descent:
-    r"""Descend a loss by its gradient, clipped by norm.
+    r"""Run gradient descent on a loss, with gradients clipped by norm.
 
     .. math::
 
@@ -79,13 +79,13 @@ def descend(loss: Loss, start: Array, *, learning_rate: float, steps: int, thres
     Parameters
     ----------
     loss : function of an array shaped as `start`
-        Gives J and its gradient.
+        A function that returns J and its gradient.
     start : (m,) array
-        Left as it was.
+        The weights to start from, which are left as they were.
     learning_rate : float
         :math:`\alpha`.
     steps : int
-        How many, at least 1.
+        The number of steps, at least 1.
     threshold : float
         :math:`\theta` of `fastlstm.nn.clip_norm`, above 0. The default clips nothing.
 
@@ -113,13 +113,13 @@ def descend(loss: Loss, start: Array, *, learning_rate: float, steps: int, thres
     """
     weights = check.sized("start", start, 1, "(m,)").copy()
     learning_rate = check.within("learning_rate", learning_rate, math.inf)
-    places, losses, norms, clipped = [], [], [], []
+    path, losses, norms, clipped = [], [], [], []
     for _ in range(check.positive_int("steps", steps) + 1):
         value, gradient = loss(weights)
         gradient = np.array(gradient, weights.dtype)
-        places.append(weights.copy())
+        path.append(weights.copy())
         losses.append(value)
         norms.append(clip_norm(gradient, threshold))
         clipped.append(float(np.linalg.norm(gradient)))
         weights -= learning_rate * gradient
-    return Descent(np.stack(places), np.array(losses), np.array(norms), np.array(clipped))
+    return Descent(np.stack(path), np.array(losses), np.array(norms), np.array(clipped))

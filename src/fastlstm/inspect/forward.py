@@ -18,8 +18,8 @@ class LSTMFlows(NamedTuple):
     Attributes
     ----------
     i, f, z, o : (T, B, H) arrays
-        The gates and the block input, activated. What a variant lacks is what stands in its equations instead: 1, for
-        CIFG f = 1 - i.
+        The gates and the block input, activated. A gate that a variant lacks has the value in its equations instead: 1,
+        for CIFG f = 1 - i.
     c : (T, B, H) array
         The cells c^t.
     y : (T, B, P) array
@@ -44,7 +44,7 @@ class RNNFlows(NamedTuple):
     Attributes
     ----------
     h : (T, B, H) array
-        h^t.
+        The hidden units h^t.
     h_prev : (T, B, H) array
         h^{t-1} as each step saw it, the initial state included.
     """
@@ -64,7 +64,7 @@ def flows(network: RNN, x: Array, state: Any = None, *, layer: int = 0, directio
 def flows(
     network: LSTM | RNN, x: Array, state: Any = None, *, layer: int = 0, direction: int = 0
 ) -> LSTMFlows | RNNFlows:
-    r"""Give the gates, the cell and the output of every step; of a simple RNN the hidden units.
+    r"""Return the gates, the cell and the output of every step, for a simple RNN the hidden units.
 
     .. math::
 
@@ -74,13 +74,13 @@ def flows(
     Parameters
     ----------
     network : LSTM or RNN
-        Of any variant, with any options. It runs as for inference.
+        A layer of any variant, with any options. It runs as for inference.
     x : (T, B, I) array
-        (B, T, I) with `batch_first`.
+        The inputs; (B, T, I) with `batch_first`.
     state : optional
-        As for a call of the network.
+        The initial state, as for a call of the network.
     layer, direction : int
-        Which to look at.
+        The layer and the direction to inspect.
 
     Returns
     -------
@@ -110,11 +110,11 @@ def flows(
     True
     """
     run = _runs.run(network, x, state, layer, direction)
-    kept = run.kept
+    tape = run.cell_tape
     if isinstance(network, RNN):
-        return RNNFlows(run.outputs(), kept.h_prev)
-    c_prev = kept.c_prev
+        return RNNFlows(run.outputs(), tape.h_prev)
+    c_prev = tape.c_prev
     if c_prev is None:
-        c_prev = kept.c[1:] if run.direction else kept.c[:-1]
-    y_prev = kept.y_prev[..., : network.output_size]  # what follows there are FGR's gates
-    return LSTMFlows(**run.gates(), c=kept.cells(), y=run.outputs(), c_prev=c_prev, y_prev=y_prev)
+        c_prev = tape.c[1:] if run.direction else tape.c[:-1]
+    y_prev = tape.y_prev[..., : network.output_size]  # The gates of FGR follow in the same rows.
+    return LSTMFlows(**run.gates(), c=tape.cells(), y=run.outputs(), c_prev=c_prev, y_prev=y_prev)

@@ -1,4 +1,4 @@
-"""Jacobians over many steps: what of a step's change is left at a later one."""
+"""Jacobians over many steps: how much a change at one step matters at a later one."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class CellJacobians(NamedTuple):
     jacobians : (T, H, H) array
         dc^t/dc^k, total derivatives: row j, column m has dc^t_j / dc^k_m. Zero for steps that come after t.
     norms : (T,) array
-        Their spectral norms, in float64.
+        The spectral norms of the Jacobians, in float64.
     carousel : (T, H) array
         The constant error carousel alone: the diagonal of the product of diag(f^s), k < s <= t.
     carousel_norms : (T,) array
-        Its spectral norms: the largest of each.
+        The spectral norms of the carousel: its largest value at each step.
     """
 
     jacobians: Array
@@ -48,9 +48,9 @@ class HiddenJacobians(NamedTuple):
     jacobians : (T, H, H) array
         dh^t/dh^k: row j, column m has dh^t_j / dh^k_m. Zero for steps that come after t.
     norms : (T,) array
-        Their spectral norms, in float64.
+        The spectral norms of the Jacobians, in float64.
     bounds : (T,) array
-        What the norms are at most: ||R||^(t-k) times the product of ||diag(g'(a^s))||, k < s <= t.
+        Upper bounds of the norms: ||R||^(t-k) times the product of ||diag(g'(a^s))||, k < s <= t.
     """
 
     jacobians: Array
@@ -69,25 +69,25 @@ def cell_jacobians(
     layer: int = 0,
     direction: int = 0,
 ) -> CellJacobians:
-    r"""Give the exact Jacobians :math:`dc^t / dc^k` for all k, and the forget gates' part of them alone.
+    r"""Return the exact Jacobians :math:`dc^t / dc^k` for all k, and the part of the forget gates alone.
 
     .. math::
 
-        \frac{dc^t}{dc^{t-1}} = \operatorname{diag}(f^t) + \text{(ways through the gates, the output and the peepholes)}
+        \frac{dc^t}{dc^{t-1}} = \operatorname{diag}(f^t) + \text{(paths through gates, output and peepholes)}
 
-    Row j is what the backward pass makes of a one-hot gradient that arrives at :math:`c^t_j`; the sequence runs H times
-    side by side, once for each j.
+    Row j is the result of a backward pass from a one-hot gradient that arrives at :math:`c^t_j`; H copies of the
+    sequence run side by side, one for each j.
 
     Parameters
     ----------
     network : LSTM
-        Of any variant, but without zoneout. It runs as for inference.
+        An LSTM of any variant, without zoneout. It runs as for inference.
     x, state, layer, direction
         As for `flows`.
     t : int
-        The step whose cell it is about; below 0 from the end.
+        The step of the cell; numbers below 0 count from the end.
     row : int
-        Which row of the batch.
+        The row of the batch.
 
     Returns
     -------
@@ -121,14 +121,14 @@ def cell_jacobians(
     dc = np.zeros((run.shape[0], H, H), network.dtype)
     dc[t] = np.eye(H)
     W, R, p, G, proj = run.weights().values()
-    found = lstm_backward(run.kept, W, R, p, None, G=G, proj=proj, dc=dc, deltas=True).deltas
-    assert found is not None
+    deltas = lstm_backward(run.cell_tape, W, R, p, None, G=G, proj=proj, dc=dc, deltas=True).deltas
+    assert deltas is not None
     forget = run.gates()["f"][:, 0]
     steps = after(t, run.shape[0], run.direction)
     carousel = np.zeros_like(forget)
     carousel[steps] = _products(forget[steps])
     largest = np.abs(carousel).max(axis=1).astype(np.float64)
-    return CellJacobians(found.c, _spectral(found.c), carousel, largest)
+    return CellJacobians(deltas.c, _spectral(deltas.c), carousel, largest)
 
 
 @all_as_in_kernels
@@ -142,7 +142,7 @@ def hidden_jacobians(
     layer: int = 0,
     direction: int = 0,
 ) -> HiddenJacobians:
-    r"""Give the exact Jacobians :math:`dh^t / dh^k` of a simple RNN for all k, and the bound of their norms.
+    r"""Return the exact Jacobians :math:`dh^t / dh^k` of a simple RNN for all k, and an upper bound of their norms.
 
     .. math::
 
@@ -156,7 +156,7 @@ def hidden_jacobians(
     Parameters
     ----------
     network : RNN
-        Without zoneout. It runs as for inference.
+        A layer without zoneout. It runs as for inference.
     x, state, t, row, layer, direction
         As for `cell_jacobians`.
 
@@ -192,16 +192,16 @@ def hidden_jacobians(
     dh = np.zeros((run.shape[0], H, H), network.dtype)
     dh[t] = np.eye(H)
     W, R, *_ = run.weights().values()
-    found = rnn_backward(run.kept, W, R, dh, None, deltas=True).deltas
-    assert found is not None
+    deltas = rnn_backward(run.cell_tape, W, R, dh, None, deltas=True).deltas
+    assert deltas is not None
     steps = after(t, run.shape[0], run.direction)
-    slopes = _SLOPES[network.nonlinearity](run.kept.h[steps, 0].astype(np.float64)).max(axis=1)
+    slopes = _SLOPES[network.nonlinearity](run.cell_tape.h[steps, 0].astype(np.float64)).max(axis=1)
     bounds = np.zeros(run.shape[0])
     bounds[steps] = _products(slopes * np.linalg.norm(R.astype(np.float64), 2))
-    return HiddenJacobians(found.h, _spectral(found.h), bounds)
+    return HiddenJacobians(deltas.h, _spectral(deltas.h), bounds)
 
 
-# g' in terms of h = g(a)
+# The derivatives g' in terms of h = g(a).
 _SLOPES: dict[str, Callable[[Array], Array]] = {
     "tanh": lambda h: 1 - h**2,
     "logistic": lambda h: h * (1 - h),
@@ -211,9 +211,10 @@ _SLOPES: dict[str, Callable[[Array], Array]] = {
 
 
 def _products(factors: Array) -> Array:
-    """For each step from t back, the product of the factors of the steps after it."""
+    """Return for each step from t back the product of the factors of the steps after it."""
     return np.asarray(np.cumprod(np.concatenate([np.ones_like(factors[:1]), factors[:-1]]), axis=0))
 
 
 def _spectral(jacobians: Array) -> Array:
+    """Return the spectral norm of each Jacobian, in float64."""
     return np.asarray(np.linalg.norm(jacobians.astype(np.float64), 2, axis=(1, 2)))

@@ -30,14 +30,14 @@ __all__ = [
 
 
 def plot_flows(flows: LSTMFlows | RNNFlows, *, row: int = 0) -> Any:
-    """Draw gates, cell and output over time: a map of units and steps for each.
+    """Draw gates, cell and output over time, each as a heat map of units and steps.
 
     Parameters
     ----------
     flows : LSTMFlows or RNNFlows
-        From `flows`.
+        The result of `flows`.
     row : int
-        Which row of the batch.
+        The row of the batch.
 
     Returns
     -------
@@ -54,7 +54,7 @@ def plot_flows(flows: LSTMFlows | RNNFlows, *, row: int = 0) -> Any:
     _is("flows", flows, LSTMFlows, RNNFlows)
     row = index("row", row, flows[0].shape[1])
     colors = _style.matplotlib("colors")
-    # The gates on the left; on the right what they act on.
+    # The gates are on the left; what they act on is on the right.
     names = (("i", "z"), ("f", "c"), ("o", "y")) if isinstance(flows, LSTMFlows) else (("h",),)
     figure = _style.figure(5.5 * len(names[0]), 0.7 + 2.2 * len(names))
     grid = figure.subplots(len(names), len(names[0]), squeeze=False, sharex=True)
@@ -64,7 +64,7 @@ def plot_flows(flows: LSTMFlows | RNNFlows, *, row: int = 0) -> Any:
             colours, norm = _style.ramp(name), colors.Normalize(0, 1)
         else:
             largest = np.abs(values).max(initial=0) or 1
-            # The cell knows no bounds, and 1 is where tanh begins to saturate.
+            # The cell is unbounded, and 1 is where tanh begins to saturate.
             norm = colors.AsinhNorm(1, -largest, largest) if name == "c" else colors.Normalize(-largest, largest)
             colours = _style.diverging()
         image = _style.heat_map(axis, values, colours, norm)
@@ -77,16 +77,16 @@ def plot_flows(flows: LSTMFlows | RNNFlows, *, row: int = 0) -> Any:
 
 
 def plot_deltas(deltas: LSTMDeltas | RNNDeltas, *, row: int = 0) -> Any:
-    """Draw the deltas of every variable over time, and their norms: read it from right to left, as they flow.
+    """Draw the deltas of every variable over time, and their norms: they flow from right to left.
 
-    Colours are logarithmic on both sides of 0.
+    The colour scale is logarithmic on both sides of 0.
 
     Parameters
     ----------
     deltas : LSTMDeltas or RNNDeltas
-        From `deltas`.
+        The result of `deltas`.
     row : int
-        Which row of the batch.
+        The row of the batch.
 
     Returns
     -------
@@ -101,19 +101,18 @@ def plot_deltas(deltas: LSTMDeltas | RNNDeltas, *, row: int = 0) -> Any:
     """
     _is("deltas", deltas, LSTMDeltas, RNNDeltas)
     order = ("y", "o", "c", "f", "i", "z") if isinstance(deltas, LSTMDeltas) else ("h", "a")
-    given = [(name, getattr(deltas, name)) for name in order]
-    found = {name: array for name, array in given if array is not None}
-    row = index("row", row, next(iter(found.values())).shape[1])
-    found = {name: array[:, row].astype(np.float64) for name, array in found.items()}
-    largest = max(np.abs(array).max(initial=0) for array in found.values()) or 1.0
+    given = {name: array for name in order if (array := getattr(deltas, name)) is not None}
+    row = index("row", row, next(iter(given.values())).shape[1])
+    drawn = {name: array[:, row].astype(np.float64) for name, array in given.items()}
+    largest = max(np.abs(array).max(initial=0) for array in drawn.values()) or 1.0
     norm = _style.matplotlib("colors").SymLogNorm(largest * 1e-4, vmin=-largest, vmax=largest)
 
-    columns = 2 if len(found) == 2 else 3
-    rows = -(-len(found) // columns)
+    columns = 2 if len(drawn) == 2 else 3
+    rows = -(-len(drawn) // columns)
     figure = _style.figure(4 * columns, 2 * rows + 3)
     grid = figure.add_gridspec(rows + 1, columns, height_ratios=[*[2] * rows, 2.6])
-    axes = [figure.add_subplot(grid[k // columns, k % columns]) for k in range(len(found))]
-    for axis, (name, array) in zip(axes, found.items(), strict=True):
+    axes = [figure.add_subplot(grid[k // columns, k % columns]) for k in range(len(drawn))]
+    for axis, (name, array) in zip(axes, drawn.items(), strict=True):
         image = _style.heat_map(axis, array, _style.diverging(), norm)
         _style.title(axis, _delta_label(name), COLOURS[name])
         axis.set_ylabel("unit", fontsize=9)
@@ -122,26 +121,26 @@ def plot_deltas(deltas: LSTMDeltas | RNNDeltas, *, row: int = 0) -> Any:
     bar.set_label(r"$dJ\,/\,d\star^t$", fontsize=9)
 
     axis = figure.add_subplot(grid[rows, :])
-    for name, array in found.items():
+    for name, array in drawn.items():
         norms = _drawable(np.linalg.norm(array, axis=1))
         axis.plot(norms, color=COLOURS[name], label=_delta_label(name), linewidth=1.8)
     _style.log_lines(axis)
     axis.margins(x=0.01)
     _style.title(axis, "their norms")
     axis.set(xlabel="time step t", ylabel=r"$\|\delta\star^t\|$")
-    axis.legend(frameon=False, fontsize=10, ncols=len(found), loc="lower right", bbox_to_anchor=(1, 0.98))
+    axis.legend(frameon=False, fontsize=10, ncols=len(drawn), loc="lower right", bbox_to_anchor=(1, 0.98))
     return figure
 
 
 def plot_gradient_norms(norms: Mapping[str, GradientNorms]) -> Any:
-    """Draw the norms of the gradient against time, one network beside the other.
+    """Draw the norms of the gradient over time, one network beside the other.
 
-    Lines are medians over the rows of the batch, bands go from the smallest to the largest.
+    Lines are medians over the rows of the batch; bands reach from the smallest to the largest norm.
 
     Parameters
     ----------
     norms : mapping of str to GradientNorms
-        A panel for each, with this heading; from `gradient_norms`.
+        The results of `gradient_norms`, each for a panel with this heading.
 
     Returns
     -------
@@ -156,9 +155,9 @@ def plot_gradient_norms(norms: Mapping[str, GradientNorms]) -> Any:
     """
     _each_is("norms", norms, GradientNorms)
     figure, axes = _panels(norms)
-    for axis, found in zip(axes, norms.values(), strict=True):
-        hidden = "h" if found.c is None else "y"
-        lines = ((found.y, hidden), (found.c, "c"))
+    for axis, norm in zip(axes, norms.values(), strict=True):
+        hidden = "h" if norm.c is None else "y"
+        lines = ((norm.y, hidden), (norm.c, "c"))
         for values, name in ((values, name) for values, name in lines if values is not None):
             steps, colour = np.arange(len(values)), COLOURS[name]
             drawn = _drawable(values)
@@ -171,15 +170,15 @@ def plot_gradient_norms(norms: Mapping[str, GradientNorms]) -> Any:
 
 
 def plot_jacobian_norms(jacobians: Mapping[str, CellJacobians | HiddenJacobians]) -> Any:
-    """Draw the norms of Jacobians against the step k they reach back to, one network beside the other.
+    """Draw the norms of Jacobians over the step k that they reach back to, one network beside the other.
 
-    An LSTM's panel shows the product of the forget gates too, a simple RNN's the bound of its norms, which may be far
-    above them.
+    The panel of an LSTM also shows the product of the forget gates, that of a simple RNN the upper bound of the norms,
+    which may be far above them.
 
     Parameters
     ----------
     jacobians : mapping of str to CellJacobians or HiddenJacobians
-        A panel for each, with this heading; from `cell_jacobians` and `hidden_jacobians`.
+        The results of `cell_jacobians` and `hidden_jacobians`, each for a panel with this heading.
 
     Returns
     -------
@@ -194,15 +193,15 @@ def plot_jacobian_norms(jacobians: Mapping[str, CellJacobians | HiddenJacobians]
     """
     _each_is("jacobians", jacobians, CellJacobians, HiddenJacobians)
     figure, axes = _panels(jacobians)
-    for axis, found in zip(axes, jacobians.values(), strict=True):
-        if isinstance(found, CellJacobians):
-            name, colour, other = "c", COLOURS["f"], found.carousel_norms
+    for axis, values in zip(axes, jacobians.values(), strict=True):
+        if isinstance(values, CellJacobians):
+            name, colour, other = "c", COLOURS["f"], values.carousel_norms
             label = r"forget gates alone: $\|\prod_{k<s\leq t}\,\mathrm{diag}(f^s)\|$"
         else:
-            name, colour, other = "h", GREY, found.bounds
+            name, colour, other = "h", GREY, values.bounds
             label = r"bound: $\|R\|^{t-k}\,\prod_{k<s\leq t}\,\|\mathrm{diag}(g'(a^s))\|$"
         axis.plot(_drawable(other), color=colour, linestyle="--", linewidth=1.6, label=label)
-        axis.plot(_drawable(found.norms), color=COLOURS[name], label=rf"$\|d{name}^t/d{name}^k\|$", linewidth=2)
+        axis.plot(_drawable(values.norms), color=COLOURS[name], label=rf"$\|d{name}^t/d{name}^k\|$", linewidth=2)
         axis.set_xlabel("time step k", fontsize=10)
         axis.legend(frameon=False, fontsize=9.5, loc="lower right")
     axes[0].set_ylabel("spectral norm", fontsize=10)
@@ -210,14 +209,14 @@ def plot_jacobian_norms(jacobians: Mapping[str, CellJacobians | HiddenJacobians]
 
 
 def plot_clipping(norms: Array, threshold: float, losses: Array) -> Any:
-    """Draw what clipping did in a training run: the norm of each step's gradient before and after, and the loss.
+    """Draw the effect of clipping in a training run: the gradient's norm before and after at each step, and the loss.
 
     Parameters
     ----------
     norms : (n,) array
-        Before clipping: what `fastlstm.nn.clip_norm` gave.
+        The norms before clipping, which `fastlstm.nn.clip_norm` returned.
     threshold : float
-        What it was given.
+        The threshold that it was given.
     losses : (n,) array
         The loss at each step.
 
@@ -257,20 +256,20 @@ def plot_clipping(norms: Array, threshold: float, losses: Array) -> Any:
 def plot_descents(
     first: Array, second: Array, surface: Array, descents: Mapping[str, Descent], labels: tuple[str, str]
 ) -> Any:
-    """Draw paths of gradient descent over a loss surface, from above, and their gradients' norms at each step.
+    """Draw paths of gradient descent on a loss surface, seen from above, and the norm of the gradient at each step.
 
-    Steps that leave the surface's frame are drawn as far as it reaches.
+    Steps that leave the surface are drawn up to its frame.
 
     Parameters
     ----------
     first, second : (n,) and (m,) arrays
         The two weights, as for `loss_surface`.
     surface : (m, n) array
-        From `loss_surface`.
+        The result of `loss_surface`.
     descents : mapping of str to Descent
-        A panel for each, with this heading; from `descend`, over the same two weights.
+        The results of `descend` on the same two weights, each for a panel with this heading.
     labels : (str, str)
-        Names of the weights, for the axes.
+        The names of the weights, for the axes.
 
     Returns
     -------
@@ -294,7 +293,7 @@ def plot_descents(
     colors = _style.matplotlib("colors")
     figure = _style.figure(1 + 4.6 * len(descents), 7)
     grid = figure.subplots(2, len(descents), squeeze=False, height_ratios=[3, 1.4], sharey="row")
-    norm = colors.PowerNorm(0.5, surface.min(), surface.max())  # finer where the loss is small
+    norm = colors.PowerNorm(0.5, surface.min(), surface.max())  # Colours are finer where the loss is small.
     for (axis, below), (name, path) in zip(grid.T, descents.items(), strict=True):
         image = axis.pcolormesh(first, second, surface, norm=norm, cmap="YlGnBu_r", shading="nearest", rasterized=True)
         axis.plot(*path.weights.T, "-", color="white", linewidth=2.6, alpha=0.8)
@@ -314,21 +313,22 @@ def plot_descents(
     return figure
 
 
-# ---- shared --------------------------------------------------------------------------------------------------------
+# ---- parts of several plots ----
 
 
 def _delta_label(name: str) -> str:
+    """Return the symbol of a delta."""
     over = rf"\bar{{{name}}}" if name in "ifzo" else name
     return rf"$\delta {over}^{{\,t}}$"
 
 
 def _drawable(values: Array) -> Array:
-    """Without zeros, which a logarithmic axis has no place for."""
+    """Return the values with NaN instead of zeros, which a logarithmic axis cannot show."""
     return np.where(values > 0, values, np.nan)
 
 
 def _panels(named: Mapping[str, Any]) -> tuple[Any, list[Any]]:
-    """A panel for each, side by side, with one logarithmic scale."""
+    """Return a figure with a panel for each name, side by side, and one logarithmic scale."""
     figure = _style.figure(1 + 4.8 * len(named), 4.2)
     axes = figure.subplots(1, len(named), sharey=True, squeeze=False)[0]
     for axis, name in zip(axes, named, strict=True):
@@ -339,12 +339,14 @@ def _panels(named: Mapping[str, Any]) -> tuple[Any, list[Any]]:
 
 
 def _is(name: str, value: object, *kinds: type) -> None:
+    """Raise TypeError unless the value is of one of these types."""
     if not isinstance(value, kinds):
         expected = " or ".join(kind.__name__ for kind in kinds)
         raise TypeError(f"{name} must be {expected}, not {type(value).__name__}")
 
 
 def _each_is(name: str, values: object, *kinds: type) -> None:
+    """Raise unless the values are a mapping with at least one item, and each item is of one of these types."""
     if not isinstance(values, Mapping):
         raise TypeError(f"{name} must be a mapping of headings, not {type(values).__name__}")
     if not values:

@@ -1,4 +1,4 @@
-"""Connectionist temporal classification: loss and gradient of rows of a batch. The steps are in _c/training/ctc.h."""
+"""Connectionist temporal classification: the loss and gradient of a batch. Its steps are in _c/training/ctc.h."""
 from libc.math cimport INFINITY, exp, fabs, log1p
 from libc.stdint cimport int64_t
 from libc.string cimport memset
@@ -11,45 +11,48 @@ cdef struct Loss:
     fl_size B
     fl_size T
     fl_size K
-    fl_size L               # columns of `labels`
+    fl_size L               # The columns of `labels`.
     fl_size blank
-    fl_size row             # bytes of K logits
-    const fl_kernels *own   # in the precision of the logits
+    fl_size row             # The bytes of K logits.
+    const fl_kernels *own   # The kernels of the logits' precision.
     const fl_kernels *lattice
     const char *logits
     char *gradient
     const int64_t *lengths
     const int64_t *labels
     const int64_t *label_lengths
-    const int64_t *order    # the rows, most work first
-    const double *weights   # of each row's loss in the value
+    const int64_t *order    # The rows, those with the most work first.
+    const double *weights   # The weight of each row's loss.
     double *losses
     double *memory
-    fl_size each            # doubles of memory for a thread
+    fl_size each            # The doubles of memory of each thread.
 
-# One row's memory. A state is a block of which the last is the label before the first, then labels, then blanks.
+# The memory of one row. A state is a block whose last value is the label before the first, then labels, then blanks.
 cdef struct Row:
     fl_size L
-    fl_size size            # labels of a state, blanks of a state
+    fl_size size            # The labels of a state, and likewise its blanks.
     fl_size block
     double y_blank
     fl_ctc_norm *norm       # (T,)
     double *skip            # (size,)
-    double *y               # (size,) of the labels
+    double *y               # (size,), for the labels
     double *share           # (2 size,)
     double *back            # 2 states
     double *states          # T + 1 states
 
 
 cdef fl_size state_size(fl_size block, fl_size size) noexcept nogil:
+    """Return the number of values of a state."""
     return block + 2 * size
 
 
 cdef fl_size lattice_size(fl_size block, fl_size L) noexcept nogil:
-    return (L // block + 1) * block  # L + 1 blanks
+    """Return L + 1, the number of blanks, rounded up to whole blocks."""
+    return (L // block + 1) * block
 
 
 cdef Row lay_out(double *memory, fl_size block, fl_size L, fl_size T) noexcept nogil:
+    """Return a row whose arrays lie in `memory`."""
     cdef Row r
     r.L, r.size, r.block = L, lattice_size(block, L), block
     r.skip = memory
@@ -62,12 +65,13 @@ cdef Row lay_out(double *memory, fl_size block, fl_size L, fl_size T) noexcept n
 
 
 cdef fl_size doubles(fl_size block, fl_size L, fl_size T) noexcept nogil:
+    """Return the number of doubles that `lay_out` needs."""
     cdef fl_size size = lattice_size(block, L)
     return 4 * size + (T + 3) * state_size(block, size) + 2 * T + block
 
 
 cdef void begin(Row *r, const int64_t *labels, fl_size step, double *state) noexcept nogil:
-    """The state before the first step, of labels that lie `step` apart: nothing but the first blank is reached."""
+    """Write the state before the first step, where only the first blank is reached; labels lie `step` apart."""
     cdef fl_size i
     for i in range(state_size(r.block, r.size)):
         state[i] = FL_CTC_ZERO
@@ -81,6 +85,7 @@ cdef void begin(Row *r, const int64_t *labels, fl_size step, double *state) noex
 
 cdef void advance(const Loss *c, Row *r, const char *x, fl_ctc_norm norm, const int64_t *labels, fl_size step,
                   const double *state, double *next_state) noexcept nogil:
+    """Compute the next state from a state and the logits x of a step."""
     cdef const double *here = state + r.block
     cdef double *there = next_state + r.block
     cdef int64_t blank = c.blank
@@ -91,7 +96,7 @@ cdef void advance(const Loss *c, Row *r, const char *x, fl_ctc_norm norm, const 
 
 
 cdef double run_row(const Loss *c, fl_size b, double *memory) noexcept nogil:
-    """Gives the row's loss; writes its gradient up to its length."""
+    """Return the loss of row b, and write its gradient up to its length."""
     cdef fl_size T = c.lengths[b], L = c.label_lengths[b], t, work = 0
     cdef const int64_t *labels = c.labels + b * c.L
     cdef const int64_t *last = labels + L - 1
@@ -150,15 +155,16 @@ cdef void run_part(void *argument, int part, int parts) noexcept nogil:
 
 
 def plan(fl_size T, fl_size L, fl_size work, int num_threads):
-    """How many threads, and how many doubles each takes for rows of at most T steps and L labels."""
+    """Return the number of threads, and of the doubles that each needs for rows of at most T steps and L labels."""
     return (<int>max(<fl_size>1, min(<fl_size>num_threads, work // FL_CTC_WORK_PER_PART)),
             doubles(kernels(8).unit_block, L, T))
 
 
 def run(logits, gradient, lengths, labels, label_lengths, order, weights, losses, fl_size blank, memory):
-    """Writes `losses` (B,), infinite where impossible, and the `gradient` (T, B, K) of the sum of weights times losses.
+    """Write the `losses` (B,), infinite where impossible, and the `gradient` (T, B, K) of their weighted sum.
 
-    All have been checked; integers are int64, `weights`, `losses` and `memory` (threads, doubles), see `plan`, float64.
+    All arrays have been checked: integers are int64; `weights`, `losses` and `memory` (threads, doubles), as `plan`
+    gives them, are float64.
     """
     cdef Buffers get = Buffers()
     cdef Loss c

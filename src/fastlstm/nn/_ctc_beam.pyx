@@ -1,8 +1,9 @@
 """Prefix beam search for connectionist temporal classification (Graves and Jaitly, 2014; Hannun et al., 2014).
 
-The labellings met so far are nodes of a tree, each there once. The best of them, the beam, have two probabilities: of the
-paths that end in a blank, and of those that end in the last label. At a step each stays, or gets one more label; where
-the longer one is in the beam already, the two ways to it are added up. All arithmetic is in logarithms.
+The labellings so far are nodes of a tree, each there once. The best of them, the beam, have two probabilities: that of
+the paths that end in a blank, and that of the paths that end in the last label. At each step a labelling stays as it
+is, or gets one more label; if the longer labelling is in the beam already, the probabilities are added. All arithmetic
+is in logarithms.
 """
 from libc.math cimport exp, fabs, isfinite, log1p
 from libc.stdint cimport int64_t
@@ -12,11 +13,11 @@ from fastlstm._system.kernels cimport FL_OFFERS_BEFORE_A_LOOK, FL_CTC_ZERO, fl_c
 from fastlstm._system.runtime cimport Buffers, begin_call, end_call, kernels, parallel, stopped
 
 cdef struct Node:
-    fl_size parent          # -1 for the root, the empty labelling
+    fl_size parent          # The root, which is the empty labelling, has -1.
     fl_size label
-    fl_size child           # the newest of its children, and their next; -1 for none
-    fl_size sibling
-    fl_size place           # in the beam, or -1
+    fl_size child           # The newest child, or -1.
+    fl_size sibling         # The next child of the same parent, or -1.
+    fl_size place           # The place in the beam, or -1.
 
 cdef struct Prefix:
     fl_size node
@@ -24,7 +25,7 @@ cdef struct Prefix:
     double label
     double total
 
-# What may come into the next beam: a prefix of this one, with one more label or as it is (-1).
+# A candidate for the next beam: a prefix of this beam with one more label, or as it is (label -1).
 cdef struct Candidate:
     fl_size place
     fl_size label
@@ -37,7 +38,7 @@ cdef struct Search:
     fl_size K
     fl_size width
     fl_size blank
-    fl_size row             # bytes of K logits
+    fl_size row             # The bytes of K logits.
     fl_size results
     fl_size longest
     const fl_kernels *own
@@ -45,26 +46,27 @@ cdef struct Search:
     const int64_t *lengths
     const int64_t *classes  # 0 to K - 1
     int64_t *labels         # (B, results, longest)
-    int64_t *label_lengths  # (B, results), -1 where there is no such result
+    int64_t *label_lengths  # (B, results), -1 for a result that does not exist
     double *scores          # (B, results)
     int64_t *bad            # (B,): the step at which there is no distribution, or -1
     char *memory
-    fl_size each            # bytes of memory for a thread
+    fl_size each            # The bytes of memory of each thread.
 
 cdef struct Beam:
     fl_size width
-    fl_size count           # prefixes
-    fl_size waiting         # candidates
+    fl_size count           # The number of prefixes.
+    fl_size waiting         # The number of candidates.
     fl_size nodes
-    fl_size offers          # candidates since the last look whether to stop
+    fl_size offers          # The number of candidates since `stopped` was asked.
     Node *tree
     Prefix *prefixes
-    Candidate *heap         # of the best candidates; the worst of them is first
-    double *y               # (K,) logarithms
-    int64_t *met            # (width, K): the last step at which a prefix had its child in the beam
+    Candidate *heap         # The best candidates; the worst of them is first.
+    double *y               # (K,), logarithms
+    int64_t *met            # (width, K): the last step at which a prefix had this child in the beam
 
 
 cdef Beam lay_out(char *memory, fl_size T, fl_size K, fl_size width) noexcept nogil:
+    """Return an empty beam whose arrays lie in `memory`."""
     cdef Beam a
     a.width, a.count, a.waiting, a.nodes, a.offers = width, 0, 0, 0, 0
     a.tree = <Node *>memory
@@ -76,10 +78,12 @@ cdef Beam lay_out(char *memory, fl_size T, fl_size K, fl_size width) noexcept no
 
 
 cdef double log_add(double a, double b) noexcept nogil:
+    """Return the logarithm of the sum of two numbers, from their logarithms."""
     return max(a, b) + log1p(exp(-fabs(a - b)))
 
 
 cdef fl_size add_node(Beam *a, fl_size parent, fl_size label) noexcept nogil:
+    """Add a node to the tree and return it."""
     cdef fl_size node = a.nodes
     a.nodes += 1
     a.tree[node].parent, a.tree[node].label = parent, label
@@ -91,7 +95,7 @@ cdef fl_size add_node(Beam *a, fl_size parent, fl_size label) noexcept nogil:
 
 
 cdef fl_size child_of(Beam *a, fl_size parent, fl_size label) noexcept nogil:
-    """The one node of this labelling: it may be in the tree since an earlier step, and have children in the beam."""
+    """Return the node of this labelling, which may be in the tree since an earlier step; add it if it is not."""
     cdef fl_size node = a.tree[parent].child
     while node >= 0 and a.tree[node].label != label:
         node = a.tree[node].sibling
@@ -99,7 +103,7 @@ cdef fl_size child_of(Beam *a, fl_size parent, fl_size label) noexcept nogil:
 
 
 cdef void offer(Beam *a, fl_size place, fl_size label, double blank, double nonblank, double total) noexcept nogil:
-    """Takes a candidate that is possible, and better than the worst where the heap is full."""
+    """Put a candidate on the heap if it is possible, and better than the worst one where the heap is full."""
     cdef Candidate *heap = a.heap
     cdef fl_size k, next_k
     if not total > FL_CTC_ZERO / 2:
@@ -127,7 +131,7 @@ cdef void offer(Beam *a, fl_size place, fl_size label, double blank, double nonb
 
 
 cdef void stay(Beam *a, fl_size K, fl_size blank, fl_size t) noexcept nogil:
-    """Every prefix as it is: after a blank, after its last label again, or newly from its parent."""
+    """Offer every prefix as it is: after a blank, after its last label again, or as a new child of its parent."""
     cdef fl_size s, up
     cdef Prefix *p
     cdef Prefix *parent
@@ -149,7 +153,7 @@ cdef void stay(Beam *a, fl_size K, fl_size blank, fl_size t) noexcept nogil:
 
 
 cdef bint extend(Beam *a, fl_size K, fl_size blank, fl_size t) noexcept nogil:
-    """Every prefix with one more label, except those which `stay` has met. False where it was stopped."""
+    """Offer every prefix with one more label, except those that `stay` has met; return False if stopped."""
     cdef fl_size s, k, last
     cdef Prefix *p
     cdef double score
@@ -169,35 +173,39 @@ cdef bint extend(Beam *a, fl_size K, fl_size blank, fl_size t) noexcept nogil:
 
 
 cdef void choose(Beam *a) noexcept nogil:
-    """The candidates in the heap become the beam."""
+    """Make the candidates on the heap the beam."""
     cdef fl_size s
-    cdef Candidate *one
+    cdef Candidate *candidate
     for s in range(a.count):
         a.tree[a.prefixes[s].node].place = -1
-    for s in range(a.waiting):  # their nodes first: `place` is that of the beam before
-        one = &a.heap[s]
-        one.place = a.prefixes[one.place].node
+    for s in range(a.waiting):  # Nodes replace places before these change to those of the new beam.
+        candidate = &a.heap[s]
+        candidate.place = a.prefixes[candidate.place].node
     for s in range(a.waiting):
-        one = &a.heap[s]
-        a.prefixes[s].node = one.place if one.label < 0 else child_of(a, one.place, one.label)
-        a.prefixes[s].blank, a.prefixes[s].label, a.prefixes[s].total = one.blank, one.nonblank, one.total
+        candidate = &a.heap[s]
+        a.prefixes[s].node = candidate.place
+        if candidate.label >= 0:
+            a.prefixes[s].node = child_of(a, candidate.place, candidate.label)
+        a.prefixes[s].blank, a.prefixes[s].label = candidate.blank, candidate.nonblank
+        a.prefixes[s].total = candidate.total
         a.tree[a.prefixes[s].node].place = s
     a.count, a.waiting = a.waiting, 0
 
 
 cdef int by_total(const void *a, const void *b) noexcept nogil:
-    """The largest total first, of equals the first."""
-    cdef const Candidate *one = <const Candidate *>a
-    cdef const Candidate *other = <const Candidate *>b
-    if one.total != other.total:
-        return -1 if one.total > other.total else 1
-    return -1 if one.place < other.place else 1
+    """Compare two candidates for qsort: the larger total comes first, equal totals in the order of their places."""
+    cdef const Candidate *first = <const Candidate *>a
+    cdef const Candidate *second = <const Candidate *>b
+    if first.total != second.total:
+        return -1 if first.total > second.total else 1
+    return -1 if first.place < second.place else 1
 
 
 cdef void write_results(const Search *c, Beam *a, fl_size b) noexcept nogil:
+    """Write the results of row b, the best first."""
     cdef fl_size s, first = b * c.results, result, node, length
     cdef int64_t *labels
-    for s in range(a.count):  # in the heap, which nothing waits in now
+    for s in range(a.count):  # They are sorted on the heap, which is empty now.
         a.heap[s].place, a.heap[s].total = s, a.prefixes[s].total
     qsort(a.heap, a.count, sizeof(Candidate), by_total)
     for s in range(c.results):
@@ -216,6 +224,7 @@ cdef void write_results(const Search *c, Beam *a, fl_size b) noexcept nogil:
 
 
 cdef void search_row(const Search *c, fl_size b, char *memory) noexcept nogil:
+    """Search the labellings of row b."""
     cdef fl_size T = c.lengths[b], t, k
     cdef Beam a = lay_out(memory, T, c.K, c.width)
     cdef const char *x
@@ -229,7 +238,7 @@ cdef void search_row(const Search *c, fl_size b, char *memory) noexcept nogil:
     a.count, c.bad[b] = 1, -1
     for t in range(T):
         x = c.logits + (t * c.B + b) * c.row
-        norm = c.own.ctc_softmax(x, c.K, 1, a.y)  # which is at least as long as it
+        norm = c.own.ctc_softmax(x, c.K, 1, a.y)  # The softmax that it writes is not used.
         if not isfinite(norm.log_sum):
             c.bad[b] = t
             return
@@ -250,16 +259,16 @@ cdef void search_part(void *argument, int part, int parts) noexcept nogil:
 
 
 def memory_for(T, K, width):
-    """Bytes that a thread takes for rows of at most T steps, as `lay_out` lays it out; a Python int does not overflow."""
+    """Return the bytes that `lay_out` needs for rows of at most T steps, as a Python int, which cannot overflow."""
     return ((1 + T * width) * sizeof(Node) + width * (sizeof(Prefix) + sizeof(Candidate) + K * sizeof(int64_t))
             + K * sizeof(double))
 
 
 def search(logits, lengths, classes, labels, label_lengths, scores, bad, fl_size width, fl_size blank, memory):
-    """Writes each row's best labellings: `labels` (B, results, longest), `label_lengths` and `scores` (B, results).
+    """Write each row's best labellings: `labels` (B, results, longest), `label_lengths` and `scores` (B, results).
 
-    `bad` (B,) becomes the first step whose logits have no softmax, or -1. All have been checked; integers are int64,
-    `classes` has 0 to K - 1, `memory` (threads, bytes) see `memory_for`.
+    `bad` (B,) becomes the first step whose logits have no softmax, or -1. All arrays have been checked: integers are
+    int64, `classes` has 0 to K - 1, and `memory` is (threads, bytes), with as many bytes as `memory_for` gives.
     """
     cdef Buffers get = Buffers()
     cdef Search c

@@ -1,4 +1,4 @@
-"""What is done with gradients, on checked arrays: an optimiser's step, the norm, rows added up."""
+"""Operations on gradients, on checked arrays: the steps of optimisers, norms, sums of rows."""
 from libc.stdint cimport int64_t
 
 from fastlstm._system.kernels cimport (FL_ADDED_PER_PART, FL_MAX_THREADS, FL_PARAMETERS_PER_PART, FL_VALUES_PER_LINE,
@@ -50,6 +50,7 @@ cdef void sgd_part(void *argument, int part, int parts) noexcept nogil:
 
 
 cdef bint all_of(const bint *flags, int parts) noexcept nogil:
+    """Return whether the flags of all parts are set."""
     cdef int part
     for part in range(parts):
         if not flags[part]:
@@ -58,7 +59,7 @@ cdef bint all_of(const bint *flags, int parts) noexcept nogil:
 
 
 def sgd(t, theta, gradient, velocity, double rate, double momentum, bint nesterov, double decay, int num_threads):
-    """A step, and t += 1, with no Python between them that an interrupt could stop; whether all moments are finite."""
+    """Make a step and t += 1, and return whether all moments are finite; no interrupt can come between the two."""
     cdef Buffers get = Buffers(4)
     cdef SGD s
     cdef int64_t *steps = <int64_t *>get.output("t", t, sizeof(int64_t))
@@ -82,7 +83,7 @@ cdef void adam_part(void *argument, int part, int parts) noexcept nogil:
 
 def adam(t, theta, gradient, m, v, double beta1, double beta2, double epsilon, double rate, double root, double keep,
          int num_threads):
-    """A step, and t += 1, with no Python between them that an interrupt could stop; whether all moments are finite."""
+    """Make a step and t += 1, and return whether all moments are finite; no interrupt can come between the two."""
     cdef Buffers get = Buffers(5)
     cdef Adam s
     cdef int64_t *steps = <int64_t *>get.output("t", t, sizeof(int64_t))
@@ -107,7 +108,7 @@ cdef void sum_of_squares_part(void *argument, int part, int parts) noexcept nogi
 
 
 def sum_of_squares(x, int num_threads):
-    """The sum of the squares of all values, in double precision."""
+    """Return the sum of the squares of all values, in double precision."""
     cdef Buffers get = Buffers(1)
     cdef Vector a
     cdef double total = 0
@@ -129,7 +130,7 @@ cdef void scale_part(void *argument, int part, int parts) noexcept nogil:
 
 
 def scale(x, double factor, int num_threads):
-    """x *= factor, each product in double precision."""
+    """Multiply x by the factor in place, each product in double precision."""
     cdef Buffers get = Buffers(1)
     cdef Vector a
     a.itemsize, a.n, a.factor = x.itemsize, x.size, factor
@@ -146,7 +147,7 @@ cdef void add_rows_part(void *argument, int part, int parts) noexcept nogil:
 
 
 def add_rows(sums, ids, rows, int num_threads):
-    """sums[ids[k]] += rows[k] for each k, in order, whatever the number of threads: each has its own columns."""
+    """Add rows[k] to sums[ids[k]] for each k in order, with any number of threads: each has columns of its own."""
     cdef Buffers get = Buffers(3)
     cdef Rows r
     cdef fl_size k, limit = sums.shape[0]
@@ -169,12 +170,16 @@ cdef void sum_rows_part(void *argument, int part, int parts) noexcept nogil:
     cdef fl_size last = part_start(r.columns, part + 1, parts, FL_VALUES_PER_LINE)
     for b in range(r.count):
         kernels(r.itemsize).sum_rows(<char *>r.sums + b * r.columns * r.itemsize,
-                                     <const char *>r.rows + b * r.columns * r.itemsize, r.count * r.columns, r.lengths[b],
-                                     1.0 / r.lengths[b] if r.mean and r.lengths[b] else 1.0, r.add, first, last)
+                                     <const char *>r.rows + b * r.columns * r.itemsize, r.count * r.columns,
+                                     r.lengths[b], 1.0 / r.lengths[b] if r.mean and r.lengths[b] else 1.0, r.add,
+                                     first, last)
 
 
 def sum_rows(sums, rows, lengths, int num_threads, *, bint add=False, bint mean=False):
-    """sums (B, P) = the sum, or the mean, of the first lengths[b] of rows (T, B, P) for each b, in double precision; or += it."""
+    """Write to sums (B, P), or add to it, the sum or the mean of the first lengths[b] of rows (T, B, P) for each b.
+
+    Sums are in double precision.
+    """
     cdef Buffers get = Buffers(3)
     cdef RowSums r
     cdef fl_size k

@@ -10,7 +10,8 @@ from fastlstm._system.kernels cimport (FL_ABSOLUTE, FL_HUBER, FL_LOGISTIC_LOSS, 
                                        fl_size, fl_softmax)
 from fastlstm._system.runtime cimport Buffers, begin_call, end_call, kernels, parallel, part_start, parts_for, stopped
 
-LEAST_WEIGHT = 2.0**-60  # of the largest that counts: products with it neither vanish nor overflow
+# The least value of the largest weight that counts: products with weights in its range neither vanish nor overflow.
+LEAST_WEIGHT = 2.0**-60
 
 KINDS = {"squared": FL_SQUARED, "absolute": FL_ABSOLUTE, "huber": FL_HUBER, "logistic": FL_LOGISTIC_LOSS}
 
@@ -52,7 +53,8 @@ cdef void softmax_part(void *argument, int part, int parts) noexcept nogil:
             return
 
 
-cdef double added_up(const double *sums, int parts) noexcept nogil:
+cdef double total_of(const double *sums, int parts) noexcept nogil:
+    """Return the total of the parts' sums."""
     cdef double total = 0
     cdef int part
     for part in range(parts):
@@ -61,7 +63,10 @@ cdef double added_up(const double *sums, int parts) noexcept nogil:
 
 
 def elementwise(str kind, prediction, target, mask, double scale, double delta, gradient, int num_threads):
-    """The sum over the elements that count. Their mask, if any, has an item for so many neighbours."""
+    """Return the sum of a loss over the elements that count, and write the gradient.
+
+    An item of `mask`, if there is one, stands for as many neighbours as the prediction has for each item.
+    """
     cdef Buffers get = Buffers(4)
     cdef Elements e
     cdef fl_call call
@@ -77,10 +82,11 @@ def elementwise(str kind, prediction, target, mask, double scale, double delta, 
     with nogil:
         parallel(elementwise_part, &e, parts)
     end_call(&call)
-    return added_up(e.sums, parts)
+    return total_of(e.sums, parts)
 
 
 cdef Py_ssize_t lay_out(Classes *c, Buffers get, logits, gradient) except -1:
+    """Fill in the sizes and the arrays that both functions of a softmax need."""
     c.itemsize, c.loss.classes = logits.itemsize, logits.shape[logits.ndim - 1]
     c.rows = <fl_size>logits.size // c.loss.classes
     cdef fl_size size = c.rows * c.loss.classes * c.itemsize
@@ -91,7 +97,7 @@ cdef Py_ssize_t lay_out(Classes *c, Buffers get, logits, gradient) except -1:
 
 
 def softmax(logits, probabilities, int num_threads):
-    """The softmax of each row; there is at least one class."""
+    """Write the softmax of each row; there is at least one class."""
     cdef Buffers get = Buffers(2)
     cdef Classes c
     cdef fl_call call
@@ -103,16 +109,17 @@ def softmax(logits, probabilities, int num_threads):
 
 
 cdef double weight(const Classes *c, fl_size k) noexcept nogil:
+    """Return the weight of class k."""
     if c.loss.weights == NULL:
         return 1
     return (<const float *>c.loss.weights)[k] if c.itemsize == 4 else (<const double *>c.loss.weights)[k]
 
 
 def softmax_cross_entropy(logits, target, mask, class_weights, double smoothing, gradient, int num_threads):
-    """The mean over the rows that count, weighted, and the largest of their weights: no mean, and no gradient, where that is
-    too large or too small.
+    """Return the weighted mean of the loss over the rows that count, and the largest of their weights.
 
-    `target` is int64, `mask` bool or None, each with an item for each row.
+    If that weight is too large or too small, there is neither a mean nor a gradient. `target` is int64, `mask` bool or
+    None, each with an item for each row.
     """
     cdef Buffers get = Buffers(5)
     cdef Classes c
@@ -147,4 +154,4 @@ def softmax_cross_entropy(logits, target, mask, class_weights, double smoothing,
     with nogil:
         parallel(softmax_part, &c, parts)
     end_call(&call)
-    return added_up(c.sums, parts) / total, most
+    return total_of(c.sums, parts) / total, most

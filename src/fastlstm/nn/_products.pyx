@@ -1,7 +1,7 @@
-"""Products of matrices by the steps' own packed product, on checked arrays.
+"""Products of matrices by the packed product of the time steps, on checked arrays.
 
-Unlike those of BLAS they run in the kernels' floating-point mode in every thread, and a sum over many rows is made of short
-ones, so that what it loses does not grow with their number.
+Unlike those of BLAS they run in the kernels' floating-point mode in every thread, and a sum over many rows is made of
+short sums, so that its rounding error does not grow with their number.
 """
 from fastlstm._engine.loops cimport pack
 from fastlstm._engine.passes cimport (fl_border, fl_column_panels, fl_columns_to_pack, fl_row_panels,
@@ -20,65 +20,68 @@ cdef struct Matrix:
     char *at
     fl_size rows
     fl_size columns
-    fl_size row_step        # in values, as these
+    # The distances from row to row, from column to column and from matrix to matrix of a stack, in values.
+    fl_size row_step
     fl_size column_step
-    fl_size next            # matrix of a stack
+    fl_size next
 
 cdef struct Product:
     const fl_kernels *k
-    int size                # bytes of a value
-    fl_size count           # matrices in the stacks
+    int size                # The bytes of a value.
+    fl_size count           # The matrices of each stack.
     Matrix a
     Matrix b
     Matrix c
     bint add
     char *space
-    fl_size space_each      # bytes for a matrix under way
+    fl_size space_each      # The bytes of memory for each matrix that is computed.
 
-# A product under way, of one block of b's rows: what its parts share.
+# The product with one block of b's rows, which the parts share.
 cdef struct Block:
     const fl_kernels *k
     fl_product product
     fl_size rows
     bint by_rows
-    const void *a           # to be transposed
+    const void *a           # The matrix to be transposed.
     void *transposed
 
 
 cdef Matrix matrix(const Py_buffer *view) noexcept:
+    """Return the matrix, or the first matrix of the stack, of an array."""
     cdef int n = view.ndim - 2
     return Matrix(<char *>view.buf, view.shape[n], view.shape[n + 1], view.strides[n] // view.itemsize,
                   view.strides[n + 1] // view.itemsize, view.strides[0] // view.itemsize if n else 0)
 
 
 cdef bint is_by_columns(const Matrix *m) noexcept nogil:
-    """Whether all columns lie in one piece, one after another; a long one is taken for rows, which are added up in blocks."""
+    """Return whether all columns are contiguous; a long single column is taken for rows, which are summed in blocks."""
     return m.row_step == 1 and (m.column_step == m.rows or m.columns == 1 and m.rows <= FL_LONG_COLUMN)
 
 
 cdef bint is_by_rows(const Matrix *m) noexcept nogil:
-    """Whether each row lies in one piece."""
+    """Return whether each row is contiguous."""
     return m.columns == 1 or m.column_step == 1
 
 
 cdef bint few(const Product *p) noexcept nogil:
-    """Whether b is read as it is: packing would not pay."""
+    """Return whether b is read as it is, because packing would not pay."""
     if p.a.rows >= FL_ROWS_TO_PACK and p.b.columns > FL_COLUMNS_TO_PACK:
         return False
     return is_by_columns(&p.b) and is_by_rows(&p.a)
 
 
 cdef bint far(const Product *p) noexcept nogil:
-    """Whether a is to be transposed: it is read by rows whose values lie far from each other."""
+    """Return whether a is to be transposed, because the values of its rows lie far from each other."""
     return is_by_columns(&p.a) and p.a.column_step * p.size >= FL_FAR_ROW
 
 
 cdef fl_size block_of(const Product *p) noexcept nogil:
-    """How many of b's rows are one block."""
+    """Return the number of b's rows in a block."""
     return p.b.rows if is_by_columns(&p.b) else min(p.b.rows, FL_ROWS_PER_BLOCK)
 
 
 cdef fl_size panels_of(const Product *p) noexcept nogil:
+    """Return the number of values of a packed block of b."""
     if few(p):
         return 0
     if is_by_columns(&p.b):
@@ -102,7 +105,7 @@ cdef void multiply_part(void *argument, int part, int parts) noexcept nogil:
         column0 = fl_border(column1, o.k.column_block, part, parts)
         column1 = fl_border(column1, o.k.column_block, part + 1, parts)
     while row < end and column0 < column1:
-        next_row = min(end, row + FL_ROWS_PER_BLOCK)  # they stay in the cache from panel to panel
+        next_row = min(end, row + FL_ROWS_PER_BLOCK)  # These rows stay in the cache from panel to panel.
         o.k.multiply(&o.product, row, next_row, column0, column1)
         row = next_row
         if row < end and stopped():
@@ -110,7 +113,7 @@ cdef void multiply_part(void *argument, int part, int parts) noexcept nogil:
 
 
 cdef void run(const Product *p, fl_size n, char *space, int parts) noexcept nogil:
-    """The n-th product."""
+    """Compute the n-th product of the stacks."""
     cdef fl_size K = p.b.rows, N = p.b.columns, size = p.size, step = block_of(p), k0 = 0
     cdef const char *a = p.a.at + n * p.a.next * size
     cdef const char *b = p.b.at + n * p.b.next * size
@@ -119,8 +122,9 @@ cdef void run(const Product *p, fl_size n, char *space, int parts) noexcept nogi
     o.k, o.rows, o.by_rows = p.k, p.a.rows, p.a.rows >= N
     o.transposed = space + panels_of(p) * size
     while True:
-        o.product = fl_product(N, min(step, K - k0), a + k0 * p.a.column_step * size, p.a.row_step, p.a.column_step, space,
-                               vectors, 1, FL_FULL, p.c.at + n * p.c.next * size, p.c.row_step, p.add or k0 > 0, False)
+        o.product = fl_product(N, min(step, K - k0), a + k0 * p.a.column_step * size, p.a.row_step, p.a.column_step,
+                               space, vectors, 1, FL_FULL, p.c.at + n * p.c.next * size, p.c.row_step,
+                               p.add or k0 > 0, False)
         if few(p):
             o.product.panels, o.product.vectors = b, 0
         elif is_by_columns(&p.b):
@@ -145,10 +149,10 @@ cdef void stack_part(void *argument, int part, int parts) noexcept nogil:
 
 
 def multiply(a, b, c, int num_threads, bint add=False):
-    """c = a b, or c += a b: (M, K), (K, N) and (M, N), or as many of each, one after another.
+    """Write a b to c, or add it: (M, K), (K, N) and (M, N), or stacks of as many of each.
 
-    Rows of c lie in one piece each, likewise rows of b, or all columns of b in one piece. The result does not depend on the
-    number of threads.
+    Each row of c is contiguous, and so is each row of b, or all columns of b. The result does not depend on the number
+    of threads.
     """
     cdef Buffers get = Buffers(4)
     cdef Product p
