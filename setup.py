@@ -108,11 +108,12 @@ class BuildLibrary(build_clib):
     def build_libraries(self, libraries):
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # a library takes a compiler a while
             objects = [name for names in pool.map(self.objects, libraries) for name in names]
+        name = self.compiler.library_filename("fastlstm")
+        Path(self.build_clib, name).unlink(missing_ok=True)  # an archive keeps members whose names come twice
         self.compiler.create_static_lib(objects, "fastlstm", output_dir=self.build_clib)
         editable = self.get_finalized_command("build_py").editable_mode
         package = PACKAGE if editable else Path(self.get_finalized_command("build").build_lib, PACKAGE.name)
         (package / "lib").mkdir(parents=True, exist_ok=True)
-        name = self.compiler.library_filename("fastlstm")
         self.copy_file(str(Path(self.build_clib, name)), str(package / "lib" / name))
 
 
