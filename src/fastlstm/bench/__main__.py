@@ -22,6 +22,7 @@ QUICK_SECONDS, FULL_SECONDS = 0.04, 1.0
 
 
 def _counts(value: str) -> list[int]:
+    """Return the positive numbers of an argument such as 1,2."""
     counts = [int(part) for part in value.split(",") if part.strip().isdigit()]
     if len(counts) != value.count(",") + 1 or min(counts) < 1:
         raise argparse.ArgumentTypeError(f"must be positive numbers, with commas between them, not {value!r}")
@@ -29,6 +30,7 @@ def _counts(value: str) -> list[int]:
 
 
 def _shape(value: str) -> Shape:
+    """Return the shape of an argument T,B,I,H."""
     counts = _counts(value)
     if len(counts) != 4:
         raise argparse.ArgumentTypeError(f"must be four numbers T,B,I,H, not {value!r}")
@@ -36,6 +38,7 @@ def _shape(value: str) -> Shape:
 
 
 def _parser() -> argparse.ArgumentParser:
+    """Return the parser of the command's arguments."""
     parser = argparse.ArgumentParser(
         prog="python -m fastlstm.bench",
         description="Measure fastlstm against PyTorch and ONNX Runtime, where they are installed.",
@@ -53,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _selected(report: Report, only: str | None, threads: Sequence[int] | None) -> Report:
-    """Return the parts of a stored run that the options name."""
+    """Return the parts of a stored run that the options select."""
     report["parts"] = [
         part
         for part in report["parts"]
@@ -65,6 +68,7 @@ def _selected(report: Report, only: str | None, threads: Sequence[int] | None) -
 
 
 def _progress(line: str) -> None:
+    """Print what is being measured, on a terminal over the last line."""
     if sys.stderr.isatty():
         print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
     else:
@@ -77,12 +81,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        Arguments. Default: those of the process.
+        The arguments. Default: those of the process.
 
     Returns
     -------
     int
-        Exit status.
+        The exit status.
     """
     parser = _parser()
     options = parser.parse_args(argv)

@@ -1,4 +1,4 @@
-"""What the commands of the smaller benchmarks share: their options, the numbers of threads, the report."""
+"""The common part of the smaller benchmarks' commands: options, numbers of threads, the report."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Report = dict[str, Any]
 
 
 def progress(text: str) -> None:
-    """Say what is measured now."""
+    """Print what is being measured."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -31,25 +31,25 @@ def run(
     markdown: Callable[[Report], str],
     argv: Sequence[str] | None,
 ) -> int:
-    """Measure on one thread and on two, print the report and write it; or print one that was written.
+    """Measure with one thread and with two, print the report and write it; or print an earlier report.
 
     Parameters
     ----------
     name : str
-        Of the module, below `fastlstm.bench`.
+        The name of the module, below `fastlstm.bench`.
     doc : str
-        What it says about itself.
+        The docstring of the module.
     measure : callable
-        ``measure(threads, seconds, peers)`` gives the parts of the report.
+        ``measure(threads, seconds, peers)`` returns the parts of the report.
     markdown : callable
-        The report as text.
+        A function that returns the report as text.
     argv : sequence of str, optional
-        Arguments. Default: those of the process.
+        The arguments. Default: those of the process.
 
     Returns
     -------
     int
-        Exit status.
+        The exit status.
     """
     parser = argparse.ArgumentParser(prog=f"python -m fastlstm.bench.{name}", description=doc)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")

@@ -1,4 +1,4 @@
-"""The command ``python -m fastlstm.bench.ctc``: the CTC loss with its gradient, PyTorch's beside it."""
+"""The command ``python -m fastlstm.bench.ctc``: the CTC loss with its gradient, compared with PyTorch."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BEAM_WIDTH = 20
 
 
 class Shape(NamedTuple):
-    """T steps, B rows, K classes, L labels; most rows are shorter."""
+    """The size of a problem: T steps, B rows, K classes, L labels; most rows are shorter."""
 
     T: int
     B: int
@@ -37,7 +37,7 @@ SHAPES = (Shape(100, 16, 30, 20), Shape(500, 16, 30, 60), Shape(200, 32, 100, 40
 
 
 class _Problem:
-    """One batch, float32."""
+    """One batch of float32 logits, and its contestants."""
 
     def __init__(self, shape: Shape) -> None:
         T, B, K, L = shape
@@ -45,8 +45,8 @@ class _Problem:
         self.logits = rng.normal(size=(T, B, K)).astype(np.float32)
         self.lengths = rng.integers(T * 3 // 4, T + 1, B)
         self.labels = rng.integers(1, K, (B, L))
-        self.label_lengths = rng.integers(L // 2, L * 3 // 4 + 1, B)  # few enough for every repeat to fit
-        self.scale = B  # of gradients that are compared: their values are not all below the tolerance then
+        self.label_lengths = rng.integers(L // 2, L * 3 // 4 + 1, B)  # They are few enough for every repeat to fit.
+        self.scale = B  # Gradients are compared at this scale, at which they are not all below the tolerance.
 
     def _loss(self) -> tuple[float, Array]:
         return ctc_loss(self.logits, self.lengths, self.labels, self.label_lengths)
@@ -127,12 +127,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        Arguments. Default: those of the process.
+        The arguments. Default: those of the process.
 
     Returns
     -------
     int
-        Exit status.
+        The exit status.
     """
     return run("ctc", __doc__, _parts, _markdown, argv)
 

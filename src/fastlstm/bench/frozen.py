@@ -1,6 +1,6 @@
 """The command ``python -m fastlstm.bench.frozen``: frozen networks, at batch 1.
 
-Each way to store the weights against the plain layer, with the error it makes; PyTorch's bfloat16 and int8 beside it.
+Each format of the weights is compared with the plain layer, with its error, and with PyTorch's bfloat16 and int8.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _ours(network: fastlstm.LSTM | fastlstm.Frozen, name: str, x: Array, kind: s
 
 
 def _torch(torch: Any, network: fastlstm.LSTM, x: Array, kind: str) -> list[Contestant]:
-    """The same network in PyTorch: as it is, in bfloat16, and with int8 weights (dynamic quantisation)."""
+    """Return the same network in PyTorch: in float32, in bfloat16, and with int8 weights (dynamic quantisation)."""
     module = torch.nn.LSTM(network.input_size, network.hidden_size).eval()
     with torch.no_grad():
         for name, own in (("weight_ih", "W"), ("weight_hh", "R"), ("bias_ih", "b")):
@@ -60,25 +60,25 @@ def _torch(torch: Any, network: fastlstm.LSTM, x: Array, kind: str) -> list[Cont
     quantised = torch.ao.quantization.quantize_dynamic(torch.nn.ModuleList([module]), {torch.nn.LSTM}, torch.qint8)[0]
     half = torch.nn.LSTM(network.input_size, network.hidden_size).eval().to(torch.bfloat16)
     half.load_state_dict(module.state_dict())
-    found = []
-    for name, one, dtype in (
+    contestants = []
+    for name, peer, dtype in (
         ("PyTorch", module, torch.float32),
         ("PyTorch, bfloat16", half, torch.bfloat16),
         ("PyTorch, int8", quantised, torch.float32),
     ):
         inputs = torch.from_numpy(x).to(dtype)
 
-        def call(one: Any = one, inputs: Any = inputs[: None if kind == "sequence" else 1]) -> Any:
+        def call(peer: Any = peer, inputs: Any = inputs[: None if kind == "sequence" else 1]) -> Any:
             with torch.inference_mode():
-                return one(inputs)[0]
+                return peer(inputs)[0]
 
-        def results(one: Any = one, inputs: Any = inputs) -> Array:
+        def results(peer: Any = peer, inputs: Any = inputs) -> Array:
             with torch.inference_mode():
-                y: Array = one(inputs)[0].float().numpy()
+                y: Array = peer(inputs)[0].float().numpy()
             return y
 
-        found.append(_repeated(name, call, results))
-    return found
+        contestants.append(_repeated(name, call, results))
+    return contestants
 
 
 def _measure(kind: str, H: int, seconds: float, peers: Peers) -> dict[str, Any]:
@@ -91,12 +91,12 @@ def _measure(kind: str, H: int, seconds: float, peers: Peers) -> dict[str, Any]:
     (exact,) = contestants[0].results()
     times = interleave(contestants, seconds, ROUNDS)
     return {
-        one.name: {
-            "us": 1e6 * float(np.median(times[one.name])),
-            "base_over": ratio(times[BASE], times[one.name]),
-            "largest_error": float(np.abs(one.results()[0] - exact).max()),
+        contestant.name: {
+            "us": 1e6 * float(np.median(times[contestant.name])),
+            "base_over": ratio(times[BASE], times[contestant.name]),
+            "largest_error": float(np.abs(contestant.results()[0] - exact).max()),
         }
-        for one in contestants
+        for contestant in contestants
     }
 
 
@@ -116,7 +116,7 @@ def _markdown(report: dict[str, Any]) -> str:
 
 def _parts(threads: int, seconds: float, peers: Peers) -> Iterator[dict[str, Any]]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PyTorch's, of its own plans for quantisation
+        warnings.simplefilter("ignore")  # PyTorch warns of its plans for quantisation.
         for H in SIZES:
             for kind in ("step", "sequence"):
                 progress(f"{kind}, H = {H}, {counted(threads, 'thread')}")
@@ -129,12 +129,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        Arguments. Default: those of the process.
+        The arguments. Default: those of the process.
 
     Returns
     -------
     int
-        Exit status.
+        The exit status.
     """
     return run("frozen", __doc__, _parts, _markdown, argv)
 

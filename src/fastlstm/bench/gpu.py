@@ -1,8 +1,8 @@
-"""The command ``python -m fastlstm.bench.gpu``: microseconds per time step on a GPU, beside PyTorch's nn.LSTM.
+"""The command ``python -m fastlstm.bench.gpu``: microseconds per time step on a GPU, compared with PyTorch's nn.LSTM.
 
-Each way to run is measured, and peepholes and a variant. PyTorch runs cuDNN, whose kernels are named; a loop of CuPy is
-what its users have without this. Each is compared in the same precision, and checked to compute the same. PyTorch is
-needed: arrays are its tensors.
+Each algorithm is measured, and peepholes and a variant. PyTorch runs cuDNN, whose kernels are named; a loop in CuPy is
+what CuPy's users have without fastlstm. All are compared in the same precision, and checked to compute the same.
+PyTorch is needed: arrays are its tensors.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = ["main"]
 
 OURS, TORCH, CUPY, PEEPHOLES, COUPLED = "fastlstm", "nn.LSTM", "CuPy, a loop", "peepholes", "CIFG"
 ALGORITHMS: tuple[devices.Algorithm, ...] = ("steps", "resident", "cluster")
-# By precision: the dtype, whether products may be of TF32, and how far results may be apart.
+# For each precision: the dtype, whether products may use TF32, and the largest difference of results.
 PRECISIONS: dict[str, tuple[DeviceDType, bool, float]] = {
     "float32": ("float32", False, 1e-4),
     "tf32": ("float32", True, 1e-2),
@@ -45,7 +45,7 @@ UNFINISHED = "the run ended while this was measured"
 
 
 class Work:
-    """A layer, its inputs and what arrives at its outputs, on the device."""
+    """A layer, its inputs and the gradient of its outputs, on the device."""
 
     def __init__(self, torch: Any, T: int, B: int, H: int, dtype: DeviceDType, **options: Any) -> None:
         self.torch, self.dtype = torch, getattr(torch, dtype)
@@ -59,12 +59,12 @@ class Work:
         )
 
     def synchronize(self) -> None:
-        """Wait for the device."""
+        """Wait until the device is idle."""
         if self.device.type == "cuda":
             self.torch.cuda.synchronize(self.device)
 
     def contestant(self, name: str, call: Callable[[], Any]) -> Contestant:
-        """Calls whose time is that of the device too; `call` gives y."""
+        """Return a contestant whose time includes that of the device; `call` returns y."""
 
         def repeat(n: int) -> None:
             for _ in range(n):
@@ -76,14 +76,14 @@ class Work:
 
 def _ours(name: str, work: Work, training: bool, algorithm: devices.Algorithm, tf32: bool) -> Contestant:
     layer: Any = work.layer
-    kept: dict[str, Any] = {"tape": None, "out": None}
+    reused: dict[str, Any] = {"tape": None, "out": None}
 
     def call() -> Any:
         with gpu.use(algorithm, tf32=tf32):
             if not training:
                 return layer(work.x)[0]
-            y, _, kept["tape"] = layer.forward(work.x, tape=kept["tape"])
-            kept["out"] = layer.backward(kept["tape"], work.dy, out=kept["out"])
+            y, _, reused["tape"] = layer.forward(work.x, tape=reused["tape"])
+            reused["out"] = layer.backward(reused["tape"], work.dy, out=reused["out"])
             return y
 
     return work.contestant(name, call)
@@ -114,7 +114,7 @@ def _torch(work: Work, training: bool, tf32: bool) -> Contestant:
 
 
 def _cudnn_path(work: Work, call: Callable[[], Any]) -> list[str]:
-    """The names of the kernels that a call of nn.LSTM runs, the most frequent first."""
+    """Return the names of the kernels that a call of nn.LSTM runs, the most frequent first."""
     torch = work.torch
     if work.device.type != "cuda":
         return []
@@ -126,7 +126,7 @@ def _cudnn_path(work: Work, call: Callable[[], Any]) -> list[str]:
 
 
 def _cupy(work: Work) -> Contestant | None:
-    """The loop that a user of CuPy writes; forward alone."""
+    """Return the loop that a user of CuPy would write, forward only; None where it cannot run."""
     if work.device.type != "cuda" or work.dtype != work.torch.float32:
         return None
     try:
@@ -150,8 +150,8 @@ def _cupy(work: Work) -> Contestant | None:
 
 
 def _check(contestants: list[Contestant], tolerance: float) -> None:
-    """Raise where two do not compute the same."""
-    first, *others = ((one.name, one.results()[0]) for one in contestants)
+    """Raise DisagreementError if a contestant does not compute the same as the first."""
+    first, *others = ((contestant.name, contestant.results()[0]) for contestant in contestants)
     for name, y in others:
         error = float(np.abs(y - first[1]).max())
         if not error <= tolerance:
@@ -175,18 +175,19 @@ def _measure(torch: Any, row: dict[str, Any], seconds: float) -> dict[str, Any]:
     ]
     times = interleave(same + others, seconds, ROUNDS)
     return {
-        "us_per_step": {name: 1e6 * float(np.median(found)) / T for name, found in times.items()},
-        "torch_over": {name: ratio(times[TORCH], found) for name, found in times.items() if name != TORCH},
+        "us_per_step": {name: 1e6 * float(np.median(each)) / T for name, each in times.items()},
+        "torch_over": {name: ratio(times[TORCH], each) for name, each in times.items() if name != TORCH},
         "cudnn": _cudnn_path(work, lambda: same[len(ALGORITHMS) + 1].repeat(1)),
     }  # fmt: skip
 
 
 def _mean(rows: list[dict[str, Any]], name: str) -> float:
+    """Return the geometric mean of PyTorch's time over that of a contestant."""
     return math.exp(sum(math.log(row["torch_over"][name]["median"]) for row in rows) / len(rows))
 
 
 def _order(row: dict[str, Any]) -> tuple[Any, ...]:
-    """Return the place of a row in the tables."""
+    """Return the sort key of a row in the tables."""
     T, B, H = row["shape"]
     return list(PRECISIONS).index(row["precision"]), row["kind"], T, H, B
 
@@ -226,12 +227,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        Arguments. Default: those of the process.
+        The arguments. Default: those of the process.
 
     Returns
     -------
     int
-        Exit status.
+        The exit status.
     """
     parser = argparse.ArgumentParser(prog="python -m fastlstm.bench.gpu", description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
@@ -269,7 +270,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         progress(f"{precision}, {kind}, H = {H}, B = {B}")
         rows.append({"shape": [options.steps, B, H], "precision": precision, "kind": kind, "void": UNFINISHED})
         if options.json is not None:
-            save(report, options.json)  # what there is, should the time run out
+            save(report, options.json)  # The results so far stay if the time runs out.
         try:
             measured = _measure(torch, rows[-1], options.seconds)
             del rows[-1]["void"]

@@ -1,4 +1,4 @@
-"""The machine: what it is, how many threads everything on it may use, and how fast its sgemm runs."""
+"""The machine: its description, the number of threads that all libraries may use, and the speed of its sgemm."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SGEMM_SIZES = ((1024, 1024, 1024), (2048, 1024, 1024))
 
 
 def _cpu() -> str:
-    """Return the processor's model name, or where the system does not tell, its architecture."""
+    """Return the model name of the processor, or its architecture if the system does not tell."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -36,7 +36,7 @@ def _cpu() -> str:
 
 
 def describe() -> Machine:
-    """Describe the kind of machine; its name is nobody's business."""
+    """Return the kind of the machine, without its name, which is private."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return {
         "cpu": _cpu(),
@@ -48,12 +48,12 @@ def describe() -> Machine:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of every package that takes part."""
-    found = {"python": platform.python_version(), "fastlstm": fastlstm.__version__}
+    """Return the versions of Python and of every package that takes part."""
+    result = {"python": platform.python_version(), "fastlstm": fastlstm.__version__}
     for name in ("numpy", "scipy", "torch", "onnxruntime", "onnx", "threadpoolctl"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
+            result[name] = importlib.metadata.version(name)
+    return result
 
 
 def load_threadpoolctl() -> Any:
@@ -73,7 +73,7 @@ def limited_threads(threads: int, peers: Peers) -> Iterator[None]:
     before = fastlstm.get_num_threads()
     torch_before = peers.torch.get_num_threads() if peers.torch else None
     threadpoolctl = load_threadpoolctl()
-    # Only pools of BLAS: limiting OpenMP as well would reach into PyTorch's own setting.
+    # Only the pools of BLAS are limited: limiting OpenMP would also change PyTorch's own setting.
     limits = threadpoolctl.threadpool_limits(threads, user_api="blas") if threadpoolctl else contextlib.nullcontext()
     try:
         with limits:
@@ -88,10 +88,10 @@ def limited_threads(threads: int, peers: Peers) -> Iterator[None]:
 
 
 def sgemm_calls(size: tuple[int, int, int]) -> Callable[[int], None]:
-    """Return a function that calls sgemm n times for m x n x k `size`."""
+    """Return a function that calls sgemm a number of times, for a `size` (m, n, k)."""
     m, n, k = size
     rng = np.random.default_rng(0)
-    # Fortran order and a given result: SciPy then copies nothing, and BLAS alone is timed.
+    # With Fortran order and a given result SciPy copies nothing, so that BLAS alone is timed.
     a, b = (np.asfortranarray(rng.normal(size=shape).astype(np.float32)) for shape in ((m, k), (k, n)))
     c = np.zeros((m, n), np.float32, order="F")
 

@@ -1,4 +1,4 @@
-"""Taking time fairly, and checking that the contestants compute the same."""
+"""Fair timing of contestants, and the check that they compute the same."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ TOLERANCE = 1e-4
 LONG_CALL = 0.02
 IDLE_SHARE = 0.3
 LONGEST_WAIT = 0.25
-# Seconds after which the system has counted the time of threads on other processors too: two ticks at 100 Hz.
+# After these seconds, two ticks at 100 Hz, the system has counted the time of threads on other processors too.
 CLOCK_TICKS = 0.02
 
 
 class DisagreementError(Exception):
-    """Two contestants do not compute the same: their times must not be compared."""
+    """The error of two contestants that do not compute the same, so that their times must not be compared."""
 
 
 def difference(first: Contestant, second: Contestant) -> float:
-    """Return the largest difference between results, relative to each array's largest value if that is above 1.
+    """Return the largest difference between results, relative to each array's largest value if it is above 1.
 
     Raises
     ------
     DisagreementError
-        If it is more than `TOLERANCE`.
+        If the difference is more than `TOLERANCE`.
     """
-    found = []
+    differences = []
     for ours, theirs in zip(first.results(), second.results(), strict=True):
         if ours.shape != theirs.shape:
             raise DisagreementError(f"{first.name} gives shape {ours.shape}, {second.name} {theirs.shape}")
         scale = max(1.0, float(np.abs(theirs).max()))
-        found.append(float(np.abs(ours - theirs).max()) / scale)
-    worst = float(np.max(found))  # unlike Python's own max, NaN if anything is
-    if not worst <= TOLERANCE:  # so written, it holds for NaN too
+        differences.append(float(np.abs(ours - theirs).max()) / scale)
+    worst = float(np.max(differences))  # Unlike Python's own max, this is NaN if any of them is.
+    if not worst <= TOLERANCE:  # Written this way, the condition holds for NaN too.
         raise DisagreementError(f"{first.name} and {second.name} differ by {worst:.2g}, more than {TOLERANCE:g}")
     return worst
 
@@ -52,8 +52,8 @@ def difference(first: Contestant, second: Contestant) -> float:
 def _settle() -> None:
     """Wait until no thread of this process is busy.
 
-    Thread pools (OpenMP, OpenBLAS, ONNX Runtime, ours) spin for up to a tenth of a second after their work is done: the
-    next contestant must not share the processors with them.
+    Thread pools (of OpenMP, OpenBLAS, ONNX Runtime, fastlstm) spin for up to a tenth of a second after their work is
+    done: the next contestant must not share the processors with them.
     """
     deadline = time.perf_counter() + LONGEST_WAIT
     while time.perf_counter() < deadline:
@@ -64,13 +64,14 @@ def _settle() -> None:
 
 
 def _timed(contestant: Contestant, calls: int) -> float:
+    """Return the seconds that a number of calls take."""
     start = time.perf_counter()
     contestant.repeat(calls)
     return time.perf_counter() - start
 
 
 def _calls_for(contestant: Contestant, seconds: float) -> tuple[int, float]:
-    """Warm up; give the number of calls that last about `seconds`, and the time of one."""
+    """Warm up; return the number of calls that last about `seconds`, and the time of one call."""
     contestant.repeat(1)
     calls = 1
     while (elapsed := _timed(contestant, calls)) < seconds / 4:
@@ -82,20 +83,22 @@ def _calls_for(contestant: Contestant, seconds: float) -> tuple[int, float]:
 def interleave(contestants: list[Contestant], seconds: float, least_rounds: int) -> dict[str, Array]:
     """Time the contestants in turns: A B C A B C ...
 
-    A turn is a block of calls, begun when every thread pool is at rest, with some untimed calls that bring the
-    contestant's own caches and threads back.
+    A turn is a block of calls. It begins when every thread pool is at rest, with some untimed calls that warm up the
+    contestant's caches and threads.
 
     Parameters
     ----------
     contestants : list of Contestant
+        The contestants in the order of their turns.
     seconds : float
-        For each contestant, all rounds together; long calls take more, because of `least_rounds`.
+        The time for each contestant in all rounds; long calls take more, because of `least_rounds`.
     least_rounds : int
+        The least number of rounds.
 
     Returns
     -------
     dict of str to array
-        Name to seconds per call in every round.
+        For each name the seconds per call in every round.
     """
     plan = []
     for contestant in contestants:

@@ -1,6 +1,6 @@
 """The command ``python -m fastlstm.bench.options``: every variant and option against the vanilla LSTM, in one run.
 
-PyTorch is beside it for what it has.
+PyTorch is compared where it has the option.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ROUNDS = 7
 
 @dataclass
 class Case:
-    """An LSTM with some options, those of its calls and of training alone; whether PyTorch has them."""
+    """An LSTM with some options, options of its calls and of training alone, and whether PyTorch has them."""
 
     name: str
     layer: dict[str, Any] = field(default_factory=dict)
@@ -68,7 +68,7 @@ def _cases(shape: Shape) -> list[Case]:
 
 
 class _Problem:
-    """One case's layer and data."""
+    """The layer and the data of a case, and its contestants."""
 
     def __init__(self, case: Case, shape: Shape) -> None:
         T, B, I, H = shape
@@ -106,7 +106,7 @@ class _Problem:
         return Contestant(self.case.name, repeat, results)
 
     def peak(self) -> float:
-        """Megabytes that a training step takes at most, its results included."""
+        """Return the peak memory of a training step in megabytes, its results included."""
         tracemalloc.start()
         self.training().repeat(1)
         peak = tracemalloc.get_traced_memory()[1]
@@ -214,7 +214,7 @@ def _parts(threads: int, seconds: float, peers: Peers) -> Iterator[dict[str, Any
         for kind in KINDS:
             progress(f"{kind}, {' '.join(map(str, shape))}, {counted(threads, 'thread')}")
             with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "LSTM with projections")  # PyTorch's: it has no fast path
+                warnings.filterwarnings("ignore", "LSTM with projections")  # PyTorch has no fast path for them.
                 rows = _measure(kind, shape, seconds, peers)
             yield {"kind": kind, "threads": threads, "shape": list(shape), "rows": rows}
 
@@ -225,12 +225,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        Arguments. Default: those of the process.
+        The arguments. Default: those of the process.
 
     Returns
     -------
     int
-        Exit status.
+        The exit status.
     """
     return run("options", __doc__, _parts, _markdown, argv)
 

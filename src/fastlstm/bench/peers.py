@@ -24,21 +24,22 @@ Array = NDArray[Any]
 OURS, OURS_PEEPHOLE, OURS_FLOAT64 = "fastlstm", "fastlstm, peepholes", "fastlstm, float64"
 TORCH, ORT, ORT_PEEPHOLE = "PyTorch", "ONNX Runtime", "ONNX Runtime, peepholes"
 
-# Steps after which outputs are compared: enough for the state to have been carried over.
+# Outputs are compared after this many steps, which are enough for the state to matter.
 CHECKED_STEPS = 3
 
 
 @dataclass
 class Contestant:
-    """One way to compute.
+    """A computation that is timed.
 
     Attributes
     ----------
     name : str
+        The name in the report.
     repeat : callable
-        ``repeat(n)`` computes n times; the loop is inside so that the shortest calls carry no more than its cost.
+        ``repeat(n)`` computes n times; the loop is inside, so that it adds as little as possible to short calls.
     results : callable
-        The arrays that must be equal among contestants.
+        A function that returns the arrays that must be equal for all contestants.
     """
 
     name: str
@@ -48,7 +49,7 @@ class Contestant:
 
 @dataclass
 class Peers:
-    """The modules of the peers, None where not importable, with the reason in `missing`."""
+    """The modules of the peers; one that cannot be imported is None, and the reason is in `missing`."""
 
     torch: Any = None
     onnx: Any = None
@@ -57,29 +58,31 @@ class Peers:
 
     @classmethod
     def find(cls) -> Peers:
-        """Import what is there."""
-        found = cls()
+        """Import the modules that are installed."""
+        peers = cls()
         for name in ("torch", "onnx", "onnxruntime"):
             try:
-                setattr(found, name, importlib.import_module(name))
-            except (ImportError, OSError) as error:  # OSError: a shared library of an installed package does not load
-                found.missing[name] = str(error)
-        if found.onnxruntime and not found.onnx:
-            found.missing["onnxruntime"] = "without the package onnx there is no model to run"
-            found.onnxruntime = None
-        if found.onnxruntime:
-            found.onnxruntime.set_default_logger_severity(3)  # errors; it warns about processors it does not know
-        return found
+                setattr(peers, name, importlib.import_module(name))
+            except (ImportError, OSError) as error:  # OSError: a shared library of the package does not load.
+                peers.missing[name] = str(error)
+        if peers.onnxruntime and not peers.onnx:
+            peers.missing["onnxruntime"] = "without the package onnx there is no model to run"
+            peers.onnxruntime = None
+        if peers.onnxruntime:
+            # Only errors are shown: it warns about processors that it does not know.
+            peers.onnxruntime.set_default_logger_severity(3)
+        return peers
 
 
 class Work:
-    """Inputs and weights for one shape, float32, the same at every run.
+    """The inputs and weights of one shape in float32, the same in every run.
 
     Attributes
     ----------
     x, dy : (T, B, I), (T, B, H) arrays
+        The inputs, and the gradient of the outputs.
     W, R, b, p : (4H, I), (4H, H), (4H,), (3, H) arrays
-        Gate blocks in the order i, f, z, o; rows of p in the order i, f, o.
+        The weights: gate blocks in the order i, f, z, o, rows of p in the order i, f, o.
     """
 
     def __init__(self, shape: Shape) -> None:
@@ -108,7 +111,7 @@ def _layer(work: Work, peephole: bool, dtype: DTypeLike) -> fastlstm.LSTM:
 
 
 def fastlstm_inference(name: str, work: Work, peephole: bool = False, dtype: DTypeLike = np.float32) -> Contestant:
-    """Call the layer."""
+    """Return the contestant that calls the layer."""
     layer, x = _layer(work, peephole, dtype), work.x.astype(dtype)
 
     def repeat(n: int) -> None:
@@ -119,7 +122,7 @@ def fastlstm_inference(name: str, work: Work, peephole: bool = False, dtype: DTy
 
 
 def fastlstm_training(name: str, work: Work, peephole: bool = False, dtype: DTypeLike = np.float32) -> Contestant:
-    """Run forward and backward with all gradients; tape and gradients are used again, as in a training loop."""
+    """Return the contestant that runs forward and backward, with tape and gradients reused as in a training loop."""
     layer, x, dy = _layer(work, peephole, dtype), work.x.astype(dtype), work.dy.astype(dtype)
     tape: fastlstm.Tape | None = None
     gradients: fastlstm.Gradients | None = None
@@ -139,7 +142,7 @@ def fastlstm_training(name: str, work: Work, peephole: bool = False, dtype: DTyp
 
 
 def fastlstm_step(name: str, work: Work) -> Contestant:
-    """Run one step, written over the last output and state."""
+    """Return the contestant that runs one step, written over the last output and state."""
     layer, x = _layer(work, False, np.float32), work.x[0]
 
     def start() -> tuple[Array, tuple[Array, ...]]:
@@ -175,7 +178,7 @@ def _load_torch(torch: Any, module: Any, work: Work, suffix: str) -> Any:
 
 
 def torch_inference(torch: Any, name: str, work: Work) -> Contestant:
-    """Call `torch.nn.LSTM` in inference mode."""
+    """Return the contestant that calls `torch.nn.LSTM` in inference mode."""
     module = _load_torch(torch, torch.nn.LSTM(work.shape.I, work.shape.H), work, "_l0").eval()
     x = torch.from_numpy(work.x)
 
@@ -192,7 +195,7 @@ def torch_inference(torch: Any, name: str, work: Work) -> Contestant:
 
 
 def torch_training(torch: Any, name: str, work: Work) -> Contestant:
-    """Run `torch.nn.LSTM` forward, and backward by autograd."""
+    """Return the contestant that runs `torch.nn.LSTM` forward, and backward by autograd."""
     module = _load_torch(torch, torch.nn.LSTM(work.shape.I, work.shape.H), work, "_l0")
     x, dy = torch.from_numpy(work.x.copy()).requires_grad_(), torch.from_numpy(work.dy)
 
@@ -214,25 +217,25 @@ _TORCH_PARAMETERS = ("weight_ih", "weight_hh", "bias_ih")
 
 
 def torch_step(torch: Any, name: str, work: Work) -> Contestant:
-    """Call `torch.nn.LSTMCell` in inference mode, its state fed back."""
+    """Return the contestant that calls `torch.nn.LSTMCell` in inference mode, with its state fed back."""
     cell = _load_torch(torch, torch.nn.LSTMCell(work.shape.I, work.shape.H), work, "").eval()
     x = torch.from_numpy(work.x[0])
     zeros = torch.zeros(work.shape.B, work.shape.H)
-    kept = (zeros, zeros)
+    state = (zeros, zeros)
 
     def repeat(n: int) -> None:
-        nonlocal kept
-        state = kept
+        nonlocal state
+        current = state
         with torch.inference_mode():
             for _ in range(n):
-                state = cell(x, state)
-        kept = state
+                current = cell(x, current)
+        state = current
 
     def results() -> list[Array]:
-        nonlocal kept
-        kept = (zeros, zeros)
+        nonlocal state
+        state = (zeros, zeros)
         repeat(CHECKED_STEPS)
-        return [kept[0].numpy()]
+        return [state[0].numpy()]
 
     return Contestant(name, repeat, results)
 
@@ -247,7 +250,7 @@ def _onnx_session(peers: Peers, work: Work, threads: int, peephole: bool, output
     float32 = onnx.TensorProto.FLOAT
 
     def gates(array: Array) -> Array:
-        """Reorder our i, f, z, o into the operator's i, o, f, c."""
+        """Return blocks in the order i, f, z, o in the operator's order i, o, f, c."""
         i, f, z, o = np.split(array, 4)
         return np.concatenate([i, o, f, z])[np.newaxis]
 
@@ -267,7 +270,7 @@ def _onnx_session(peers: Peers, work: Work, threads: int, peephole: bool, output
         [make.make_tensor_value_info(name, float32, None) for name in outputs if name],
         [onnx.numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in constants.items()],
     )
-    # Versions that every ONNX Runtime of the last years reads: the operator has not changed since.
+    # Every recent ONNX Runtime reads these versions; the operator has not changed since.
     model = make.make_model(graph, opset_imports=[make.make_opsetid("", 14)], ir_version=8)
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -276,7 +279,7 @@ def _onnx_session(peers: Peers, work: Work, threads: int, peephole: bool, output
 
 
 def onnx_inference(peers: Peers, name: str, work: Work, threads: int, peephole: bool = False) -> Contestant:
-    """Run a session that gives Y alone."""
+    """Return the contestant that runs a session whose only output is Y."""
     session = _onnx_session(peers, work, threads, peephole, ["Y"], carried=False)
     wanted, given = ["Y"], {"X": work.x}
 
@@ -289,7 +292,7 @@ def onnx_inference(peers: Peers, name: str, work: Work, threads: int, peephole: 
 
 
 def onnx_step(peers: Peers, name: str, work: Work, threads: int) -> Contestant:
-    """Run a session of one time step between two bound states: it allocates and copies as little as ours."""
+    """Return the contestant that runs one step between two bound states, allocating as little as fastlstm does."""
     session = _onnx_session(peers, work, threads, False, ["", "Y_h", "Y_c"], carried=True)
     value = peers.onnxruntime.OrtValue.ortvalue_from_numpy
     B, H = work.shape.B, work.shape.H
@@ -321,40 +324,42 @@ def onnx_step(peers: Peers, name: str, work: Work, threads: int) -> Contestant:
     return Contestant(name, repeat, results)
 
 
-# ---- who takes part ----
+# ---- all contestants ----
 
 
 def contestants(kind: str, work: Work, peers: Peers, threads: int, float64: bool) -> list[Contestant]:
-    """Return everyone who can compute `kind`, fastlstm first.
+    """Return all contestants that can compute `kind`, fastlstm first.
 
     Parameters
     ----------
     kind : str
         One of `shapes.KINDS`.
     work : Work
+        The inputs and weights.
     peers : Peers
+        The other libraries.
     threads : int
-        For ONNX Runtime, whose sessions keep it.
+        The number of threads of ONNX Runtime, which is a property of its sessions.
     float64 : bool
         Whether fastlstm takes part in float64 too.
     """
-    found: list[Contestant] = []
+    result: list[Contestant] = []
     if kind == "step":
-        found.append(fastlstm_step(OURS, work))
+        result.append(fastlstm_step(OURS, work))
         if peers.torch:
-            found.append(torch_step(peers.torch, TORCH, work))
+            result.append(torch_step(peers.torch, TORCH, work))
         if peers.onnxruntime:
-            found.append(onnx_step(peers, ORT, work, threads))
-        return found
+            result.append(onnx_step(peers, ORT, work, threads))
+        return result
     ours = fastlstm_training if kind == "training" else fastlstm_inference
-    found.append(ours(OURS, work))
+    result.append(ours(OURS, work))
     if peers.torch:
-        found.append((torch_training if kind == "training" else torch_inference)(peers.torch, TORCH, work))
+        result.append((torch_training if kind == "training" else torch_inference)(peers.torch, TORCH, work))
     if peers.onnxruntime and kind == "inference":
-        found.append(onnx_inference(peers, ORT, work, threads))
-    found.append(ours(OURS_PEEPHOLE, work, peephole=True))
+        result.append(onnx_inference(peers, ORT, work, threads))
+    result.append(ours(OURS_PEEPHOLE, work, peephole=True))
     if peers.onnxruntime and kind == "inference":
-        found.append(onnx_inference(peers, ORT_PEEPHOLE, work, threads, peephole=True))
+        result.append(onnx_inference(peers, ORT_PEEPHOLE, work, threads, peephole=True))
     if float64:
-        found.append(ours(OURS_FLOAT64, work, dtype=np.float64))
-    return found
+        result.append(ours(OURS_FLOAT64, work, dtype=np.float64))
+    return result

@@ -1,4 +1,4 @@
-"""A run as a picture: a dot per peer and shape, a line where fastlstm and the peer are equal."""
+"""The picture of a run: a dot for each peer and shape, and a line where fastlstm and the peer are equally fast."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["plot"]
 
 COLOURS = {TORCH: "#d1495b", ORT: "#2e6f95", ORT_PEEPHOLE: "#8fb8d6"}
 MARKERS = {TORCH: "o", ORT: "s", ORT_PEEPHOLE: "D"}
-# A little above and below each other, so that equal ratios do not hide one another.
+# Dots of one shape are a little above each other, so that equal ratios do not hide one another.
 OFFSETS = {TORCH: -0.2, ORT: 0.0, ORT_PEEPHOLE: 0.2}
 OWN = "#4a7c59"
 TICKS = (0.25, 0.5, 1, 2, 5, 10, 20, 50, 100)
@@ -28,8 +28,9 @@ def plot(report: Report, path: Path) -> None:
     Parameters
     ----------
     report : Report
+        The figures of the run.
     path : Path
-        Its suffix decides the format.
+        The file to write, whose suffix decides the format.
 
     Raises
     ------
@@ -38,7 +39,7 @@ def plot(report: Report, path: Path) -> None:
     ValueError
         If there is nothing to draw: single steps without peers.
     """
-    # A Figure of its own instead of pyplot: it draws with Agg on every machine and leaves no global state.
+    # Unlike pyplot, a plain Figure draws with Agg on every machine and leaves no global state.
     figures: Any = importlib.import_module("matplotlib.figure")
     compared = any(row["ratios"] for part in report["parts"] for row in part["rows"])
     parts = [part for part in report["parts"] if compared or any(row["fraction"] for row in part["rows"])]
@@ -89,6 +90,7 @@ _LEGEND = {
 
 
 def _draw_ratios(axis: Any, part: Part, seen: dict[str, Any]) -> None:
+    """Draw the ratios of a part; add the peers' artists to `seen`, for the legend."""
     largest, smallest = 1.0, 1.0
     apart = sum(any(name in row["ratios"] for row in part["rows"]) for name in OFFSETS) > 1
     for name in (TORCH, ORT, ORT_PEEPHOLE):
@@ -120,6 +122,7 @@ def _draw_ratios(axis: Any, part: Part, seen: dict[str, Any]) -> None:
 
 
 def _draw_fractions(axis: Any, part: Part, _seen: dict[str, Any]) -> None:
+    """Draw the fractions of the sgemm rate of a part."""
     fractions = [100 * (row["fraction"] or 0.0) for row in part["rows"]]
     axis.barh(range(len(fractions)), fractions, color=OWN, height=0.6)
     axis.set_xlim(0, max(100, *fractions) * 1.02)

@@ -1,4 +1,4 @@
-"""A run as text: aligned tables for a terminal, Markdown for the README."""
+"""The report of a run as text: aligned tables for a terminal, Markdown for the README."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OVER = {"inference": "best peer", "training": "PyTorch", "step": "best peer"}
 
 
 def _number(value: float | None) -> str:
-    """Three significant digits, without exponents."""
+    """Return a number with three significant digits, without an exponent."""
     if value is None:
         return ABSENT
     if value >= 100:
@@ -25,32 +25,35 @@ def _number(value: float | None) -> str:
 
 
 def _ratio(spread: Spread | None) -> str:
+    """Return the median and the quartiles of a ratio."""
     return ABSENT if spread is None else f"{spread['median']:.2f} ({spread['q1']:.2f}-{spread['q3']:.2f})"
 
 
 def _percent(fraction: float | None) -> str:
+    """Return a fraction in percent."""
     return ABSENT if fraction is None else f"{100 * fraction:.0f} %"
 
 
 def _shape(shape: Sequence[int]) -> str:
+    """Return the numbers of a shape, with spaces between them."""
     return " ".join(map(str, shape))
 
 
 def busy(machine: Machine) -> str:
-    """Return a warning if other processes were running, else nothing."""
+    """Return a warning if other processes were running, else an empty text."""
     if machine["load"] is None or machine["load"] <= BUSY_LOAD:
         return ""
     return f"The machine was not idle, its load {machine['load']} before the run: the figures may be far off."
 
 
 def title(part: Part) -> str:
-    """Return the kind and the threads of a part, as a heading."""
+    """Return the heading of a part: its kind and its threads."""
     names = {"inference": "inference", "training": "training (forward + backward)", "step": "one step, batch 1"}
     return f"{names[part['kind']]}, {counted(part['threads'], 'thread')}"
 
 
 def _table(part: Part) -> list[list[str]]:
-    """Header and rows; columns that nobody has a figure for are left out."""
+    """Return the header and the rows of a table, without columns that have no figures."""
     step = part["kind"] == "step"
     unit, scale = ("us", 1e3) if step else ("ms", 1.0)
 
@@ -83,7 +86,7 @@ def _table(part: Part) -> list[list[str]]:
 
 
 def _conclusions(part: Part) -> list[str]:
-    """Sentences on wins, losses and float64."""
+    """Return sentences on wins, losses and float64."""
     lines = []
     number = sum(row["best_peer"] is not None for row in part["rows"])
     if part["mean"] is None:
@@ -110,7 +113,7 @@ def _conclusions(part: Part) -> list[str]:
 
 
 def _heading(report: Report) -> list[str]:
-    """Tell what the run was on and with."""
+    """Return lines on the machine, the versions and the settings of the run."""
     machine = report["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     lines = [
@@ -137,6 +140,7 @@ def text(report: Report) -> str:
     Parameters
     ----------
     report : Report
+        The figures of the run.
     """
     lines = _heading(report)
     for part in report["parts"]:
@@ -155,6 +159,7 @@ def markdown(report: Report) -> str:
     Parameters
     ----------
     report : Report
+        The figures of the run.
     """
     lines = ["  \n".join(_heading(report))]
     for part in report["parts"]:

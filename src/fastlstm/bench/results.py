@@ -1,4 +1,4 @@
-"""The figures of a run, as they are written to JSON, and what is concluded from them."""
+"""The figures of a run, as they are written to JSON, and the conclusions from them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Spread(TypedDict):
 
 
 class Machine(TypedDict):
-    """What the run was on. `load` is the number of busy processes before it began."""
+    """The machine of a run. `load` is the number of busy processes before the run."""
 
     cpu: str
     processors: int
@@ -29,10 +29,10 @@ class Machine(TypedDict):
 
 
 class Row(TypedDict):
-    """One shape.
+    """The figures of one shape.
 
-    `ms` has each contestant's median; `ratios` each peer's time over that of fastlstm with the same equations;
-    `float64` fastlstm's time in float64 over float32, `peephole_cost` with peepholes over without.
+    `ms` has the median of each contestant; `ratios` the time of each peer over that of fastlstm with the same
+    equations; `float64` the time of fastlstm in float64 over float32, `peephole_cost` with peepholes over without.
     """
 
     shape: list[int]
@@ -57,7 +57,7 @@ class Loss(TypedDict):
 
 
 class Part(TypedDict):
-    """One kind with one number of threads. The means are geometric, of peer over fastlstm."""
+    """The figures of one kind with one number of threads. The means are geometric, of peer over fastlstm."""
 
     kind: str
     threads: int
@@ -68,7 +68,7 @@ class Part(TypedDict):
 
 
 class Report(TypedDict):
-    """A whole run. `sgemm` has, for each number of threads, GFLOP/s by size."""
+    """The figures of a whole run. `sgemm` has GFLOP/s by size, for each number of threads."""
 
     date: str
     quick: bool
@@ -83,6 +83,7 @@ class Report(TypedDict):
 
 
 def _geometric_mean(values: list[float]) -> float | None:
+    """Return the geometric mean, None without values."""
     return math.exp(sum(map(math.log, values)) / len(values)) if values else None
 
 
@@ -97,16 +98,18 @@ def conclude(kind: str, threads: int, rows: list[Row], peephole_peer: str) -> Pa
         "kind": kind,
         "threads": threads,
         "rows": rows,
-        "mean": _geometric_mean([one["ratio"]["median"] for one in compared if one["peer"] != peephole_peer]),
-        "peephole_mean": _geometric_mean([one["ratio"]["median"] for one in compared if one["peer"] == peephole_peer]),
-        "losses": [one for one in compared if one["ratio"]["median"] < 1],
+        "mean": _geometric_mean([item["ratio"]["median"] for item in compared if item["peer"] != peephole_peer]),
+        "peephole_mean": _geometric_mean(
+            [item["ratio"]["median"] for item in compared if item["peer"] == peephole_peer]
+        ),
+        "losses": [item for item in compared if item["ratio"]["median"] < 1],
     }
 
 
 def save(report: Report | dict[str, Any], path: Path) -> None:
-    """Write a run to a JSON file, with five significant digits: more would pretend to be exact."""
+    """Write a run to a JSON file, with five significant digits: more would suggest more precision than there is."""
     rounded = json.loads(json.dumps(report), parse_float=lambda number: float(f"{float(number):.5g}"))
-    partial = path.with_name(path.name + ".partial")  # The file is whole, whenever the run is killed.
+    partial = path.with_name(path.name + ".partial")  # The file is complete even if the run is killed.
     partial.write_text(json.dumps(rounded, indent=1) + "\n", encoding="utf-8")
     partial.replace(path)
 

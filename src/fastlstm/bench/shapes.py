@@ -10,7 +10,7 @@ KINDS = ("inference", "training", "step")
 
 
 class Shape(NamedTuple):
-    """Time steps, batch rows, inputs, hidden units."""
+    """The size of a problem: time steps, batch rows, inputs, hidden units."""
 
     T: int
     B: int
@@ -30,11 +30,11 @@ SEQUENCES = (
     Shape(100, 32, 256, 256),
     Shape(50, 64, 512, 512),
     Shape(25, 64, 1024, 1024),
-    Shape(574, 32, 4, 32),  # four readings of the weather every ten minutes for 96 hours, counted as in the articles
+    Shape(574, 32, 4, 32),  # Four weather readings every ten minutes for 96 hours, counted as in the articles.
     Shape(500, 128, 16, 128),
 )
 
-# What --quick leaves out takes most of a full run's time.
+# The shapes that --quick leaves out take most of the time of a full run.
 QUICK = tuple(shape for shape in SEQUENCES if shape.H < 512 and shape.T * shape.B * shape.H <= 1_000_000)
 
 STEPS = (
@@ -46,13 +46,14 @@ FLOAT64 = (Shape(100, 1, 256, 256), Shape(100, 32, 128, 128), Shape(100, 32, 256
 
 
 def flops(kind: str, shape: Shape) -> int:
-    """Operations of a layer's matrix products, a multiplication and an addition counting as two.
+    """Return the operations of a layer's matrix products, where a multiplication and an addition count as two.
 
     Parameters
     ----------
     kind : str
         "training" counts forward and backward; the other kinds forward only.
     shape : Shape
+        The size of the problem.
 
     Examples
     --------

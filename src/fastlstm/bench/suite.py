@@ -1,4 +1,4 @@
-"""A whole run: every kind, shape and number of threads."""
+"""A run of the whole suite: every kind, shape and number of threads."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from fastlstm.bench.shapes import FLOAT64, KINDS, QUICK, SEQUENCES, STEPS, Shape
 
 __all__ = ["Plan", "run"]
 
-# Who is compared with whom: the same equations on both sides.
+# The contestant that each peer is compared with, which computes the same equations.
 COUNTERPART = {TORCH: OURS, ORT: OURS, ORT_PEEPHOLE: OURS_PEEPHOLE, OURS_FLOAT64: OURS}
 PEERS = (TORCH, ORT, ORT_PEEPHOLE)
 SGEMM = "sgemm"
@@ -37,18 +37,20 @@ SGEMM = "sgemm"
 
 @dataclass
 class Plan:
-    """What to run.
+    """The plan of a run.
 
     Attributes
     ----------
     threads : sequence of int
+        The numbers of threads.
     quick : bool
-        Fewer shapes and rounds.
+        Whether to run fewer shapes and rounds.
     seconds : float
-        Per contestant and shape.
+        The time for each contestant and shape.
     kinds : sequence of str
+        The kinds of `shapes.KINDS` to run.
     shapes : sequence of Shape, optional
-        Instead of the suite's own; a step takes I and H of them.
+        Shapes to run instead of the suite's own; a step takes I and H from them.
     """
 
     threads: Sequence[int]
@@ -58,7 +60,7 @@ class Plan:
     shapes: Sequence[Shape] | None = None
 
     def shapes_of(self, kind: str) -> list[Shape]:
-        """Shapes to measure for a kind."""
+        """Return the shapes to measure for a kind."""
         if self.shapes is None:
             return list(STEPS if kind == "step" else QUICK if self.quick else SEQUENCES)
         wanted = [Shape(1, 1, shape.I, shape.H) if kind == "step" else shape for shape in self.shapes]
@@ -66,7 +68,7 @@ class Plan:
 
     @property
     def least_rounds(self) -> int:
-        """Rounds that even the longest calls get."""
+        """The number of rounds that even the longest calls get."""
         return 3 if self.quick else 7
 
 
@@ -76,9 +78,11 @@ def run(plan: Plan, peers: Peers, progress: Callable[[str], None]) -> Report:
     Parameters
     ----------
     plan : Plan
+        What to run.
     peers : Peers
+        The other libraries.
     progress : callable
-        Told what is being measured.
+        A function that is told what is being measured.
 
     Returns
     -------
@@ -87,7 +91,7 @@ def run(plan: Plan, peers: Peers, progress: Callable[[str], None]) -> Report:
     Raises
     ------
     DisagreementError
-        If a peer computes something else than fastlstm.
+        If the results of a peer differ from those of fastlstm.
     """
     began = time.perf_counter()
     report: Report = {
@@ -123,13 +127,13 @@ def run(plan: Plan, peers: Peers, progress: Callable[[str], None]) -> Report:
 
 
 def _measure(kind: str, shape: Shape, threads: int, yardstick: tuple[int, int, int], plan: Plan, peers: Peers) -> Row:
-    """Check that all compute the same, then take times."""
+    """Check that all contestants compute the same, then measure their times."""
     double = kind != "step" and (shape in FLOAT64 or plan.shapes is not None)
     taking_part = contestants(kind, Work(shape), peers, threads, double)
     by_name = {contestant.name: contestant for contestant in taking_part}
     differences = [difference(by_name[ours], by_name[name]) for name, ours in COUNTERPART.items() if name in by_name]
     if kind != "step":
-        # In the same rounds, so that a machine that slows down does not change the fraction of its sgemm rate.
+        # sgemm runs in the same rounds, so that a machine that slows down does not change the fraction of its rate.
         taking_part.append(Contestant(SGEMM, machine.sgemm_calls(yardstick), list))
     times = interleave(taking_part, plan.seconds, plan.least_rounds)
     ratios = {name: ratio(times[name], times[COUNTERPART[name]]) for name in PEERS if name in times}
@@ -138,7 +142,7 @@ def _measure(kind: str, shape: Shape, threads: int, yardstick: tuple[int, int, i
     sgemm = None
     if SGEMM in times:
         m, n, k = yardstick
-        # Our median against sgemm's best: the stricter of the possible comparisons.
+        # The median of fastlstm is compared with the best time of sgemm, which is the stricter choice.
         sgemm = 2e-9 * m * n * k / float(times.pop(SGEMM).min())
     return {
         "shape": list(shape),

@@ -1,6 +1,7 @@
-"""The command ``python -m fastlstm.bench.training_parts``: losses, optimisers, clipping, embedding, beside PyTorch.
+"""The command ``python -m fastlstm.bench.training_parts``: losses, optimisers, clipping and embedding.
 
-A loss is its value and its gradient, an embedding forward and backward; of PyTorch's optimisers, the fused ones.
+They are compared with PyTorch. A loss is measured with its gradient, an embedding forward and backward; PyTorch's
+optimisers are the fused ones.
 """
 
 from __future__ import annotations
@@ -25,12 +26,13 @@ Array = NDArray[Any]
 CLASSES = ((32, 5), (3200, 100), (3200, 10_000))  # targets, classes
 ELEMENTS = ((32, 5), (3200, 100))
 PARAMETERS = (1_000, 100_000, 1_000_000, 10_000_000)
-GRADIENTS = (1_000, 100_000, 1_000_000)  # beyond, PyTorch's norm, summed in float32, is off by more than the tolerance
+# With more, PyTorch's norm, which is summed in float32, differs by more than the tolerance.
+GRADIENTS = (1_000, 100_000, 1_000_000)
 EMBEDDINGS = ((3200, 100, 32), (3200, 10_000, 128))  # ids, vocabulary, outputs
 ROUNDS = 7
-STEPS = 3  # after which optimisers must agree
+STEPS = 3  # Optimisers must agree after these steps.
 
-# A task, its size, fastlstm, and given the module torch, PyTorch.
+# A task, its size, the contestant of fastlstm, and a function from the module torch to that of PyTorch.
 Task = tuple[str, str, Contestant, Callable[[Any], Contestant]]
 
 
@@ -45,7 +47,7 @@ def _repeated(name: str, call: Callable[[], Any], results: Callable[[], list[Arr
 def _loss(name: str, theirs: str, loss: Callable[..., tuple[float, Array]], x: Array, target: Array) -> Task:
     def results() -> list[Array]:
         value, gradient = loss(x, target)
-        return [np.array(value), gradient * len(x)]  # so that its values are not all below the tolerance
+        return [np.array(value), gradient * len(x)]  # At this scale they are not all below the tolerance.
 
     def torch_contestant(torch: Any) -> Contestant:
         leaf, wanted = torch.tensor(x, requires_grad=True), torch.from_numpy(target)
@@ -131,7 +133,7 @@ def _optimisers() -> Iterator[Task]:
 
 
 def _clipping(name: str, n: int, factor: float) -> Task:
-    """Clip to `factor` times the norm; where that changes the gradient, a copy of it each time."""
+    """Return the task of clipping to `factor` times the norm, with a fresh gradient each time if that changes it."""
     whole = np.random.default_rng(0).standard_normal(n, np.float32)
     threshold, gradient = factor * float(np.linalg.norm(whole)), whole.copy()
 
@@ -237,12 +239,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        Arguments. Default: those of the process.
+        The arguments. Default: those of the process.
 
     Returns
     -------
     int
-        Exit status.
+        The exit status.
     """
     return run("training_parts", __doc__, _parts, _markdown, argv)
 

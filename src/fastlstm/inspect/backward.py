@@ -90,8 +90,8 @@ def deltas(
     >>> import numpy as np, fastlstm
     >>> from fastlstm.inspect import deltas
     >>> lstm = fastlstm.LSTM(3, 8, seed=0)
-    >>> found = deltas(lstm, np.ones((20, 4, 3), np.float32))
-    >>> found.f.shape, [round(float(np.linalg.norm(found.y[t, 0])), 3) for t in (19, 0)]
+    >>> result = deltas(lstm, np.ones((20, 4, 3), np.float32))
+    >>> result.f.shape, [round(float(np.linalg.norm(result.y[t, 0])), 3) for t in (19, 0)]
     ((20, 4, 8), [1.0, 0.004])
     """
     run = _runs.run(network, x, state, layer, direction)

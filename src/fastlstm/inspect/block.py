@@ -82,8 +82,8 @@ def block_values(
     >>> import numpy as np, fastlstm
     >>> from fastlstm.inspect import block_values
     >>> lstm = fastlstm.LSTM(3, 8, dtype=np.float64, seed=0)
-    >>> found = block_values(lstm, np.ones((20, 4, 3)), t=5)
-    >>> bool(np.isclose(found.c, found.f * found.c_prev + found.i * found.z))
+    >>> result = block_values(lstm, np.ones((20, 4, 3)), t=5)
+    >>> bool(np.isclose(result.c, result.f * result.c_prev + result.i * result.z))
     True
     """
     _runs.is_network(network, LSTM)

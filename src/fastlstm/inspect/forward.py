@@ -103,10 +103,10 @@ def flows(
     >>> import numpy as np, fastlstm
     >>> from fastlstm.inspect import flows
     >>> lstm = fastlstm.LSTM(3, 8, dtype=np.float64, seed=0)
-    >>> found = flows(lstm, np.random.default_rng(0).normal(size=(20, 4, 3)))
-    >>> found.f.shape
+    >>> result = flows(lstm, np.random.default_rng(0).normal(size=(20, 4, 3)))
+    >>> result.f.shape
     (20, 4, 8)
-    >>> bool(np.allclose(found.c, found.z * found.i + found.c_prev * found.f))
+    >>> bool(np.allclose(result.c, result.z * result.i + result.c_prev * result.f))
     True
     """
     run = _runs.run(network, x, state, layer, direction)

@@ -109,8 +109,8 @@ def cell_jacobians(
     >>> import numpy as np, fastlstm
     >>> from fastlstm.inspect import cell_jacobians
     >>> lstm = fastlstm.LSTM(3, 8, seed=0)
-    >>> found = cell_jacobians(lstm, np.ones((20, 4, 3), np.float32))
-    >>> found.jacobians.shape, bool(np.all(found.jacobians[-1] == np.eye(8)))
+    >>> result = cell_jacobians(lstm, np.ones((20, 4, 3), np.float32))
+    >>> result.jacobians.shape, bool(np.all(result.jacobians[-1] == np.eye(8)))
     ((20, 8, 8), True)
     """
     _runs.is_network(network, LSTM)
@@ -180,8 +180,8 @@ def hidden_jacobians(
     >>> import numpy as np, fastlstm
     >>> from fastlstm.inspect import hidden_jacobians
     >>> rnn = fastlstm.RNN(3, 8, seed=0)
-    >>> found = hidden_jacobians(rnn, np.ones((20, 4, 3), np.float32))
-    >>> found.jacobians.shape, bool(np.all(found.norms <= found.bounds * 1.0001))
+    >>> result = hidden_jacobians(rnn, np.ones((20, 4, 3), np.float32))
+    >>> result.jacobians.shape, bool(np.all(result.norms <= result.bounds * 1.0001))
     ((20, 8, 8), True)
     """
     _runs.is_network(network, RNN)
