@@ -63,7 +63,7 @@ def deltas(
     network : LSTM or RNN
         A layer with any options. It runs as for inference.
     x, state, layer, direction
-        As for `flows`.
+        The same as for `flows`.
     dy : array, optional
         dJ/dy, shaped as the network's output. Default: J is the mean of the outputs of the last step, scaled so
         that the gradient arriving there has norm 1. The last step of the reverse direction is step 0.
@@ -118,7 +118,7 @@ def gradient_norms(
     Parameters
     ----------
     network, x, dy, state, layer, direction
-        As for `deltas`.
+        The same as for `deltas`.
 
     Returns
     -------

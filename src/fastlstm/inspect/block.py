@@ -61,7 +61,7 @@ def block_values(
     network : LSTM
         An LSTM of any variant but FGR, without projection and zoneout.
     x, state, layer, direction
-        As for `flows`.
+        The same as for `flows`.
     t, unit, row : int
         The step, hidden unit and row of the batch; numbers below 0 count from the end.
 
@@ -134,7 +134,7 @@ def draw_block(
     Parameters
     ----------
     network, x, t, unit, state, row, layer, direction
-        As for `block_values`.
+        The same as for `block_values`.
 
     Returns
     -------

@@ -83,7 +83,7 @@ def cell_jacobians(
     network : LSTM
         An LSTM of any variant, without zoneout. It runs as for inference.
     x, state, layer, direction
-        As for `flows`.
+        The same as for `flows`.
     t : int
         The step of the cell; numbers below 0 count from the end.
     row : int
@@ -158,7 +158,7 @@ def hidden_jacobians(
     network : RNN
         A layer without zoneout. It runs as for inference.
     x, state, t, row, layer, direction
-        As for `cell_jacobians`.
+        The same as for `cell_jacobians`.
 
     Returns
     -------

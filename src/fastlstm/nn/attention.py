@@ -175,7 +175,7 @@ class Attention(Parametric):
         Parameters
         ----------
         memory, lengths
-            As for a call.
+            The same as for a call.
         """
         S, B, E = check.sized("memory", memory, 3, "(S, B, E)").shape
         memory = check.matching("memory", memory, (S, B, self.memory_size), self.dtype, "(S, B, memory_size)")

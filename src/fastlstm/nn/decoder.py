@@ -184,7 +184,7 @@ class Decoder(Composite):
         Parameters
         ----------
         target_in, encoded, lengths, directions
-            As for a call.
+            The same as for a call.
 
         Returns
         -------
@@ -218,14 +218,14 @@ class Decoder(Composite):
         Parameters
         ----------
         target_in, encoded, lengths, directions
-            As for a call.
+            The same as for a call.
         rng : numpy.random.Generator, optional
             The source of the dropout masks.
 
         Returns
         -------
         logits, state
-            As from a call.
+            The same as from a call.
         tape : DecoderTape
             The tape for `backward`.
         """
@@ -298,7 +298,7 @@ class Decoder(Composite):
         Parameters
         ----------
         encoded, lengths, directions
-            As for a call.
+            The same as for a call.
 
         Returns
         -------
@@ -321,7 +321,7 @@ class Decoder(Composite):
         state : (h, c), for FGR (h, c, g)
             Each (layers, K B, H), g (layers, K B, 3H).
         memory : AttentionMemory or None
-            From `start`.
+            The memory from `start`.
 
         Returns
         -------

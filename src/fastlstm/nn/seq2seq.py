@@ -149,7 +149,7 @@ class Seq2Seq(Composite):
         Parameters
         ----------
         x, target_in, lengths
-            As for a call.
+            The same as for a call.
 
         Returns
         -------
@@ -176,14 +176,14 @@ class Seq2Seq(Composite):
         Parameters
         ----------
         x, target_in, lengths
-            As for a call.
+            The same as for a call.
         rng : numpy.random.Generator, optional
             The source of the dropout masks.
 
         Returns
         -------
         logits, state
-            As from a call.
+            The same as from a call.
         tape : Seq2SeqTape
             The tape for `backward`.
         """
@@ -240,7 +240,7 @@ class Seq2Seq(Composite):
         Parameters
         ----------
         x, lengths
-            As for a call; or x is a list of sequences (S_n, ...).
+            The same as for a call; or x is a list of sequences (S_n, ...).
         begin, end : int
             The symbols that begin and end a sequence.
         max_steps : int
@@ -288,7 +288,7 @@ class Seq2Seq(Composite):
         Parameters
         ----------
         x, lengths
-            As for a call; or x is a list of sequences (S_n, ...).
+            The same as for a call; or x is a list of sequences (S_n, ...).
         begin, end : int
             The symbols that begin and end a sequence.
         max_steps : int
@@ -303,8 +303,8 @@ class Seq2Seq(Composite):
         Returns
         -------
         list of list of Hypothesis
-            For each row at most `beam_width`, the best first; none where `end` has probability zero after `max_steps`
-            symbols of each.
+            At most `beam_width` hypotheses for each row, the best first; none if `end` has probability zero after each
+            sequence of `max_steps` symbols.
 
         References
         ----------

@@ -193,14 +193,14 @@ class Sequential(Composite, NetworkLayer):
         Parameters
         ----------
         x, state, lengths
-            As for a call.
+            The same as for a call.
         rng : numpy.random.Generator, optional
             The source of the dropout masks.
 
         Returns
         -------
         y, state
-            As from a call.
+            The same as from a call.
         tape : SequentialTape
             The tape for `backward`.
         """

@@ -23,7 +23,7 @@ def evaluate(model: Any, loss: Loss, batches: BatchSource) -> float:
     Parameters
     ----------
     model, loss
-        As for `fit`.
+        The same as for `fit`.
     batches : Batches or other BatchSource
 
     Returns
@@ -88,8 +88,8 @@ def fit(
         ``loss(y, **batch.targets) -> (value, dy)``: `mse`, `softmax_cross_entropy`, ...; with options, a
         `functools.partial`.
     train, validation : Batches, Chunks or other BatchSource
-        In random order for training, which carries the state from batch to batch where the source says so; in the
-        model's layout, (T, B, ...) or with its `batch_first` (B, T, ...).
+        The data, in the model's layout, (T, B, ...) or with its `batch_first` (B, T, ...). Training takes them in
+        random order, and carries the state from batch to batch if the source says so.
     optimiser : optional
         An optimiser of ``model.flat``. Default: ``Adam(model.flat)``.
     epochs : int
