@@ -1,4 +1,4 @@
-"""What a network asks of each of its layers: what it takes, what it gives, and what it must be told."""
+"""The protocol between a network and its layers: what a layer takes, returns and needs to be told."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fastlstm.layers.parameters import Parametric
 
 
 class Signal(NamedTuple):
-    """What goes from one layer to the next, as far as it is known before a call."""
+    """The values that go from one layer to the next, as far as they are known before a call."""
 
     features: int | None = None
     """The number of values of each step; None where it is not known."""
@@ -40,7 +40,7 @@ class NetworkLayer(Parametric):
         return None if size is None else (size,)
 
     def _check_below(self, below: Signal, name: str) -> None:
-        """Raise ValueError unless the layer, which the caller calls `name`, takes what comes from below."""
+        """Raise ValueError unless the layer, which is called `name` in messages, takes the values from below."""
         if self._takes_sequences and below.is_sequence is False:
             raise ValueError(f"{name} must have sequences below it, not a Last or Mean: {self!r}")
         if below.features is None or self._step_shape in (None, (below.features,)):
@@ -50,7 +50,7 @@ class NetworkLayer(Parametric):
         raise ValueError(f"{name} must have input_size {below.features}, which is what comes from below: {self!r}")
 
     def _output_for(self, below: Signal) -> Signal:
-        """Return what comes out of the layer where `below` goes in."""
+        """Return the output of the layer for the input `below`."""
         return Signal(getattr(self, "output_size", below.features), below.is_sequence)
 
     def _run(self, x: Any, context: Mapping[str, Any], tapes: list[Any] | None) -> tuple[Any, list[Any]]:

@@ -155,7 +155,7 @@ class Layer(Masking, NetworkLayer):
         return self.proj_size or self.hidden_size
 
     def _output_for(self, below: Signal) -> Signal:
-        """Return what comes out of the layer: a sequence with the outputs of all directions side by side."""
+        """Return the output of the layer: a sequence with the outputs of all directions side by side."""
         return Signal(self.directions * self.output_size, True, self.directions)
 
     def _names(self) -> list[str]:

@@ -88,7 +88,7 @@ class Dropout(NetworkLayer):
         """Do nothing: there are no parameters."""
 
     def _output_for(self, below: Signal) -> Signal:
-        """Return `below`: what comes out is as what goes in."""
+        """Return `below`: the output is like the input."""
         return below
 
     def __call__(self, x: Array) -> Array:

@@ -42,7 +42,7 @@ class _Pooling(NetworkLayer):
         """Do nothing: there are no parameters."""
 
     def _output_for(self, below: Signal) -> Signal:
-        """Return what comes out of the layer: one vector for each row, as long as those of the steps."""
+        """Return the output of the layer: one vector for each row, as long as those of the steps."""
         return Signal(below.features, False)
 
     def _checked(self, y: Array, lengths: ArrayLike | None, directions: int) -> tuple[Array, PoolingTape]:

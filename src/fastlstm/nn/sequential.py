@@ -109,7 +109,7 @@ class Sequential(Composite, NetworkLayer):
         return {str(k): layer for k, layer in enumerate(self.layers)}
 
     def _bind(self) -> None:
-        """Note what is the same for every call: which layers have a state, and the directions below each layer."""
+        """Store what is the same for every call: the layers with a state, and the directions below each layer."""
         self._with_state = [layer for layer in self.layers if "state" in layer.needs]
         self._directions_below = [[signal.directions for signal in self._signals(Signal(directions=D))] for D in (1, 2)]
 
@@ -124,18 +124,18 @@ class Sequential(Composite, NetworkLayer):
         return next((layer._step_shape for layer in self.layers if layer._step_shape is not None), None)
 
     def _signals(self, below: Signal) -> Iterator[Signal]:
-        """Yield what goes into each layer where `below` goes into the first."""
+        """Yield the input of each layer, where that of the first is `below`."""
         for layer in self.layers:
             yield below
             below = layer._output_for(below)
 
     def _check_below(self, below: Signal, name: str) -> None:
-        """Raise ValueError unless each layer takes what comes from below; the layers are named as this network's."""
+        """Raise ValueError unless each layer takes the values from below; messages name the layers of this network."""
         for k, (layer, signal) in enumerate(zip(self.layers, self._signals(below), strict=True)):
             layer._check_below(signal, f"layers[{k}]")
 
     def _output_for(self, below: Signal) -> Signal:
-        """Return what comes out of the last layer where `below` goes into the first."""
+        """Return the output of the last layer, where the input of the first is `below`."""
         return reduce(lambda signal, layer: layer._output_for(signal), self.layers, below)
 
     def _run(self, x: Any, context: Mapping[str, Any], tapes: list[Any] | None) -> tuple[Any, list[Any]]:
