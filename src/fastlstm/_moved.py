@@ -12,9 +12,9 @@ from types import ModuleType
 PACKAGE = "fastlstm"
 
 MODULES = {
-    "_batches": "_engine.batches",
+    "_batches": "_engine.batches _engine.options",
     "_checks": "_arrays.checks",
-    "_core": "_engine.call",
+    "_core": "_engine.call _engine.checkpoints",
     "_files": "_arrays.files",
     "_layer": "layers.stack",
     "_libraries": "_arrays.libraries",
@@ -46,8 +46,14 @@ class _Finder(MetaPathFinder, Loader):
 
 
 def module_of(name: str) -> ModuleType:
-    """Return the module whose name in 0.1.0 was `name`."""
-    return importlib.import_module(f"{PACKAGE}.{MODULES[name]}")
+    """Return the module whose name in 0.1.0 was `name`; where it is several now, one with all that they have."""
+    modules = [importlib.import_module(f"{PACKAGE}.{own}") for own in MODULES[name].split()]
+    if len(modules) == 1:
+        return modules[0]
+    joined = ModuleType(f"{PACKAGE}.{name}")
+    for module in modules:
+        vars(joined).update({name: value for name, value in vars(module).items() if not name.startswith("__")})
+    return joined
 
 
 sys.meta_path.append(_Finder())

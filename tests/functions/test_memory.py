@@ -24,7 +24,7 @@ from helpers import (
 
 import fastlstm
 from fastlstm import LSTM, RNN, Frozen, LSTMGradients, LSTMTape, RNNGradients, RNNTape
-from fastlstm.layers.stack import MOST_TO_KEEP
+from fastlstm.layers.memory import MOST_TO_KEEP
 
 SIZES = [(0, 2, 3, 5), (3, 0, 3, 5), (1, 1, 3, 5), (5, 2, 3, 5), (3, 9, 17, 33), (40, 20, 5, 7), (2, 2, 150, 150)]
 all_sizes = pytest.mark.parametrize("sizes", SIZES, ids=str)

@@ -16,8 +16,9 @@ import pytest
 import fastlstm
 from fastlstm import LSTM, RNN, nn
 from fastlstm._cells import LSTMCell, RNNCell
-from fastlstm._engine.batches import Batch, Lengths, Options
+from fastlstm._engine.batches import Batch, Lengths
 from fastlstm._engine.call import Call
+from fastlstm._engine.options import Options
 from fastlstm.layers.masks import Masks
 from fastlstm.layers.parameters import Gradients
 

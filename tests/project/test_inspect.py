@@ -473,7 +473,7 @@ def test_the_block_has_the_values_of_the_flows(options):
     figure = inspect.draw_block(network, x, -3, 2, state, row=1, **where)
     found = {name: array[T - 3, 1, 2] for name, array in inspect.flows(network, x, state, **where)._asdict().items()}
     i, f, z, o, c, c_prev, y = (found[name] for name in ("i", "f", "z", "o", "c", "c_prev", "y"))
-    h = {"tanh": np.tanh, "relu": lambda a: max(a, 0), "identity": lambda a: a}[network._kind.activations[2]](c)
+    h = {"tanh": np.tanh, "relu": lambda a: max(a, 0), "identity": lambda a: a}[network._cell.activations[2]](c)
     assert y == pytest.approx(o * h)
     expected = {
         "$i^t$": i, "$f^t$": f, "$z^t$": z, "$o^t$": o, "$c^{t-1}$": c_prev, "$c^t$": c, "$f^t c^{t-1}$": f * c_prev,

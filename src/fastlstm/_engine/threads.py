@@ -5,7 +5,8 @@ from __future__ import annotations
 from fastlstm._arrays import checks as check
 from fastlstm._system import processors, runtime
 
-_default = processors.default_num_threads(runtime.MAX_THREADS)
+# How many threads a call uses by default; `set_num_threads` replaces it.
+current = processors.default_num_threads(runtime.MAX_THREADS)
 
 
 def set_num_threads(num_threads: int) -> None:
@@ -36,19 +37,19 @@ def set_num_threads(num_threads: int) -> None:
     1
     >>> fastlstm.set_num_threads(before)
     """
-    global _default
-    _default = processors.Default(checked_num_threads(check.integer("num_threads", num_threads)), "set_num_threads")
+    global current
+    current = processors.Default(checked_num_threads(check.integer("num_threads", num_threads)), "set_num_threads")
 
 
 def get_num_threads() -> int:
     """Return the number of threads that a call uses by default; `set_num_threads` tells where it comes from."""
-    return _default.number
+    return current.number
 
 
 def checked_num_threads(num_threads: int | None) -> int:
     """`num_threads` if it is a legal number, the default if it is None."""
     if num_threads is None:
-        return _default.number
+        return current.number
     number = check.integer("num_threads", num_threads)
     if not 1 <= number <= runtime.MAX_THREADS:
         raise ValueError(f"num_threads must be from 1 to {runtime.MAX_THREADS}, not {number}")
@@ -57,4 +58,4 @@ def checked_num_threads(num_threads: int | None) -> int:
 
 def default() -> processors.Default:
     """Return the default number of threads and where it comes from."""
-    return _default
+    return current

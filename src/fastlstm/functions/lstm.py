@@ -1,76 +1,29 @@
-"""The LSTM as functions: arrays in, arrays out. `lstm.py` has the layers.
+"""The LSTM as functions: arrays in, arrays out. `layers/lstm.py` has the layers.
 
 The equations are in `reference/lstm.py`, the step that computes them in `_c/step/lstm.h`, the loops over time in
-`_engine/forward.pyx` and `backward.pyx`. This module checks arguments and allocates.
+`_engine/forward.pyx` and `backward.pyx`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from fastlstm._arrays import checks as check
-from fastlstm._arrays.arrays import Array, Kind, cells_of, empty, empty_like, kind_of, zeros_like
+from fastlstm._arrays.arrays import Array
 from fastlstm._arrays.libraries import device_kind, values_of
-from fastlstm._cells import LSTMCell, bound, lstm_cell
-from fastlstm._engine import backward as _backward
-from fastlstm._engine import call as _core
-from fastlstm._engine import forward as _forward
-from fastlstm._engine import tapes as _tapes
-from fastlstm._engine.batches import Lengths, batch_of, options_of
-from fastlstm._engine.call import Call, States, Weights
+from fastlstm._cells import checked_clip, lstm_cell
+from fastlstm._cells.lstm import LSTMDeltas, LSTMGradients
+from fastlstm._engine.passes import workspace_size
 from fastlstm._engine.tapes import LSTMTape
-from fastlstm._engine.threads import checked_num_threads
+from fastlstm.functions import function
 
 __all__ = ["LSTMDeltas", "LSTMGradients", "LSTMTape", "lstm_backward", "lstm_forward", "lstm_workspace"]
 
 # (h, c), for FGR (h, c, g)
 State = tuple[Array, ...]
 PartialState = tuple[Array | None, ...]
-
-
-class LSTMDeltas(NamedTuple):
-    r"""The deltas of every time step, each (T, B, H) (y: as y).
-
-    i, f, z and o are with respect to the values before activation: :math:`\delta\bar{i}^t` to
-    :math:`\delta\bar{o}^t`. Those of gates that the variant lacks are None.
-    """
-
-    i: Array | None
-    f: Array | None
-    z: Array | None
-    o: Array | None
-    c: Array
-    y: Array
-
-
-class LSTMGradients(NamedTuple):
-    """Gradients of a loss J with respect to the arguments of `lstm_forward`, shaped as those.
-
-    Attributes
-    ----------
-    x, W, R, b : array
-        dJ/dx and so on.
-    p, G, proj : array or None
-        None where the forward pass had none.
-    state : (h0, c0), for FGR (h0, c0, g0)
-        dJ/d(initial state).
-    deltas : LSTMDeltas or None
-        Where they were asked for.
-    """
-
-    x: Array
-    W: Array
-    R: Array
-    b: Array
-    p: Array | None
-    state: State
-    G: Array | None = None
-    proj: Array | None = None
-    deltas: LSTMDeltas | None = None
 
 
 def lstm_workspace(
@@ -104,7 +57,7 @@ def lstm_workspace(
     True
     """
     kind = device_kind(device, values_of(dtype, device))
-    return _core.workspace_size(lstm_cell(variant), kind, T, B, I, H, proj_size, recompute, batch_invariant)
+    return workspace_size(lstm_cell(variant), kind, T, B, I, H, proj_size, recompute, batch_invariant)
 
 
 def lstm_forward(
@@ -235,145 +188,12 @@ def lstm_forward(
     >>> y.shape, bool(np.all(y[-1] == h))
     ((5, 2, 4), True)
     """
-    cell = lstm_cell(variant, activations, bound("clip", clip), bound("cell_clip", cell_clip))
-    x = check.sized("x", x, 3, "(T, B, I)", anywhere=True)
-    T, B, I = x.shape
-    kind = kind_of(x)
-    H, P, proj = _sizes(R, proj, cell.gates, kind)
-    x = check.matching("x", x, (T, B, I), kind, "(T, B, I)")
-    b = check.matching("b", b, (cell.gates * H,), kind, f"({cell.gates}H,)")
-    W, R, p, G, proj = _checked_weights(cell, W, R, p, G, proj, I, H, P, kind)
-    given = {"W": W, "R": R, "b": b, "p": p, "G": G, "proj": proj}
-    if G is not None:
-        R = _core.with_gate_recurrence(R, G)
-    rows, turned = None if lengths is None else Lengths(lengths, T, B), check.flag("reverse", reverse)
-    options = options_of(T, B, P, H, kind, rows, turned, reset, reset_to, recurrent_mask, zoneout)
-    batch = batch_of(T, B, rows, check.flag("batch_invariant", batch_invariant))
-    call = Call(cell, batch, kind, rows, turned, options)
-    return _run(call, x, Weights(W, R, b, p, proj), given, state, tape, recompute, out, workspace, num_threads)
-
-
-def _sizes(R: Array, proj: Array | None, gates: int, kind: Kind) -> tuple[int, int, Array | None]:
-    """H, P and the projection."""
-    columns = check.sized("R", R, 2, f"({gates}H, H)" if proj is None else f"({gates}H, P)", kind).shape[1]
-    if proj is None:
-        return columns, columns, None
-    proj = check.sized("proj", proj, 2, "(P, H)", kind)
-    return proj.shape[1], columns, proj
-
-
-def _checked_weights(
-    cell: LSTMCell, W: Array, R: Array, p: Array | None, G: Array | None, proj: Array | None,
-    I: int, H: int, P: int, kind: Kind,
-) -> tuple[Array, Array, Array | None, Array | None, Array | None]:  # fmt: skip
-    """All that the backward pass needs too."""
-    n = cell.gates
-    W = check.matching("W", W, (n * H, I), kind, f"({n}H, I)")
-    R = check.matching("R", R, (n * H, P), kind, f"({n}H, H)" if proj is None else f"({n}H, P)")
-    if cell.variant == "NP" and p is not None:
-        raise ValueError("p must be None with variant NP, which has no peepholes")
-    p = check.optional("p", p, (n - 1, H), kind, f"({n - 1}, H)")
-    if cell.full_recurrence and G is None:
-        raise ValueError("G must be given with variant FGR: a (3H, 3H) array")
-    if not cell.full_recurrence and G is not None:
-        raise ValueError(f"G must be None with variant {cell.variant}: only FGR has it")
-    G = check.optional("G", G, (3 * H, 3 * H), kind, "(3H, 3H)")
-    return W, R, p, G, check.optional("proj", proj, (P, H), kind, "(P, H)")
-
-
-def _run(
-    call: Call,
-    x: Array,
-    weights: Weights,
-    inputs: dict[str, Array | None],
-    state: PartialState | None,
-    tape: bool | LSTMTape,
-    recompute: int | None,
-    out: tuple[Array, State] | None,
-    workspace: Array | None,
-    num_threads: int | None,
-) -> tuple[Array, State, LSTMTape | None]:
-    """`lstm_forward` once x and the weights are known to be right; `inputs` are the weights as they were given."""
-    (T, B, _), kind, lengths = x.shape, call.kind, call.lengths
-    H = len(weights.W) // call.cell.gates
-    P = H if weights.proj is None else len(weights.proj)
-    cell, gates = call.cell, call.cell.full_recurrence
-    assert isinstance(cell, LSTMCell)
-    first = _of_shapes("state", state_parts("state", state, cell), check.optional, B, P, H, kind)
-    first = _core.or_zeros(first, cell, (B,), P, H, kind)
-    if out is None:
-        y, last = empty((T, B, P), kind), _core.each(empty_like, first)
-    else:
-        y, given = check.pair("out", out, "(y, (h, c, g))" if gates else "(y, (h, c))")
-        y = check.output("out y", y, (T, B, P), kind, "(T, B, H)")
-        last = _of_shapes("out", state_parts("out state", given, cell, whole=True), check.output, B, P, H, kind, gates)
-    if isinstance(tape, np.bool):
-        tape = bool(tape)
-    k = _tapes.recompute_steps(recompute, tape, LSTMTape)
-    kept: LSTMTape | None = None
-    if tape is not False:
-        kept = LSTMTape.of_call(call, weights, x, tape if isinstance(tape, LSTMTape) else None, k)
-    one = _core.forward_pass(call, weights, kept is not None and k is None, k)
-    space = check.workspace(workspace, one.workspace(), kind)
-    if out is not None or workspace is not None or isinstance(tape, LSTMTape):
-        outputs = {"out y": y, **_named("out", last), "workspace": space}
-        if kept is not None:
-            outputs |= kept.named()
-        check.disjoint(outputs, {"x": x, **inputs, **_named("state", first), **call.named()})
-
-    threads = checked_num_threads(num_threads)
-    y_rows, last_rows = y, last
-    if lengths is not None:
-        x, y_rows = lengths.pack(x, threads), empty(call.shape(P), kind)
-        if kept is not None:
-            kept.x = x
-    if lengths is not None or gates:
-        last_rows = _core.kernel_states(cell, (B,), P, H, kind)
-    _tapes.start_forward(one, kept, x, call.states_in(first), y_rows, 0, last_rows, space)
-    _forward.run_passes([one], threads, _core.device_of(kind))
-    if lengths is not None:
-        lengths.pad(y_rows, y, threads)
-    if last_rows is not last:
-        _core.copy_states(last, call.states_out(last_rows, H))
-    return y, state_of(last), kept
-
-
-def state_parts(
-    name: str, state: Any, cell: LSTMCell, usual: str = "(h, c)", full: str = "(h, c, g)", whole: bool = False
-) -> tuple[Any, Any, Any]:
-    """h, c and g of a state or of what is like one, `usual` or for FGR `full`; with `whole`, its g must be there."""
-    if state is None and not whole:
-        return None, None, None
-    if cell.full_recurrence:
-        h, c, *g = check.items(name, state, full, *((3,) if whole else (2, 3)))
-        return h, c, g[0] if g else None
-    if isinstance(state, (tuple, list)) and len(state) == 3:
-        raise ValueError(f"{name} must be {usual}, not 3 items: variant {cell.variant} has no gates in its state")
-    h, c = check.pair(name, state, usual)
-    return h, c, None
-
-
-def _of_shapes(
-    name: str, parts: tuple[Any, Any, Any], checked: Callable[..., Any], B: int, P: int, H: int,
-    kind: Kind, with_gates: bool = True,
-) -> States:  # fmt: skip
-    """The parts of a state, once they are known to be right."""
-    h, c, g = parts
-    return (
-        checked(f"{name} h", h, (B, P), kind, "(B, H)"),
-        checked(f"{name} c", c, (B, H), cells_of(kind), "(B, H)"),
-        checked(f"{name} g", g, (B, 3 * H), kind, "(B, 3H)") if with_gates else None,
-    )
-
-
-def _named(name: str, states: States) -> dict[str, Array]:
-    """Those that there are, as messages call them."""
-    return {f"{name} {part}": array for part, array in zip("hcg", states, strict=True) if array is not None}
-
-
-def state_of(states: States) -> State:
-    """What the caller gets: (h, c), for FGR (h, c, g)."""
-    return tuple(array for array in states if array is not None)
+    return function.forward(
+        lstm_cell(variant, activations, checked_clip("clip", clip), checked_clip("cell_clip", cell_clip)), LSTMTape, x,
+        {"W": W, "R": R, "b": b, "p": p, "G": G, "proj": proj}, state, lengths=lengths, reverse=reverse, reset=reset,
+        reset_to=reset_to, recurrent_mask=recurrent_mask, zoneout=zoneout, tape=tape, recompute=recompute, out=out,
+        workspace=workspace, num_threads=num_threads, batch_invariant=batch_invariant,
+    )  # fmt: skip
 
 
 def lstm_backward(
@@ -454,90 +274,8 @@ def lstm_backward(
     >>> gradients.W.shape, gradients.x.shape
     ((16, 3), (5, 2, 3))
     """
-    accumulate, deltas = check.flag("accumulate", accumulate), check.flag("deltas", deltas)
-    if not isinstance(tape, LSTMTape):
-        raise TypeError(f"tape must be an LSTMTape from lstm_forward(..., tape=True), not {type(tape).__name__}")
-    call = _tapes.call_of(tape, lstm_cell())
-    cell = call.cell
-    assert isinstance(cell, LSTMCell)
-    x = check.sized("tape.x", tape.x, len(call.shape()) + 1, "(T, B, I)", call.kind)
-    kind, I, n = call.kind, x.shape[-1], cell.gates
-    H, P, proj = _sizes(R, proj, n, kind)
-    T, B = call.batch.T, call.batch.B
-    W, R, p, G, proj = _checked_weights(cell, W, R, p, G, proj, I, H, P, kind)
-    shapes: dict[str, tuple[int, ...]]
-    shapes = {"x": (T, B, I), "W": W.shape, "R": R.shape, "b": (n * H,), "h0": (B, P), "c0": (B, H)}
-    optional, own_R = {"p": p, "G": G, "proj": proj}, R
-    shapes |= {name: array.shape for name, array in optional.items() if array is not None}
-    if cell.full_recurrence:
-        shapes["g0"] = B, 3 * H
-    kinds = dict.fromkeys(shapes, kind) | {"c0": cells_of(kind)}
-    if G is not None:
-        R = _core.with_gate_recurrence(R, G)
-    weights = Weights(W, R, None, p, proj)
-    kept = tape.checked(call, weights)
-    assert kept.call is not None
-    x, call = kept.x, kept.call
-    dy = check.optional("dy", dy, (T, B, P), kind, "(T, B, H)")
-    dc = check.optional("dc", dc, (T, B, H), cells_of(kind), "(T, B, H)")
-    parts = state_parts("dstate", dstate, cell, "(dh, dc)", "(dh, dc, dg)")
-    dlast = _of_shapes("dstate", parts, check.optional, B, P, H, kind)
-
-    if out is None:
-        if accumulate:
-            raise ValueError("accumulate needs out, the gradients to add to")
-        arrays = {name: empty(shape, kinds[name]) for name, shape in shapes.items()}
-    else:
-        if not isinstance(out, LSTMGradients):
-            raise TypeError(f"out must be LSTMGradients, not {type(out).__name__}")
-        state = state_parts("out.state", out.state, cell, "(h0, c0)", "(h0, c0, g0)", whole=True)
-        given = out._asdict() | dict(zip(("h0", "c0", "g0"), state, strict=True))
-        arrays = {name: check.output(f"out {name}", given[name], shapes[name], kinds[name], name) for name in shapes}
-    one = _core.backward_pass(call, weights, True, deltas, kept.checkpoints)
-    space = check.workspace(workspace, one.workspace(), kind)
-    if out is not None or workspace is not None:
-        above = {"dy": dy, "dc": dc, **_named("dstate", dlast)}
-        inputs = {"tape.x": x, **kept.read(), "W": W, "R": own_R, **optional, **above, **call.named()}
-        check.disjoint({f"out {name}": array for name, array in arrays.items()} | {"workspace": space}, inputs)
-
-    dx = arrays["x"] if call.lengths is None else empty(call.shape(I), kind)
-    dR = arrays["R"] if G is None else zeros_like(R)
-    dfirst: States = arrays["h0"], arrays["c0"], arrays.get("g0")
-    rows = dfirst
-    if call.lengths is not None or cell.full_recurrence:
-        rows = _core.kernel_states(cell, (B,), P, H, kind)
-    resets = _core.gradients_of_resets(call.options, rows)
-    all_deltas = None
-    if deltas:
-        cells = cells_of(kind)
-        all_deltas = empty(call.shape(n * H), kind), empty(call.shape(P), kind), empty(call.shape(H), cells)
-    threads = checked_num_threads(num_threads)
-    one.start(
-        x, kept.arrays(), kept.again(), call.rows(dy, threads), 0, call.states_in(dlast), call.rows(dc, threads), dx,
-        (arrays["W"], dR, arrays["b"], arrays.get("p"), arrays.get("proj")), rows, resets, all_deltas,
-        accumulate, space,
+    gradients: LSTMGradients = function.backward(
+        lstm_cell(), LSTMTape, LSTMGradients, tape, {"W": W, "R": R, "p": p, "G": G, "proj": proj}, dy, dstate, dc,
+        deltas=deltas, out=out, accumulate=accumulate, workspace=workspace, num_threads=num_threads,
     )  # fmt: skip
-    _backward.run_passes([one], threads, _core.device_of(kind))
-    if resets is not None:
-        _core.add_resets(rows, resets)
-    if call.lengths is not None:
-        call.lengths.pad(dx, arrays["x"], threads)
-    if rows is not dfirst:
-        _core.copy_states(dfirst, call.states_out(rows, H))
-    if G is not None:
-        for name, found in zip("RG", _core.gate_recurrence_of(dR, P), strict=True):
-            arrays[name][:] = arrays[name] + found if accumulate else found
-    visible = None if all_deltas is None else deltas_of(call, all_deltas)
-    return LSTMGradients(
-        arrays["x"], arrays["W"], arrays["R"], arrays["b"], arrays.get("p"), state_of(dfirst),
-        arrays.get("G"), arrays.get("proj"), visible,
-    )  # fmt: skip
-
-
-def deltas_of(call: Call, arrays: tuple[Array, ...]) -> LSTMDeltas:
-    """The kernels' deltas of all gates side by side, of y and of c, by name."""
-    assert isinstance(call.cell, LSTMCell)
-    every, dy, dc = (call.sequence(rows) for rows in arrays)
-    H = dc.shape[-1]
-    of = {name: every[..., k * H : (k + 1) * H] for k, name in enumerate(call.cell.blocks)}
-    return LSTMDeltas(of.get("i"), of.get("f"), of.get("z"), of.get("o"), dc, dy)
+    return gradients

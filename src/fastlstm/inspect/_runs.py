@@ -8,10 +8,11 @@ import numpy as np
 
 from fastlstm._arrays import checks as check
 from fastlstm._arrays.arrays import Array
+from fastlstm.layers.layer import Layer
 from fastlstm.layers.lstm import LSTM
 from fastlstm.layers.masks import Masks
 from fastlstm.layers.rnn import RNN
-from fastlstm.layers.stack import Layer, Tape
+from fastlstm.layers.stack import Tape
 
 
 class Run(NamedTuple):
@@ -42,7 +43,7 @@ class Run(NamedTuple):
 
     def gates(self) -> dict[str, Array]:
         """Return i, f, z and o of an LSTM, (T, B, H); a gate that the variant lacks is as in its equations."""
-        blocks, c = self.network._kind.blocks, self.cell_tape.cells()
+        blocks, c = self.network._cell.blocks, self.cell_tape.cells()
         gates = {name: self.cell_tape.gate(name) if name in blocks else np.ones_like(c) for name in "ifzo"}
         if self.network.variant == "CIFG":
             gates["f"] = 1 - gates["i"]
@@ -63,7 +64,8 @@ def run(network: Any, x: Array, state: Any, layer: int, direction: int) -> Run:
     is_network(network, LSTM, RNN)
     layer, direction = index("layer", layer, network.num_layers), index("direction", direction, network.directions)
     x = check.sized("x", x, 3, "(B, T, I)" if network.batch_first else "(T, B, I)")
-    y, _, tape = network.forward(x, state, masks=network._inference_masks(x) or Masks())
+    T, B = x.shape[1::-1] if network.batch_first else x.shape[:2]
+    y, _, tape = network.forward(x, state, masks=network._masks_for(T, B, None, None, training=False) or Masks())
     return Run(network, y, tape, layer * network.directions + direction, layer, direction)
 
 
@@ -100,7 +102,9 @@ def one_row(network: Any, x: Array, state: Any, row: int, times: int) -> tuple[A
     row = index("row", row, B)
     rows = [row] * times
     if state is not None:
-        parts = [None if part is None else part[:, rows] for part in network._states("state", state, B, network.dtype)]
+        parts = [
+            None if part is None else part[:, rows] for part in network._checked_state("state", state, B, network.dtype)
+        ]
         state = parts[0] if isinstance(network, RNN) else tuple(parts[: len(state)])
     return np.take(x, rows, axis), state
 

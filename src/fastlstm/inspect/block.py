@@ -99,7 +99,7 @@ def block_values(
     at = _runs.index("t", t, T), _runs.index("row", row, B), _runs.index("unit", unit, H)
     i, f, z, o, c, y, c_prev = (float(getattr(values, name)[at]) for name in ("i", "f", "z", "o", "c", "y", "c_prev"))
     # h(c) is not on the tape, and where o is 0 the quotient y / o would not give it.
-    h = float(_ACTIVATIONS[network._kind.activations[2]](np.float64(c)))
+    h = float(_ACTIVATIONS[network._cell.activations[2]](np.float64(c)))
     return BlockValues(i, f, z, o, c_prev, c, f * c_prev, i * z, h, y)
 
 
@@ -173,9 +173,9 @@ class _Block:
 
     def __init__(self, network: LSTM, values: BlockValues) -> None:
         self.values = values
-        self.blocks = network._kind.blocks
+        self.blocks = network._cell.blocks
         self.peepholes = [name for name in "ifo" if network.peephole and name in self.blocks]
-        gates, g, h = (_SYMBOLS.get(name, name) for name in network._kind.activations)
+        gates, g, h = (_SYMBOLS.get(name, name) for name in network._cell.activations)
         self.activations = {"i": gates, "f": gates, "o": gates, "z": g, "h": h}
         for name in set("ifo") - set(self.blocks):
             self.activations[name] = "$1 - i^t$" if network.variant == "CIFG" else "1"

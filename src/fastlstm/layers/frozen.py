@@ -180,10 +180,10 @@ def _network_of(network: LSTM | RNN, form: Format) -> LSTM | RNN:
     del state["flat"]
     vars(inner).update(state)
     inner.params = MappingProxyType({})
-    inner._kind = network._kind
+    inner._cell = network._cell
     inner._array_kind = network._array_kind
     cells = range(len(network._weights))
-    inner._bind_weights([_pack(network._wide(k), network._kind.gates, form) for k in cells])
+    inner._bind_weights([_pack(network._weights_of(k), network._cell.gates, form) for k in cells])
     return inner
 
 

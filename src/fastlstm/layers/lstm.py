@@ -1,33 +1,28 @@
-"""The LSTM as layers; `functions/lstm.py` has the equations, `stack.py` what all layers share."""
+"""The LSTM as layers; `functions/lstm.py` has the equations, `layer.py` what all layers share."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from fastlstm._arrays import checks as check
-from fastlstm._arrays.arrays import Array, Kind, cells_of, empty, empty_like
-from fastlstm._cells import LSTMCell, bound, lstm_cell
-from fastlstm._engine import call as _core
-from fastlstm._engine.batches import PackedSequence, Sequences, as_packed
-from fastlstm._engine.call import Call, States
+from fastlstm._arrays.arrays import Array
+from fastlstm._cells import LSTMCell, checked_clip, lstm_cell
+from fastlstm._engine.batches import PackedSequence, Sequences
 from fastlstm._engine.tapes import LSTMTape
-from fastlstm._engine.threads import checked_num_threads
-from fastlstm.functions.lstm import (
-    LSTMDeltas,
-    PartialState,
-    State,
-    deltas_of,
-    state_of,
-    state_parts,
-)
+from fastlstm.layers.layer import Layer
 from fastlstm.layers.masks import Masks
 from fastlstm.layers.parameters import Gradients
-from fastlstm.layers.stack import Layer, Tape
+from fastlstm.layers.stack import Tape, run
+from fastlstm.layers.steps import step
 
 __all__ = ["LSTM"]
+
+# (h, c), for FGR (h, c, g)
+State = tuple[Array, ...]
+PartialState = tuple[Array | None, ...]
 
 
 class LSTM(Layer):
@@ -118,7 +113,7 @@ class LSTM(Layer):
     ((20, 4, 16), (4, 4, 8), False)
     """
 
-    _kind: LSTMCell
+    _cell: LSTMCell
     _tape_type = LSTMTape
 
     def __init__(
@@ -145,7 +140,7 @@ class LSTM(Layer):
         forget_bias: float = 1.0,
         batch_invariant: bool = False,
     ) -> None:
-        self.clip, self.cell_clip = bound("clip", clip), bound("cell_clip", cell_clip)
+        self.clip, self.cell_clip = checked_clip("clip", clip), checked_clip("cell_clip", cell_clip)
         cell = lstm_cell(variant, activations, self.clip, self.cell_clip)
         self.variant, self.activations = cell.variant, activations
         self.peephole = check.flag("peephole", peephole) and self.variant != "NP"
@@ -162,22 +157,11 @@ class LSTM(Layer):
             for suffix in self._names():
                 self.params["b" + suffix][at : at + self.hidden_size] = forget_bias
 
-    def _find_kind(self) -> LSTMCell:
+    def _find_cell(self) -> LSTMCell:
         return lstm_cell(self.variant, self.activations, self.clip, self.cell_clip)
 
-    def _shapes_of_cell(self, inputs: int) -> dict[str, tuple[int, ...]]:
-        n, H, P = self._kind.gates, self.hidden_size, self.output_size
-        shapes: dict[str, tuple[int, ...]] = {"W": (n * H, inputs), "R": (n * H, P), "b": (n * H,)}
-        if self.peephole:
-            shapes["p"] = (n - 1, H)
-        if self._kind.full_recurrence:
-            shapes["G"] = (3 * H, 3 * H)
-        if self.proj_size:
-            shapes["proj"] = (P, H)
-        return shapes
-
-    def _deltas_of(self, call: Call, arrays: tuple[Array, ...]) -> LSTMDeltas:
-        return deltas_of(call, arrays)
+    def _optional(self) -> tuple[str, ...]:
+        return ("p",) * self.peephole + ("proj",) * bool(self.proj_size)
 
     def _options(self) -> str:
         named: dict[str, tuple[Any, Any]] = {
@@ -187,15 +171,6 @@ class LSTM(Layer):
         named |= {"clip": (self.clip, None), "cell_clip": (self.cell_clip, None)}
         given = "".join(f", {name}={value!r}" for name, (value, usual) in named.items() if value != usual)
         return f"peephole={self.peephole}{given}"
-
-    def _states(self, name: str, state: PartialState | None, B: int, kind: Kind) -> States:
-        expected = ("(h, c)", "(h, c, g)") if name == "state" else ("(dh, dc)", "(dh, dc, dg)")
-        h, c, g = state_parts(name, state, self._kind, *expected)
-        return (
-            self._state_in(f"{name} h", h, B, self.output_size, kind),
-            self._state_in(f"{name} c", c, B, self.hidden_size, cells_of(kind)),
-            None if g is None else self._state_in(f"{name} g", g, B, 3 * self.hidden_size, kind, "3H"),
-        )
 
     def __call__(
         self,
@@ -229,16 +204,9 @@ class LSTM(Layer):
             The state after the last step, each (layers D, B, H), g (layers D, B, 3H).
         """
         if self._is_step(x, lengths, reset, reset_to):
-            x_t, zeros = self._as_step(x)
-            y_t, last_state = self.step(
-                x_t, (zeros, zeros) if state is None else cast(State, state), num_threads=num_threads
-            )
-            return self._as_sequence(y_t), last_state
-        x = as_packed("x", x)
-        states = self._states("state", state, self._sizes(x)[1], self._kind_for(x))
-        masks = self._inference_masks(x)
-        y, last, _ = self._forward_pass(x, states, lengths, reset, reset_to, masks, False, None, num_threads)
-        return y, state_of(last)
+            return self._call_as_step(x, state, num_threads)
+        y, last, _ = run(self, x, state, lengths, reset, reset_to, num_threads=num_threads)
+        return y, last
 
     def forward(
         self,
@@ -277,14 +245,10 @@ class LSTM(Layer):
         tape : Tape
             For `backward`.
         """
-        x = as_packed("x", x)
-        states = self._states("state", state, self._sizes(x)[1], self._kind_for(x))
-        masks = self._training_masks(masks, rng, x)
-        y, last, kept = self._forward_pass(
-            x, states, lengths, reset, reset_to, masks, self._to_fill(tape), recompute, num_threads
-        )
-        assert kept is not None
-        return y, state_of(last), kept
+        return run(
+            self, x, state, lengths, reset, reset_to, rng=rng, masks=masks, tape=self._to_fill(tape),
+            recompute=recompute, num_threads=num_threads,
+        )  # fmt: skip
 
     def backward(
         self,
@@ -326,11 +290,9 @@ class LSTM(Layer):
             ``.params`` (the keys of `params`), ``.flat``, ``.x``, ``.state``; ``.deltas``, a list with `LSTMDeltas` for
             each layer and direction, of (T, B, H) arrays.
         """
-        kept, dy = self._check_tape(tape), as_packed("dy", dy)
-        dstates = self._states("dstate", dstate, kept.call.batch.B, self._array_kind)
-        grads, dfirst = self._backward_pass(kept, dy, dstates, out, accumulate, num_threads, deltas, dc)
-        grads.state = state_of(dfirst)
-        return grads
+        return self._run_back(
+            tape, dy, dstate, dc, deltas=deltas, out=out, accumulate=accumulate, num_threads=num_threads
+        )
 
     def step(
         self,
@@ -370,62 +332,4 @@ class LSTM(Layer):
         >>> y.shape
         (1, 4)
         """
-        threads = checked_num_threads(num_threads)
-        if self._steps_directly:
-            try:
-                h, c = state  # type: ignore[misc]  # None raises TypeError, as bad input does
-                if out is None:
-                    shape, dtype = h.shape, self.dtype
-                    out = np.empty(shape[1:], dtype), (np.empty(shape, dtype), np.empty(shape, dtype))
-                y, (h_out, c_out) = out
-            except (AttributeError, TypeError, ValueError):
-                pass  # the checks below say what is wrong
-            else:
-                if self._steps[0].step(x_t, h, c, y, h_out, c_out, threads):
-                    return out  # else the checks below say why not, or copy what is not contiguous
-        return self._step_checked(x_t, state, out, threads)
-
-    def _step_checked(
-        self, x_t: Array, state: PartialState | None, out: tuple[Array, State] | None, num_threads: int
-    ) -> tuple[Array, State]:
-        self.check_steps()
-        L, P, H, kind = self.num_layers, self.output_size, self.hidden_size, self._kind_for(x_t)
-        B = check.sized("x_t", x_t, 2, "(B, I)", kind).shape[0]
-        x = check.matching("x_t", x_t, (B, self.input_size), kind, "(B, I)")
-        cell = self._kind
-        first = _core.or_zeros(self._states("state", state, B, kind), cell, (L, B), P, H, kind)
-        if out is None:
-            y, last = empty((B, P), kind), _core.each(empty_like, first)
-        else:
-            h, c, g = first
-            y, given = check.pair("out", out, "(y, (h, c, g))" if cell.full_recurrence else "(y, (h, c))")
-            h_out, c_out, g_out = state_parts("out state", given, cell, whole=True)
-            layers = "1" if L == 1 else "layers"
-            y = check.output("out y", y, (B, P), kind, "(B, H)")
-            h_out = check.output("out h", h_out, (L, B, P), kind, f"({layers}, B, H)")
-            c_out = check.output("out c", c_out, (L, B, H), cells_of(kind), f"({layers}, B, H)")
-            if cell.full_recurrence:
-                g_out = check.output("out g", g_out, (L, B, 3 * H), kind, f"({layers}, B, 3H)")
-            last = h_out, c_out, g_out
-            parts = {part: array for part, array in zip("hcg", last, strict=True) if array is not None}
-            check.disjoint(
-                {"out y": y} | {f"out {part}": array for part, array in parts.items()},
-                {"x_t": x, "state h": h, "state c": c, "state g": g},
-                {f"out {part}": f"state {part}" for part in parts},
-            )
-        if self.steps_one_by_one:
-            (h, c), (h_out, c_out) = state_of(first), state_of(last)
-            between = self._spaces_between(B)
-            for k, step in enumerate(self._steps):
-                above = y if k == L - 1 else between[k % 2]
-                one = slice(k, k + 1)
-                done = step.step(x, h[one], c[one], above, h_out[one], c_out[one], num_threads)
-                assert done  # all arrays are checked
-                x = above
-            return y, state_of(last)
-        sequence = x[:, None] if self.batch_first else x[None]
-        found, state_found = self(sequence, state_of(first), num_threads=num_threads)
-        y[:] = found[:, 0] if self.batch_first else found[0]
-        for to, part in zip(state_of(last), state_found, strict=True):
-            to[:] = part
-        return y, state_of(last)
+        return step(self, x_t, state, out, num_threads)

@@ -9,7 +9,6 @@ import numpy as np
 
 from fastlstm._arrays import checks as check
 from fastlstm._arrays.arrays import Array, Kind, on_device
-from fastlstm._engine.batches import PackedSequence
 from fastlstm._engine.call import Weights
 
 
@@ -76,9 +75,6 @@ class Masking:
     @property
     def output_size(self) -> int:
         """P: values that each direction gives, the hidden size or `proj_size`."""
-        raise NotImplementedError
-
-    def _sizes(self, x: Array | PackedSequence) -> tuple[int, int]:
         raise NotImplementedError
 
     def _has_masks(self) -> bool:
@@ -149,17 +145,11 @@ class Masking:
             [checked(f"weights[{k}]", mask, tuple(self._weights[k].R.shape), "as R") for k, mask in enumerate(weights)],
         )
 
-    def _training_masks(
-        self, masks: Masks | None, rng: np.random.Generator | None, x: Array | PackedSequence
-    ) -> Masks | None:
-        if masks is not None or not self._has_masks():
-            return masks
+    def _drawn_masks(self, T: int, B: int, rng: object) -> Masks:
+        """Draw the masks of a forward pass that was given none."""
         if not isinstance(rng, np.random.Generator):
             raise TypeError(
                 "rng must be a numpy.random.Generator, or masks given, since the layer drops something or has zoneout; "
                 f"not {type(rng).__name__}"
             )
-        return self.draw_masks(*self._sizes(x), rng)
-
-    def _inference_masks(self, x: Array | PackedSequence) -> Masks | None:
-        return self._expected_masks(*self._sizes(x)) if any(self.zoneout) else None
+        return self.draw_masks(T, B, rng)

@@ -1,4 +1,4 @@
-"""The simple (Elman) RNN as layers; `functions/rnn.py` has the equations, `stack.py` what all layers share."""
+"""The simple (Elman) RNN as layers; `functions/rnn.py` has the equations, `layer.py` what all layers share."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from fastlstm._arrays import checks as check
-from fastlstm._arrays.arrays import Array, Kind, empty, zeros
+from fastlstm._arrays.arrays import Array
 from fastlstm._cells import RNNCell, rnn_cell
-from fastlstm._engine.batches import PackedSequence, Sequences, as_packed
-from fastlstm._engine.call import Call, States
+from fastlstm._cells.rnn import Nonlinearity
+from fastlstm._engine.batches import PackedSequence, Sequences
 from fastlstm._engine.tapes import RNNTape
-from fastlstm._engine.threads import checked_num_threads
-from fastlstm.functions.rnn import Nonlinearity, RNNDeltas, deltas_of
+from fastlstm.layers.layer import Layer
 from fastlstm.layers.masks import Masks
 from fastlstm.layers.parameters import Gradients
-from fastlstm.layers.stack import Layer, Tape
+from fastlstm.layers.stack import Tape, run
+from fastlstm.layers.steps import step
 
 __all__ = ["RNN"]
 
@@ -94,15 +93,8 @@ class RNN(Layer):
         )  # fmt: skip
         self._start_weights(seed, init_scale)
 
-    def _find_kind(self) -> RNNCell:
+    def _find_cell(self) -> RNNCell:
         return rnn_cell(self.nonlinearity)
-
-    def _shapes_of_cell(self, inputs: int) -> dict[str, tuple[int, ...]]:
-        H = self.hidden_size
-        return {"W": (H, inputs), "R": (H, H), "b": (H,)}
-
-    def _deltas_of(self, call: Call, arrays: tuple[Array, ...]) -> RNNDeltas:
-        return deltas_of(call, arrays)
 
     def arguments(self) -> dict[str, Any]:
         """What the layer was made with; of zoneout one rate."""
@@ -110,9 +102,6 @@ class RNN(Layer):
 
     def _options(self) -> str:
         return f"nonlinearity={self.nonlinearity!r}"
-
-    def _states(self, name: str, state: Array | None, B: int, kind: Kind) -> States:
-        return self._state_in(name, state, B, self.hidden_size, kind), None, None
 
     def __call__(
         self,
@@ -146,15 +135,9 @@ class RNN(Layer):
             The state after the last step.
         """
         if self._is_step(x, lengths, reset, reset_to):
-            x_t, zeros = self._as_step(x)
-            y_t, last = self.step(x_t, zeros if state is None else state, num_threads=num_threads)
-            return self._as_sequence(y_t), last
-        x = as_packed("x", x)
-        states = self._states("state", state, self._sizes(x)[1], self._kind_for(x))
-        masks = self._inference_masks(x)
-        y, (h, _, _), _ = self._forward_pass(x, states, lengths, reset, reset_to, masks, False, None, num_threads)
-        assert h is not None
-        return y, h
+            return self._call_as_step(x, state, num_threads)
+        y, last, _ = run(self, x, state, lengths, reset, reset_to, num_threads=num_threads)
+        return y, last
 
     def forward(
         self,
@@ -186,15 +169,10 @@ class RNN(Layer):
         tape : Tape
             For `backward`.
         """
-        x = as_packed("x", x)
-        states = self._states("state", state, self._sizes(x)[1], self._kind_for(x))
-        masks = self._training_masks(masks, rng, x)
-        y, (h, _, _), kept = self._forward_pass(
-            x, states, lengths, reset, reset_to, masks, self._to_fill(tape), recompute, num_threads
-        )
-        assert kept is not None
-        assert h is not None
-        return y, h, kept
+        return run(
+            self, x, state, lengths, reset, reset_to, rng=rng, masks=masks, tape=self._to_fill(tape),
+            recompute=recompute, num_threads=num_threads,
+        )  # fmt: skip
 
     def backward(
         self,
@@ -232,11 +210,9 @@ class RNN(Layer):
             ``.params`` (the keys of `params`), ``.flat``, ``.x``, ``.state``; ``.deltas``, a list with `RNNDeltas` for
             each layer and direction, of (T, B, H) arrays.
         """
-        kept, dy = self._check_tape(tape), as_packed("dy", dy)
-        dstates = self._states("dstate", dstate, kept.call.batch.B, self._array_kind)
-        grads, (dh0, _, _) = self._backward_pass(kept, dy, dstates, out, accumulate, num_threads, deltas)
-        grads.state = dh0
-        return grads
+        return self._run_back(
+            tape, dy, dstate, None, deltas=deltas, out=out, accumulate=accumulate, num_threads=num_threads
+        )
 
     def step(
         self,
@@ -273,46 +249,4 @@ class RNN(Layer):
         >>> y.shape
         (1, 4)
         """
-        threads = checked_num_threads(num_threads)
-        if self._steps_directly:
-            try:
-                if out is None:
-                    shape, dtype = state.shape, self.dtype  # type: ignore[union-attr]  # None raises, as bad input does
-                    out = np.empty(shape[1:], dtype), np.empty(shape, dtype)
-                y, h_out = out
-            except (AttributeError, TypeError, ValueError):
-                pass  # the checks below say what is wrong
-            else:
-                if self._steps[0].step(x_t, state, None, y, h_out, None, threads):
-                    return out  # else the checks below say why not, or copy what is not contiguous
-        return self._step_checked(x_t, state, out, threads)
-
-    def _step_checked(
-        self, x_t: Array, state: Array | None, out: tuple[Array, Array] | None, num_threads: int
-    ) -> tuple[Array, Array]:
-        self.check_steps()
-        L, H, kind = self.num_layers, self.hidden_size, self._kind_for(x_t)
-        B = check.sized("x_t", x_t, 2, "(B, I)", kind).shape[0]
-        x = check.matching("x_t", x_t, (B, self.input_size), kind, "(B, I)")
-        h, _, _ = self._states("state", state, B, kind)
-        h = zeros((L, B, H), kind) if h is None else h
-        if out is None:
-            y, h_out = empty((B, H), kind), empty((L, B, H), kind)
-        else:
-            y, h_out = check.pair("out", out, "(y, h)")
-            y = check.output("out y", y, (B, H), kind, "(B, H)")
-            h_out = check.output("out h", h_out, (L, B, H), kind, "(1, B, H)" if L == 1 else "(layers, B, H)")
-            check.disjoint({"out y": y, "out h": h_out}, {"x_t": x, "state": h}, {"out h": "state"})
-        if self.steps_one_by_one:
-            between = self._spaces_between(B)
-            for k, step in enumerate(self._steps):
-                above = y if k == L - 1 else between[k % 2]
-                one = slice(k, k + 1)
-                done = step.step(x, h[one], None, above, h_out[one], None, num_threads)
-                assert done  # all arrays are checked
-                x = above
-            return y, h_out
-        sequence = x[:, None] if self.batch_first else x[None]
-        found, h_new = self(sequence, h, num_threads=num_threads)
-        y[:], h_out[:] = found[:, 0] if self.batch_first else found[0], h_new
-        return y, h_out
+        return step(self, x_t, state, out, num_threads)

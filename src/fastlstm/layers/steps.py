@@ -1,98 +1,218 @@
-"""One time step of layers, again and again, in memory that is allocated once."""
+"""One time step of layers: read from the weights as they are, or as passes of one step where something lies between."""
 
 from __future__ import annotations
 
+import threading
+from typing import Any
+
+import numpy as np
+
 from fastlstm._arrays import checks as check
-from fastlstm._arrays.arrays import Array, cells_of, empty, kind_of, on_device, zeros_like
+from fastlstm._arrays.arrays import Array, empty, empty_like, kind_of, on_device, zeros_like
 from fastlstm._arrays.libraries import DeviceKind
-from fastlstm._engine import call as _core
-from fastlstm._engine import forward as _forward
-from fastlstm._engine.batches import batch_of, options_of
-from fastlstm._engine.call import Call, States
+from fastlstm._cells import State
+from fastlstm._engine import loops, passes, threads
+from fastlstm._engine.batches import batch_of
+from fastlstm._engine.call import Call, Weights
+from fastlstm._engine.forward import MANY_ROWS, Step
+from fastlstm._engine.options import options_of
 from fastlstm._system import runtime
-from fastlstm.layers.stack import Layer, of_cell
+from fastlstm.layers.memory import WORTH_KEEPING
+from fastlstm.layers.stack import Stack, run
+
+__all__ = ["MANY_ROWS", "FixedStep", "Stepping", "step"]
+
+ROWS_TO_PACK = loops.rows_to_pack()
+
+
+class Stepping(Stack):
+    """The part of a layer that runs single steps."""
+
+    dtype: np.dtype[Any]
+    proj_size: int
+    zoneout: tuple[float, float]
+    bidirectional: bool
+    _weights: list[Weights]
+    # Whether nothing lies between two steps, so that each layer's step runs alone.
+    _one_by_one: bool
+    # With a single such layer: its step, and how many parts its state has; else None and 0.
+    _direct_step: Any
+    _direct_parts: int
+
+    def _bind_steps(self) -> None:
+        """Take hold of the weights, which a step may read as they are unless something lies between two steps."""
+        weights, on_device = self._weights, isinstance(self._array_kind, DeviceKind)
+        between = any(self.zoneout) or self.proj_size or self._cell.has_own_layout
+        self._between = threading.local()
+        self._one_by_one = not between and not on_device and (not self.batch_invariant or weights[0].packed is not None)
+        self._steps = [] if on_device else [Step(self._cell.kernel, one) for one in weights]
+        is_direct = self._one_by_one and not self.bidirectional and self.num_layers == 1
+        self._direct_step = self._steps[0].step if is_direct else None
+        self._direct_parts = len(self._cell.state) if is_direct else 0
+
+    def check_steps(self) -> None:
+        """Raise ValueError unless the layers can run one step at a time."""
+        if self.bidirectional:
+            raise ValueError("step needs layers in one direction: the other would have to begin at the last step")
+
+    def _is_step(self, x: object, lengths: object, reset: object, reset_to: object) -> bool:
+        """Return whether `step` does a call sooner, and bitwise the same; with more rows a call packs its weights."""
+        if not self._direct_parts or lengths is not None or reset is not None or reset_to != "initial":
+            return False
+        if type(x) is not np.ndarray or x.ndim != 3 or x.dtype != self.dtype or x.shape[2] != self.input_size:
+            return False
+        T, B = x.shape[1::-1] if self.batch_first else x.shape[:2]
+        return bool(T == 1 and 0 < B < ROWS_TO_PACK)
+
+    def _call_as_step(self, x: Any, state: Any, num_threads: int | None) -> tuple[Any, Any]:
+        """Run a call of one step by `step`."""
+        x_t = x[:, 0] if self.batch_first else x[0]
+        if state is None:
+            state = self._cell.public(self.zero_state(len(x_t)))
+        y_t, last = step(self, x_t, state, None, num_threads)
+        return y_t[:, np.newaxis] if self.batch_first else y_t[np.newaxis], last
+
+    def zero_state(self, B: int) -> State:
+        """Return new arrays for all that the state has, in the order of the cell's table."""
+        return self._first_state(None, check.count("B", B), self._array_kind)
+
+    def _spaces_between(self, B: int) -> list[Array]:
+        """Return where a step's outputs go on their way up: two arrays, kept for each thread and B where small."""
+        if getattr(self._between, "B", None) == B:
+            kept: list[Array] = self._between.spaces
+            return kept
+        spaces = [np.empty((B, self.output_size), self.dtype) for _ in range(2)]
+        if spaces[0].nbytes < WORTH_KEEPING:
+            self._between.B, self._between.spaces = B, spaces
+        return spaces
+
+
+def step(layers: Stepping, x_t: Any, state: Any, out: Any, num_threads: int | None) -> tuple[Any, Any]:
+    """Run a time step, and return `out`, y and the state after the step."""
+    number = threads.current.number if num_threads is None else threads.checked_num_threads(num_threads)
+    parts = layers._direct_parts
+    if parts:
+        try:
+            if parts == 2:
+                h, c = state
+                if out is None:
+                    shape, dtype = h.shape, layers.dtype
+                    out = np.empty(shape[1:], dtype), (np.empty(shape, dtype), np.empty(shape, dtype))
+                y, (h_out, c_out) = out
+            else:
+                h, c, c_out = state, None, None
+                if out is None:
+                    shape, dtype = h.shape, layers.dtype
+                    out = np.empty(shape[1:], dtype), np.empty(shape, dtype)
+                y, h_out = out
+        except (AttributeError, TypeError, ValueError):
+            pass  # The checks below say what is wrong.
+        else:
+            if layers._direct_step(x_t, h, c, y, h_out, c_out, number):
+                return out  # type: ignore[no-any-return]
+    # Else the checks say why not, or copy what is not contiguous.
+    return _checked_step(layers, x_t, state, out, number)
+
+
+def _checked_step(layers: Stepping, x_t: Any, state: Any, out: Any, num_threads: int) -> tuple[Array, Any]:
+    layers.check_steps()
+    cell, kind, P = layers._cell, layers._kind_for(x_t), layers.output_size
+    B = check.sized("x_t", x_t, 2, "(B, I)", kind).shape[0]
+    x = check.matching("x_t", x_t, (B, layers.input_size), kind, "(B, I)")
+    first = layers._first_state(state, B, kind)
+    if out is None:
+        y, last = empty((B, P), kind), tuple(map(empty_like, first))
+    else:
+        lead_axes = "1, B" if layers.num_layers == 1 else "layers, B"
+        y, last = layers._checked_out(out, (B, P), "(B, H)", kind, lead_axes)
+        states = cell.labelled("state", first)
+        outputs = dict(zip([f"out {part.name}" for part in cell.state], last, strict=True))
+        check.disjoint({"out y": y} | outputs, {"x_t": x} | states, dict(zip(outputs, states, strict=True)))
+    if layers._one_by_one:
+        h, c, h_out, c_out = first[0], first[1] if cell.has_c else None, last[0], last[1] if cell.has_c else None
+        between = layers._spaces_between(B)
+        for k, one in enumerate(layers._steps):
+            above = y if k == layers.num_layers - 1 else between[k % 2]
+            own = slice(k, k + 1)
+            done = one.step(
+                x, h[own], None if c is None else c[own], above, h_out[own], None if c_out is None else c_out[own],
+                num_threads,
+            )  # fmt: skip
+            assert done  # All arrays are checked.
+            x = above
+        return y, cell.public(last)
+    result, state_after, _ = run(
+        layers, x[:, None] if layers.batch_first else x[None], cell.public(first), num_threads=num_threads
+    )
+    y[:] = result[:, 0] if layers.batch_first else result[0]
+    for to, part in zip(last, state_after if len(last) > 1 else (state_after,), strict=True):
+        to[:] = part
+    return y, cell.public(last)
 
 
 class FixedStep:
-    """A pass of a single step for each layer, where something lies between two steps, as zoneout or a projection."""
+    """A step in memory that is allocated once: a pass of one step for each layer, as a call of one step would be."""
 
-    def __init__(self, layers: Layer, B: int) -> None:
-        cell, kind, H, P = layers._kind, layers._array_kind, layers.hidden_size, layers.output_size
-        lead = layers.num_layers, B
+    def __init__(self, layers: Any, B: int) -> None:
+        cell, kind, lead, sized = layers._cell, layers._array_kind, layers._lead(B), layers._sized
         self._layers, self._B = layers, B
-        self._first, self._last = (
-            _core.each(zeros_like, _core.kernel_states(cell, lead, P, H, kind)) for _ in range(2)
-        )
-        self._shapes = [tuple(array.shape) for array in layers.zero_state(B)]
-        self._gates = empty(self._shapes[2], kind) if cell.full_recurrence else None
+        self._first, self._last = (tuple(map(zeros_like, cell.empty_kernel_state(lead, sized))) for _ in range(2))
+        # The state after the step in the caller's layout.
+        self._after = layers.zero_state(B) if cell.has_own_layout else self._last
         self._x = empty((1, B, layers.input_size), kind)
         self._bind()
 
     def _bind(self) -> None:
         """Make the passes, which hold the weights where they are now."""
         layers, B = self._layers, self._B
-        cell, kind, H, P = layers._kind, layers._array_kind, layers.hidden_size, layers.output_size
-        cells = range(layers.num_layers)
-        self._held, self._weights = layers._weights, [layers._wide(k) for k in cells]
+        cell, kind, H, P = layers._cell, layers._array_kind, layers.hidden_size, layers.output_size
+        self._held, self._weights = layers._weights, [layers._weights_of(k) for k in range(layers.num_layers)]
         self._passes, below = [], self._x
-        for k in cells:
+        for k, weights in enumerate(self._weights):
             zoneout = None
             if any(layers.zoneout):
                 share_y, share_c = layers._expected_masks(1, B).zoneout[k]
                 zoneout = on_device(share_y, kind), on_device(share_c, kind)
             options = options_of(1, B, P, H, kind, None, False, None, "initial", None, zoneout)
             call = Call(cell, batch_of(1, B, None, layers.batch_invariant), kind, options=options)
-            one, y = _core.forward_pass(call, self._weights[k], False), empty((1, B, P), kind)
-            first, last = of_cell(self._first, k), of_cell(self._last, k)
-            one.start(below, first, y, 0, last, None, None, empty((one.workspace(),), kind))
-            self._passes.append(one)
+            forward, y = passes.forward_pass(call, weights, False, None, passes.device_of(kind)), empty((1, B, P), kind)
+            first, last = layers._part(self._first, k), layers._part(self._last, k)
+            passes.start_forward(forward, None, below, first, y, 0, last, empty((forward.workspace(),), kind))
+            self._passes.append(forward)
             below = y
         self._y = below
 
-    def run(self, x: Array, state: tuple[Array, ...], y: Array, num_threads: int) -> None:
-        """Advance `state`, (h, c, g) as far as the cell has them, by a step; its outputs go to `y`."""
-        kind = self._layers._array_kind
+    def run(self, x: Array, state: State, y: Array, num_threads: int) -> None:
+        """Advance a state by a step; its outputs go to `y`."""
+        layers, kind = self._layers, self._layers._array_kind
+        cell: Any = layers._cell
         self._x[0] = check.matching("x_t", x, tuple(self._x.shape[1:]), kind, "(B, I)")
-        for name, array, expected in zip("hcg", state, self._shapes, strict=False):
-            check.output(f"state {name}", array, expected, cells_of(kind) if name == "c" else kind, str(expected))
-        if self._held is not self._layers._weights:  # the parameters have moved to a network's buffer
+        for (name, _, own, _), array, after in zip(layers._sized.state, state, self._after, strict=True):
+            shape = tuple(after.shape)
+            check.output(f"state {name}", array, shape, own, str(shape))
+        if self._held is not layers._weights:  # The parameters have moved to a network's buffer.
             self._bind()
-        self._refresh()
-        self._copy(state, self._first)
-        device = _core.device_of(kind)
-        for one in self._passes:
-            _forward.run_passes([one], num_threads, device)
+        if cell.has_own_layout:
+            self._refresh()
+        cell.copy_to_kernels(state, self._first)
+        device = passes.device_of(kind)
+        for forward in self._passes:
+            passes.run_forward([forward], num_threads, device)
         y[:] = self._y[0]
         self._hand_back(state)
 
     def _refresh(self) -> None:
-        """Full gate recurrence has a copy of its weights in the kernels' order."""
-        params, P = self._layers.params, self._layers.output_size
+        """Bring copies of weights in the kernels' layout up to date."""
+        params, cell = self._layers.params, self._layers._cell
         for suffix, weights in zip(self._layers._names(), self._weights, strict=True):
-            if "G" + suffix in params:
-                weights.R[:, :P] = params["R" + suffix]
-                _core.write_gate_recurrence(params["G" + suffix], weights.R[:, P:])
+            if "R" + suffix in params:
+                cell.refresh_kernel_R(weights.R, params["R" + suffix], params.get("G" + suffix))
 
-    @staticmethod
-    def _copy(state: tuple[Array, ...], own: States) -> None:
-        *given, g = (*state, None, None)[:3]
-        for array, part in zip(given, own, strict=False):
-            if array is not None and part is not None:
-                part[...] = array
-        if g is not None and own[2] is not None:
-            for array, part in _core.gate_views(g, own[2]):
-                part[...] = array
-
-    def _hand_back(self, state: tuple[Array, ...]) -> None:
+    def _hand_back(self, state: State) -> None:
         """Write the state after the step, all of it at once: an interrupt comes before that or after it."""
-        after = tuple(array for array in self._last[:2] if array is not None)
-        if self._gates is not None:
-            assert self._last[2] is not None
-            for array, part in _core.gate_views(self._gates, self._last[2]):
-                array[...] = part
-            after = *after, self._gates
+        self._layers._cell.copy_from_kernels(self._last, self._after)
         if isinstance(kind_of(state[0]), DeviceKind):
-            for array, part in zip(state, after, strict=True):
+            for array, part in zip(state, self._after, strict=True):
                 array[...] = part
         else:
-            runtime.copy_all(state, after)
+            runtime.copy_all(state, self._after)

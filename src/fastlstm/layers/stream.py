@@ -11,13 +11,12 @@ from numpy.typing import ArrayLike
 from fastlstm._arrays import checks as check
 from fastlstm._arrays.arrays import Array, kind_of, moved, zeros
 from fastlstm._arrays.libraries import DeviceKind
-from fastlstm._engine import forward as _forward
 from fastlstm._engine.threads import checked_num_threads
 from fastlstm._system import runtime
 from fastlstm.layers.frozen import Frozen
 from fastlstm.layers.lstm import LSTM
 from fastlstm.layers.rnn import RNN
-from fastlstm.layers.steps import FixedStep
+from fastlstm.layers.steps import MANY_ROWS, FixedStep, step
 
 __all__ = ["Stream"]
 
@@ -65,24 +64,35 @@ class Stream:
     ((1000, 4), False, True)
     """
 
-    __slots__ = ("__weakref__", "_apart", "_fixed", "_network", "_next", "_shape", "num_threads", "state", "y")
+    __slots__ = (
+        "__weakref__",
+        "_apart",
+        "_fixed",
+        "_layers",
+        "_network",
+        "_next",
+        "_shape",
+        "num_threads",
+        "state",
+        "y",
+    )
 
     def __init__(self, network: LSTM | RNN | Frozen, B: int = 1, *, num_threads: int | None = None) -> None:
         layers = network._layers if isinstance(network, Frozen) else network
         if not isinstance(layers, (LSTM, RNN)):
             raise TypeError(f"network must be an LSTM, an RNN or Frozen, not {type(network).__name__}")
         checked_num_threads(num_threads)
-        self._network, self.num_threads = network, num_threads
+        self._network, self._layers, self.num_threads = network, layers, num_threads
         B = check.positive_int("B", B)
         layers.check_steps()
         state = layers.zero_state(B)
-        self.state: Any = state if isinstance(layers, LSTM) else state[0]
+        self.state: Any = layers._cell.public(state)
         self._apart = self.state  # whose parts are known to overlap nowhere
         self.y = zeros((B, layers.output_size), layers._array_kind)
         self._shape = B, layers.input_size
         # Of many rows, packing the weights anew pays; those of a Frozen network are packed.
-        many = B >= _forward.MANY_ROWS
-        direct = layers.steps_one_by_one and (not many or isinstance(network, Frozen))
+        many = B >= MANY_ROWS
+        direct = layers._one_by_one and (not many or isinstance(network, Frozen))
         self._fixed = None if direct else FixedStep(layers, B)
         # An interrupt may stop a step of many rows, and come between two layers: the state is then as before it.
         self._next = layers.zero_state(B) if direct and (many or layers.num_layers > 1) else None
@@ -122,7 +132,7 @@ class Stream:
         if np.shape(x_t) != self._shape:
             check.matching("x_t", x_t, self._shape, kind_of(self.y), "(B, I)")
         if self._fixed is None and self._next is None:
-            self._network.step(x_t, self.state, (self.y, self.state), num_threads=self.num_threads)
+            step(self._layers, x_t, self.state, (self.y, self.state), self.num_threads)
             return self.y
         state = self.state if isinstance(self.state, tuple) else (self.state,)
         if self.state is not self._apart:
@@ -131,7 +141,7 @@ class Stream:
             self._fixed.run(x_t, state, self.y, checked_num_threads(self.num_threads))
         elif self._next is not None:
             after: Any = self._next if isinstance(self.state, tuple) else self._next[0]
-            self._network.step(x_t, self.state, (self.y, after), num_threads=self.num_threads)
+            step(self._layers, x_t, self.state, (self.y, after), self.num_threads)
             runtime.copy_all(state, self._next)
         return self.y
 

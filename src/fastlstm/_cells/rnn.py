@@ -1,0 +1,82 @@
+"""The simple (Elman) RNN as a cell: its state, its tape, its parameters and the names of its deltas and gradients."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, NamedTuple
+
+from fastlstm._arrays.arrays import Array
+from fastlstm._cells.cell import ACTIVATIONS, Cell, Parameter, Part, Sized, TapePart
+from fastlstm._engine.loops import Cell as KernelCell
+
+Nonlinearity = Literal["tanh", "relu", "logistic", "identity"]
+
+
+class RNNDeltas(NamedTuple):
+    """The deltas of every time step, each (T, B, H): of what goes into g, and of h."""
+
+    a: Array
+    h: Array
+
+
+class RNNGradients(NamedTuple):
+    """Gradients of a loss J with respect to the arguments of `rnn_forward`, shaped as those.
+
+    Attributes
+    ----------
+    x, W, R, b : array
+        dJ/dx and so on.
+    state : array
+        dJ/dh0.
+    deltas : RNNDeltas or None
+        Where they were asked for.
+    """
+
+    x: Array
+    W: Array
+    R: Array
+    b: Array
+    state: Array
+    deltas: RNNDeltas | None = None
+
+
+@dataclass(frozen=True)
+class RNNCell(Cell):
+    """The simple RNN's equation."""
+
+    name: ClassVar[str] = "RNN"
+    state: ClassVar[tuple[Part, ...]] = (Part("h", "P"),)
+    tape: ClassVar[tuple[TapePart, ...]] = (TapePart("h", "gates", "nH"), TapePart("h_prev", "y_prev", "K"))
+    parameters: ClassVar[tuple[Parameter, ...]] = (
+        Parameter("W", ("nH", "I")),
+        Parameter("R", ("nH", "P")),
+        Parameter("b", ("nH",)),
+    )
+    deltas: ClassVar[tuple[Part, ...]] = (Part("a", "nH"), Part("h", "P"))
+
+    nonlinearity: str = "tanh"
+    blocks: str = field(default="", init=False, repr=False, compare=False)
+    gates: int = field(default=1, init=False, repr=False, compare=False)
+    rows: str = field(default="H", init=False, repr=False, compare=False)
+    kernel: KernelCell = field(init=False, repr=False, compare=False)
+    _sized: dict[tuple[Any, ...], Sized] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        kernel = KernelCell(None, False, "logistic", self.nonlinearity, "tanh", 0.0, 0.0)
+        object.__setattr__(self, "kernel", kernel)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.nonlinearity,)
+
+    def named_deltas(self, arrays: list[Array]) -> RNNDeltas:
+        """Return the deltas of every step by name, from arrays in the order of `deltas`."""
+        return RNNDeltas(*arrays)
+
+
+@functools.cache
+def rnn_cell(nonlinearity: str = "tanh") -> RNNCell:
+    """Return the cell with this activation function."""
+    if nonlinearity not in ACTIVATIONS[:4]:
+        raise ValueError(f"nonlinearity must be one of {', '.join(ACTIVATIONS[:4])}, not {nonlinearity!r}")
+    return RNNCell(nonlinearity)

@@ -1,0 +1,163 @@
+"""A function as a stack of one layer in one direction: its parameters are the arguments of a call."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastlstm._arrays import checks as check
+from fastlstm._arrays.arrays import Array, Kind, cells_of, empty
+from fastlstm._cells import Cell, State
+from fastlstm._engine.call import Call, Weights
+from fastlstm._engine.tapes import CellTape, call_of
+from fastlstm._engine.threads import checked_num_threads
+from fastlstm.layers.masks import Masks
+from fastlstm.layers.stack import CheckedTape, Stack, Target, run, run_back
+
+Parameters = dict[str, Any]
+REQUIRED = "W", "R", "b"
+
+
+class Function(Stack):
+    """One layer in one direction, of these parameters."""
+
+    num_layers, directions, output_size = 1, 1, 0
+    batch_first = False
+
+    def __init__(
+        self, cell: Cell, tape_type: type[CellTape], kind: Kind, inputs: int, given: Parameters, reverse: bool = False
+    ) -> None:
+        self._cell, self._array_kind, self._reverse = cell, kind, reverse
+        self._tape_type = self._whole_tape_type = tape_type
+        proj = given.get("proj")
+        P = H = check.sized("R", given["R"], 2, f"({cell.rows}, {'H' if proj is None else 'P'})", kind).shape[1]
+        if proj is not None:
+            H = check.sized("proj", proj, 2, "(P, H)", kind).shape[1]
+        cell.check_optional(given)
+        self._sized = cell.sized(kind, inputs, H, P, proj is not None)
+        self.input_size, self.hidden_size, self.output_size = inputs, H, P
+        # Those that are given, checked.
+        parameters: Parameters = {}
+        self.parameters = parameters
+        table = self._sized.parameters
+        for name, value in given.items():
+            if value is not None or name in REQUIRED:
+                shape, axes, _ = table[name]
+                parameters[name] = check.matching(name, value, shape, kind, axes)
+        get, R = parameters.get, parameters["R"]
+        if cell.has_own_layout:
+            R = cell.kernel_R(R, get("G"))
+        self._weights = Weights(parameters["W"], R, get("b"), get("p"), get("proj"))
+
+    @property
+    def state_names(self) -> list[str]:
+        """Return what the parts of the initial state are called among the gradients."""
+        state = self._cell.state
+        return [f"{part.name}0" for part in state] if len(state) > 1 else ["state"]
+
+    def _weights_of(self, k: int, masks: Masks | None = None) -> Weights:
+        return self._weights
+
+    def _masks_for(
+        self, T: int, B: int, masks: Masks | None, rng: np.random.Generator | None, training: bool
+    ) -> Masks | None:
+        return masks
+
+    def _tapes_to_fill(self, tape: Any) -> list[CellTape | None]:
+        return [None if tape is True else tape]
+
+    def _named(
+        self, tapes: list[CellTape], calls: list[Call], masks: Masks | None
+    ) -> tuple[dict[str, Array], dict[str, Array | None]]:
+        return tapes[0].named() if tapes else {}, {**self.parameters, **calls[0].named()}
+
+    def _lead(self, B: int) -> tuple[int, ...]:
+        return (B,)
+
+    def _lead_axes(self) -> str:
+        return "B"
+
+    def _part(self, state: State, k: int) -> State:
+        return state
+
+
+def forward(
+    cell: Cell, tape_type: type[CellTape], x: Any, parameters: Parameters, state: Any, *, lengths: ArrayLike | None,
+    reverse: bool, reset: ArrayLike | None, reset_to: Literal["initial", "zero"], recurrent_mask: Array | None,
+    zoneout: Any, tape: Any, recompute: int | None, out: Any, workspace: Array | None, num_threads: int | None,
+    batch_invariant: bool,
+) -> tuple[Array, Any, Any]:  # fmt: skip
+    """Run a layer over sequences; return y, the last state and the tape or None."""
+    reverse, invariant = check.flag("reverse", reverse), check.flag("batch_invariant", batch_invariant)
+    opened = Call.open(cell, x, lengths, None, None, False, invariant, num_threads)
+    call, rows = opened
+    stack = Function(cell, tape_type, call.kind, rows.shape[-1], parameters, reverse)
+    masks = None
+    if recurrent_mask is not None or zoneout is not None:
+        recurrent = [] if recurrent_mask is None else [recurrent_mask]
+        masks = Masks(recurrent=recurrent, zoneout=[] if zoneout is None else [zoneout])
+    if out is not None:
+        out = stack._checked_out(out, (call.batch.T, call.batch.B, stack.output_size), "(T, B, H)", call.kind, "B")
+    y, last, whole = run(
+        stack, x, state, lengths, reset, reset_to, masks=masks, tape=bool(tape) if isinstance(tape, np.bool) else tape,
+        recompute=recompute, num_threads=num_threads, opened=opened, out=out, workspace=workspace,
+    )  # fmt: skip
+    return y, last, None if whole is None else whole.layers[0]
+
+
+def backward(
+    cell: Cell, tape_type: type[CellTape], gradients_type: Any, tape: Any, parameters: Parameters, dy: Array | None,
+    dstate: Any, dc: Array | None, *, deltas: bool, out: Any, accumulate: bool, workspace: Array | None,
+    num_threads: int | None,
+) -> Any:  # fmt: skip
+    """Back-propagate through the steps of `forward`; return the gradients of all its arguments."""
+    accumulate, deltas = check.flag("accumulate", accumulate), check.flag("deltas", deltas)
+    if not isinstance(tape, tape_type):
+        name = f"{cell.name.lower()}_forward(..., tape=True)"
+        raise TypeError(f"tape must be an {tape_type.__name__} from {name}, not {type(tape).__name__}")
+    call = call_of(tape, cell)
+    cell, kind, T, B = call.cell, call.kind, call.batch.T, call.batch.B
+    I = check.sized("tape.x", tape.x, len(call.shape()) + 1, "(T, B, I)", kind).shape[-1]
+    stack = Function(cell, tape_type, kind, I, parameters)
+    sized, parameters, weights = stack._sized, stack.parameters, stack._weights
+    kept = tape.checked(call, weights, sized)
+    assert kept.call is not None
+    call = kept.call
+    dy = check.optional("dy", dy, (T, B, sized.P), kind, "(T, B, H)")
+    dc = check.optional("dc", dc, (T, B, sized.H), cells_of(kind), "(T, B, H)")
+    dlast = stack._checked_state("dstate", dstate, B, kind, "d")
+    given = None
+    if out is not None:
+        if not isinstance(out, gradients_type):
+            raise TypeError(f"out must be {gradients_type.__name__}, not {type(out).__name__}")
+        given = out._asdict()
+        given |= zip(stack.state_names, cell.parts("out.state", out.state, suffix="0", whole=True), strict=True)
+    elif accumulate:
+        raise ValueError("accumulate needs out, the gradients to add to")
+
+    def target(name: str, shape: tuple[int, ...], kind: Kind) -> Array:
+        return empty(shape, kind) if given is None else check.output(f"out {name}", given[name], shape, kind, name)
+
+    gradients: dict[str, Any] = dict.fromkeys(gradients_type._fields)
+    gradients["x"], gradients["b"] = target("x", (T, B, I), kind), target("b", weights.W.shape[:1], kind)
+    for name, array in parameters.items():
+        gradients[name] = target(name, array.shape, kind)
+    dfirst = [
+        target(name, (B, size), own) for name, (_, size, own, _) in zip(stack.state_names, sized.state, strict=True)
+    ]
+    if out is not None or workspace is not None:
+        arrays = gradients | dict(zip(stack.state_names, dfirst, strict=True))
+        outputs = {f"out {name}": array for name, array in arrays.items() if array is not None}
+        if workspace is not None:
+            outputs["workspace"] = check.workspace(workspace, 0, kind)
+        inputs = {"tape.x": kept.x, **kept.read(), **parameters, "dy": dy, "dc": dc}
+        check.disjoint(outputs, {**inputs, **cell.labelled("dstate", dlast), **call.named()})
+
+    threads, tapes = checked_num_threads(num_threads), CheckedTape(call, [kept], [weights], None)
+    dy, dc = call.packed(dy, threads), call.packed(dc, threads)
+    goal = Target([gradients], gradients["x"], tuple(dfirst))
+    _, gradients["state"], every = run_back(stack, tapes, dy, dlast, [dc], goal, accumulate, deltas, threads, workspace)
+    gradients["deltas"] = None if every is None else every[0]
+    return gradients_type._make(gradients.values())
