@@ -16,7 +16,6 @@ from fastlstm.layers.layer import Layer
 from fastlstm.layers.masks import Masks
 from fastlstm.layers.parameters import Gradients
 from fastlstm.layers.stack import Tape, run
-from fastlstm.layers.steps import step
 
 __all__ = ["RNN"]
 
@@ -249,4 +248,4 @@ class RNN(Layer):
         >>> y.shape
         (1, 4)
         """
-        return step(self, x_t, state, out, num_threads)
+        return self._step(self, x_t, state, out, num_threads)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from fastlstm._system import runtime
 from fastlstm.layers.memory import WORTH_KEEPING
 from fastlstm.layers.stack import Stack, run
 
-__all__ = ["MANY_ROWS", "FixedStep", "Stepping", "step"]
+__all__ = ["MANY_ROWS", "FixedStep", "Stepping"]
 
 ROWS_TO_PACK = loops.rows_to_pack()
 
@@ -35,9 +36,9 @@ class Stepping(Stack):
     _weights: list[Weights]
     # Whether nothing lies between two steps, so that each layer's step runs alone.
     _one_by_one: bool
-    # With a single such layer: its step, and how many parts its state has; else None and 0.
-    _direct_step: Any
-    _direct_parts: int
+    # The way of a step, chosen once; and its layer where there is a single such one, else None.
+    _step: Callable[[Any, Any, Any, Any, int | None], tuple[Any, Any]]
+    _direct: Any
 
     def _bind_steps(self) -> None:
         """Take hold of the weights, which a step may read as they are unless something lies between two steps."""
@@ -47,8 +48,8 @@ class Stepping(Stack):
         self._one_by_one = not between and not on_device and (not self.batch_invariant or weights[0].packed is not None)
         self._steps = [] if on_device else [Step(self._cell.kernel, one) for one in weights]
         is_direct = self._one_by_one and not self.bidirectional and self.num_layers == 1
-        self._direct_step = self._steps[0].step if is_direct else None
-        self._direct_parts = len(self._cell.state) if is_direct else 0
+        self._direct = self._steps[0] if is_direct else None
+        self._step = checked_step if not is_direct else direct_step if len(self._cell.state) == 1 else direct_pair_step
 
     def check_steps(self) -> None:
         """Raise ValueError unless the layers can run one step at a time."""
@@ -57,7 +58,7 @@ class Stepping(Stack):
 
     def _is_step(self, x: object, lengths: object, reset: object, reset_to: object) -> bool:
         """Return whether `step` does a call sooner, and bitwise the same; with more rows a call packs its weights."""
-        if not self._direct_parts or lengths is not None or reset is not None or reset_to != "initial":
+        if self._direct is None or lengths is not None or reset is not None or reset_to != "initial":
             return False
         if type(x) is not np.ndarray or x.ndim != 3 or x.dtype != self.dtype or x.shape[2] != self.input_size:
             return False
@@ -69,7 +70,7 @@ class Stepping(Stack):
         x_t = x[:, 0] if self.batch_first else x[0]
         if state is None:
             state = self._cell.public(self.zero_state(len(x_t)))
-        y_t, last = step(self, x_t, state, None, num_threads)
+        y_t, last = self._step(self, x_t, state, None, num_threads)
         return y_t[:, np.newaxis] if self.batch_first else y_t[np.newaxis], last
 
     def zero_state(self, B: int) -> State:
@@ -87,34 +88,44 @@ class Stepping(Stack):
         return spaces
 
 
-def step(layers: Stepping, x_t: Any, state: Any, out: Any, num_threads: int | None) -> tuple[Any, Any]:
-    """Run a time step, and return `out`, y and the state after the step."""
+def direct_pair_step(layers: Stepping, x_t: Any, state: Any, out: Any, num_threads: int | None) -> tuple[Any, Any]:
+    """Run a step of a single layer whose state is (h, c); return `out`, y and the state after the step."""
     number = threads.current.number if num_threads is None else threads.checked_num_threads(num_threads)
-    parts = layers._direct_parts
-    if parts:
-        try:
-            if parts == 2:
-                h, c = state
-                if out is None:
-                    shape, dtype = h.shape, layers.dtype
-                    out = np.empty(shape[1:], dtype), (np.empty(shape, dtype), np.empty(shape, dtype))
-                y, (h_out, c_out) = out
-            else:
-                h, c, c_out = state, None, None
-                if out is None:
-                    shape, dtype = h.shape, layers.dtype
-                    out = np.empty(shape[1:], dtype), np.empty(shape, dtype)
-                y, h_out = out
-        except (AttributeError, TypeError, ValueError):
-            pass  # The checks below say what is wrong.
-        else:
-            if layers._direct_step(x_t, h, c, y, h_out, c_out, number):
-                return out  # type: ignore[no-any-return]
+    try:
+        h, c = state
+        if out is None:
+            shape, dtype = h.shape, layers.dtype
+            out = np.empty(shape[1:], dtype), (np.empty(shape, dtype), np.empty(shape, dtype))
+        y, (h_out, c_out) = out
+    except (AttributeError, TypeError, ValueError):
+        pass  # The checks below say what is wrong.
+    else:
+        if layers._direct.step(x_t, h, c, y, h_out, c_out, number):
+            return out  # type: ignore[no-any-return]
     # Else the checks say why not, or copy what is not contiguous.
-    return _checked_step(layers, x_t, state, out, number)
+    return checked_step(layers, x_t, state, out, number)
 
 
-def _checked_step(layers: Stepping, x_t: Any, state: Any, out: Any, num_threads: int) -> tuple[Array, Any]:
+def direct_step(layers: Stepping, x_t: Any, state: Any, out: Any, num_threads: int | None) -> tuple[Any, Any]:
+    """Run a step of a single layer whose state is h; return `out`, y and the state after the step."""
+    number = threads.current.number if num_threads is None else threads.checked_num_threads(num_threads)
+    try:
+        if out is None:
+            shape, dtype = state.shape, layers.dtype
+            out = np.empty(shape[1:], dtype), np.empty(shape, dtype)
+        y, h_out = out
+    except (AttributeError, TypeError, ValueError):
+        pass  # The checks below say what is wrong.
+    else:
+        if layers._direct.step(x_t, state, None, y, h_out, None, number):
+            return out  # type: ignore[no-any-return]
+    # Else the checks say why not, or copy what is not contiguous.
+    return checked_step(layers, x_t, state, out, number)
+
+
+def checked_step(layers: Stepping, x_t: Any, state: Any, out: Any, num_threads: int | None) -> tuple[Array, Any]:
+    """Run a step of any layers, once its arguments are checked; return y and the state after the step."""
+    number = threads.checked_num_threads(num_threads)
     layers.check_steps()
     cell, kind, P = layers._cell, layers._kind_for(x_t), layers.output_size
     B = check.sized("x_t", x_t, 2, "(B, I)", kind).shape[0]
@@ -136,13 +147,13 @@ def _checked_step(layers: Stepping, x_t: Any, state: Any, out: Any, num_threads:
             own = slice(k, k + 1)
             done = one.step(
                 x, h[own], None if c is None else c[own], above, h_out[own], None if c_out is None else c_out[own],
-                num_threads,
+                number,
             )  # fmt: skip
             assert done  # All arrays are checked.
             x = above
         return y, cell.public(last)
     result, state_after, _ = run(
-        layers, x[:, None] if layers.batch_first else x[None], cell.public(first), num_threads=num_threads
+        layers, x[:, None] if layers.batch_first else x[None], cell.public(first), num_threads=number
     )
     y[:] = result[:, 0] if layers.batch_first else result[0]
     for to, part in zip(last, state_after if len(last) > 1 else (state_after,), strict=True):

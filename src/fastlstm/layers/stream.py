@@ -16,7 +16,7 @@ from fastlstm._system import runtime
 from fastlstm.layers.frozen import Frozen
 from fastlstm.layers.lstm import LSTM
 from fastlstm.layers.rnn import RNN
-from fastlstm.layers.steps import MANY_ROWS, FixedStep, step
+from fastlstm.layers.steps import MANY_ROWS, FixedStep
 
 __all__ = ["Stream"]
 
@@ -131,8 +131,9 @@ class Stream:
         """
         if np.shape(x_t) != self._shape:
             check.matching("x_t", x_t, self._shape, kind_of(self.y), "(B, I)")
+        layers = self._layers
         if self._fixed is None and self._next is None:
-            step(self._layers, x_t, self.state, (self.y, self.state), self.num_threads)
+            layers._step(layers, x_t, self.state, (self.y, self.state), self.num_threads)
             return self.y
         state = self.state if isinstance(self.state, tuple) else (self.state,)
         if self.state is not self._apart:
@@ -141,7 +142,7 @@ class Stream:
             self._fixed.run(x_t, state, self.y, checked_num_threads(self.num_threads))
         elif self._next is not None:
             after: Any = self._next if isinstance(self.state, tuple) else self._next[0]
-            step(self._layers, x_t, self.state, (self.y, after), self.num_threads)
+            layers._step(layers, x_t, self.state, (self.y, after), self.num_threads)
             runtime.copy_all(state, self._next)
         return self.y
 
