@@ -47,10 +47,12 @@ static void compare(const char *what, long size, const void *found, const void *
     }
 }
 
-static const fl_cell LSTM = {.gates = 4, .i = 0, .f = 1, .z = 2, .o = 3, .gate = FL_LOGISTIC, .g = FL_TANH, .h = FL_TANH, .plain = 1};
-static const fl_cell CIFG = {.gates = 3, .i = 0, .f = -1, .z = 1, .o = 2, .coupled = 1, .gate = FL_LOGISTIC, .g = FL_TANH,
-                             .h = FL_TANH, .clip = 2, .cell_clip = 1};
-static const fl_cell RNN = {.gates = 1, .i = -1, .f = -1, .z = 0, .o = -1, .gate = FL_LOGISTIC, .g = FL_TANH, .h = FL_TANH};
+static const fl_cell LSTM = {.kind = FL_LSTM, .gates = 4, .i = 0, .f = 1, .z = 2, .o = 3, .gate = FL_LOGISTIC,
+                             .g = FL_TANH, .h = FL_TANH, .plain = 1};
+static const fl_cell CIFG = {.kind = FL_LSTM, .gates = 3, .i = 0, .f = -1, .z = 1, .o = 2, .coupled = 1,
+                             .gate = FL_LOGISTIC, .g = FL_TANH, .h = FL_TANH, .clip = 2, .cell_clip = 1};
+static const fl_cell RNN = {.kind = FL_RNN, .gates = 1, .i = -1, .f = -1, .z = 0, .o = -1, .gate = FL_LOGISTIC,
+                            .g = FL_TANH, .h = FL_TANH};
 
 static long padded(const fl_kernels *k, long gates, long H) {
     const long block = gates == 1 ? k->column_block : k->unit_block;
@@ -77,8 +79,7 @@ static void step(const fl_kernels *k, const fl_cell *cell, int peephole, int pac
                                 .c_prev = c_prev, .gates = gates, .c = c, .keep = B, .y = y, .y_step = H};
     const fl_backward backward = {.cell = cell, .hidden = H, .y = {.above = dy, .above_step = H}, .p = peephole ? p : NULL,
                                   .gates = gates, .c_prev = c_prev, .c = c, .delta = delta, .dc = dc};
-    if (G == 1) k->rnn_forward(&forward, 0, B, 0, H), k->rnn_backward(&backward, 0, B, 0, H);
-    else k->lstm_forward(&forward, 0, B, 0, H), k->lstm_backward(&backward, 0, B, 0, H);
+    k->cells[cell->kind].forward(&forward, 0, B, 0, H), k->cells[cell->kind].backward(&backward, 0, B, 0, H);
     results[0] = gates, results[1] = c, results[2] = y, results[3] = delta, results[4] = dc;
     void *rest[] = {W, R, b, p, x, h, c_prev, dy, W_panels, R_panels};
     for (size_t n = 0; n < sizeof rest / sizeof *rest; n++) free(rest[n]);

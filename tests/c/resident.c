@@ -43,7 +43,8 @@ static void *of(void *array, long values) { return (char *)array + values * byte
 
 /* All steps forward and backward; gives y and the deltas in `result`, how many programs ran in this way in `ran`. */
 static void run(const fl_kernels *k, fl_algorithm algorithm, void *result, int *ran) {
-    static const fl_cell cell = {.gates = G, .i = 0, .f = 1, .z = 2, .o = 3, .gate = FL_LOGISTIC, .g = FL_TANH, .h = FL_TANH, .plain = 1};
+    static const fl_cell cell = {.kind = FL_LSTM, .gates = G, .i = 0, .f = 1, .z = 2, .o = 3, .gate = FL_LOGISTIC,
+                                 .g = FL_TANH, .h = FL_TANH, .plain = 1};
     state = 1;
     void *R = numbers(G * H * H, 0.5), *b = numbers(G * H, 1), *p = numbers(3 * H, 1), *wx = numbers(T * B * G * H, 2);
     void *dy = numbers(T * B * H, 1), *y = zeros((T + 1) * B * H), *c = zeros((T + 1) * B * H), *gates = zeros(T * B * G * H);
@@ -54,7 +55,7 @@ static void run(const fl_kernels *k, fl_algorithm algorithm, void *result, int *
                               .y_prev = of(y, t * B * H), .y_prev_step = H, .c_prev = of(c, t * B * H), .gates = of(gates, t * B * G * H),
                               .c = of(c, (t + 1) * B * H), .keep = B, .y = of(y, (t + 1) * B * H), .y_step = H,
                               .y_copy = of(result, t * B * H), .y_copy_step = H};
-        k->lstm_forward(&s, 0, B, 0, H);
+        k->cells[FL_LSTM].forward(&s, 0, B, 0, H);
     }
     k->pack_rows(panels, 1, R, H, G * H, H, 0, H);
     for (int t = T - 1; t >= 0; t--) {
@@ -65,7 +66,7 @@ static void run(const fl_kernels *k, fl_algorithm algorithm, void *result, int *
         s.y.above = of(dy, t * B * H);
         s.y.above_step = H;
         s.y.a = t + 1 < T ? of(delta, (t + 1) * B * G * H) : NULL;
-        k->lstm_backward(&s, 0, B, 0, H);
+        k->cells[FL_LSTM].backward(&s, 0, B, 0, H);
     }
     k->finish();
     *ran = fl_emulated.used(algorithm);

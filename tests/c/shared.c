@@ -69,12 +69,13 @@ static void part_of(void *argument, int part, int parts) {
         unit0 = blocks * part / parts * d->k->column_block;
         unit1 = part + 1 == parts ? H : blocks * (part + 1) / parts * d->k->column_block;
     }
-    d->k->lstm_forward(&d->forward, row0, row1, unit0, unit1);
-    d->k->lstm_backward(&d->backward, row0, row1, unit0, unit1);
+    d->k->cells[FL_LSTM].forward(&d->forward, row0, row1, unit0, unit1);
+    d->k->cells[FL_LSTM].backward(&d->backward, row0, row1, unit0, unit1);
 }
 
 static int divided_steps(const fl_kernels *k) {
-    static const fl_cell cell = {.gates = 4, .i = 0, .f = 1, .z = 2, .o = 3, .gate = FL_LOGISTIC, .g = FL_TANH, .h = FL_TANH, .plain = 1};
+    static const fl_cell cell = {.kind = FL_LSTM, .gates = 4, .i = 0, .f = 1, .z = 2, .o = 3, .gate = FL_LOGISTIC,
+                                 .g = FL_TANH, .h = FL_TANH, .plain = 1};
     static float weights[4 * H * H], row[ROWS * H], out[3][2][4 * ROWS * H], gates[3][4 * ROWS * H], c[3][ROWS * H];
     int failed = 0;
     for (int n = 0; n < 4 * H * H; n++) weights[n] = (float)(n % 29) / 100 - 0.14f;

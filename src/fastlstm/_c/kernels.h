@@ -1,8 +1,8 @@
 /* What the compiled kernels offer to the time loops: one table of functions per instruction set and precision.
  *
- * All matrices are row-major and dense, unless a step from row to row is given: a (B, H) array has rows of H values, one
- * after the other. `void *` stands for the table's precision. B counts batch rows, I inputs, H hidden units. The gates of
- * a row are blocks of H values in the order i, f, z, o.
+ * All matrices are row-major and dense, unless a step from row to row is given: a (B, H) array has rows of H
+ * values, one after the other. `void *` stands for the table's precision. B counts batch rows, I inputs, H hidden
+ * units. The gates of a row are blocks of H values in the order i, f, z, o.
  *
  * A step works on batch rows [row0, row1) and hidden units [unit0, unit1), so that threads can share it; unit0 is a
  * multiple of the table's `unit_block`, unit1 too unless it is H. No function allocates, blocks or keeps state.
@@ -22,8 +22,20 @@ typedef enum { FL_TANH, FL_RELU, FL_LOGISTIC, FL_IDENTITY, FL_HARD_LOGISTIC } fl
 /* How packed weights are stored; all but the first in single precision only. Arithmetic is always that of the table. */
 typedef enum { FL_FULL, FL_BFLOAT16, FL_INT8 } fl_format;
 
-/* What distinguishes one cell from another. The simple RNN has one block, and g alone. */
+/* Which cell: a row of cells.def. */
+typedef enum {
+#define CELL(name, NAME, has_c, forms) FL_##NAME,
+#include "cells.def"
+#undef CELL
+    FL_CELLS
+} fl_cell_kind;
+
+/* The most gate blocks that a cell has. */
+enum { FL_MOST_GATES = 4 };
+
+/* What distinguishes one cell from another of its kind, too. The simple RNN has one block, and g alone. */
 typedef struct {
+    fl_cell_kind kind;
     int gates;             /* blocks of H rows in W, R and b, and in the gates of a row */
     int i, f, z, o;        /* the place of each among them; -1 where there is none, whose gate is 1 */
     int coupled;           /* f = 1 - i */
@@ -121,8 +133,8 @@ typedef struct {
                               the compiler */
     void *sent;            /* a device's, (B, gates H) of sums: what the next step sends; else NULL */
     void *delta;           /* (B, gates H) out: before the activations */
-    void *delta_panels;    /* out: the same as panels, for the weight gradients; or NULL. An LSTM's panel has unit_block
-                              units with the gates' deltas side by side, the RNN's column_block; zero-padded */
+    void *delta_panels;    /* out: the same as panels, for the weight gradients; or NULL. A panel has the units of a
+                              forward panel, with the gates' deltas side by side; zero-padded */
     fl_size panel_step;    /* values from one of these panels to the next */
     void *dc;              /* (B, H) in: what step t + 1 sends to c^t; out: what step t sends to c^{t-1} */
     void *dc_all;          /* (B, H) out: dc^t; or NULL */
@@ -130,11 +142,16 @@ typedef struct {
 
 typedef void (*fl_forward_step)(const fl_forward *, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1);
 typedef void (*fl_backward_step)(const fl_backward *, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1);
+typedef struct {
+    fl_forward_step forward;
+    fl_backward_step backward;
+} fl_cell_kernels;
 
 /* The logarithm of zero in double precision: far below that of any number, far above the end of the numbers. */
 #define FL_CTC_ZERO (-1e300)
 
-/* ln sum e^x in two parts, which lose nothing beside each other: the largest x, and the logarithm of the sum of e^(x - it). */
+/* ln sum e^x in two parts, which lose nothing beside each other: the largest x, and the logarithm of the sum of
+ * e^(x - it). */
 typedef struct {
     double largest, log_sum;
 } fl_ctc_norm;
@@ -198,25 +215,21 @@ typedef struct {
 } fl_adam;
 
 typedef struct {
-    fl_size unit_block;     /* hidden units per LSTM panel: the vector length */
+    fl_size unit_block;     /* the vector length, of which all panels are made */
     fl_size row_block;      /* batch rows per register tile */
     fl_size column_block;   /* columns per panel: 4 vectors */
     int device;             /* memory is not the processor's own: W x is always hoisted, weights are read as they are */
 
-    /* Forward panels of weights A (gates H, K), gates 1 for the RNN. Panel j holds, for each k, the weights of its hidden
-     * units side by side, zero-padded: for an LSTM a vector for each gate of unit_block units, for the RNN column_block
-     * units. */
+    /* Forward panels of weights A (gates H, K). Panel j holds, for each k, the weights of its hidden units side by
+     * side, zero-padded: a vector for each gate of unit_block units, or of a single gate column_block units. */
     void (*pack_columns)(void *panels, fl_size gates, fl_size hidden, const void *A, fl_size K, fl_size panel0,
                          fl_size panel1);
-    /* Panels of A (rows, columns), which has a row every `row_step` values: panel j holds, for each row, `vectors` vectors
-     * of neighbouring columns. */
+    /* Panels of A (rows, columns), which has a row every `row_step` values: panel j holds, for each row, `vectors`
+     * vectors of neighbouring columns. */
     void (*pack_rows)(void *panels, int vectors, const void *A, fl_size row_step, fl_size rows, fl_size columns,
                       fl_size panel0, fl_size panel1);
 
-    fl_forward_step lstm_forward;
-    fl_backward_step lstm_backward;
-    fl_forward_step rnn_forward;
-    fl_backward_step rnn_backward;
+    const fl_cell_kernels *cells; /* FL_CELLS of them */
     /* y for columns [column0, column1), c for units [unit0, unit1). */
     void (*carry)(const fl_carry *, fl_size row0, fl_size row1, fl_size column0, fl_size column1, fl_size unit0,
                   fl_size unit1);
@@ -235,7 +248,8 @@ typedef struct {
     /* db += sum over rows of delta (rows, columns), for columns [column0, column1). */
     void (*add_bias_gradient)(void *db, const void *delta, fl_size rows, fl_size columns, fl_size column0,
                               fl_size column1);
-    /* dp += the peephole gradients of these rows, the deltas of i and f times c_prev and of o times c, for units [unit0, unit1). */
+    /* dp += the peephole gradients of these rows, the deltas of i and f times c_prev and of o times c, for units
+     * [unit0, unit1). */
     void (*add_peephole_gradient)(void *dp, const fl_cell *, const void *delta, const void *c_prev, const void *c, fl_size rows,
                                   fl_size hidden, fl_size unit0, fl_size unit1);
 
@@ -277,19 +291,40 @@ typedef struct {
     /* A device's own product, as matmul() of _blas.pyx; NULL on a processor. */
     void (*matmul)(int transpose_a, int transpose_b, fl_size m, fl_size n, fl_size k, const void *a, const void *b, double beta,
                    void *c);
-    /* A device may keep steps, and what lies between them, until something else is asked for; with this nothing waits. NULL
-     * on a processor. */
+    /* A device may keep steps, and what lies between them, until something else is asked for; with this nothing
+     * waits. NULL on a processor. */
     void (*finish)(void);
 } fl_kernels;
 
-/* Columns in a forward panel, */
-static inline fl_size fl_panel_columns(const fl_kernels *k, fl_size gates) {
-    return gates == 1 ? k->column_block : gates * k->unit_block;
+/* A cell's name in cells.def. */
+static inline const char *fl_cell_name(fl_cell_kind kind) {
+    static const char *const names[FL_CELLS] = {
+#define CELL(name, NAME, has_c, forms) #name,
+#include "cells.def"
+#undef CELL
+    };
+    return names[kind];
 }
+/* Is a cell's state h and c, or h alone? */
+static inline int fl_has_c(fl_cell_kind kind) {
+    static const unsigned char all[FL_CELLS] = {
+#define CELL(name, NAME, has_c, forms) has_c,
+#include "cells.def"
+#undef CELL
+    };
+    return all[kind];
+}
+
+/* Hidden units in a forward panel, of which a thread's share of a step is made: where a gate stands alone, as many
+ * neighbouring vectors as a tile has registers for. */
+static inline fl_size fl_panel_units(const fl_kernels *k, fl_size gates) {
+    return gates > 1 ? k->unit_block : k->column_block;
+}
+/* The columns of a panel, */
+static inline fl_size fl_panel_columns(const fl_kernels *k, fl_size gates) { return gates * fl_panel_units(k, gates); }
 /* how many such panels there are, */
 static inline fl_size fl_panel_count(const fl_kernels *k, fl_size gates, fl_size hidden) {
-    const fl_size units = gates == 1 ? k->column_block : k->unit_block;
-    return (hidden + units - 1) / units;
+    return (hidden + fl_panel_units(k, gates) - 1) / fl_panel_units(k, gates);
 }
 /* and the columns of all, which are the padded gates H. */
 static inline fl_size fl_padded_columns(const fl_kernels *k, fl_size gates, fl_size hidden) {

@@ -25,6 +25,7 @@ class FGRCell(LSTMCell):
 
     state: ClassVar[tuple[Part, ...]] = (*LSTMCell.state, Part("g", "3H", "3H", optional=True))
     has_own_layout: ClassVar[bool] = True
+    kernel_name: ClassVar[str] = "fgr"
     parameters: ClassVar[tuple[Parameter, ...]] = (
         *LSTMCell.parameters[:-1],
         Parameter("G", ("3H", "3H")),

@@ -91,6 +91,9 @@ class LSTMCell(Cell):
     )
     deltas: ClassVar[tuple[Part, ...]] = (Part("gates", "nH"), Part("y", "P"), Part("c", "H", wide=True))
 
+    # The cell's name in _c/cells.def.
+    kernel_name: ClassVar[str] = "lstm"
+
     variant: str = "vanilla"
     activations: tuple[str, str, str] = ("logistic", "tanh", "tanh")
     clip: float = 0.0
@@ -105,7 +108,9 @@ class LSTMCell(Cell):
         object.__setattr__(self, "blocks", BLOCKS[self.variant])
         object.__setattr__(self, "gates", len(self.blocks))
         object.__setattr__(self, "rows", f"{self.gates}H")
-        kernel = KernelCell(self.blocks, self.variant == "CIFG", *self.activations, self.clip, self.cell_clip)
+        kernel = KernelCell(
+            self.kernel_name, self.blocks, self.variant == "CIFG", *self.activations, self.clip, self.cell_clip
+        )
         object.__setattr__(self, "kernel", kernel)
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -63,7 +63,7 @@ class RNNCell(Cell):
     _sized: dict[tuple[Any, ...], Sized] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        kernel = KernelCell(None, False, "logistic", self.nonlinearity, "tanh", 0.0, 0.0)
+        kernel = KernelCell("rnn", None, False, "logistic", self.nonlinearity, "tanh", 0.0, 0.0)
         object.__setattr__(self, "kernel", kernel)
 
     def __reduce__(self) -> tuple[object, ...]:

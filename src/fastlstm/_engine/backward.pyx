@@ -210,7 +210,7 @@ cdef class BackwardPass:
         b.k = kernels(size) if device is None else device.kernels()
         b.stopped = stopped
         b.size, b.cell_size, b.reverse, b.gates = size, max(size, 4), reverse, cell.cell.gates
-        b.step = b.k.lstm_backward if cell.lstm else b.k.rnn_backward
+        b.step = b.k.cells[cell.cell.kind].backward
         b.block = b.k.column_block
         b.rows = rows_of(get, batch)
         H = len(R) // b.gates

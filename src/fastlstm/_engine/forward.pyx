@@ -17,8 +17,8 @@ from fastlstm._engine.passes cimport (fl_arena, fl_arena_bytes, fl_arena_in, fl_
                                       fl_segment_rows, fl_segments, fl_share, fl_share_of, fl_span, fl_start_forward_pass,
                                       fl_time, fl_vectors, fl_y_of)
 from fastlstm._system.kernels cimport (FL_BFLOAT16, FL_FULL, FL_INT8, FL_ROWS_TO_STOP, FL_THREADS_FOR_TWO,
-                                       FL_WORK_BEFORE_A_LOOK, fl_call,
-                                       fl_format, fl_forward, fl_kernels, fl_product, fl_size)
+                                       FL_WORK_BEFORE_A_LOOK, fl_call, fl_format, fl_forward, fl_kernels,
+                                       fl_panel_units, fl_product, fl_size)
 from fastlstm._system.runtime cimport Buffers, Device, begin_call, end_call, kernels, parallel, stopped
 
 from fastlstm._arrays.arrays import empty
@@ -216,8 +216,8 @@ cdef class ForwardPass:
         f.k = kernels(size) if device is None else device.kernels()
         f.stopped = stopped
         f.size, f.cell_size, f.reverse, f.gates = size, max(size, 4), reverse, cell.cell.gates
-        f.step = f.k.lstm_forward if cell.lstm else f.k.rnn_forward
-        f.block = f.k.unit_block if cell.lstm else f.k.column_block
+        f.step = f.k.cells[cell.cell.kind].forward
+        f.block = fl_panel_units(f.k, f.gates)
         f.rows = rows_of(get, batch)
         take_weights(f, get, cell, weights)
         rows, H = f.rows.count, f.constant.hidden
@@ -349,8 +349,8 @@ cdef class Step:
             return True
         f = self.prototype
         f.k = kernels(size)
-        f.step = f.k.lstm_forward if self.cell.lstm else f.k.rnn_forward
-        f.block = f.k.unit_block if self.cell.lstm else f.k.column_block
+        f.step = f.k.cells[self.cell.cell.kind].forward
+        f.block = fl_panel_units(f.k, f.gates)
         f.rows.B = f.rows.count = B
         f.x, f.h0, f.y = <const char *>get.views[0].buf, <const char *>get.views[1].buf, <char *>get.views[2].buf
         if self.cell.lstm:

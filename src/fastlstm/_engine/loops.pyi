@@ -8,7 +8,7 @@ from fastlstm._system.runtime import ACTIVATIONS as ACTIVATIONS
 class Cell:
     lstm: bool
     def __init__(
-        self, blocks: str | None, coupled: bool, gate: str, g: str, h: str, clip: float, cell_clip: float
+        self, kind: str, blocks: str | None, coupled: bool, gate: str, g: str, h: str, clip: float, cell_clip: float
     ) -> None: ...
 
 def segment_count(batch: Any, k: int) -> int: ...

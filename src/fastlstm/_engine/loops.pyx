@@ -2,7 +2,8 @@
 from libc.stdint cimport int64_t
 
 from fastlstm._engine.passes cimport fl_pack, fl_packing, fl_rows, fl_rows_at, fl_segment_rows, fl_segments
-from fastlstm._system.kernels cimport FL_ROWS_TO_PACK, fl_call, fl_cell, fl_kernels, fl_size
+from fastlstm._system.kernels cimport (FL_CELLS, FL_ROWS_TO_PACK, fl_call, fl_cell, fl_cell_name, fl_has_c, fl_kernels,
+                                       fl_size)
 from fastlstm._system.runtime cimport Buffers, Device, begin_call, end_call, kernels, parallel
 
 from fastlstm._system.runtime import ACTIVATIONS
@@ -57,14 +58,18 @@ cdef int finish_passes(fl_call *call, const fl_kernels *k, Device device) except
     return 0
 
 
-cdef class Cell:
-    """A cell as the kernels know it. `blocks` is which of "ifzo" there are; None for the simple RNN."""
+KINDS = {fl_cell_name(kind).decode(): kind for kind in range(FL_CELLS)}
 
-    def __init__(self, blocks, bint coupled, str gate, str g, str h, double clip, double cell_clip):
+
+cdef class Cell:
+    """Describes a cell to the kernels. `kind` is a name of cells.def; `blocks` says which of "ifzo" an LSTM has, else None."""
+
+    def __init__(self, str kind, blocks, bint coupled, str gate, str g, str h, double clip, double cell_clip):
         cdef fl_cell *cell = &self.cell
-        self.lstm = blocks is not None
-        cell.gates = len(blocks) if self.lstm else 1
-        if self.lstm:
+        cell.kind = KINDS[kind]
+        self.lstm = fl_has_c(cell.kind)
+        cell.gates = len(blocks) if blocks else 1
+        if blocks:
             cell.i, cell.f, cell.z, cell.o = [blocks.find(letter) for letter in "ifzo"]
         cell.coupled = coupled
         cell.gate, cell.g, cell.h = ACTIVATIONS[gate], ACTIVATIONS[g], ACTIVATIONS[h]

@@ -61,7 +61,11 @@ cdef extern from "kernels.h":
         FL_BFLOAT16
         FL_INT8
 
+    ctypedef int fl_cell_kind
+    enum: FL_CELLS
+
     ctypedef struct fl_cell:
+        fl_cell_kind kind
         int gates
         int i
         int f
@@ -188,6 +192,10 @@ cdef extern from "kernels.h":
     ctypedef void (*fl_backward_step)(const fl_backward *, fl_size row0, fl_size row1, fl_size unit0,
                                       fl_size unit1) noexcept nogil
 
+    ctypedef struct fl_cell_kernels:
+        fl_forward_step forward
+        fl_backward_step backward
+
     ctypedef enum fl_loss_kind:
         FL_SQUARED
         FL_ABSOLUTE
@@ -245,10 +253,7 @@ cdef extern from "kernels.h":
                              fl_size panel1) noexcept nogil
         void (*pack_rows)(void *panels, int vectors, const void *A, fl_size row_step, fl_size rows, fl_size columns,
                           fl_size panel0, fl_size panel1) noexcept nogil
-        fl_forward_step lstm_forward
-        fl_backward_step lstm_backward
-        fl_forward_step rnn_forward
-        fl_backward_step rnn_backward
+        const fl_cell_kernels *cells
         void (*carry)(const fl_carry *, fl_size row0, fl_size row1, fl_size column0, fl_size column1, fl_size unit0,
                       fl_size unit1) noexcept nogil
         void (*y_gradient)(const fl_y_gradient *, void *dy, fl_size width, fl_size row0, fl_size row1, fl_size column0,
@@ -291,6 +296,9 @@ cdef extern from "kernels.h":
                        double beta, void *c) noexcept nogil
         void (*finish)() noexcept nogil
 
+    const char *fl_cell_name(fl_cell_kind kind) nogil
+    bint fl_has_c(fl_cell_kind kind) nogil
+    fl_size fl_panel_units(const fl_kernels *k, fl_size gates) nogil
     fl_size fl_panel_columns(const fl_kernels *k, fl_size gates) nogil
     fl_size fl_panel_count(const fl_kernels *k, fl_size gates, fl_size hidden) nogil
     fl_size fl_padded_columns(const fl_kernels *k, fl_size gates, fl_size hidden) nogil

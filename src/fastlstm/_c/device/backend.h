@@ -1,5 +1,5 @@
-/* What a library of device kernels offers: its tables, and where a thread's work goes. Such a library is a module of its
- * own, which hands an fl_backend over in a capsule. */
+/* What a library of device kernels offers: its tables, and where a thread's work goes. Such a library is a module
+ * of its own, which hands an fl_backend over in a capsule. */
 #ifndef FL_BACKEND_H
 #define FL_BACKEND_H
 
@@ -7,8 +7,8 @@
 
 #define FL_BACKEND_CAPSULE "fastlstm.backend"
 
-/* How a device runs many steps: one by one, a product and a kernel each; in one kernel whose blocks keep R on the chip, all
- * of them together or in clusters. Where a call cannot be run as asked for, it runs step by step. */
+/* How a device runs many steps: one by one, a product and a kernel each; in one kernel whose blocks keep R on the
+ * chip, all of them together or in clusters. Where a call cannot be run as asked for, it runs step by step. */
 typedef enum { FL_AUTO, FL_STEPS, FL_RESIDENT, FL_CLUSTER } fl_algorithm;
 
 /* What arrays hold: cells and sums are of 32 bits for the last two. */

@@ -1,8 +1,9 @@
 /* The kernels on a device: each thread has one unit of one row, and the products are the device's library's.
  *
- * These are the equations of lstm.h, rnn.h and carry.h, compiled with vectors of one lane; the loops over time are those of
- * all instruction sets. W x is hoisted, R y is added to it in place, and what remains of a step is one kernel over its
- * units. "Panels" of columns are the weights as they lie, those of rows a transposed copy: every product is A B^T.
+ * These are the equations of the cells and of carry.h, compiled with vectors of one lane; the loops over time are
+ * those of all instruction sets. W x is hoisted, R y is added to it in place, and what remains of a step is one
+ * kernel over its units. "Panels" of columns are the weights as they lie, those of rows a transposed copy: every
+ * product is A B^T.
  *
  * Steps and what lies between them wait in a program, and run when something else is asked for, or at the end.
  *
@@ -18,9 +19,8 @@
 #include "simd/activations.h"
 #include "step/carry.h"
 #include "kernels.h"
-#include "step/lstm.h"
+#include "step/cells.h"
 #include "device/program.h"
-#include "step/rnn.h"
 
 /* C = op(A) op(B), or C += where `add`: row-major, C (m, n), a row every so many values. With `sums` C is of reals. */
 static void gemm(int transpose_a, int transpose_b, fl_size m, fl_size n, fl_size k, const stored *a, fl_size lda,
@@ -179,24 +179,81 @@ FL_INLINE void forward_of(const forward_units *s, fl_size k, fl_forward *step, f
     *unit = at.column;
 }
 
-FL_INLINE void lstm_unit(const forward_units *s, const int plain, const int peephole, fl_size k) {
-    const real none[4] = {0, 0, 0, 0}; /* the products are in wx */
-    fl_forward step;
-    fl_size row, unit;
-    forward_of(s, k, &step, &row, &unit);
-    lstm_cell(&step, plain, peephole, none, row, unit, 1);
-    lstm_output(&step, plain, peephole, none, row, unit, 1);
+typedef struct {
+    fl_backward step;
+    fl_cell cell;
+    fl_size row0;
+} backward_units;
+
+/* Returns the sums of what the next step sends, or NULL. */
+FL_INLINE const real *backward_of(const backward_units *s, fl_size k, fl_backward *step, fl_size *row, fl_size *unit) {
+    *step = s->step;
+    const place at = place_of(k, step->hidden);
+    step->cell = &s->cell;
+    *row = s->row0 + at.row;
+    *unit = at.column;
+    return step->y.a ? (const real *)step->sent + *row * s->cell.gates * step->hidden + *unit : NULL;
 }
 
-FL_FUNCTION void vanilla_at(const forward_units *s, fl_size k) { lstm_unit(s, 1, 0, k); }
-FL_FUNCTION void peephole_at(const forward_units *s, fl_size k) { lstm_unit(s, 1, 1, k); }
-FL_FUNCTION void lstm_at(const forward_units *s, fl_size k) { lstm_unit(s, 0, s->step.p != NULL, k); }
-FL_FUNCTION void rnn_at(const forward_units *s, fl_size k) {
-    fl_forward step;
-    fl_size row, unit;
-    forward_of(s, k, &step, &row, &unit);
-    rnn_cell(&step, v_zero(), row, unit, 1);
+/* ---- the cells ---- */
+
+/* A thread's unit of a row, in each form of each cell. */
+#define FORM(cell, form, plain, peephole)                                                                              \
+    FL_FUNCTION void cell##_forward_##form(const forward_units *s, fl_size k) {                                        \
+        const real none[FL_MOST_GATES] = {0, 0, 0, 0}; /* the products are in wx */                                    \
+        fl_forward step;                                                                                               \
+        fl_size row, unit;                                                                                             \
+        forward_of(s, k, &step, &row, &unit);                                                                          \
+        cell##_forward_unit(&step, plain, peephole, none, row, unit);                                                  \
+    }                                                                                                                  \
+    FL_FUNCTION void cell##_backward_##form(const backward_units *s, fl_size k) {                                      \
+        fl_backward step;                                                                                              \
+        fl_size row, unit;                                                                                             \
+        const real *sent = backward_of(s, k, &step, &row, &unit);                                                      \
+        cell##_backward_unit(&step, plain, peephole, sent, step.hidden, row, unit);                                    \
+    }
+#define FORMS_GENERAL(cell) FORM(cell, general, 0, s->step.p != NULL)
+#define FORMS_PLAIN(cell) FORMS_GENERAL(cell) FORM(cell, vanilla, 1, 0) FORM(cell, peephole, 1, 1)
+#define CELL(name, NAME, has_c, forms) FORMS_##forms(name)
+#include "cells.def"
+#undef CELL
+
+/* Runs a step's units; `plain` says which form fits. */
+#define RUN_GENERAL(unit_step) FL_EACH(unit_step##_general, units, count)
+#define RUN_PLAIN(unit_step)                                                                                           \
+    if (!plain)                                                                                                        \
+        FL_EACH(unit_step##_general, units, count);                                                                    \
+    else if (units.step.p)                                                                                             \
+        FL_EACH(unit_step##_peephole, units, count);                                                                   \
+    else                                                                                                               \
+        FL_EACH(unit_step##_vanilla, units, count)
+#define RUN(name, direction, forms) RUN_##forms(name##_##direction)
+
+static void run_forward(const forward_units units, fl_size count) {
+    const int plain = units.cell.plain;
+    (void)plain;
+    switch (units.cell.kind) {
+#define CELL(name, NAME, has_c, forms)                                                                                 \
+    case FL_##NAME: RUN(name, forward, forms); break;
+#include "cells.def"
+#undef CELL
+    default: break;
+    }
 }
+
+static void run_backward(const backward_units units, fl_size count) {
+    const int plain = units.cell.plain && units.step.simple;
+    (void)plain;
+    switch (units.cell.kind) {
+#define CELL(name, NAME, has_c, forms)                                                                                 \
+    case FL_##NAME: RUN(name, backward, forms); break;
+#include "cells.def"
+#undef CELL
+    default: break;
+    }
+}
+
+/* ---- steps ---- */
 
 /* W x is there already: R y^{t-1} is added to it. */
 static void forward_now(const op *o, const fl_cell *cell) {
@@ -205,24 +262,12 @@ static void forward_now(const op *o, const fl_cell *cell) {
     const fl_size rows = o->row1 - o->row0, count = rows * s->hidden, columns = cell->gates * s->hidden, K = s->outputs;
     gemm(0, 1, rows, columns, K, (const stored *)s->y_prev + o->row0 * s->y_prev_step, s->y_prev_step, (const stored *)s->R, K,
          1, 1, (real *)s->wx + o->row0 * columns, columns);
-    if (o->kind == OP_RNN)
-        FL_EACH(rnn_at, units, count);
-    else if (!cell->plain || s->gates_seen || s->gates_last)
-        FL_EACH(lstm_at, units, count);
-    else if (s->p)
-        FL_EACH(peephole_at, units, count);
-    else
-        FL_EACH(vanilla_at, units, count);
+    run_forward(units, count);
 }
 
-static void lstm_forward(const fl_forward *s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1) {
+static void forward_step(const fl_forward *s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1) {
     assert(s->wx && s->R && unit0 == 0 && unit1 == s->hidden);
-    add_step(OP_LSTM, s->cell, s->hidden, row0, row1)->of.forward = *s;
-}
-
-static void rnn_forward(const fl_forward *s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1) {
-    assert(s->wx && s->R && unit0 == 0 && unit1 == s->hidden);
-    add_step(OP_RNN, s->cell, s->hidden, row0, row1)->of.forward = *s;
+    add_step(OP_FORWARD, s->cell, s->hidden, row0, row1)->of.forward = *s;
 }
 
 typedef struct {
@@ -251,80 +296,31 @@ static void carry_all(const fl_carry *s, fl_size row0, fl_size row1, fl_size col
 
 /* ---- a step, backward ---- */
 
-typedef struct {
-    fl_backward step;
-    fl_cell cell;
-    fl_size row0;
-    int with_gates;
-} backward_units;
-
-FL_INLINE vec backward_of(const backward_units *s, fl_size k, fl_backward *step, fl_size *row, fl_size *unit) {
-    *step = s->step;
-    const place at = place_of(k, step->hidden);
-    step->cell = &s->cell;
-    *row = s->row0 + at.row;
-    *unit = at.column;
-    return step->y.a ? v_load((const real *)step->sent + *row * s->cell.gates * step->hidden + *unit) : v_zero();
-}
-
-FL_INLINE void plain_unit_backward(const backward_units *s, const int peephole, fl_size k) {
-    fl_backward step;
-    fl_size row, unit;
-    vec dy = backward_of(s, k, &step, &row, &unit);
-    if (step.y.above) dy = v_add(dy, s_load((const stored *)step.y.above + row * step.y.above_step + unit));
-    if (step.y.last) dy = v_add(dy, s_load((const stored *)step.y.last + row * step.hidden + unit));
-    lstm_cell_backward(&step, 1, peephole, NULL, dy, NULL, row, unit, 1);
-}
-
-FL_FUNCTION void vanilla_back_at(const backward_units *s, fl_size k) { plain_unit_backward(s, 0, k); }
-FL_FUNCTION void peephole_back_at(const backward_units *s, fl_size k) { plain_unit_backward(s, 1, k); }
-FL_FUNCTION void lstm_back_at(const backward_units *s, fl_size k) {
-    fl_backward step;
-    fl_size row, unit;
-    const vec dy = backward_of(s, k, &step, &row, &unit);
-    const bounds b = bounds_of(step.cell);
-    const real *all = (const real *)step.sent + row * 4 * step.hidden + unit;
-    real sent[3];
-    for (int gate = 0; gate < 3; gate++) sent[gate] = s->with_gates ? all[(gate + 1) * step.hidden] : 0;
-    lstm_backward_general(&step, &b, dy, s->with_gates ? sent : NULL, row, unit, 1);
-}
-FL_FUNCTION void rnn_back_at(const backward_units *s, fl_size k) {
-    fl_backward step;
-    fl_size row, unit;
-    const vec seen = backward_of(s, k, &step, &row, &unit);
-    rnn_cell_backward(&step, seen, row, unit, 1);
-}
-
 static void backward_now(const op *o, const fl_cell *cell) {
     const fl_backward *s = &o->of.backward;
     const fl_size H = s->hidden, columns = cell->gates * H, rows = o->row1 - o->row0, count = rows * H;
-    const backward_units units = {*s, *cell, o->row0, s->gate_panels && s->delta_next};
+    const backward_units units = {*s, *cell, o->row0};
+    const int with_gates = s->gate_panels && s->delta_next;
     real *sent = (real *)s->sent + o->row0 * columns;
     if (s->y.a)
         gemm(0, 1, rows, H, s->y.K, (const stored *)s->y.a + o->row0 * s->y.K, s->y.K, (const stored *)s->y.panels, s->y.K, 0, 1,
              sent, columns);
-    for (int gate = 0; units.with_gates && gate < 3; gate++) /* whose columns lie side by side, unit by unit */
+    for (int gate = 0; with_gates && gate < 3; gate++) /* whose columns lie side by side, unit by unit */
         gemm(0, 1, rows, H, columns, (const stored *)s->delta_next + o->row0 * columns, columns,
              (const stored *)s->gate_panels + gate * columns, 3 * columns, 0, 1, sent + (gate + 1) * H, columns);
-    if (o->kind == OP_RNN_BACK)
-        FL_EACH(rnn_back_at, units, count);
-    else if (!cell->plain || !s->simple)
-        FL_EACH(lstm_back_at, units, count);
-    else if (s->p)
-        FL_EACH(peephole_back_at, units, count);
-    else
-        FL_EACH(vanilla_back_at, units, count);
+    run_backward(units, count);
 }
 
-static void lstm_backward(const fl_backward *s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1) {
+static void backward_step(const fl_backward *s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1) {
     assert(unit0 == 0 && unit1 == s->hidden && !s->delta_panels);
-    add_step(OP_LSTM_BACK, s->cell, s->hidden, row0, row1)->of.backward = *s;
+    add_step(OP_BACKWARD, s->cell, s->hidden, row0, row1)->of.backward = *s;
 }
 
-static void rnn_backward(const fl_backward *s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1) {
-    assert(unit0 == 0 && unit1 == s->hidden && !s->delta_panels);
-    add_step(OP_RNN_BACK, s->cell, s->hidden, row0, row1)->of.backward = *s;
-}
+static const fl_cell_kernels device_cells[FL_CELLS] = {
+#define CELL(name, NAME, has_c, forms) {forward_step, backward_step},
+#include "cells.def"
+#undef CELL
+};
 
 /* ---- one by one ---- */
 
@@ -332,10 +328,8 @@ static void run_by_steps(const program *p) {
     for (int k = 0; k < p->count; k++) {
         const op *o = &p->ops[k];
         switch (o->kind) {
-        case OP_LSTM:
-        case OP_RNN: forward_now(o, &p->cell); break;
-        case OP_LSTM_BACK:
-        case OP_RNN_BACK: backward_now(o, &p->cell); break;
+        case OP_FORWARD: forward_now(o, &p->cell); break;
+        case OP_BACKWARD: backward_now(o, &p->cell); break;
         case OP_CARRY: carry_now(o); break;
         case OP_COPY: copy_now(o); break;
         }
@@ -403,8 +397,7 @@ static void add_peephole_gradient(void *dp, const fl_cell *cell, const void *del
 /* What every device's table has. */
 #define FL_DEVICE_KERNELS                                                                                              \
     .unit_block = VL, .row_block = 1, .column_block = VL, .device = 1, .pack_rows = pack_rows,                         \
-    .lstm_forward = lstm_forward, .lstm_backward = lstm_backward, .rnn_forward = rnn_forward,                          \
-    .rnn_backward = rnn_backward, .carry = carry_all, .y_gradient = y_gradient, .multiply = multiply,                  \
+    .cells = device_cells, .carry = carry_all, .y_gradient = y_gradient, .multiply = multiply,                  \
     .add_bias_gradient = add_bias_gradient, .add_peephole_gradient = add_peephole_gradient, .copy = copy,              \
     .clear = clear, .matmul = matmul, .finish = finish
 

@@ -1,14 +1,15 @@
-/* What a device is to do, step after step: the loops over time put it here, and it runs when something else is asked for.
+/* What a device is to do, step after step: the loops over time put it here, and it runs when something else is
+ * asked for.
  *
- * So a device has many steps in hand at once. It may run them one by one, a product and a kernel each; or all of them in one
- * kernel whose blocks keep their part of R on the chip (resident.h).
+ * So a device has many steps in hand at once. It may run them one by one, a product and a kernel each; or all of
+ * them in one kernel whose blocks keep their part of R on the chip (resident.h).
  */
 #ifndef FL_PROGRAM_H
 #define FL_PROGRAM_H
 
 #include "kernels.h"
 
-typedef enum { OP_LSTM, OP_RNN, OP_LSTM_BACK, OP_RNN_BACK, OP_CARRY, OP_COPY } op_kind;
+typedef enum { OP_FORWARD, OP_BACKWARD, OP_CARRY, OP_COPY } op_kind;
 
 typedef struct {
     void *to;
@@ -48,8 +49,8 @@ typedef struct {
 #define FL_BOTH static inline
 #endif
 
-FL_BOTH int is_step(op_kind kind) { return kind <= OP_RNN_BACK; }
-FL_BOTH int is_forward(op_kind kind) { return kind == OP_LSTM || kind == OP_RNN; }
+FL_BOTH int is_step(op_kind kind) { return kind == OP_FORWARD || kind == OP_BACKWARD; }
+FL_BOTH int is_forward(op_kind kind) { return kind == OP_FORWARD; }
 
 /* What a step multiplies: its R, and the values in a row of that. */
 FL_BOTH const void *weights_of(const op *o) { return is_forward(o->kind) ? o->of.forward.R : o->of.backward.y.panels; }

@@ -1,10 +1,10 @@
 /* A program in one kernel: each block keeps the weights of its hidden units on the chip, for all steps.
  *
- * Blocks that have the same batch rows are a group; the members of a group have the hidden units among them, each all gates of
- * its own, so that everything but the product needs no other block. Before a step reads what the step before has written,
- * the members of the group wait for each other. A block's product is over tiles of some lines, which are rows of weights, and
- * some batch rows: 32 sums for a warp, whose lanes have every 32nd part of the inner dimension each. Where there are few
- * tiles, several warps share one, and each adds up a part.
+ * Blocks that have the same batch rows are a group; the members of a group have the hidden units among them, each
+ * all gates of its own, so that everything but the product needs no other block. Before a step reads what the step
+ * before has written, the members of the group wait for each other. A block's product is over tiles of some lines,
+ * which are rows of weights, and some batch rows: 32 sums for a warp, whose lanes have every 32nd part of the inner
+ * dimension each. Where there are few tiles, several warps share one, and each adds up a part.
  *
  * The including file defines, beside what device.h needs:
  *   WARP, THREADS, THREAD       threads in a warp and in a block, and which of the block this is
@@ -23,8 +23,8 @@ enum { WARPS = 8 };
 typedef struct {
     FL_CHUNK_ALIGN stored values[CHUNK];
 } chunk;
-/* A tile has so many batch rows at least and at most, and SUMS sums in all; with zeros the inner dimension is a multiple of STEP.
- * Those of tensor cores have 16 lines and 8 rows, up to 4 of them side by side. */
+/* A tile has so many batch rows at least and at most, and SUMS sums in all; with zeros the inner dimension is a
+ * multiple of STEP. Those of tensor cores have 16 lines and 8 rows, up to 4 of them side by side. */
 #ifdef FL_TENSOR_CORES
 enum { FEWEST_TOGETHER = 8, MOST_TOGETHER = 32, STEP = 16 };
 FL_BOTH int lines_of_tile(int together) { return (void)together, 16; }
@@ -273,38 +273,37 @@ FL_FUNCTION void product_of_block(const block *b, const geometry *g) {
     }
 }
 
-FL_INLINE void finish_forward(const op *o, const real *acc, fl_size row, fl_size unit) {
-    const fl_forward *s = &o->of.forward;
-    const int plain = s->cell->plain && !s->gates_seen && !s->gates_last;
-    if (o->kind == OP_RNN) {
-        rnn_cell(s, v_load(acc), row, unit, 1);
-    } else if (plain && s->p) {
-        lstm_cell(s, 1, 1, acc, row, unit, 1);
-        lstm_output(s, 1, 1, acc, row, unit, 1);
-    } else if (plain) {
-        lstm_cell(s, 1, 0, acc, row, unit, 1);
-        lstm_output(s, 1, 0, acc, row, unit, 1);
-    } else {
-        lstm_cell(s, 0, s->p != NULL, acc, row, unit, 1);
-        lstm_output(s, 0, s->p != NULL, acc, row, unit, 1);
+/* What remains of a step once a block's product is there, in the form that fits: `cell` is the step for a unit. */
+#define FINISH_GENERAL(cell, ...) cell(s, 0, s->p != NULL, __VA_ARGS__)
+#define FINISH_PLAIN(cell, ...)                                                                                        \
+    if (!plain)                                                                                                        \
+        cell(s, 0, s->p != NULL, __VA_ARGS__);                                                                         \
+    else if (s->p)                                                                                                     \
+        cell(s, 1, 1, __VA_ARGS__);                                                                                    \
+    else                                                                                                               \
+        cell(s, 1, 0, __VA_ARGS__)
+
+FL_INLINE void finish_forward(const fl_forward *s, const real *sums, fl_size row, fl_size unit) {
+    const int plain = s->cell->plain;
+    (void)plain;
+    switch (s->cell->kind) {
+#define CELL(name, NAME, has_c, forms)                                                                                 \
+    case FL_##NAME: FINISH_##forms(name##_forward_unit, sums, row, unit); break;
+#include "cells.def"
+#undef CELL
+    default: break;
     }
 }
 
-FL_INLINE void finish_backward(const op *o, const real *acc, fl_size row, fl_size unit) {
-    const fl_backward *s = &o->of.backward;
-    vec dy = v_load(acc);
-    if (o->kind == OP_RNN_BACK) {
-        rnn_cell_backward(s, dy, row, unit, 1);
-    } else if (s->cell->plain && s->simple) {
-        if (s->y.above) dy = v_add(dy, s_load((const stored *)s->y.above + row * s->y.above_step + unit));
-        if (s->y.last) dy = v_add(dy, s_load((const stored *)s->y.last + row * s->hidden + unit));
-        if (s->p)
-            lstm_cell_backward(s, 1, 1, NULL, dy, NULL, row, unit, 1);
-        else
-            lstm_cell_backward(s, 1, 0, NULL, dy, NULL, row, unit, 1);
-    } else {
-        const bounds b = bounds_of(s->cell);
-        lstm_backward_general(s, &b, dy, NULL, row, unit, 1);
+FL_INLINE void finish_backward(const fl_backward *s, const real *sent, fl_size row, fl_size unit) {
+    const int plain = s->cell->plain && s->simple;
+    (void)plain;
+    switch (s->cell->kind) {
+#define CELL(name, NAME, has_c, forms)                                                                                 \
+    case FL_##NAME: FINISH_##forms(name##_backward_unit, sent, 1, row, unit); break;
+#include "cells.def"
+#undef CELL
+    default: break;
     }
 }
 
@@ -326,14 +325,14 @@ FL_FUNCTION void block_step(const block *b, const geometry *g, fl_size row0, fl_
         for (fl_size k = THREAD; k < rows * b->units; k += THREADS) {
             const place at = place_of(k, b->units);
             const fl_size n = at.row, unit = at.column;
-            real acc[4] = {0, 0, 0, 0};
-            FL_UNROLL for (int gate = 0; gate < 4; gate++)
+            real acc[FL_MOST_GATES] = {0, 0, 0, 0};
+            FL_UNROLL for (int gate = 0; gate < FL_MOST_GATES; gate++)
                 for (int part = 0; from && gate < g->gates && part < g->parts; part++)
                     acc[gate] += b->sums[(part * lines + unit * g->gates + gate) * N + n];
             if (forward)
-                finish_forward(o, acc, row + n, b->unit0 + unit);
+                finish_forward(&o->of.forward, acc, row + n, b->unit0 + unit);
             else
-                finish_backward(o, acc, row + n, b->unit0 + unit);
+                finish_backward(&o->of.backward, acc, row + n, b->unit0 + unit);
         }
         block_sync();
     }

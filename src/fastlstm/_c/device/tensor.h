@@ -1,9 +1,9 @@
-/* A block's product by tensor cores, which multiply tiles of 16 bits and add up in 32. A warp has 16 lines of weights and N batch
- * rows, in tiles of 16 x 8.
+/* A block's product by tensor cores, which multiply tiles of 16 bits and add up in 32. A warp has 16 lines of
+ * weights and N batch rows, in tiles of 16 x 8.
  *
- * D (16, 8) += A (16, 16) B (16, 8). Of lane l, with q = l / 4 and r = l % 4: A at rows q and q + 8, columns 2r, 2r + 1 and 8
- * more; B at rows 2r, 2r + 1 and 8 more, column q; D at rows q and q + 8, columns 2r and 2r + 1. See "Matrix fragments for
- * mma.m16n8k16" in the PTX reference.
+ * D (16, 8) += A (16, 16) B (16, 8). Of lane l, with q = l / 4 and r = l % 4: A at rows q and q + 8, columns 2r, 2r
+ * + 1 and 8 more; B at rows 2r, 2r + 1 and 8 more, column q; D at rows q and q + 8, columns 2r and 2r + 1. See
+ * "Matrix fragments for mma.m16n8k16" in the PTX reference.
  *
  * The including file defines:
  *   HERE                          lanes that run here: 1 on a device, where each is a thread; 32 where one thread is all

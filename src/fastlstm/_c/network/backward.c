@@ -7,7 +7,7 @@ static fl_backward_pass pass_of(const fastlstm_plan *plan, const fl_layer *layer
     const fl_direction *d = &layer->direction[way];
     const fl_size GH = layer->cell.gates * layer->hidden, size = (fl_size)plan->bytes;
     return (fl_backward_pass){
-        .k = plan->k, .step = layer->lstm ? plan->k->lstm_backward : plan->k->rnn_backward,
+        .k = plan->k, .step = plan->k->cells[layer->cell.kind].backward,
         .constant = {.cell = &layer->cell, .hidden = layer->hidden, .p = d->p, .simple = 1},
         .between = {.K = GH, .panels = d->R_rows, .above_step = layer->outputs},
         .weights = {.k = plan->k, .size = size, .gates = layer->cell.gates, .input = layer->input, .hidden = layer->hidden,

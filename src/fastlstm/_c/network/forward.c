@@ -22,7 +22,7 @@ fl_tape_layer fl_take_tape(const fastlstm_plan *plan, const fl_layer *layer, siz
 /* A layer in one direction, with or without its part of a tape. */
 static fl_forward_pass pass_of(const fastlstm_plan *plan, const fl_layer *layer, int way, size_t T, size_t B, fl_tape tape) {
     const fl_direction *d = &layer->direction[way];
-    fl_forward_pass f = {.k = plan->k, .step = layer->lstm ? plan->k->lstm_forward : plan->k->rnn_forward, .constant = d->forward,
+    fl_forward_pass f = {.k = plan->k, .step = plan->k->cells[layer->cell.kind].forward, .constant = d->forward,
                          .rows = fl_rows_of(layer, (fl_size)T, (fl_size)B), .reverse = d->reverse, .size = (fl_size)plan->bytes,
                          .cell_size = (fl_size)plan->bytes, .gates = layer->cell.gates, .outputs = layer->hidden,
                          .taped = tape.gates != NULL, .cells = layer->lstm, .packed = 1, .direct = 1, .tape = tape,
@@ -92,7 +92,7 @@ static void step_network(const fastlstm_plan *plan, fl_size B, const char *x, ch
             f.y_prev = seen ? h : x;
             f.c_prev = f.c = c;
             f.y_copy = (char *)fl_at(out, way * H, bytes);
-            (layer->lstm ? plan->k->lstm_forward : plan->k->rnn_forward)(&f, 0, B, 0, H);
+            plan->k->cells[layer->cell.kind].forward(&f, 0, B, 0, H);
             for (fl_size b = 0; seen && b < B; b++) /* not before all units have read it */
                 memcpy(h + b * H * (fl_size)bytes, fl_at(f.y_copy, b * f.y_copy_step, bytes), (size_t)H * bytes);
             state = (char *)fl_at(state, (layer->lstm ? 2 : 1) * B * seen, bytes);

@@ -38,7 +38,7 @@ static fl_activation activation_of(fastlstm_activation given, fastlstm_activatio
 
 static fl_cell lstm_of(const fastlstm_layer *d) {
     const fastlstm_variant v = d->variant;
-    fl_cell cell = {.coupled = v == FASTLSTM_CIFG, .clip = d->clip, .cell_clip = d->cell_clip};
+    fl_cell cell = {.kind = FL_LSTM, .coupled = v == FASTLSTM_CIFG, .clip = d->clip, .cell_clip = d->cell_clip};
     cell.i = v == FASTLSTM_NIG ? -1 : cell.gates++;
     cell.f = v == FASTLSTM_NFG || v == FASTLSTM_CIFG ? -1 : cell.gates++;
     cell.z = cell.gates++;
@@ -52,7 +52,7 @@ static fl_cell lstm_of(const fastlstm_layer *d) {
 }
 
 static fl_cell rnn_of(const fastlstm_layer *d) {
-    const fl_cell cell = {.gates = 1, .i = -1, .f = -1, .z = 0, .o = -1,
+    const fl_cell cell = {.kind = FL_RNN, .gates = 1, .i = -1, .f = -1, .z = 0, .o = -1,
                           .g = activation_of(d->g, d->kind == FASTLSTM_RNN ? FASTLSTM_TANH : FASTLSTM_IDENTITY)};
     return cell;
 }
@@ -112,7 +112,7 @@ static void take_direction(fl_direction *d, const fastlstm_plan *plan, const fl_
     const fl_kernels *k = plan->k;
     const size_t G = (size_t)layer->cell.gates, H = (size_t)layer->hidden, I = (size_t)layer->input, K = (size_t)layer->seen;
     const size_t GH = fl_times(G, H), bytes = plan->bytes;
-    const size_t columns = fl_times(G, padded(H, G == 1 ? k->column_block : k->unit_block));
+    const size_t columns = fl_times(G, padded(H, fl_panel_units(k, layer->cell.gates)));
     const int peephole = d->p != NULL;
     d->at_W = place(parameters, GH, I);
     d->at_R = place(parameters, GH, K);
@@ -154,8 +154,8 @@ static fastlstm_status lay_out_plan(fastlstm_plan *plan, const fastlstm_network 
         const fastlstm_layer *given = &d->layers[n];
         fl_layer *layer = layers ? &layers[n] : &one;
         memset(layer, 0, sizeof(fl_layer));
-        layer->lstm = given->kind == FASTLSTM_LSTM;
-        layer->cell = layer->lstm ? lstm_of(given) : rnn_of(given);
+        layer->cell = given->kind == FASTLSTM_LSTM ? lstm_of(given) : rnn_of(given);
+        layer->lstm = fl_has_c(layer->cell.kind);
         layer->directions = given->bidirectional ? 2 : 1;
         layer->input = (fl_size)inputs;
         layer->hidden = (fl_size)given->units;

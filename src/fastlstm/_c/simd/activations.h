@@ -48,7 +48,8 @@ FL_TERMS double log1p_terms[] = {1.773976532385059e-1,  9.902817874689634e-2, 1.
 #define FL_TANH_TERMS ((int)(sizeof tanh_terms / sizeof tanh_terms[0]))
 #define FL_EXP_TERMS ((int)(sizeof exp_terms / sizeof exp_terms[0]))
 
-/* The polynomial whose first term is terms[0], its terms in pairs: a chain half as long as one by one, with no more work. */
+/* The polynomial whose first term is terms[0], its terms in pairs: a chain half as long as one by one, with no more
+ * work. */
 FL_INLINE vec v_polynomial(const real *terms, const int count, vec x, vec x2) {
     vec q = count % 2 ? v_set1(terms[0]) : v_fma(v_set1(terms[0]), x, v_set1(terms[1]));
     FL_UNROLL

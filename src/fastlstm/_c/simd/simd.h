@@ -1,11 +1,11 @@
 /* One vector type `vec` of VL values of type `real`, for every instruction set and both precisions.
  *
- * The compiler's command defines FL_BITS (32 or 64), and the including file one of FL_TARGET_AVX512, FL_TARGET_AVX2, FL_TARGET_BASE (SSE2),
- * FL_TARGET_NEON, FL_TARGET_PORTABLE, FL_TARGET_DEVICE (a GPU's thread, which has one lane). Everything else in the kernels is
- * written with the few operations below.
+ * The compiler's command defines FL_BITS (32 or 64), and the including file one of FL_TARGET_AVX512,
+ * FL_TARGET_AVX2, FL_TARGET_BASE (SSE2), FL_TARGET_NEON, FL_TARGET_PORTABLE, FL_TARGET_DEVICE (a GPU's thread,
+ * which has one lane). Everything else in the kernels is written with the few operations below.
  *
- * v_sum4 gives the sums of four vectors' lanes. The FL_DOUBLE_PARTS parts of a vec in double precision, d_part(x, k), are
- * each a vec_double.
+ * v_sum4 gives the sums of four vectors' lanes. The FL_DOUBLE_PARTS parts of a vec in double precision, d_part(x,
+ * k), are each a vec_double.
  *
  * NaN: v_max(bound, x) and v_min(bound, x) give x when x is NaN; the order of the operands matters on x86.
  */
@@ -450,8 +450,8 @@ FL_INLINE void v_store_n(real *p, vec x, ptrdiff_t n) {
 }
 #endif
 
-/* a / b for finite a and b, b not denormal. A reciprocal of 14 bits, and one step of Newton's on the quotient: as exact as a
- * division but for 2^-28, in a third of its time. */
+/* a / b for finite a and b, b not denormal. A reciprocal of 14 bits, and one step of Newton's on the quotient: as
+ * exact as a division but for 2^-28, in a third of its time. */
 #if FL_BYTES == 64 && FL_BITS == 32
 FL_INLINE vec v_quotient(vec a, vec b) {
     vec r = _mm512_rcp14_ps(b), q = v_mul(a, r);

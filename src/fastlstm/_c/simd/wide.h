@@ -1,4 +1,5 @@
-/* Sums in double precision, whatever the precision of the vectors: a loss over many elements, a norm that must not overflow. */
+/* Sums in double precision, whatever the precision of the vectors: a loss over many elements, a norm that must not
+ * overflow. */
 #ifndef FL_WIDE_H
 #define FL_WIDE_H
 

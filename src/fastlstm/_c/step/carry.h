@@ -1,4 +1,5 @@
-/* What lies between two time steps: zoneout, resets, dropout of what the next step sees; and the gradients' way back. */
+/* What lies between two time steps: zoneout, resets, dropout of what the next step sees; and the gradients' way
+ * back. */
 #ifndef FL_CARRY_H
 #define FL_CARRY_H
 
@@ -81,7 +82,7 @@ FL_INLINE vec y_gradient_of(const fl_y_gradient *s, vec seen, fl_size row, fl_si
 /* The product that a gradient of y begins with, for `columns` vectors from `column` on. */
 FL_INLINE void product_seen(accumulators acc, const fl_y_gradient *s, int columns, fl_size row, fl_size rows,
                             fl_size column) {
-    const factor a = {(const real *)s->a + row * s->K, s->K, 1, s->K, panel_at(s->panels, FL_FULL, s->K, column)};
+    const factor a = {(const real *)s->a + row * s->K, s->K, 1, s->K, panel_at(s->panels, FL_FULL, s->K, column), NULL};
     product(acc, columns, rows, FL_FULL, &a, NULL);
 }
 

@@ -1,4 +1,4 @@
-/* What the forward steps of the LSTM and of the simple RNN share: W x^t + R y^{t-1} + b. */
+/* What the forward steps of the cells share: W x^t + R y^{t-1} + b, and the order of work in a step. */
 #ifndef FL_FORWARD_H
 #define FL_FORWARD_H
 
@@ -23,6 +23,48 @@ static void forward_product(accumulators acc, const fl_forward *s, int columns, 
         product(acc, columns, rows, s->format, first, second);
     else
         product_by_rows(acc, columns, rows, first, I ? s->W : s->R, second, s->R, G, s->hidden, unit);
+}
+
+/* The equations of a cell whose panels have a vector for each gate, in two halves: up to c, and from c to y. A half
+ * is for some rows of a panel of n units: fewer than VL in the last one alone. */
+typedef void (*half_of_cells)(const fl_forward *s, const real *acc, fl_size row, fl_size rows, fl_size unit, fl_size n);
+typedef struct {
+    half_of_cells cell, output;
+} halves;
+#define HALF(name, one_row, lanes_of_row)                                                                              \
+    static void name(const fl_forward *s, const real *acc, fl_size row, fl_size rows, fl_size unit, fl_size n) {       \
+        for (const fl_size lanes = lanes_of_row, end = row + rows; row < end; row++, acc += COLUMNS * VL) one_row;     \
+        (void)n;                                                                                                       \
+    }
+/* name_halves, from the expressions for a row. */
+#define HALVES(name, cell_of_row, output_of_row, lanes)                                                                \
+    HALF(name##_cell_half, cell_of_row, lanes)                                                                         \
+    HALF(name##_output_half, output_of_row, lanes)                                                                     \
+    static const halves name##_halves = {name##_cell_half, name##_output_half};
+
+/* A step in halves: one runs over all rows before the other begins, which leaves the processor more to do at once
+ * than one long chain per row. Rows of few sequences are still short of work that does not wait for other work:
+ * several panels are done at once. */
+static void forward_in_halves(const fl_forward *s, const halves *whole, const halves *last, fl_size row0, fl_size row1,
+                              fl_size unit0, fl_size unit1) {
+    const fl_size H = s->hidden;
+    const int few = row0 < row1 && row1 - row0 < FL_ROWS_TOGETHER;
+    const fl_size units = few ? FL_ROWS_TOGETHER / (int)(row1 - row0) * VL : VL;
+    assert(0 <= row0 && unit0 % VL == 0 && unit1 <= H);
+    FL_ALIGN(64) accumulators acc;
+    for (fl_size first = unit0; first < unit1; first += units) {
+        const fl_size end = at_most(first + units, unit1);
+        for (fl_size row = row0, rows; row < row1; row += rows) {
+            rows = next_rows(row, row1);
+            fl_size at = 0, unit;
+            for (unit = first; unit < end; unit += VL, at += rows)
+                forward_product(acc + at, s, s->cell->gates, row, rows, unit);
+            for (unit = first, at = 0; unit < end; unit += VL, at += rows)
+                (H - unit < VL ? last : whole)->cell(s, acc[at], row, rows, unit, H - unit);
+            for (unit = first, at = 0; unit < end; unit += VL, at += rows)
+                (H - unit < VL ? last : whole)->output(s, acc[at], row, rows, unit, H - unit);
+        }
+    }
 }
 #endif
 

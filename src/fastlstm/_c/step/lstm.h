@@ -1,7 +1,7 @@
 /* The LSTM's step, forward and backward, in the notation of "LSTM: A Search Space Odyssey" (Greff et al., 2017).
  *
- * `plain` and `peephole` are known to the compiler where it matters: the vanilla cell runs without a branch, every other
- * cell takes the same code with its branches.
+ * `plain` and `peephole` are known to the compiler where it matters: the vanilla cell runs without a branch, every
+ * other cell takes the same code with its branches.
  */
 #ifndef FL_LSTM_H
 #define FL_LSTM_H
@@ -16,15 +16,6 @@ enum { GATE_I, GATE_F, GATE_Z, GATE_O };
 #define PLACE(gate, usual) (plain ? (usual) : cell->gate)
 #define PEEPHOLE_I_F(place) (place)
 #define PEEPHOLE_O(place) ((place)-1)
-
-/* Values in a row of gates as the next step sees them. */
-FL_INLINE fl_size seen_gates(fl_size hidden) { return (hidden + VL - 1) / VL * 3 * VL; }
-
-/* Where a row's gates from `unit` on go: to the next step, or, where there is none, to the state. */
-FL_INLINE stored *gates_to(const fl_forward *s, fl_size row, fl_size unit) {
-    void *to = row < s->keep ? s->gates_seen : s->gates_last;
-    return to ? (stored *)to + row * (row < s->keep ? s->y_step : seen_gates(s->hidden)) + 3 * unit : NULL;
-}
 
 /* What goes into an activation, for one row and n units from `unit` on: acc holds W x^t + R y^{t-1}, without W x^t when
  * s->wx is given, one vector per gate. */
@@ -42,10 +33,13 @@ FL_INLINE vec gate_of(const fl_cell *cell, const int plain, vec a) {
     return plain ? v_logistic(a) : apply(cell->gate, bounded(cell, plain, a));
 }
 
-/* The cell equations in two halves: a half runs over all rows before the other begins, which leaves the processor more to
- * do at once than one long chain per row. */
-FL_INLINE void lstm_cell(const fl_forward *s, const int plain, const int peephole, const real *acc, fl_size row,
-                         fl_size unit, fl_size n) {
+typedef struct {
+    vec i, f;
+} lstm_gates;
+
+/* The cell equations in two halves, see forward_in_halves; returns the gates that were used. */
+FL_INLINE lstm_gates lstm_cell(const fl_forward *s, const int plain, const int peephole, const real *acc, fl_size row,
+                               fl_size unit, fl_size n) {
     const fl_cell *cell = s->cell;
     const fl_size H = s->hidden, at = row * H + unit, at_gates = row * (plain ? 4 : cell->gates) * H + unit;
     const int at_i = PLACE(i, GATE_I), at_f = PLACE(f, GATE_F), at_z = PLACE(z, GATE_Z);
@@ -77,16 +71,12 @@ FL_INLINE void lstm_cell(const fl_forward *s, const int plain, const int peephol
         if (at_f >= 0) s_store_part(gates + at_f * H, f, n);
         s_store_part(gates + at_z * H, z, n);
     }
-    stored *seen = plain ? NULL : gates_to(s, row, unit);
-    if (seen) {
-        if (n < VL) memset(seen, 0, 3 * VL * sizeof(stored));
-        s_store_part(seen, i, n);
-        s_store_part(seen + VL, f, n);
-    }
+    const lstm_gates used = {i, f};
+    return used;
 }
 
-FL_INLINE void lstm_output(const fl_forward *s, const int plain, const int peephole, const real *acc, fl_size row,
-                           fl_size unit, fl_size n) {
+FL_INLINE vec lstm_output(const fl_forward *s, const int plain, const int peephole, const real *acc, fl_size row,
+                          fl_size unit, fl_size n) {
     const fl_cell *cell = s->cell;
     const fl_size H = s->hidden, at_gates = row * (plain ? 4 : cell->gates) * H + unit;
     const int at_o = PLACE(o, GATE_O);
@@ -100,69 +90,48 @@ FL_INLINE void lstm_output(const fl_forward *s, const int plain, const int peeph
     }
     const vec y = v_mul(plain ? v_tanh(c) : apply(cell->h, c), o);
     if (row < s->keep && s->y) s_store_part((stored *)s->y + row * s->y_step + unit, y, n);
-    stored *seen = plain ? NULL : gates_to(s, row, unit);
-    if (seen) s_store_part(seen + 2 * VL, o, n);
     if (s->y_copy) s_store_part((stored *)s->y_copy + row * s->y_copy_step + unit, y, n);
+    return o;
 }
 
-#ifndef FL_TARGET_DEVICE
-/* A half for some rows of a panel of n units: fewer than VL in the last one alone. */
-typedef void (*half_of_cells)(const fl_forward *s, const real *acc, fl_size row, fl_size rows, fl_size unit, fl_size n);
-#define HALF(name, half, plain, peephole, lanes)                                                                       \
-    static void name(const fl_forward *s, const real *acc, fl_size row, fl_size rows, fl_size unit, fl_size n) {       \
-        for (fl_size m = 0; m < rows; m++) half(s, plain, peephole, acc + m * COLUMNS * VL, row + m, unit, lanes);     \
-        (void)n;                                                                                                       \
-    }
-#define CELLS(kind, plain, peephole, lanes)                                                                            \
-    HALF(kind##_cell, lstm_cell, plain, peephole, lanes)                                                               \
-    HALF(kind##_output, lstm_output, plain, peephole, lanes)
-CELLS(vanilla, 1, 0, VL)
-CELLS(peephole, 1, 1, VL)
-CELLS(other, 0, s->p != NULL, VL)
-CELLS(last, 0, s->p != NULL, n)
-#undef CELLS
-#undef HALF
-enum { VANILLA, PEEPHOLE, OTHER, LAST };
-static const half_of_cells cells[] = {vanilla_cell, peephole_cell, other_cell, last_cell};
-static const half_of_cells outputs[] = {vanilla_output, peephole_output, other_output, last_output};
+#ifdef FL_TARGET_DEVICE
 
-/* Rows of few sequences are short of work that does not wait for other work: several panels are done at once. */
+FL_INLINE void lstm_forward_unit(const fl_forward *s, const int plain, const int peephole, const real *sums,
+                                 fl_size row, fl_size unit) {
+    lstm_cell(s, plain, peephole, sums, row, unit, 1);
+    lstm_output(s, plain, peephole, sums, row, unit, 1);
+}
+
+#else
+
+#define LSTM_HALVES(name, plain, peephole, width)                                                                      \
+    HALVES(name, lstm_cell(s, plain, peephole, acc, row, unit, lanes),                                                 \
+           lstm_output(s, plain, peephole, acc, row, unit, lanes), width)
+LSTM_HALVES(vanilla, 1, 0, VL)
+LSTM_HALVES(peephole, 1, 1, VL)
+LSTM_HALVES(other, 0, s->p != NULL, VL)
+LSTM_HALVES(last, 0, s->p != NULL, n)
+#undef LSTM_HALVES
+
 static void lstm_forward(const fl_forward *s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1) {
-    const fl_size H = s->hidden;
-    const int few = row0 < row1 && row1 - row0 < FL_ROWS_TOGETHER;
-    const fl_size units = few ? FL_ROWS_TOGETHER / (int)(row1 - row0) * VL : VL;
-    const int plain = s->cell->plain && !s->gates_seen && !s->gates_last;
-    const int kind = !plain ? OTHER : s->p ? PEEPHOLE : VANILLA;
-    assert(0 <= row0 && unit0 % VL == 0 && unit1 <= H);
-    FL_ALIGN(64) accumulators acc;
-    for (fl_size first = unit0; first < unit1; first += units) {
-        const fl_size end = at_most(first + units, unit1);
-        for (fl_size row = row0, rows; row < row1; row += rows) {
-            rows = next_rows(row, row1);
-            fl_size at = 0, unit;
-            for (unit = first; unit < end; unit += VL, at += rows)
-                forward_product(acc + at, s, s->cell->gates, row, rows, unit);
-            for (unit = first, at = 0; unit < end; unit += VL, at += rows)
-                cells[H - unit < VL ? LAST : kind](s, acc[at], row, rows, unit, H - unit);
-            for (unit = first, at = 0; unit < end; unit += VL, at += rows)
-                outputs[H - unit < VL ? LAST : kind](s, acc[at], row, rows, unit, H - unit);
-        }
-    }
+    const halves *whole = !s->cell->plain ? &other_halves : s->p ? &peephole_halves : &vanilla_halves;
+    forward_in_halves(s, whole, &last_halves, row0, row1, unit0, unit1);
 }
 
 #endif
 
 /* ---- backward ---- */
 
-/* Where bounds were at work, the derivative is zero: those of sigma and g, as they show in their results that were stored. */
+/* Where bounds were at work, the derivative is zero: those of sigma and g, as they show in their results that were
+ * stored. */
 typedef struct {
     vec gate_low, gate_high, g_low, g_high;
 } bounds;
 
 FL_INLINE bounds bounds_of(const fl_cell *cell) {
     const vec clip = v_set1((real)cell->clip), minus = v_sub(v_zero(), clip);
-    const bounds b = {s_rounded(apply(cell->gate, minus)), s_rounded(apply(cell->gate, clip)), s_rounded(apply(cell->g, minus)),
-                      s_rounded(apply(cell->g, clip))};
+    const bounds b = {s_rounded(apply(cell->gate, minus)), s_rounded(apply(cell->gate, clip)),
+                      s_rounded(apply(cell->g, minus)), s_rounded(apply(cell->g, clip))};
     return b;
 }
 
@@ -173,14 +142,15 @@ FL_INLINE vec gate_derivative(const fl_cell *cell, const int plain, const bounds
     return cell->clip != 0 ? v_between(b->gate_low, gate, b->gate_high, d) : d;
 }
 
-/* The deltas for one row and n units, from dy^t and, with full gate recurrence, what the next step sends to the gates. d_i, d_f,
- * d_z and d_o are with respect to the sums before activation, which the equations write with a bar. */
+/* The deltas for one row and n units, from dy^t and the gradients that arrive at i, f and o themselves, NULL for
+ * none. d_i, d_f, d_z and d_o are with respect to the sums before activation, which the equations write with a bar. */
 FL_INLINE void lstm_cell_backward(const fl_backward *s, const int plain, const int peephole, const bounds *b, vec dy,
-                                  const vec *to_gates, fl_size row, fl_size unit, fl_size n) {
+                                  const vec *to_i_f_o, fl_size row, fl_size unit, fl_size n) {
     const fl_cell *cell = s->cell;
     const int at_i = PLACE(i, GATE_I), at_f = PLACE(f, GATE_F), at_z = PLACE(z, GATE_Z), at_o = PLACE(o, GATE_O);
     const fl_size H = s->hidden, at = row * H + unit, G = plain ? 4 : cell->gates;
-    const stored *gates = (const stored *)s->gates + row * G * H + unit, *p = peephole ? (const stored *)s->p + unit : NULL;
+    const stored *gates = (const stored *)s->gates + row * G * H + unit;
+    const stored *p = peephole ? (const stored *)s->p + unit : NULL;
     stored *delta = (stored *)s->delta + row * G * H + unit;
     real *dc_carry = (real *)s->dc + at;
     const vec one = v_set1(1);
@@ -209,7 +179,7 @@ FL_INLINE void lstm_cell_backward(const fl_backward *s, const int plain, const i
     vec d_i = v_zero(), d_f = v_zero(), d_o = v_zero();
     if (at_o >= 0) {
         d_o = v_mul(dy, hc);
-        if (to_gates) d_o = v_add(d_o, to_gates[2]);
+        if (to_i_f_o) d_o = v_add(d_o, to_i_f_o[2]);
         d_o = plain ? v_mul(d_o, v_mul(o, v_sub(one, o))) : gate_derivative(cell, plain, b, d_o, o);
     }
     dc = plus_times_derivative(dc, plain ? FL_TANH : cell->h, v_mul(dy, o), hc);
@@ -224,12 +194,12 @@ FL_INLINE void lstm_cell_backward(const fl_backward *s, const int plain, const i
     if (!plain && s->zone_c) to_c_prev = v_add(to_c_prev, stays);
     if (at_f >= 0) {
         d_f = v_mul(dc, c_prev);
-        if (to_gates) d_f = v_add(d_f, to_gates[1]);
+        if (to_i_f_o) d_f = v_add(d_f, to_i_f_o[1]);
         d_f = gate_derivative(cell, plain, b, d_f, f);
     }
     if (at_i >= 0) {
         d_i = v_mul(dc, !plain && cell->coupled ? v_sub(z, c_prev) : z);
-        if (to_gates) d_i = v_add(d_i, to_gates[0]);
+        if (to_i_f_o) d_i = v_add(d_i, to_i_f_o[0]);
         d_i = gate_derivative(cell, plain, b, d_i, i);
     }
     vec d_z = v_mul(dc, i);
@@ -258,64 +228,54 @@ FL_INLINE void lstm_cell_backward(const fl_backward *s, const int plain, const i
 #undef STORE_DELTA
 }
 
-/* The same in general, from the sum of what the next step sends to y and, with full gate recurrence, to the gates:
- * 3 vectors, or NULL. */
-FL_INLINE void lstm_backward_general(const fl_backward *s, const bounds *b, vec dy, const real *sent_to_gates, fl_size row,
-                                     fl_size unit, fl_size n) {
-    const fl_size H = s->hidden;
-    const int reset = s->reset && s->reset[row];
-    const stored *last = (const stored *)s->to_gates_last;
-    vec to_gates[3];
-    if (sent_to_gates || last)
-        for (int gate = 0; gate < 3; gate++) {
-            const fl_size at = row * seen_gates(H) + 3 * unit + gate * VL;
-            to_gates[gate] = sent_to_gates ? v_load(sent_to_gates + gate * VL) : s_load(last + at);
-            if (reset && s->to_gates_first) {
-                stored *to = (stored *)s->to_gates_first + at;
-                s_store(to, v_add(s_load(to), to_gates[gate]));
-            }
-        }
-    dy = y_gradient_of(&s->y, dy, row, unit, H, n);
-    lstm_cell_backward(s, 0, s->p != NULL, b, dy, (sent_to_gates || last) && !reset ? to_gates : NULL, row, unit, n);
+/* The same, from the sum of what the next step sends to y. `plain` and `peephole` are known to the compiler. */
+FL_INLINE void lstm_unit_backward(const fl_backward *s, const int plain, const int peephole, const bounds *b, vec sent,
+                                  fl_size row, fl_size unit, fl_size n) {
+    const fl_y_gradient *y = &s->y;
+    vec dy = sent;
+    if (plain) {
+        if (y->above) dy = v_add(dy, s_load((const stored *)y->above + row * y->above_step + unit));
+        if (y->last) dy = v_add(dy, s_load((const stored *)y->last + row * s->hidden + unit));
+    } else {
+        dy = y_gradient_of(y, dy, row, unit, s->hidden, n);
+    }
+    lstm_cell_backward(s, plain, peephole, b, dy, NULL, row, unit, n);
 }
 
-#ifndef FL_TARGET_DEVICE
+#ifdef FL_TARGET_DEVICE
+
+FL_INLINE void lstm_backward_unit(const fl_backward *s, const int plain, const int peephole, const real *sent,
+                                  fl_size step, fl_size row, fl_size unit) {
+    const bounds b = bounds_of(s->cell);
+    (void)step;
+    lstm_unit_backward(s, plain, peephole, &b, sent ? v_load(sent) : v_zero(), row, unit, 1);
+}
+
+#else
+
 static void lstm_backward(const fl_backward *s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1) {
-    const fl_size H = s->hidden, G = s->cell->gates;
-    const int plain = s->cell->plain && s->simple, with_gates = s->gate_panels && s->delta_next;
+    const fl_size H = s->hidden;
+    const int plain = s->cell->plain && s->simple;
     const bounds b = bounds_of(s->cell);
     assert(0 <= row0 && unit0 % (COLUMNS * VL) == 0 && unit1 <= H);
-    FL_ALIGN(64) accumulators acc, gates_acc[COLUMNS];
+    FL_ALIGN(64) accumulators acc;
     for (fl_size unit = unit0; unit < unit1; unit += COLUMNS * VL) {
         const int columns = columns_from(unit, H);
         for (fl_size row = row0, rows; row < row1; row += rows) {
             rows = next_rows(row, row1);
             if (s->y.a) product_seen(acc, &s->y, columns, row, rows, unit);
-            if (with_gates) {
-                for (int v = 0; v < columns; v++) {
-                    const char *panel = panel_at(s->gate_panels, FL_FULL, G * H, 3 * (unit + v * VL));
-                    const factor delta = {(const real *)s->delta_next + row * G * H, G * H, 1, G * H, panel};
-                    product(gates_acc[v], 3, rows, FL_FULL, &delta, NULL);
-                }
-            }
             for (fl_size m = 0; m < rows; m++)
                 for (int v = 0; v < columns; v++) {
-                    const fl_size r = row + m, first = unit + v * VL, n = at_most(H - first, VL);
-                    vec dy = s->y.a ? v_load(&acc[m][v * VL]) : v_zero();
-                    if (plain && n == VL) {
-                        if (s->y.above) dy = v_add(dy, v_load((const real *)s->y.above + r * s->y.above_step + first));
-                        if (s->y.last) dy = v_add(dy, v_load((const real *)s->y.last + r * H + first));
-                        if (s->p)
-                            lstm_cell_backward(s, 1, 1, NULL, dy, NULL, r, first, VL);
-                        else
-                            lstm_cell_backward(s, 1, 0, NULL, dy, NULL, r, first, VL);
-                        continue;
-                    }
-                    const real *sent = with_gates ? gates_acc[v][m] : NULL;
+                    const fl_size first = unit + v * VL, n = at_most(H - first, VL);
+                    const vec sent = s->y.a ? v_load(&acc[m][v * VL]) : v_zero();
                     if (n < VL)
-                        lstm_backward_general(s, &b, dy, sent, r, first, n);
+                        lstm_unit_backward(s, 0, s->p != NULL, &b, sent, row + m, first, n);
+                    else if (!plain)
+                        lstm_unit_backward(s, 0, s->p != NULL, &b, sent, row + m, first, VL);
+                    else if (s->p)
+                        lstm_unit_backward(s, 1, 1, NULL, sent, row + m, first, VL);
                     else
-                        lstm_backward_general(s, &b, dy, sent, r, first, VL);
+                        lstm_unit_backward(s, 1, 0, NULL, sent, row + m, first, VL);
                 }
         }
     }

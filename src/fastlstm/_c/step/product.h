@@ -1,8 +1,8 @@
 /* The recurrent product: a few batch rows times one panel of packed weights, kept in registers.
  *
- * A panel is a matrix of K rows and up to COLUMNS vectors. An LSTM's forward panel has one vector per gate, for the same
- * VL hidden units; all others have neighbouring units. The result goes to a small accumulator block in L1, from which the
- * cell equations go on.
+ * A panel is a matrix of K rows and up to COLUMNS vectors. A forward panel has one vector per gate, for the same VL
+ * hidden units, where there are several gates; all others have neighbouring units. The result goes to a small
+ * accumulator block in L1, from which the cell equations go on.
  */
 #ifndef FL_PRODUCT_H
 #define FL_PRODUCT_H
@@ -20,14 +20,15 @@
 #define TILE_ROWS 3 /* 3 x 4 accumulators of 16 registers */
 #endif
  
-/* Weights beyond the second-level cache must be asked for in time, which the hardware's own prefetch does not do. A tile
- * that is alone asks for those that it needs itself, FL_PREFETCH bytes ahead. Where more tiles read a panel after one
- * another, each asks for a share of the panel's next block meanwhile, so that no tile waits for all of it. */
+/* Weights beyond the second-level cache must be asked for in time, which the hardware's own prefetch does not do. A
+ * tile that is alone asks for those that it needs itself, FL_PREFETCH bytes ahead. Where more tiles read a panel
+ * after one another, each asks for a share of the panel's next block meanwhile, so that no tile waits for all of
+ * it. */
 
 typedef real accumulators[FL_ROW_BLOCK][COLUMNS * VL];
 
-/* A factor's first row: the value at row m and column k is a[m * row_step + k * k_step]; it has K columns. `panel` is what
- * they are multiplied with. */
+/* A factor's first row: the value at row m and column k is a[m * row_step + k * k_step]; it has K columns. `panel`
+ * is what they are multiplied with. */
 typedef struct {
     const real *a;
     fl_size row_step, k_step, K;
@@ -56,9 +57,9 @@ FL_INLINE const char *panel_at(const void *panels, fl_format format, fl_size K, 
 
 enum { ALONE = -1 };
 
-/* acc = [f1 f2] panels, or acc += where `add`, sizes known at compile time. A row's result is one sum over k, in order: it
- * does not depend on the rows beside it, nor on how many there are. `share` says which of the tiles that read the panel this
- * is, or ALONE. */
+/* acc = [f1 f2] panels, or acc += where `add`, sizes known at compile time. A row's result is one sum over k, in
+ * order: it does not depend on the rows beside it, nor on how many there are. `share` says which of the tiles that
+ * read the panel this is, or ALONE. */
 FL_INLINE void tile(const int rows, const int columns, const fl_format format, const int alone, accumulators acc,
                     fl_size row, const factor *f1, const factor *f2, int add, int share) {
     const fl_size step = columns * VL * weight_bytes(format), share_step = VL * weight_bytes(format);
@@ -182,16 +183,18 @@ FL_INLINE int vectors_from(fl_size column, fl_size columns, int vectors) {
 
 FL_INLINE int columns_from(fl_size unit, fl_size hidden) { return vectors_from(unit, hidden, COLUMNS); }
 
-/* Vectors in a whole forward panel, and the units that it holds. */
-FL_INLINE int panel_vectors(fl_size gates) { return gates == 1 ? COLUMNS : (int)gates; }
-FL_INLINE fl_size panel_units(fl_size gates) { return gates == 1 ? COLUMNS * VL : VL; }
+/* In a whole forward panel, the vectors of neighbouring units that each gate has; the units that it holds; and all
+ * vectors, as in fl_panel_units. */
+FL_INLINE int vectors_of_gate(fl_size gates) { return gates > 1 ? 1 : COLUMNS; }
+FL_INLINE fl_size panel_units(fl_size gates) { return vectors_of_gate(gates) * VL; }
+FL_INLINE int panel_vectors(fl_size gates) { return (int)gates * vectors_of_gate(gates); }
 
-/* A forward panel's column v that starts at `unit`: its first row in the weights, and how many units it has. An LSTM has a
- * column per gate, the simple RNN (gates = 1) neighbouring units. */
+/* A forward panel's column v that starts at `unit`: its first row in the weights, and how many units it has. */
 FL_INLINE fl_size column_rows(fl_size gates, fl_size hidden, fl_size unit, int v, fl_size *units) {
-    const fl_size first = gates == 1 ? unit + v * VL : unit;
+    const int alone = vectors_of_gate(gates) > 1;
+    const fl_size first = alone ? unit + v * VL : unit;
     *units = at_most(hidden - first, VL);
-    return gates == 1 ? first : v * hidden + first;
+    return alone ? first : v * hidden + first;
 }
 
 enum { DOTS = 4 }; /* weight rows at once, in products by rows */
@@ -257,7 +260,7 @@ static void pack_columns(void *panels, fl_size gates, fl_size hidden, const void
                          fl_size panel1) {
     for (fl_size j = panel0; j < panel1; j++) {
         const fl_size unit = j * panel_units(gates);
-        const int columns = gates == 1 ? columns_from(unit, hidden) : (int)gates;
+        const int columns = gates > 1 ? (int)gates : columns_from(unit, hidden);
         real *panel = (real *)panels + j * K * panel_vectors(gates) * VL;
         for (int v = 0; v < columns; v++) {
             fl_size units;

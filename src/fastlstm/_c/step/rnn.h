@@ -23,7 +23,22 @@ FL_INLINE vec rnn_cell_backward(const fl_backward *s, vec seen, fl_size row, fl_
     return d;
 }
 
-#ifndef FL_TARGET_DEVICE
+#ifdef FL_TARGET_DEVICE
+
+FL_INLINE void rnn_forward_unit(const fl_forward *s, const int plain, const int peephole, const real *sums,
+                                fl_size row, fl_size unit) {
+    (void)plain, (void)peephole;
+    rnn_cell(s, v_load(sums), row, unit, 1);
+}
+
+FL_INLINE void rnn_backward_unit(const fl_backward *s, const int plain, const int peephole, const real *sent,
+                                 fl_size step, fl_size row, fl_size unit) {
+    (void)plain, (void)peephole, (void)step;
+    rnn_cell_backward(s, sent ? v_load(sent) : v_zero(), row, unit, 1);
+}
+
+#else
+
 static void rnn_forward(const fl_forward *s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1) {
     const fl_size H = s->hidden;
     assert(0 <= row0 && unit0 % (COLUMNS * VL) == 0 && unit1 <= H);

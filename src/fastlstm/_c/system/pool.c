@@ -1,7 +1,7 @@
-/* One job at a time, divided into as many shares as threads can run at once: of n, share k is the parts k, k + n, k + 2n
- * and so on. A job has an epoch; share k may be taken while claims[k] == 2 epoch, by changing it to 2 epoch + 1. Worker k
- * tries share k only, so that a thread meets the same data again at the next time step. A worker that comes late finds its
- * share taken and goes back to waiting; it never touches the job. */
+/* One job at a time, divided into as many shares as threads can run at once: of n, share k is the parts k, k + n, k
+ * + 2n and so on. A job has an epoch; share k may be taken while claims[k] == 2 epoch, by changing it to 2 epoch +
+ * 1. Worker k tries share k only, so that a thread meets the same data again at the next time step. A worker that
+ * comes late finds its share taken and goes back to waiting; it never touches the job. */
 #if defined(__linux__)
 #define _GNU_SOURCE /* sched_getcpu, sched_setaffinity */
 #else
@@ -108,8 +108,8 @@ long long fl_ticks(void) {
 #endif
 }
 
-/* A virtual machine's idle processor may look busy to Linux, which then wakes a worker on the caller's own processor and
- * leaves it there for milliseconds. A worker that finds itself there moves away. */
+/* A virtual machine's idle processor may look busy to Linux, which then wakes a worker on the caller's own
+ * processor and leaves it there for milliseconds. A worker that finds itself there moves away. */
 #if defined(__linux__)
 static int this_processor(void) { return sched_getcpu(); }
 static void leave_processor(int processor) {
@@ -230,8 +230,8 @@ static int start_worker(int share) {
     return 1;
 }
 #else
-/* The child of a fork has none of its parent's workers, and nobody holds the pool there. A job that another thread of the
- * parent had under way is not the child's: none of its shares may be taken. */
+/* The child of a fork has none of its parent's workers, and nobody holds the pool there. A job that another thread
+ * of the parent had under way is not the child's: none of its shares may be taken. */
 static void forget_workers(void) {
     pool.workers = 0;
     store(&pool.pending, 0); /* of a job that was asked about, when the answer was a fork */

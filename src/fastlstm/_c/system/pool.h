@@ -9,16 +9,15 @@
 
 typedef void (*fl_task)(void *argument, int part, int parts);
 
-/* Runs task(argument, part, parts) for every part in [0, parts), parts <= FL_MAX_THREADS, and returns when all are done.
- * No more threads run them than the caller may use processors. The calling thread takes part 0 and whatever no worker has
- * started. The parts must not wait for each other: while another thread uses the pool, or where no worker can be had, the
- * caller runs them all. May be called from any thread,
- * and in a child process after fork. */
+/* Runs task(argument, part, parts) for every part in [0, parts), parts <= FL_MAX_THREADS, and returns when all are
+ * done. No more threads run them than the caller may use processors. The calling thread takes part 0 and whatever
+ * no worker has started. The parts must not wait for each other: while another thread uses the pool, or where no
+ * worker can be had, the caller runs them all. May be called from any thread, and in a child process after fork. */
 void fl_parallel(fl_task task, void *argument, int parts);
 
-/* A call that can be stopped: long tasks look at fl_stopped() and return early, and from then on fl_parallel runs nothing.
- * `ask` tells whether to stop; it is called now and then, by the thread that began the call alone. Without a call that has
- * begun, as in C programs, nothing is asked and nothing stops. */
+/* A call that can be stopped: long tasks look at fl_stopped() and return early, and from then on fl_parallel runs
+ * nothing. `ask` tells whether to stop; it is called now and then, by the thread that began the call alone. Without
+ * a call that has begun, as in C programs, nothing is asked and nothing stops. */
 typedef struct fl_call fl_call;
 struct fl_call {
     int (*ask)(fl_call *call); /* sets `next` too */

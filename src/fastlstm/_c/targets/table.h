@@ -1,7 +1,7 @@
 /* FL_TABLE, the name of a table of kernels: fl_kernels_avx2_32, of the target and the precision that are compiled.
  *
- * The including file defines FL_TARGET; the compiler's command FL_BITS (32 or 64), with FL_STORED_BFLOAT16 or FL_STORED_FLOAT16
- * for arrays of half as many bits. */
+ * The including file defines FL_TARGET; the compiler's command FL_BITS (32 or 64), with FL_STORED_BFLOAT16 or
+ * FL_STORED_FLOAT16 for arrays of half as many bits. */
 #ifndef FL_TABLE_H
 #define FL_TABLE_H
 

@@ -95,7 +95,8 @@ void *fl_cuda_allocate(size_t bytes) {
 uint32_t *fl_cuda_flags(size_t count) {
     enum { MOST = 1 << 12 };
     fl_cuda_belongings *belongings = fl_cuda_own();
-    /* A graph of the caller's may run beside other work of this stream, for as long as it likes: its flags are its own. */
+    /* A graph of the caller's may run beside other work of this stream, for as long as it likes: its flags are its
+     * own. */
     if (fl_cuda_captured()) return (uint32_t *)fl_cuda_allocate(count * sizeof(uint32_t));
     if (count > MOST) fl_cuda_fail("a kernel of too many blocks");
     if (!belongings->flags) belongings->flags = (uint32_t *)fl_cuda_allocate(MOST * sizeof(uint32_t));

@@ -1,4 +1,5 @@
-/* What a thread works with on a CUDA device: the stream and what belongs to it, the first error, products by cuBLAS, graphs. */
+/* What a thread works with on a CUDA device: the stream and what belongs to it, the first error, products by
+ * cuBLAS, graphs. */
 #ifndef FL_CUDA_CONTEXT_H
 #define FL_CUDA_CONTEXT_H
 
@@ -22,8 +23,8 @@ fl_algorithm fl_cuda_algorithm(void); /* that was asked for, */
 int fl_cuda_tf32(void);               /* likewise */
 void fl_cuda_count(fl_algorithm used);
 
-/* What one kernel may have of the device: blocks at the same time, one on each multiprocessor, their own memory, and the
- * blocks of a cluster, 0 where there are none. */
+/* What one kernel may have of the device: blocks at the same time, one on each multiprocessor, their own memory,
+ * and the blocks of a cluster, 0 where there are none. */
 typedef struct {
     fl_size blocks, bytes, cluster;
     int major; /* compute capability */
@@ -57,7 +58,8 @@ void *fl_cuda_allocate(size_t bytes);
 /* So many numbers on the device. */
 uint32_t *fl_cuda_flags(size_t count);
 
-/* C = op(A) op(B) + (add ? C : 0) for row-major matrices, a row every so many values; C is (m, n), with `sums` of 32 bits. */
+/* C = op(A) op(B) + (add ? C : 0) for row-major matrices, a row every so many values; C is (m, n), with `sums` of
+ * 32 bits. */
 void fl_cuda_gemm(fl_precision, int transpose_a, int transpose_b, fl_size m, fl_size n, fl_size k, const void *a, fl_size lda,
                   const void *b, fl_size ldb, int add, int sums, void *c, fl_size ldc);
 

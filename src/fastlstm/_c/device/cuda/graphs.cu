@@ -1,5 +1,6 @@
-/* Steps one by one take the processor longer to start than a small network takes on the device. Work that comes again with the
- * same arguments, as in training with the same arrays, is recorded the second time, and from then on started at once. */
+/* Steps one by one take the processor longer to start than a small network takes on the device. Work that comes
+ * again with the same arguments, as in training with the same arrays, is recorded the second time, and from then on
+ * started at once. */
 #include "device/cuda/context.h"
 
 #include <algorithm>
@@ -56,7 +57,8 @@ int fl_cuda_begin_record(const void *key, size_t bytes) {
         return 0;
     }
     own->now++;
-    /* The caller may be recording a graph of its own; the stream may be one that cannot be recorded, so it is another. */
+    /* The caller may be recording a graph of its own; the stream may be one that cannot be recorded, so it is
+     * another. */
     if (own->broken || fl_cuda_failed() || fl_cuda_captured()) return 0;
     if (own->all.size() == FL_GRAPHS && own->now - oldest_of(own)->used < FL_GRAPH_LONG_UNUSED) return 0;
     if (!own->recording && cudaStreamCreateWithFlags(&own->recording, cudaStreamNonBlocking) != cudaSuccess) own->recording = NULL;

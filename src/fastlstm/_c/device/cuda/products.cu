@@ -1,5 +1,6 @@
-/* Matrix products by cuBLAS, which is taken from the process or the system when it is needed: there are no headers to build
- * with, and CuPy's or PyTorch's own copy will do. The few declarations of it here are as its reference has them. */
+/* Matrix products by cuBLAS, which is taken from the process or the system when it is needed: there are no headers
+ * to build with, and CuPy's or PyTorch's own copy will do. The few declarations of it here are as its reference has
+ * them. */
 #include "device/cuda/context.h"
 
 #include <dlfcn.h>
