@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 from fastlstm._arrays import checks as check
@@ -98,20 +100,14 @@ class Cell:
     # The letters of the blocks, where there are several.
     blocks: str
 
-    # What `sized` has returned.
-    _sized: dict[tuple[Any, ...], Sized]
+    # `_with_sizes`, which keeps what it has returned for the last sizes.
+    sized: Callable[..., Sized]
 
-    def sized(self, kind: Kind, inputs: int, H: int, P: int, projects: bool = False) -> Sized:
+    def _keep_sizes(self) -> None:
+        object.__setattr__(self, "sized", functools.lru_cache(MOST_SIZED)(self._with_sizes))
+
+    def _with_sizes(self, kind: Kind, inputs: int, H: int, P: int, projects: bool = False) -> Sized:
         """Return the row with these sizes; `projects` is whether P is that of a projection, in messages too."""
-        key = kind, inputs, H, P, projects
-        sized = self._sized.get(key)
-        if sized is None:
-            if len(self._sized) >= MOST_SIZED:
-                self._sized.clear()
-            sized = self._sized[key] = self._with_sizes(kind, inputs, H, P, projects)
-        return sized
-
-    def _with_sizes(self, kind: Kind, inputs: int, H: int, P: int, projects: bool) -> Sized:
         n, cells = self.gates, cells_of(kind)
         sizes = {"I": inputs, "H": H, "P": P, "nH": n * H, "n - 1": n - 1, "3H": 3 * H}
         words = {"nH": self.rows, "n - 1": str(n - 1), "P": "P" if projects else "H"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from numbers import Integral
 from typing import Any, ClassVar, NamedTuple
@@ -102,7 +103,7 @@ class LSTMCell(Cell):
     gates: int = field(init=False, repr=False, compare=False)
     rows: str = field(init=False, repr=False, compare=False)
     kernel: KernelCell = field(init=False, repr=False, compare=False)
-    _sized: dict[tuple[Any, ...], Sized] = field(default_factory=dict, init=False, repr=False, compare=False)
+    sized: Callable[..., Sized] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "blocks", BLOCKS[self.variant])
@@ -112,6 +113,7 @@ class LSTMCell(Cell):
             self.kernel_name, self.blocks, self.variant == "CIFG", *self.activations, self.clip, self.cell_clip
         )
         object.__setattr__(self, "kernel", kernel)
+        self._keep_sizes()
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.variant, self.activations, self.clip, self.cell_clip)

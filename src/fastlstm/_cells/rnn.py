@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from fastlstm._arrays.arrays import Array
 from fastlstm._cells.cell import ACTIVATIONS, Cell, Parameter, Part, Sized, TapePart
@@ -60,11 +61,12 @@ class RNNCell(Cell):
     gates: int = field(default=1, init=False, repr=False, compare=False)
     rows: str = field(default="H", init=False, repr=False, compare=False)
     kernel: KernelCell = field(init=False, repr=False, compare=False)
-    _sized: dict[tuple[Any, ...], Sized] = field(default_factory=dict, init=False, repr=False, compare=False)
+    sized: Callable[..., Sized] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         kernel = KernelCell("rnn", None, False, "logistic", self.nonlinearity, "tanh", 0.0, 0.0)
         object.__setattr__(self, "kernel", kernel)
+        self._keep_sizes()
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.nonlinearity,)

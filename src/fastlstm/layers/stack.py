@@ -165,7 +165,7 @@ class Stack:
 
     def _borrow(self, use: str, size: int, kind: Kind, borrowed: dict[str, Array]) -> Array:
         """Return memory of at least `size` values."""
-        return empty((size,), kind)
+        return check.workspace(None, size, kind)
 
     def _rows_for(self, use: str, shape: tuple[int, ...], kind: Kind, borrowed: dict[str, Array] | None) -> Array:
         """Return a new array, or with `borrowed`, borrowed memory of this shape."""
