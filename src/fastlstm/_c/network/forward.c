@@ -25,7 +25,7 @@ static fl_forward_pass pass_of(const fastlstm_plan *plan, const fl_layer *layer,
     fl_forward_pass f = {.k = plan->k, .step = plan->k->cells[layer->cell.kind].forward, .constant = d->forward,
                          .rows = fl_rows_of(layer, (fl_size)T, (fl_size)B), .reverse = d->reverse, .size = (fl_size)plan->bytes,
                          .cell_size = (fl_size)plan->bytes, .gates = layer->cell.gates, .outputs = layer->hidden,
-                         .taped = tape.gates != NULL, .cells = layer->lstm, .packed = 1, .direct = 1, .tape = tape,
+                         .taped = tape.gates != NULL, .cells = layer->lstm, .packed = 1, .hoists_few = 1, .direct = 1, .tape = tape,
                          .block_rows = FL_ROWS_PER_BLOCK, .W_panels = d->W_columns, .R_panels = d->R_columns,
                          .y_step = layer->outputs};
     f.between.hidden = f.between.width = layer->hidden;

@@ -12,7 +12,7 @@ void fl_plan_weights(fl_forward_pass *f, fl_size weight_size) {
     }
     f->hoists = R_bytes + W_bytes > FL_CACHED;
     if (!r->invariant)
-        f->hoists = fl_many_rows(r) && r->T > 1 && (f->hoists || r->count < FL_ROWS_TO_FOLD * r->T);
+        f->hoists = (f->hoists_few || fl_many_rows(r)) && r->T > 1 && (f->hoists || r->count < FL_ROWS_TO_FOLD * r->T);
     /* A single row is bound by reading R, packed or not. */
     f->packs = f->packed || r->invariant || (fl_many_rows(r) && !(f->hoists && r->B == 1 && R_bytes >= FL_R_FOR_ONE_ROW));
 }

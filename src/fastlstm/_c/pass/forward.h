@@ -30,6 +30,7 @@ typedef struct {
     int packed;             /* Are the weights given as panels? */
     int direct;             /* A step reads y where the step before has written it for the caller. */
     int packs;              /* The steps read panels, else the weights as they are. */
+    int hoists_few;         /* W x may be hoisted for few rows too: somebody has packed the weights, once and for all. */
     int hoists;             /* W x is one product over many steps, before them; else it is part of each step. */
     fl_division division;
     fl_size s0, s1;         /* the steps to run */
