@@ -18,17 +18,21 @@ static double now(void) {
 /* The quickest of many runs: what the step takes where nothing disturbs it. */
 static double measure(size_t H, int peephole, fastlstm_dtype dtype) {
     const fastlstm_layer lstm = {.kind = FASTLSTM_LSTM, .units = H, .peephole = peephole};
-    const fastlstm_network network = {.version = FASTLSTM_C_VERSION, .dtype = dtype, .inputs = 1, .layer_count = 1, .layers = &lstm};
+    const fastlstm_network network = {
+        .version = FASTLSTM_C_VERSION, .dtype = dtype, .inputs = 1, .layer_count = 1, .layers = &lstm};
     const size_t bytes = fastlstm_plan_bytes(&network);
     void *memory = malloc(bytes);
     fastlstm_plan *plan;
     fastlstm_status status = fastlstm_make_plan(&network, memory, bytes, &plan);
     const size_t count = fastlstm_parameter_count(plan);
-    double *parameters = calloc(count, sizeof(double)), *state = calloc(2 * H, sizeof(double)), *y = calloc(H, sizeof(double));
+    double *parameters = calloc(count, sizeof(double)), *state = calloc(2 * H, sizeof(double)),
+           *y = calloc(H, sizeof(double));
     for (size_t k = 0; k < count; k++) {
         const double value = 0.4 * rand() / RAND_MAX - 0.2;
-        if (dtype == FASTLSTM_FLOAT32) ((float *)parameters)[k] = (float)value;
-        else parameters[k] = value;
+        if (dtype == FASTLSTM_FLOAT32)
+            ((float *)parameters)[k] = (float)value;
+        else
+            parameters[k] = value;
     }
     status = status ? status : fastlstm_set_parameters(plan, parameters, count);
     void *workspace = malloc(fastlstm_workspace_bytes(plan, 1, 1));

@@ -27,8 +27,8 @@ int main(int argc, char **argv) {
         {.kind = FASTLSTM_LSTM, .units = 32, .peephole = 1},
         {.kind = FASTLSTM_DENSE, .units = 1},
     };
-    const fastlstm_network network = {.version = FASTLSTM_C_VERSION, .dtype = FASTLSTM_FLOAT32, .inputs = 1,
-                                      .layer_count = 2, .layers = layers};
+    const fastlstm_network network = {
+        .version = FASTLSTM_C_VERSION, .dtype = FASTLSTM_FLOAT32, .inputs = 1, .layer_count = 2, .layers = layers};
     const size_t bytes = fastlstm_plan_bytes(&network);
     void *memory = malloc(bytes);
     fastlstm_plan *plan;

@@ -26,8 +26,12 @@ int main(void) {
         {.kind = FASTLSTM_LSTM, .units = 24, .peephole = 1},
         {.kind = FASTLSTM_DENSE, .units = 1},
     };
-    const fastlstm_network network = {.version = FASTLSTM_C_VERSION, .dtype = FASTLSTM_FLOAT32, .inputs = 1,
-                                      .layer_count = 2, .layers = layers, .training = 1};
+    const fastlstm_network network = {.version = FASTLSTM_C_VERSION,
+                                      .dtype = FASTLSTM_FLOAT32,
+                                      .inputs = 1,
+                                      .layer_count = 2,
+                                      .layers = layers,
+                                      .training = 1};
     const size_t bytes = fastlstm_plan_bytes(&network);
     fastlstm_plan *plan;
     void *memory = malloc(bytes);

@@ -45,7 +45,8 @@ cdef class Regressor:
         if x.shape[2] != <Py_ssize_t>self.inputs or T * B == 0:
             raise ValueError(f"x must be (T, B, {self.inputs}) with T and B at least 1")
         with nogil:
-            y, workspace = <float *>malloc(T * B * sizeof(float)), malloc(fastlstm.fastlstm_workspace_bytes(self.plan, T, B))
+            y = <float *>malloc(T * B * sizeof(float))
+            workspace = malloc(fastlstm.fastlstm_workspace_bytes(self.plan, T, B))
             status = fastlstm.fastlstm_forward(self.plan, T, B, &x[0, 0, 0], NULL, y, NULL, NULL, workspace)
             if status == fastlstm.FASTLSTM_OK:
                 for k in range(T * B):

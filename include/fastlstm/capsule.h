@@ -15,7 +15,7 @@
 
 /* What the capsule points to. Later versions add at the end. */
 typedef struct {
-    int version;    /* FASTLSTM_C_VERSION of the installed package */
+    int version; /* FASTLSTM_C_VERSION of the installed package */
     const char *(*message)(fastlstm_status);
     size_t (*plan_bytes)(const fastlstm_network *);
     fastlstm_status (*make_plan)(const fastlstm_network *, void *, size_t, fastlstm_plan **);
@@ -26,9 +26,10 @@ typedef struct {
     size_t (*tape_bytes)(const fastlstm_plan *, size_t, size_t);
     fastlstm_status (*set_parameters)(fastlstm_plan *, const void *, size_t);
     fastlstm_status (*step)(const fastlstm_plan *, size_t, const void *, void *, void *, void *);
-    fastlstm_status (*forward)(const fastlstm_plan *, size_t, size_t, const void *, const void *, void *, void *, void *, void *);
-    fastlstm_status (*backward)(const fastlstm_plan *, size_t, size_t, const void *, const void *, const void *, const void *,
-                                const void *, void *, void *, void *, int, void *);
+    fastlstm_status (*forward)(const fastlstm_plan *, size_t, size_t, const void *, const void *, void *, void *,
+                               void *, void *);
+    fastlstm_status (*backward)(const fastlstm_plan *, size_t, size_t, const void *, const void *, const void *,
+                                const void *, const void *, void *, void *, void *, int, void *);
 } fastlstm_interface;
 
 #ifdef Py_PYTHON_H
@@ -39,7 +40,8 @@ static inline int import_fastlstm(void) {
     const fastlstm_interface *found = (const fastlstm_interface *)PyCapsule_Import(FASTLSTM_CAPSULE, 0);
     if (!found) return -1;
     if (found->version < FASTLSTM_C_VERSION) {
-        PyErr_Format(PyExc_ImportError, "compiled for version %d of fastlstm's C interface, but the installed one has %d",
+        PyErr_Format(PyExc_ImportError,
+                     "compiled for version %d of fastlstm's C interface, but the installed one has %d",
                      FASTLSTM_C_VERSION, found->version);
         return -1;
     }

@@ -77,14 +77,16 @@ cdef extern from "fastlstm/capsule.h" nogil:
 
     const char *fastlstm_message(fastlstm_status status)
     size_t fastlstm_plan_bytes(const fastlstm_network *network)
-    fastlstm_status fastlstm_make_plan(const fastlstm_network *network, void *memory, size_t bytes, fastlstm_plan **plan)
+    fastlstm_status fastlstm_make_plan(const fastlstm_network *network, void *memory, size_t bytes,
+                                       fastlstm_plan **plan)
     size_t fastlstm_parameter_count(const fastlstm_plan *plan)
     size_t fastlstm_output_count(const fastlstm_plan *plan)
     size_t fastlstm_state_count(const fastlstm_plan *plan, size_t B)
     size_t fastlstm_workspace_bytes(const fastlstm_plan *plan, size_t T, size_t B)
     size_t fastlstm_tape_bytes(const fastlstm_plan *plan, size_t T, size_t B)
     fastlstm_status fastlstm_set_parameters(fastlstm_plan *plan, const void *parameters, size_t count)
-    fastlstm_status fastlstm_step(const fastlstm_plan *plan, size_t B, const void *x, void *state, void *y, void *workspace)
+    fastlstm_status fastlstm_step(const fastlstm_plan *plan, size_t B, const void *x, void *state, void *y,
+                                  void *workspace)
     fastlstm_status fastlstm_forward(const fastlstm_plan *plan, size_t T, size_t B, const void *x, const void *first,
                                      void *y, void *last, void *tape, void *workspace)
     fastlstm_status fastlstm_backward(const fastlstm_plan *plan, size_t T, size_t B, const void *x, const void *y,

@@ -1,5 +1,5 @@
-/* Version 1 of the C interface, as programs are compiled against it: it does not change. Functions and values may be added,
- * in a later version; what is here is never removed, nor given another type, size, place or meaning. */
+/* Version 1 of the C interface, as programs are compiled against it: it does not change. Functions and values may be
+ * added, in a later version; what is here is never removed, nor given another type, size, place or meaning. */
 #include <stddef.h>
 #include <stdint.h>
 
@@ -15,8 +15,8 @@ size_t (*const workspace_bytes)(const fastlstm_plan *, size_t, size_t) = fastlst
 size_t (*const tape_bytes)(const fastlstm_plan *, size_t, size_t) = fastlstm_tape_bytes;
 fastlstm_status (*const set_parameters)(fastlstm_plan *, const void *, size_t) = fastlstm_set_parameters;
 fastlstm_status (*const step)(const fastlstm_plan *, size_t, const void *, void *, void *, void *) = fastlstm_step;
-fastlstm_status (*const forward)(const fastlstm_plan *, size_t, size_t, const void *, const void *, void *, void *, void *,
-                                 void *) = fastlstm_forward;
+fastlstm_status (*const forward)(const fastlstm_plan *, size_t, size_t, const void *, const void *, void *, void *,
+                                 void *, void *) = fastlstm_forward;
 fastlstm_status (*const backward)(const fastlstm_plan *, size_t, size_t, const void *, const void *, const void *,
                                   const void *, const void *, void *, void *, void *, int, void *) = fastlstm_backward;
 

@@ -1,6 +1,6 @@
 /* The kernels of each instruction set against those in portable C, without Python: for other compilers and, under an
- * emulator, other processors. tools/check-kernels compiles and runs it. What the portable kernels compute is tested against
- * the equations by the Python tests. */
+ * emulator, other processors. tools/check-kernels compiles and runs it. What the portable kernels compute is tested
+ * against the equations by the Python tests. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,11 +17,15 @@ static double uniform(void) { /* -1 to 1 */
     return (double)(state >> 11) / (double)(1ULL << 52) - 1;
 }
 
-static double at(const void *array, long k) { return bytes == 4 ? ((const float *)array)[k] : ((const double *)array)[k]; }
+static double at(const void *array, long k) {
+    return bytes == 4 ? ((const float *)array)[k] : ((const double *)array)[k];
+}
 
 static void put(void *array, long k, double value) {
-    if (bytes == 4) ((float *)array)[k] = (float)value;
-    else ((double *)array)[k] = value;
+    if (bytes == 4)
+        ((float *)array)[k] = (float)value;
+    else
+        ((double *)array)[k] = value;
 }
 
 static void *array(long n, double scale) { /* random; 64 values more, which nobody is to touch */
@@ -30,7 +34,9 @@ static void *array(long n, double scale) { /* random; 64 values more, which nobo
     return found;
 }
 
-static void *copy(const void *from, long n) { return memcpy(malloc((size_t)(n + 64) * (size_t)bytes), from, (size_t)(n + 64) * (size_t)bytes); }
+static void *copy(const void *from, long n) {
+    return memcpy(malloc((size_t)(n + 64) * (size_t)bytes), from, (size_t)(n + 64) * (size_t)bytes);
+}
 
 /* n values, and the 64 behind them bit for bit. */
 static void compare(const char *what, long size, const void *found, const void *expected, long n) {
@@ -41,18 +47,37 @@ static void compare(const char *what, long size, const void *found, const void *
         if (!(error <= worst)) worst = error;
     }
     compared++;
-    if (!(worst <= tolerance) || memcmp((const char *)found + n * bytes, (const char *)expected + n * bytes, (size_t)(64 * bytes))) {
+    if (!(worst <= tolerance) ||
+        memcmp((const char *)found + n * bytes, (const char *)expected + n * bytes, (size_t)(64 * bytes))) {
         failed++;
         printf("  %s, size %ld, %d bytes: off by %g\n", what, size, bytes, worst);
     }
 }
 
-static const fl_cell LSTM = {.kind = FL_LSTM, .gates = 4, .i = 0, .f = 1, .z = 2, .o = 3, .gate = FL_LOGISTIC,
-                             .g = FL_TANH, .h = FL_TANH, .plain = 1};
-static const fl_cell CIFG = {.kind = FL_LSTM, .gates = 3, .i = 0, .f = -1, .z = 1, .o = 2, .coupled = 1,
-                             .gate = FL_LOGISTIC, .g = FL_TANH, .h = FL_TANH, .clip = 2, .cell_clip = 1};
-static const fl_cell RNN = {.kind = FL_RNN, .gates = 1, .i = -1, .f = -1, .z = 0, .o = -1, .gate = FL_LOGISTIC,
-                            .g = FL_TANH, .h = FL_TANH};
+static const fl_cell LSTM = {.kind = FL_LSTM,
+                             .gates = 4,
+                             .i = 0,
+                             .f = 1,
+                             .z = 2,
+                             .o = 3,
+                             .gate = FL_LOGISTIC,
+                             .g = FL_TANH,
+                             .h = FL_TANH,
+                             .plain = 1};
+static const fl_cell CIFG = {.kind = FL_LSTM,
+                             .gates = 3,
+                             .i = 0,
+                             .f = -1,
+                             .z = 1,
+                             .o = 2,
+                             .coupled = 1,
+                             .gate = FL_LOGISTIC,
+                             .g = FL_TANH,
+                             .h = FL_TANH,
+                             .clip = 2,
+                             .cell_clip = 1};
+static const fl_cell RNN = {
+    .kind = FL_RNN, .gates = 1, .i = -1, .f = -1, .z = 0, .o = -1, .gate = FL_LOGISTIC, .g = FL_TANH, .h = FL_TANH};
 
 static long padded(const fl_kernels *k, long gates, long H) {
     const long block = gates == 1 ? k->column_block : k->unit_block;
@@ -66,19 +91,44 @@ static void *packed(const fl_kernels *k, long gates, long H, const void *A, long
     return panels;
 }
 
-static void step(const fl_kernels *k, const fl_cell *cell, int peephole, int pack, long B, long I, long H, void **results) {
+static void step(const fl_kernels *k, const fl_cell *cell, int peephole, int pack, long B, long I, long H,
+                 void **results) {
     /* results: gates, c, y of the forward step; delta, dc of the backward one */
     const long G = cell->gates;
     state = 7;
     void *W = array(G * H * I, 1), *R = array(G * H * H, 1), *b = array(G * H, 1), *p = array(3 * H, 1);
     void *x = array(B * I, 1), *h = array(B * H, 1), *c_prev = array(B * H, 1), *dy = array(B * H, 1);
     void *W_panels = pack ? packed(k, G, H, W, I) : NULL, *R_panels = pack ? packed(k, G, H, R, H) : NULL;
-    void *gates = array(B * G * H, 1), *c = array(B * H, 1), *y = array(B * H, 1), *delta = array(B * G * H, 1), *dc = array(B * H, 1);
-    const fl_forward forward = {.cell = cell, .hidden = H, .input = I, .outputs = H, .W = W, .R = R, .W_panels = W_panels,
-                                .R_panels = R_panels, .b = b, .p = peephole ? p : NULL, .x = x, .y_prev = h, .y_prev_step = H,
-                                .c_prev = c_prev, .gates = gates, .c = c, .keep = B, .y = y, .y_step = H};
-    const fl_backward backward = {.cell = cell, .hidden = H, .y = {.above = dy, .above_step = H}, .p = peephole ? p : NULL,
-                                  .gates = gates, .c_prev = c_prev, .c = c, .delta = delta, .dc = dc};
+    void *gates = array(B * G * H, 1), *c = array(B * H, 1), *y = array(B * H, 1), *delta = array(B * G * H, 1),
+         *dc = array(B * H, 1);
+    const fl_forward forward = {.cell = cell,
+                                .hidden = H,
+                                .input = I,
+                                .outputs = H,
+                                .W = W,
+                                .R = R,
+                                .W_panels = W_panels,
+                                .R_panels = R_panels,
+                                .b = b,
+                                .p = peephole ? p : NULL,
+                                .x = x,
+                                .y_prev = h,
+                                .y_prev_step = H,
+                                .c_prev = c_prev,
+                                .gates = gates,
+                                .c = c,
+                                .keep = B,
+                                .y = y,
+                                .y_step = H};
+    const fl_backward backward = {.cell = cell,
+                                  .hidden = H,
+                                  .y = {.above = dy, .above_step = H},
+                                  .p = peephole ? p : NULL,
+                                  .gates = gates,
+                                  .c_prev = c_prev,
+                                  .c = c,
+                                  .delta = delta,
+                                  .dc = dc};
     k->cells[cell->kind].forward(&forward, 0, B, 0, H), k->cells[cell->kind].backward(&backward, 0, B, 0, H);
     results[0] = gates, results[1] = c, results[2] = y, results[3] = delta, results[4] = dc;
     void *rest[] = {W, R, b, p, x, h, c_prev, dy, W_panels, R_panels};
@@ -97,7 +147,8 @@ static void steps(const fl_kernels *k, const fl_kernels *portable) {
                         step(k, cells[which], peephole, pack, B, 5, H, found);
                         step(portable, cells[which], peephole, pack, B, 5, H, expected);
                         for (int n = 0; n < 5; n++) {
-                            compare(names[n], H, found[n], expected[n], n == 0 || n == 3 ? B * cells[which]->gates * H : B * H);
+                            compare(names[n], H, found[n], expected[n],
+                                    n == 0 || n == 3 ? B * cells[which]->gates * H : B * H);
                             free(found[n]), free(expected[n]);
                         }
                     }
@@ -127,7 +178,8 @@ static void elements(const fl_kernels *k, const fl_kernels *portable) {
             put(sum, 0, k->elementwise_loss(&loss, 0, 1)), put(sum2, 0, portable->elementwise_loss(&loss2, 0, 1));
             compare("loss", n, sum, sum2, 1), compare("gradient of a loss", n, y, same, n);
         }
-        fl_softmax softmax = {.classes = n, .logits = x, .sum_of_weights = 1, .scale = 1, .gradient = y}, softmax2 = softmax;
+        fl_softmax softmax = {.classes = n, .logits = x, .sum_of_weights = 1, .scale = 1, .gradient = y},
+                   softmax2 = softmax;
         softmax2.gradient = same;
         k->softmax(&softmax, 0, 1), portable->softmax(&softmax2, 0, 1);
         compare("softmax", n, y, same, n);

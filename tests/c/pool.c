@@ -1,8 +1,7 @@
-/* The pool of threads without Python: many callers at once, different numbers of parts, calls within calls, calls that are
- * stopped, forks.
- * tools/check-threads compiles and runs it, also with ThreadSanitizer. What a task reads and writes is plain memory: the
- * pool alone puts it in order. -DFORKS=0 is for a system, or a sanitizer, that cannot fork; -DFL_PROCESSORS=n, for the pool
- * too, has it believe in n processors. */
+/* The pool of threads without Python: many callers at once, different numbers of parts, calls within calls, calls that
+ * are stopped, forks. tools/check-threads compiles and runs it, also with ThreadSanitizer. What a task reads and writes
+ * is plain memory: the pool alone puts it in order. -DFORKS=0 is for a system, or a sanitizer, that cannot fork;
+ * -DFL_PROCESSORS=n, for the pool too, has it believe in n processors. */
 #define _POSIX_C_SOURCE 200809L /* nanosleep, fork */
 #include <pthread.h>
 #include <stdio.h>
@@ -34,7 +33,8 @@ static void small(void *argument, int part, int parts) {
     job *j = argument;
     const int running = __atomic_add_fetch(&j->running, 1, __ATOMIC_RELAXED);
     int most = __atomic_load_n(&j->most, __ATOMIC_RELAXED);
-    while (running > most && !__atomic_compare_exchange_n(&j->most, &most, running, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+    while (running > most &&
+           !__atomic_compare_exchange_n(&j->most, &most, running, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
     }
     j->found[part] = j->first + part * parts;
     j->elsewhere[part] = !pthread_equal(pthread_self(), j->caller);
@@ -145,8 +145,8 @@ int main(void) {
         wrong += callers[k].wrong, elsewhere += callers[k].elsewhere;
         if (callers[k].most > most) most = callers[k].most;
     }
-    printf("%d callers, %d rounds each: %ld parts wrong, %ld by workers, %d at once; %d of %d forks wrong\n", CALLERS, ROUNDS,
-           wrong, elsewhere, most, children, FORKS);
+    printf("%d callers, %d rounds each: %ld parts wrong, %ld by workers, %d at once; %d of %d forks wrong\n", CALLERS,
+           ROUNDS, wrong, elsewhere, most, children, FORKS);
 #if defined(FL_PROCESSORS)
     if (most > FL_PROCESSORS || (FL_PROCESSORS == 1 && elsewhere)) return 1;
     if (FL_PROCESSORS == 1) return wrong || children;

@@ -1,5 +1,5 @@
-/* Programs of many steps on the emulated device, whose blocks are threads that wait for each other: each algorithm against
- * step by step, forward and backward. For ThreadSanitizer: tools/check-threads. */
+/* Programs of many steps on the emulated device, whose blocks are threads that wait for each other: each algorithm
+ * against step by step, forward and backward. For ThreadSanitizer: tools/check-threads. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +19,9 @@ static double uniform(void) { /* -0.5 to 0.5 */
     return (double)(state >> 11) / (double)(1ULL << 53) - 0.5;
 }
 
-static double at(const void *array, long k) { return bytes == 4 ? ((const float *)array)[k] : ((const double *)array)[k]; }
+static double at(const void *array, long k) {
+    return bytes == 4 ? ((const float *)array)[k] : ((const double *)array)[k];
+}
 
 static void *zeros(long count) {
     void *array = calloc((size_t)count, (size_t)bytes);
@@ -43,24 +45,54 @@ static void *of(void *array, long values) { return (char *)array + values * byte
 
 /* All steps forward and backward; gives y and the deltas in `result`, how many programs ran in this way in `ran`. */
 static void run(const fl_kernels *k, fl_algorithm algorithm, void *result, int *ran) {
-    static const fl_cell cell = {.kind = FL_LSTM, .gates = G, .i = 0, .f = 1, .z = 2, .o = 3, .gate = FL_LOGISTIC,
-                                 .g = FL_TANH, .h = FL_TANH, .plain = 1};
+    static const fl_cell cell = {.kind = FL_LSTM,
+                                 .gates = G,
+                                 .i = 0,
+                                 .f = 1,
+                                 .z = 2,
+                                 .o = 3,
+                                 .gate = FL_LOGISTIC,
+                                 .g = FL_TANH,
+                                 .h = FL_TANH,
+                                 .plain = 1};
     state = 1;
     void *R = numbers(G * H * H, 0.5), *b = numbers(G * H, 1), *p = numbers(3 * H, 1), *wx = numbers(T * B * G * H, 2);
-    void *dy = numbers(T * B * H, 1), *y = zeros((T + 1) * B * H), *c = zeros((T + 1) * B * H), *gates = zeros(T * B * G * H);
+    void *dy = numbers(T * B * H, 1), *y = zeros((T + 1) * B * H), *c = zeros((T + 1) * B * H),
+         *gates = zeros(T * B * G * H);
     void *delta = of(result, T * B * H), *dc = zeros(B * H), *panels = zeros(G * H * H), *sent = zeros(B * G * H);
     fl_emulated.begin(0, NULL, algorithm, 0);
     for (int t = 0; t < T; t++) {
-        const fl_forward s = {.cell = &cell, .hidden = H, .outputs = H, .R = R, .b = b, .p = p, .wx = of(wx, t * B * G * H),
-                              .y_prev = of(y, t * B * H), .y_prev_step = H, .c_prev = of(c, t * B * H), .gates = of(gates, t * B * G * H),
-                              .c = of(c, (t + 1) * B * H), .keep = B, .y = of(y, (t + 1) * B * H), .y_step = H,
-                              .y_copy = of(result, t * B * H), .y_copy_step = H};
+        const fl_forward s = {.cell = &cell,
+                              .hidden = H,
+                              .outputs = H,
+                              .R = R,
+                              .b = b,
+                              .p = p,
+                              .wx = of(wx, t * B * G * H),
+                              .y_prev = of(y, t * B * H),
+                              .y_prev_step = H,
+                              .c_prev = of(c, t * B * H),
+                              .gates = of(gates, t * B * G * H),
+                              .c = of(c, (t + 1) * B * H),
+                              .keep = B,
+                              .y = of(y, (t + 1) * B * H),
+                              .y_step = H,
+                              .y_copy = of(result, t * B * H),
+                              .y_copy_step = H};
         k->cells[FL_LSTM].forward(&s, 0, B, 0, H);
     }
     k->pack_rows(panels, 1, R, H, G * H, H, 0, H);
     for (int t = T - 1; t >= 0; t--) {
-        fl_backward s = {.cell = &cell, .hidden = H, .p = p, .gates = of(gates, t * B * G * H), .c_prev = of(c, t * B * H),
-                         .c = of(c, (t + 1) * B * H), .simple = 1, .sent = sent, .delta = of(delta, t * B * G * H), .dc = dc};
+        fl_backward s = {.cell = &cell,
+                         .hidden = H,
+                         .p = p,
+                         .gates = of(gates, t * B * G * H),
+                         .c_prev = of(c, t * B * H),
+                         .c = of(c, (t + 1) * B * H),
+                         .simple = 1,
+                         .sent = sent,
+                         .delta = of(delta, t * B * G * H),
+                         .dc = dc};
         s.y.K = G * H;
         s.y.panels = panels;
         s.y.above = of(dy, t * B * H);
@@ -89,7 +121,8 @@ int main(void) {
             run(k, algorithm, found, &ran);
             for (long i = 0; i < count; i++) worst = fmax(worst, fabs(at(found, i) - at(expected, i)));
             const int ok = worst <= (bytes == 4 ? 1e-5 : 1e-13) && ran >= 2;
-            printf("float%d, %s: %d programs, largest difference %.2g%s\n", 8 * bytes, names[algorithm], ran, worst, ok ? "" : ": FAILED");
+            printf("float%d, %s: %d programs, largest difference %.2g%s\n", 8 * bytes, names[algorithm], ran, worst,
+                   ok ? "" : ": FAILED");
             failed += !ok;
         }
         free(expected);

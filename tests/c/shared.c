@@ -1,6 +1,6 @@
-/* Threads that share what they may, for ThreadSanitizer: a plan, in which each runs its own sequences, forward, backward and
- * step by step; a kernel's step, divided by hidden units and by rows. The results are those of one thread, bit for bit.
- * tools/check-threads compiles and runs it, without Python. */
+/* Threads that share what they may, for ThreadSanitizer: a plan, in which each runs its own sequences, forward,
+ * backward and step by step; a kernel's step, divided by hidden units and by rows. The results are those of one thread,
+ * bit for bit. tools/check-threads compiles and runs it, without Python. */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,7 +28,8 @@ static void check(fastlstm_status status) {
 
 static void *run(void *argument) {
     job *j = argument;
-    void *workspace = malloc(fastlstm_workspace_bytes(j->plan, T, B)), *tape = malloc(fastlstm_tape_bytes(j->plan, T, B));
+    void *workspace = malloc(fastlstm_workspace_bytes(j->plan, T, B)),
+         *tape = malloc(fastlstm_tape_bytes(j->plan, T, B));
     float *state = malloc(fastlstm_state_count(j->plan, B) * sizeof(float));
     for (int round = 0; round < ROUNDS; round++) {
         memset(state, 0, fastlstm_state_count(j->plan, B) * sizeof(float));
@@ -74,22 +75,51 @@ static void part_of(void *argument, int part, int parts) {
 }
 
 static int divided_steps(const fl_kernels *k) {
-    static const fl_cell cell = {.kind = FL_LSTM, .gates = 4, .i = 0, .f = 1, .z = 2, .o = 3, .gate = FL_LOGISTIC,
-                                 .g = FL_TANH, .h = FL_TANH, .plain = 1};
+    static const fl_cell cell = {.kind = FL_LSTM,
+                                 .gates = 4,
+                                 .i = 0,
+                                 .f = 1,
+                                 .z = 2,
+                                 .o = 3,
+                                 .gate = FL_LOGISTIC,
+                                 .g = FL_TANH,
+                                 .h = FL_TANH,
+                                 .plain = 1};
     static float weights[4 * H * H], row[ROWS * H], out[3][2][4 * ROWS * H], gates[3][4 * ROWS * H], c[3][ROWS * H];
     int failed = 0;
     for (int n = 0; n < 4 * H * H; n++) weights[n] = (float)(n % 29) / 100 - 0.14f;
     for (int n = 0; n < ROWS * H; n++) row[n] = (float)(n % 31) / 15 - 1;
     for (int way = 0; way < 3; way++) { /* alone, by units, by rows */
         divided d = {k,
-                     {.cell = &cell, .hidden = H, .input = H, .outputs = H, .W = weights, .R = weights, .b = row, .x = row,
-                      .y_prev = row, .y_prev_step = H, .c_prev = row, .gates = gates[way], .c = c[way],
-                      .y_copy = out[way][0], .y_copy_step = H},
-                     {.cell = &cell, .hidden = H, .simple = 1, .gates = gates[way], .c_prev = row, .c = c[way],
-                      .delta = out[way][1], .dc = c[way], .y = {.above = row, .above_step = H}},
+                     {.cell = &cell,
+                      .hidden = H,
+                      .input = H,
+                      .outputs = H,
+                      .W = weights,
+                      .R = weights,
+                      .b = row,
+                      .x = row,
+                      .y_prev = row,
+                      .y_prev_step = H,
+                      .c_prev = row,
+                      .gates = gates[way],
+                      .c = c[way],
+                      .y_copy = out[way][0],
+                      .y_copy_step = H},
+                     {.cell = &cell,
+                      .hidden = H,
+                      .simple = 1,
+                      .gates = gates[way],
+                      .c_prev = row,
+                      .c = c[way],
+                      .delta = out[way][1],
+                      .dc = c[way],
+                      .y = {.above = row, .above_step = H}},
                      way == 2};
-        if (way == 0) part_of(&d, 0, 1);
-        else fl_parallel(part_of, &d, PARTS);
+        if (way == 0)
+            part_of(&d, 0, 1);
+        else
+            fl_parallel(part_of, &d, PARTS);
         failed += memcmp(out[way], out[0], sizeof(out[0])) != 0 || memcmp(c[way], c[0], sizeof(c[0])) != 0;
     }
     return failed;
@@ -101,8 +131,12 @@ int main(void) {
         {.kind = FASTLSTM_RNN, .units = 18},
         {.kind = FASTLSTM_DENSE, .units = O},
     };
-    const fastlstm_network network = {.version = FASTLSTM_C_VERSION, .dtype = FASTLSTM_FLOAT32, .inputs = I,
-                                      .layer_count = 3, .layers = layers, .training = 1};
+    const fastlstm_network network = {.version = FASTLSTM_C_VERSION,
+                                      .dtype = FASTLSTM_FLOAT32,
+                                      .inputs = I,
+                                      .layer_count = 3,
+                                      .layers = layers,
+                                      .training = 1};
     const size_t bytes = fastlstm_plan_bytes(&network);
     fastlstm_plan *plan;
     check(fastlstm_make_plan(&network, malloc(bytes), bytes, &plan));
@@ -130,6 +164,7 @@ int main(void) {
     for (int isa = 0; isa < FL_ISA_COUNT; isa++)
         for (int round = 0; round < ROUNDS && fl_isa_kernels(isa, 4) && fl_isa_available(isa); round++)
             failed += divided_steps(fl_isa_kernels(isa, 4));
-    printf("%d threads with a plan, %d wrong results; steps divided among threads, %d wrong\n", THREADS, plans, failed - plans);
+    printf("%d threads with a plan, %d wrong results; steps divided among threads, %d wrong\n", THREADS, plans,
+           failed - plans);
     return failed != 0;
 }

@@ -27,7 +27,7 @@ def breakable(text: str, suffix: str) -> list[str]:
 @pytest.mark.skipif(not (ROOT / "src").is_dir(), reason="the sources are not beside the tests")
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_no_line_is_too_long(suffix):
-    here = [path for path in paths if path.suffix == suffix and "_build" not in path.parts]
+    here = [path for path in paths if path.suffix == suffix and not {"_build", "data_0_1_0"} & set(path.parts)]
     assert here
     long = {
         f"{path.relative_to(ROOT)}:{number}": len(line)

@@ -36,14 +36,14 @@ enum { FL_MOST_GATES = 4 };
 /* What distinguishes one cell from another of its kind, too. The simple RNN has one block, and g alone. */
 typedef struct {
     fl_cell_kind kind;
-    int gates;             /* blocks of H rows in W, R and b, and in the gates of a row */
-    int i, f, z, o;        /* the place of each among them; -1 where there is none, whose gate is 1 */
-    int coupled;           /* f = 1 - i */
-    fl_activation gate;    /* sigma of i, f, o */
-    fl_activation g, h;    /* of z, and of c on its way to y */
-    double clip;           /* bound of what goes into sigma and g; 0 for none */
-    double cell_clip;      /* bound of c; 0 for none */
-    int plain;             /* all four gates, logistic and tanh, no bounds: known to the compiler */
+    int gates;          /* blocks of H rows in W, R and b, and in the gates of a row */
+    int i, f, z, o;     /* the place of each among them; -1 where there is none, whose gate is 1 */
+    int coupled;        /* f = 1 - i */
+    fl_activation gate; /* sigma of i, f, o */
+    fl_activation g, h; /* of z, and of c on its way to y */
+    double clip;        /* bound of what goes into sigma and g; 0 for none */
+    double cell_clip;   /* bound of c; 0 for none */
+    int plain;          /* all four gates, logistic and tanh, no bounds: known to the compiler */
 } fl_cell;
 
 /* One time step, forward. Rows of y have `outputs` values where the step reads them: H without a projection; those of
@@ -51,93 +51,93 @@ typedef struct {
 typedef struct {
     const fl_cell *cell;
     fl_size hidden, input, outputs;
-    const void *W, *R;     /* (gates H, I), (gates H, outputs): used where R_panels is NULL */
-    const void *W_panels, *R_panels;   /* from pack_columns, in this */
+    const void *W, *R;               /* (gates H, I), (gates H, outputs): used where R_panels is NULL */
+    const void *W_panels, *R_panels; /* from pack_columns, in this */
     fl_format format;
-    const void *scale;     /* (gates H,) factors of the rows of R; NULL for 1 */
-    const void *ratio;     /* with scale, (gates H,): the factors of the rows of W are so many times as large */
-    const void *b;         /* (gates H,) */
-    const void *p;         /* a row for each of i, f, o that there is; NULL without peepholes */
-    const void *x;         /* (B, I); NULL when wx holds its product */
-    const void *wx;        /* (B, gates H) W x^t, not yet scaled; NULL when x is given. May be the same memory as gates */
-    const void *y_prev;    /* (B, outputs) y^{t-1}, */
-    fl_size y_prev_step;   /* a row every so many values */
-    const void *c_prev;    /* (B, H) c^{t-1} */
-    void *gates;           /* (B, gates H) out: activated gates, for the RNN h^t; or NULL */
-    void *c;               /* (B, H) out: c^t; may be c_prev */
-    fl_size keep;          /* rows that the next step has too: y and gates_seen are for them, gates_last for the rest */
-    void *y;               /* (B, H) out: y^t, must not be y_prev; or NULL */
+    const void *scale;   /* (gates H,) factors of the rows of R; NULL for 1 */
+    const void *ratio;   /* with scale, (gates H,): the factors of the rows of W are so many times as large */
+    const void *b;       /* (gates H,) */
+    const void *p;       /* a row for each of i, f, o that there is; NULL without peepholes */
+    const void *x;       /* (B, I); NULL when wx holds its product */
+    const void *wx;      /* (B, gates H) W x^t, not yet scaled; NULL when x is given. May be the same memory as gates */
+    const void *y_prev;  /* (B, outputs) y^{t-1}, */
+    fl_size y_prev_step; /* a row every so many values */
+    const void *c_prev;  /* (B, H) c^{t-1} */
+    void *gates;         /* (B, gates H) out: activated gates, for the RNN h^t; or NULL */
+    void *c;             /* (B, H) out: c^t; may be c_prev */
+    fl_size keep;        /* rows that the next step has too: y and gates_seen are for them, gates_last for the rest */
+    void *y;             /* (B, H) out: y^t, must not be y_prev; or NULL */
     fl_size y_step;
-    void *y_copy;          /* (B, H) out: y^t once more, of all rows; or NULL */
+    void *y_copy; /* (B, H) out: y^t once more, of all rows; or NULL */
     fl_size y_copy_step;
-    void *gates_seen;      /* out, full gate recurrence: for each unit_block of units i, f, o side by side; or NULL */
-    void *gates_last;      /* (B, 3 padded H) out: likewise; or NULL */
+    void *gates_seen; /* out, full gate recurrence: for each unit_block of units i, f, o side by side; or NULL */
+    void *gates_last; /* (B, 3 padded H) out: likewise; or NULL */
 } fl_forward;
 
 /* From a step to the next: y and c as the next step sees them. Rows [row0, row1) of both steps. */
 typedef struct {
-    fl_size hidden, width;     /* of c, of y */
-    fl_size keep;              /* rows that the next step has; the others' states are final */
-    void *y;                   /* (B, width) in, with zoneout also out: y^t */
+    fl_size hidden, width; /* of c, of y */
+    fl_size keep;          /* rows that the next step has; the others' states are final */
+    void *y;               /* (B, width) in, with zoneout also out: y^t */
     fl_size y_step;
-    const void *y_before;      /* zoneout: (B, width) y^{t-1} of the first `before` rows, the others' is y_first */
+    const void *y_before; /* zoneout: (B, width) y^{t-1} of the first `before` rows, the others' is y_first */
     fl_size y_before_step, before;
-    const unsigned char *reset_before;  /* zoneout: which rows this step reset; or NULL */
-    const void *zone_y, *zone_c;        /* (B, ...) what share of the state before stays; or NULL */
-    const unsigned char *reset;         /* which rows the next step resets, */
-    const void *y_first, *c_first;      /* (B, ...) to these */
-    int reset_to_zero;                  /* or to zero */
-    const void *mask;          /* (B, width) of y; or NULL */
-    void *y_seen;              /* out, for the next step; NULL where that reads y */
+    const unsigned char *reset_before; /* zoneout: which rows this step reset; or NULL */
+    const void *zone_y, *zone_c;       /* (B, ...) what share of the state before stays; or NULL */
+    const unsigned char *reset;        /* which rows the next step resets, */
+    const void *y_first, *c_first;     /* (B, ...) to these */
+    int reset_to_zero;                 /* or to zero */
+    const void *mask;                  /* (B, width) of y; or NULL */
+    void *y_seen;                      /* out, for the next step; NULL where that reads y */
     fl_size y_seen_step;
-    int y_is_there;            /* the step has written it, so that a reset alone changes it */
-    const void *gates_first;   /* full gate recurrence: likewise, of the gates that y_seen has after y; else NULL */
-    const void *c, *c_prev;    /* (B, H) c^t, and c^{t-1} as this step saw it */
-    void *c_seen;              /* out, for the next step; NULL where that reads c */
-    void *c_last;              /* out, for the rows without a next step */
+    int y_is_there;          /* the step has written it, so that a reset alone changes it */
+    const void *gates_first; /* full gate recurrence: likewise, of the gates that y_seen has after y; else NULL */
+    const void *c, *c_prev;  /* (B, H) c^t, and c^{t-1} as this step saw it */
+    void *c_seen;            /* out, for the next step; NULL where that reads c */
+    void *c_last;            /* out, for the rows without a next step */
 } fl_carry;
 
 /* The gradient of J with respect to y^t: from above, and from the later steps through what they saw of it. */
 typedef struct {
-    const void *a;         /* (B, K) of the next step: a panels is the gradient of what it saw; NULL for none */
+    const void *a; /* (B, K) of the next step: a panels is the gradient of what it saw; NULL for none */
     fl_size K;
     const void *panels;
-    const void *above;     /* (B, width); or NULL */
+    const void *above; /* (B, width); or NULL */
     fl_size above_step;
-    const void *last;      /* (B, width) gradient arriving at the final state, of rows that end here; or NULL */
-    const void *mask;      /* as in fl_carry, of the next step */
+    const void *last; /* (B, width) gradient arriving at the final state, of rows that end here; or NULL */
+    const void *mask; /* as in fl_carry, of the next step */
     const unsigned char *reset;
-    void *to_first;        /* (B, width) += what a reset sends to the initial state; or NULL */
-    const void *zone;      /* of this step */
-    void *zoned;           /* (B, width) in: what zoneout of the next step sends here; out: to the step before */
-    void *all;             /* (B, width) out: the gradient; or NULL */
+    void *to_first;   /* (B, width) += what a reset sends to the initial state; or NULL */
+    const void *zone; /* of this step */
+    void *zoned;      /* (B, width) in: what zoneout of the next step sends here; out: to the step before */
+    void *all;        /* (B, width) out: the gradient; or NULL */
 } fl_y_gradient;
 
 /* One time step, backward: deltas of step t from those of step t + 1. */
 typedef struct {
     const fl_cell *cell;
     fl_size hidden;
-    fl_y_gradient y;       /* with a projection: of its input, a = dy^t */
-    const void *gate_panels;   /* full gate recurrence: from pack_rows of its part of R, 3 vectors wide; or NULL */
-    const void *delta_next;    /* for gate_panels, (B, gates H) of the next step; NULL at the last */
-    const void *to_gates_last; /* likewise, (B, 3 padded H) arriving at the gates of the last step; or NULL */
-    const void *p;         /* NULL without peepholes */
-    const void *gates;     /* (B, gates H) of this step */
-    const void *c_prev, *c;    /* (B, H) */
-    const void *dc_above;  /* (B, H) gradient arriving at c^t from above; or NULL */
-    const unsigned char *reset;    /* which rows the next step resets; or NULL */
-    void *dc_first;        /* (B, H) += what a reset sends to the initial cell; or NULL */
-    void *to_gates_first;  /* (B, 3 padded H) likewise, to the initial gates; or NULL */
-    const void *zone_c;    /* (B, H); or NULL */
-    int simple;            /* none of gate_panels, dc_above, reset, zone_c, dc_all, y.mask, .reset, .zone, .all: known to
-                              the compiler */
-    void *sent;            /* a device's, (B, gates H) of sums: what the next step sends; else NULL */
-    void *delta;           /* (B, gates H) out: before the activations */
-    void *delta_panels;    /* out: the same as panels, for the weight gradients; or NULL. A panel has the units of a
-                              forward panel, with the gates' deltas side by side; zero-padded */
-    fl_size panel_step;    /* values from one of these panels to the next */
-    void *dc;              /* (B, H) in: what step t + 1 sends to c^t; out: what step t sends to c^{t-1} */
-    void *dc_all;          /* (B, H) out: dc^t; or NULL */
+    fl_y_gradient y;            /* with a projection: of its input, a = dy^t */
+    const void *gate_panels;    /* full gate recurrence: from pack_rows of its part of R, 3 vectors wide; or NULL */
+    const void *delta_next;     /* for gate_panels, (B, gates H) of the next step; NULL at the last */
+    const void *to_gates_last;  /* likewise, (B, 3 padded H) arriving at the gates of the last step; or NULL */
+    const void *p;              /* NULL without peepholes */
+    const void *gates;          /* (B, gates H) of this step */
+    const void *c_prev, *c;     /* (B, H) */
+    const void *dc_above;       /* (B, H) gradient arriving at c^t from above; or NULL */
+    const unsigned char *reset; /* which rows the next step resets; or NULL */
+    void *dc_first;             /* (B, H) += what a reset sends to the initial cell; or NULL */
+    void *to_gates_first;       /* (B, 3 padded H) likewise, to the initial gates; or NULL */
+    const void *zone_c;         /* (B, H); or NULL */
+    int simple;         /* none of gate_panels, dc_above, reset, zone_c, dc_all, y.mask, .reset, .zone, .all: known to
+                           the compiler */
+    void *sent;         /* a device's, (B, gates H) of sums: what the next step sends; else NULL */
+    void *delta;        /* (B, gates H) out: before the activations */
+    void *delta_panels; /* out: the same as panels, for the weight gradients; or NULL. A panel has the units of a
+                           forward panel, with the gates' deltas side by side; zero-padded */
+    fl_size panel_step; /* values from one of these panels to the next */
+    void *dc;           /* (B, H) in: what step t + 1 sends to c^t; out: what step t sends to c^{t-1} */
+    void *dc_all;       /* (B, H) out: dc^t; or NULL */
 } fl_backward;
 
 typedef void (*fl_forward_step)(const fl_forward *, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1);
@@ -158,17 +158,17 @@ typedef struct {
 
 /* C = A B, or C += A B, over many rows. */
 typedef struct {
-    fl_size columns, K;          /* C is (rows, columns), B (K, columns); with gates > 1, that many times as many columns */
-    const void *a;               /* A's value at row m and column k is a[m * a_row_step + k * a_k_step] */
+    fl_size columns, K; /* C is (rows, columns), B (K, columns); with gates > 1, that many times as many columns */
+    const void *a;      /* A's value at row m and column k is a[m * a_row_step + k * a_k_step] */
     fl_size a_row_step, a_k_step;
-    const void *panels;          /* B: from pack_rows or a step's deltas, `vectors` vectors wide; from pack_columns of B^T, */
-    int vectors;                 /* or 0, on a processor: B^T itself (columns, K), for few rows */
-    fl_size gates;               /* so many gates side by side; 1 for all others */
+    const void *panels; /* B: from pack_rows or a step's deltas, `vectors` vectors wide; from pack_columns of B^T, */
+    int vectors;        /* or 0, on a processor: B^T itself (columns, K), for few rows */
+    fl_size gates;      /* so many gates side by side; 1 for all others */
     fl_format format;
     void *c;
     fl_size c_row_step;
     int add;
-    int sums;                    /* C is of sums: not of fewer bits where a device stores all else so */
+    int sums; /* C is of sums: not of fewer bits where a device stores all else so */
 } fl_product;
 
 /* A loss that is a sum over elements (rows, columns), and its gradient. */
@@ -177,48 +177,48 @@ typedef struct {
     fl_loss_kind kind;
     fl_size columns;
     const void *prediction, *target;
-    const unsigned char *mask;   /* (rows,) those that count; or NULL for all */
-    double scale;                /* of the gradient */
-    double delta;                /* FL_HUBER: where the square ends */
-    void *gradient;              /* (rows, columns) out */
+    const unsigned char *mask; /* (rows,) those that count; or NULL for all */
+    double scale;              /* of the gradient */
+    double delta;              /* FL_HUBER: where the square ends */
+    void *gradient;            /* (rows, columns) out */
 } fl_loss;
 
 /* The cross-entropy of a softmax with given classes, and its gradient. */
 typedef struct {
     fl_size classes;
-    const void *logits;          /* (rows, classes) */
-    const int64_t *target;       /* (rows,) classes; or NULL, for the softmax alone */
-    const unsigned char *mask;   /* (rows,) those that count; or NULL for all */
-    const void *weights;         /* (classes,); or NULL for ones */
+    const void *logits;        /* (rows, classes) */
+    const int64_t *target;     /* (rows,) classes; or NULL, for the softmax alone */
+    const unsigned char *mask; /* (rows,) those that count; or NULL for all */
+    const void *weights;       /* (classes,); or NULL for ones */
     double sum_of_weights;
     double smoothing;
-    double scale;                /* of the gradient */
-    void *gradient;              /* (rows, classes) out: the gradient, or the softmax */
+    double scale;   /* of the gradient */
+    void *gradient; /* (rows, classes) out: the gradient, or the softmax */
 } fl_softmax;
 
 /* A step of stochastic gradient descent. */
 typedef struct {
-    void *theta;                 /* (n,) in and out: the parameters */
+    void *theta; /* (n,) in and out: the parameters */
     const void *gradient;
-    void *velocity;              /* (n,) in and out; or NULL, without momentum */
+    void *velocity; /* (n,) in and out; or NULL, without momentum */
     double rate, momentum, decay;
     int nesterov;
 } fl_sgd;
 
 /* A step of Adam: theta = keep theta - rate m / (root sqrt(v) + epsilon). */
 typedef struct {
-    void *theta;                 /* (n,) in and out: the parameters */
+    void *theta; /* (n,) in and out: the parameters */
     const void *gradient;
-    void *m, *v;                 /* (n,) in and out: the running means */
+    void *m, *v; /* (n,) in and out: the running means */
     double beta1, beta2, epsilon;
     double rate, root, keep;
 } fl_adam;
 
 typedef struct {
-    fl_size unit_block;     /* the vector length, of which all panels are made */
-    fl_size row_block;      /* batch rows per register tile */
-    fl_size column_block;   /* columns per panel: 4 vectors */
-    int device;             /* memory is not the processor's own: W x is always hoisted, weights are read as they are */
+    fl_size unit_block;   /* the vector length, of which all panels are made */
+    fl_size row_block;    /* batch rows per register tile */
+    fl_size column_block; /* columns per panel: 4 vectors */
+    int device;           /* memory is not the processor's own: W x is always hoisted, weights are read as they are */
 
     /* Forward panels of weights A (gates H, K). Panel j holds, for each k, the weights of its hidden units side by
      * side, zero-padded: a vector for each gate of unit_block units, or of a single gate column_block units. */
@@ -250,8 +250,8 @@ typedef struct {
                               fl_size column1);
     /* dp += the peephole gradients of these rows, the deltas of i and f times c_prev and of o times c, for units
      * [unit0, unit1). */
-    void (*add_peephole_gradient)(void *dp, const fl_cell *, const void *delta, const void *c_prev, const void *c, fl_size rows,
-                                  fl_size hidden, fl_size unit0, fl_size unit1);
+    void (*add_peephole_gradient)(void *dp, const fl_cell *, const void *delta, const void *c_prev, const void *c,
+                                  fl_size rows, fl_size hidden, fl_size unit0, fl_size unit1);
 
     void (*activate)(fl_activation, const void *x, void *y, fl_size n); /* y = g(x), n values */
     /* dx = dy g'(x), from y = g(x), n values; dx may be dy */
@@ -286,11 +286,13 @@ typedef struct {
                        const double *y_labels, double y_blank, fl_size L, double *share);
 
     /* Memory, the processor's or a device's: rows of `bytes` bytes, one every `step` bytes. */
-    void (*copy)(void *to, fl_size to_step, const void *from, fl_size from_step, fl_size bytes, fl_size row0, fl_size row1);
-    void (*clear)(void *to, fl_size step, fl_size bytes, fl_size rows, const unsigned char *which); /* those marked; NULL: all */
+    void (*copy)(void *to, fl_size to_step, const void *from, fl_size from_step, fl_size bytes, fl_size row0,
+                 fl_size row1);
+    void (*clear)(void *to, fl_size step, fl_size bytes, fl_size rows,
+                  const unsigned char *which); /* those marked; NULL: all */
     /* A device's own product, as matmul() of _blas.pyx; NULL on a processor. */
-    void (*matmul)(int transpose_a, int transpose_b, fl_size m, fl_size n, fl_size k, const void *a, const void *b, double beta,
-                   void *c);
+    void (*matmul)(int transpose_a, int transpose_b, fl_size m, fl_size n, fl_size k, const void *a, const void *b,
+                   double beta, void *c);
     /* A device may keep steps, and what lies between them, until something else is asked for; with this nothing
      * waits. NULL on a processor. */
     void (*finish)(void);

@@ -1,27 +1,28 @@
 """Back-propagation through time.
 
-A step itself is _c/step/lstm.h or rnn.h, what lies between two steps carry.h; _c/pass/backward.h says what each step reads
-and writes. Steps run from the last to the first, in blocks whose deltas stay in the cache for the products that give the
-gradients of the weights. With recompute there is a tape of one segment at a time, from running that again. Arrays are
-checked and allocated by call.py.
+A step itself is _c/step/lstm.h or rnn.h, what lies between two steps carry.h; _c/pass/backward.h says what each step
+reads and writes. Steps run from the last to the first, in blocks whose deltas stay in the cache for the products that
+give the gradients of the weights. With recompute there is a tape of one segment at a time, from running that again.
+Arrays are checked and allocated by call.py.
 """
 from libc.string cimport memset
 
 from fastlstm._engine.blas cimport matmul
 from fastlstm._engine.forward cimport ForwardPass, prepare, run_span
 from fastlstm._engine.loops cimport Cell, finish_passes, pack, row_of, rows_of, start_passes
-from fastlstm._engine.passes cimport (FL_SUMS, fl_add_products_part, fl_add_totals, fl_arena, fl_arena_bytes, fl_arena_in,
-                                      fl_at, fl_backward_pass, fl_begin_backward_block, fl_begin_segment, fl_border,
-                                      fl_divide_backward_pass, fl_end_backward_block, fl_first_step, fl_gather_backward_block, fl_is_far,
-                                      fl_lay_out_backward_pass, fl_next_block, fl_peephole_part, fl_projection_part,
-                                      fl_rows_at, fl_rows_going_on, fl_rows_per_block, fl_rows_to_pack,
-                                      fl_run_backward_rows, fl_run_dy, fl_run_first_gates, fl_run_first_state, fl_share,
-                                      fl_share_of, fl_span, fl_start_backward_pass, fl_sums_in_parts, fl_time,
-                                      fl_transpose_part, fl_unpack_weight_gradients_part, fl_vectors, fl_weight_gradients)
+from fastlstm._engine.passes cimport (FL_SUMS, fl_add_products_part, fl_add_totals, fl_arena, fl_arena_bytes,
+                                      fl_arena_in, fl_at, fl_backward_pass, fl_begin_backward_block, fl_begin_segment,
+                                      fl_border, fl_divide_backward_pass, fl_end_backward_block, fl_first_step,
+                                      fl_gather_backward_block, fl_is_far, fl_lay_out_backward_pass, fl_next_block,
+                                      fl_peephole_part, fl_projection_part, fl_rows_at, fl_rows_going_on,
+                                      fl_rows_per_block, fl_rows_to_pack, fl_run_backward_rows, fl_run_dy,
+                                      fl_run_first_gates, fl_run_first_state, fl_share, fl_share_of, fl_span,
+                                      fl_start_backward_pass, fl_sums_in_parts, fl_time, fl_transpose_part,
+                                      fl_unpack_weight_gradients_part, fl_vectors, fl_weight_gradients)
 from fastlstm._system.kernels cimport FL_THREADS_FOR_TWO, FL_WORK_BEFORE_A_LOOK, fl_call, fl_size
 from fastlstm._system.runtime cimport Buffers, Device, kernels, parallel, stopped
 
-# ---- the loop over time ------------------------------------------------------------------------------------------------
+# ---- the loop over time ----------------------------------------------------------------------------------------------
 
 cdef void step_part(void *argument, int part, int parts) noexcept nogil:
     """Run some steps, last first, for a part's rows and units."""
@@ -67,7 +68,7 @@ cdef void first_state_part(void *argument, int part, int parts) noexcept nogil:
 
 cdef void run_steps(fl_backward_pass *b, fl_size s0, fl_size s1) noexcept nogil:
     """Run the steps of a block, last first: parts that share rows meet after each."""
-    cdef fl_size s, work = 0
+    cdef fl_size s, t, t_before, work = 0
     cdef int parts = b.division.parts
     b.s_end = s1
     if b.division.by_rows or parts == 1:
@@ -79,7 +80,9 @@ cdef void run_steps(fl_backward_pass *b, fl_size s0, fl_size s1) noexcept nogil:
         if b.proj != NULL:
             parallel(dy_part, b, parts)
         parallel(step_part, b, parts)
-        if s == 0 or fl_rows_at(&b.rows, fl_time(&b.rows, b.reverse, s - 1)) < fl_rows_at(&b.rows, fl_time(&b.rows, b.reverse, s)):
+        t = fl_time(&b.rows, b.reverse, s)
+        t_before = fl_time(&b.rows, b.reverse, s - 1)
+        if s == 0 or fl_rows_at(&b.rows, t_before) < fl_rows_at(&b.rows, t):
             parallel(first_state_part, b, parts)
         work += b.rows.B * b.constant.hidden * b.unit_work
         if work >= FL_WORK_BEFORE_A_LOOK:
@@ -136,7 +139,8 @@ cdef void prepare_backward(fl_backward_pass *b, int num_threads) noexcept nogil:
         pack(fl_rows_to_pack(b.k, b.proj_panels, vectors, b.proj, H, P, H), parts)
     fl_start_backward_pass(b)
     if b.weights.delta_panels != NULL and b.dx != NULL:
-        pack(fl_rows_to_pack(b.k, b.weights.W_panels, vectors, b.weights.W, b.weights.input, values, b.weights.input), parts)
+        pack(fl_rows_to_pack(b.k, b.weights.W_panels, vectors, b.weights.W, b.weights.input, values, b.weights.input),
+             parts)
 
 
 cdef void run(fl_backward_pass *b, int num_threads) noexcept nogil:
@@ -160,7 +164,8 @@ cdef void run(fl_backward_pass *b, int num_threads) noexcept nogil:
     if b.weights.begun and b.weights.delta_panels != NULL:
         parallel(fl_unpack_weight_gradients_part, &b.weights, b.division.parts)
     if b.rows.T == 1 and not b.packed:
-        matmul(b.k, b.size, False, False, b.rows.B, b.outputs, b.gates * b.constant.hidden, b.weights.delta, b.R, 0, b.dh0)
+        matmul(b.k, b.size, False, False, b.rows.B, b.outputs, b.gates * b.constant.hidden, b.weights.delta, b.R, 0,
+               b.dh0)
 
 
 cdef void run_one(void *argument, int part, int parts) noexcept nogil:
@@ -187,10 +192,10 @@ def run_passes(list passes, int num_threads, Device device=None):
     finish_passes(&call, all_passes[0].k, device)
 
 
-# ---- from arrays to the loop -------------------------------------------------------------------------------------------
+# ---- from arrays to the loop -----------------------------------------------------------------------------------------
 
 cdef class BackwardPass:
-    """A layer in one direction over some sequences: `workspace` tells what memory it needs, `start` takes the arrays."""
+    """A layer in one direction over sequences: `workspace` tells what memory it needs, `start` takes the arrays."""
     cdef fl_backward_pass b
     cdef Buffers get
     cdef Cell cell
@@ -246,8 +251,8 @@ cdef class BackwardPass:
               bint accumulate, workspace):
         """Take the arrays of a call.
 
-        `tape` is (gates, c, c_prev, y_prev, m), `last` (dh, dc, dg) arriving at the final state, `gradients` (W, R,
-        b, p, proj), `first` (dh0, dc0, dg0), `resets` what resets send to the initial state, likewise, or None, `deltas`
+        `tape` is (gates, c, c_prev, y_prev, m), `last` (dh, dc, dg) arriving at the final state, `gradients` (W, R, b,
+        p, proj), `first` (dh0, dc0, dg0), `resets` what resets send to the initial state, likewise, or None, `deltas`
         (all deltas, dy, dc; an RNN's without dc) or None. dy is read from column `dy_offset` on.
 
         With recompute, `again` is ((h0, c0, g0), checkpoints) of the forward pass, and the tape all None.

@@ -1,8 +1,8 @@
 """Matrix products by SciPy's BLAS, or a device's own: the only user of scipy.linalg.cython_blas.
 
 The functions are taken from that module at import, not by cimport: SciPy's integers for BLAS have 32 or 64 bits, by its
-version and build, and a cimport would tie a wheel to one of them. BLAS takes integers by address, and all our machines are
-little-endian, so one 64-bit integer serves both: its low half is the 32-bit one.
+version and build, and a cimport would tie a wheel to one of them. BLAS takes integers by address, and all our machines
+are little-endian, so one 64-bit integer serves both: its low half is the 32-bit one.
 """
 import sys
 

@@ -1,21 +1,23 @@
 """The loop over time, forward.
 
-A step itself is _c/step/lstm.h or rnn.h, what lies between two steps carry.h. _c/pass/forward.h says what each step reads
-and writes, and decides all that can be decided: the division among threads, whether W x is one product over many steps,
-what is packed, where everything lies. Arrays are checked and allocated by call.py; they are C-contiguous and of one dtype.
+A step itself is _c/step/lstm.h or rnn.h, what lies between two steps carry.h. _c/pass/forward.h says what each step
+reads and writes, and decides all that can be decided: the division among threads, whether W x is one product over many
+steps, what is packed, where everything lies. Arrays are checked and allocated by call.py; they are C-contiguous and of
+one dtype.
 """
 cimport cython
 from libc.string cimport memcpy, memset
 
 from fastlstm._engine.blas cimport matmul
 from fastlstm._engine.loops cimport Cell, finish_passes, pack, row_of, rows_of, start_passes
-from fastlstm._engine.passes cimport (fl_arena, fl_arena_bytes, fl_arena_in, fl_border, fl_column_panels, fl_columns_to_pack,
-                                      fl_divide, fl_divide_forward_pass, fl_divide_rows, fl_first_step, fl_forward_pass,
-                                      fl_gates_side_by_side, fl_hand_on, fl_hoisted_product, fl_keep_checkpoint,
-                                      fl_lay_out_forward_pass, fl_m_of, fl_multiplication, fl_multiply, fl_multiply_pieces,
-                                      fl_next_block, fl_plan_weights, fl_rows_at, fl_rows_per_block, fl_run_forward_step,
-                                      fl_segment_rows, fl_segments, fl_share, fl_share_of, fl_span, fl_start_forward_pass,
-                                      fl_time, fl_vectors, fl_y_of)
+from fastlstm._engine.passes cimport (fl_arena, fl_arena_bytes, fl_arena_in, fl_border, fl_column_panels,
+                                      fl_columns_to_pack, fl_divide, fl_divide_forward_pass, fl_divide_rows,
+                                      fl_first_step, fl_forward_pass, fl_gates_side_by_side, fl_hand_on,
+                                      fl_hoisted_product, fl_keep_checkpoint, fl_lay_out_forward_pass, fl_m_of,
+                                      fl_multiplication, fl_multiply, fl_multiply_pieces, fl_next_block,
+                                      fl_plan_weights, fl_rows_at, fl_rows_per_block, fl_run_forward_step,
+                                      fl_segment_rows, fl_segments, fl_share, fl_share_of, fl_span,
+                                      fl_start_forward_pass, fl_time, fl_vectors, fl_y_of)
 from fastlstm._system.kernels cimport (FL_BFLOAT16, FL_FULL, FL_INT8, FL_ROWS_TO_STOP, FL_THREADS_FOR_TWO,
                                        FL_WORK_BEFORE_A_LOOK, fl_call, fl_format, fl_forward, fl_kernels,
                                        fl_panel_units, fl_product, fl_size)
@@ -28,7 +30,7 @@ from fastlstm._engine.batches import Batch
 MANY_ROWS = FL_ROWS_TO_STOP
 FORMATS = {"full": FL_FULL, "bfloat16": FL_BFLOAT16, "int8": FL_INT8}
 
-# ---- the loop over time ------------------------------------------------------------------------------------------------
+# ---- the loop over time ----------------------------------------------------------------------------------------------
 
 cdef void project(const fl_forward_pass *f, fl_size s, fl_size row0, fl_size row1, fl_size column0,
                   fl_size column1) noexcept nogil:
@@ -40,7 +42,8 @@ cdef void project(const fl_forward_pass *f, fl_size s, fl_size row0, fl_size row
     if row0 >= end:
         return
     if f.proj_panels != NULL:
-        product = fl_product(f.outputs, H, m, H, 1, f.proj_panels, fl_vectors(f.k), 1, FL_FULL, y, f.y_step, False, False)
+        product = fl_product(f.outputs, H, m, H, 1, f.proj_panels, fl_vectors(f.k), 1, FL_FULL, y, f.y_step, False,
+                             False)
         fl_multiply_pieces(f.k, &product, f.stopped, row0, end, column0, column1)
     else:
         for row in range(row0, end):
@@ -119,7 +122,8 @@ cdef void prepare(fl_forward_pass *f, int num_threads) noexcept nogil:
     parts = f.division.parts
     if not f.k.device:  # which reads weights as they are
         if not f.packed and f.W_panels != NULL:
-            pack(fl_columns_to_pack(f.k, f.W_panels, gates, f.gates * H // gates, f.constant.W, f.constant.input), parts)
+            pack(fl_columns_to_pack(f.k, f.W_panels, gates, f.gates * H // gates, f.constant.W, f.constant.input),
+                 parts)
         if not f.packed and f.R_panels != NULL:
             pack(fl_columns_to_pack(f.k, f.R_panels, f.gates, H, f.constant.R, f.constant.outputs), parts)
         if f.proj_panels != NULL:
@@ -164,7 +168,7 @@ def run_passes(list passes, int num_threads, Device device=None):
     finish_passes(&call, all_passes[0].k, device)
 
 
-# ---- from arrays to the loop -------------------------------------------------------------------------------------------
+# ---- from arrays to the loop -----------------------------------------------------------------------------------------
 
 def packed_columns(A, Py_ssize_t gates):
     """Return weights (gates H, K) as the kernels of the instruction set in use want them."""
@@ -331,8 +335,11 @@ cdef class Step:
                     or get.overlap(5, 0) or get.overlap(5, 1) or get.overlap_partly(5, 4))
 
     def step(self, x, h, c, y, h_out, c_out, int num_threads):
-        """Run a step; h_out may be h, and c_out c; an RNN has no c. False, and nothing done, where an array is not as it
-        must be. An interrupt cannot stop a step of fewer than MANY_ROWS rows."""
+        """Run a step; h_out may be h, and c_out c; an RNN has no c.
+
+        Return False, with nothing done, where an array is not as it must be. An interrupt cannot stop a step of fewer
+        than MANY_ROWS rows.
+        """
         cdef Buffers get = Buffers(6)
         cdef fl_forward_pass f
         cdef fl_call call

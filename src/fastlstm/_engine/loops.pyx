@@ -1,4 +1,4 @@
-"""What the loops over time share: from Python's batches and cells to those of the kernels, and what surrounds passes."""
+"""What the loops over time share: batches and cells as the kernels have them, and what surrounds passes."""
 from libc.stdint cimport int64_t
 
 from fastlstm._engine.passes cimport fl_pack, fl_packing, fl_rows, fl_rows_at, fl_segment_rows, fl_segments
@@ -62,7 +62,10 @@ KINDS = {fl_cell_name(kind).decode(): kind for kind in range(FL_CELLS)}
 
 
 cdef class Cell:
-    """Describes a cell to the kernels. `kind` is a name of cells.def; `blocks` says which of "ifzo" an LSTM has, else None."""
+    """Describes a cell to the kernels.
+
+    `kind` is a name of cells.def; `blocks` says which of "ifzo" an LSTM has, else None.
+    """
 
     def __init__(self, str kind, blocks, bint coupled, str gate, str g, str h, double clip, double cell_clip):
         cdef fl_cell *cell = &self.cell

@@ -2,8 +2,8 @@
 
 from libc.stdint cimport int64_t
 
-from fastlstm._system.kernels cimport (fl_backward, fl_backward_step, fl_carry, fl_forward, fl_forward_step, fl_kernels,
-                                       fl_product, fl_size, fl_y_gradient)
+from fastlstm._system.kernels cimport (fl_backward, fl_backward_step, fl_carry, fl_forward, fl_forward_step,
+                                       fl_kernels, fl_product, fl_size, fl_y_gradient)
 
 cdef extern from "pass/rows.h" nogil:
     ctypedef struct fl_rows:
@@ -48,7 +48,8 @@ cdef extern from "pass/division.h" nogil:
 
     ctypedef bint (*fl_ask_stop)() noexcept nogil
 
-    void fl_divide(fl_division *d, const fl_rows *r, fl_size H, fl_size block, fl_size weights, fl_size size, int num_threads)
+    void fl_divide(fl_division *d, const fl_rows *r, fl_size H, fl_size block, fl_size weights, fl_size size,
+                   int num_threads)
     void fl_divide_rows(fl_division *d, const fl_rows *r, fl_span steps)
     fl_share fl_share_of(const fl_division *d, int part, fl_size B, fl_size H, fl_size block)
     fl_size fl_border(fl_size count, fl_size block, int part, int parts)
@@ -77,7 +78,8 @@ cdef extern from "pass/packing.h" nogil:
     fl_packing fl_rows_to_pack(const fl_kernels *k, void *panels, int vectors, const void *A, fl_size row_step,
                                fl_size rows, fl_size columns)
     void fl_pack(void *packing, int part, int parts)
-    void fl_multiply_pieces(const fl_kernels *k, const fl_product *product, fl_ask_stop stopped, fl_size row0, fl_size row1,
+    void fl_multiply_pieces(const fl_kernels *k, const fl_product *product, fl_ask_stop stopped, fl_size row0,
+                            fl_size row1,
                             fl_size column0, fl_size column1)
     void fl_multiply(void *multiplication, int part, int parts)
 

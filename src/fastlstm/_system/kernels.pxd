@@ -258,14 +258,17 @@ cdef extern from "kernels.h":
                       fl_size unit1) noexcept nogil
         void (*y_gradient)(const fl_y_gradient *, void *dy, fl_size width, fl_size row0, fl_size row1, fl_size column0,
                            fl_size column1) noexcept nogil
-        void (*multiply)(const fl_product *, fl_size row0, fl_size row1, fl_size column0, fl_size column1) noexcept nogil
+        void (*multiply)(const fl_product *, fl_size row0, fl_size row1, fl_size column0,
+                         fl_size column1) noexcept nogil
         void (*transpose)(void *a_transposed, const void *a, fl_size rows, fl_size columns, fl_size column0,
                           fl_size column1) noexcept nogil
-        void (*unpack_gradient)(void *dA, const void *G, fl_size gates, fl_size hidden, fl_size K, bint add, fl_size unit0,
+        void (*unpack_gradient)(void *dA, const void *G, fl_size gates, fl_size hidden, fl_size K, bint add,
+                                fl_size unit0,
                                 fl_size unit1) noexcept nogil
         void (*add_bias_gradient)(void *db, const void *delta, fl_size rows, fl_size columns, fl_size column0,
                                   fl_size column1) noexcept nogil
-        void (*add_peephole_gradient)(void *dp, const fl_cell *cell, const void *delta, const void *c_prev, const void *c,
+        void (*add_peephole_gradient)(void *dp, const fl_cell *cell, const void *delta, const void *c_prev,
+                                      const void *c,
                                       fl_size rows, fl_size hidden, fl_size unit0, fl_size unit1) noexcept nogil
         void (*activate)(fl_activation, const void *x, void *y, fl_size n) noexcept nogil
         void (*differentiate)(fl_activation, const void *y, const void *dy, void *dx, fl_size n) noexcept nogil
@@ -275,14 +278,16 @@ cdef extern from "kernels.h":
         int (*adam)(const fl_adam *, fl_size first, fl_size last) noexcept nogil
         double (*sum_of_squares)(const void *x, fl_size n) noexcept nogil
         void (*scale)(void *x, double factor, fl_size n) noexcept nogil
-        void (*add_rows)(void *sums, const int64_t *ids, const void *rows, fl_size count, fl_size columns, fl_size column0,
+        void (*add_rows)(void *sums, const int64_t *ids, const void *rows, fl_size count, fl_size columns,
+                         fl_size column0,
                          fl_size column1) noexcept nogil
         void (*sum_rows)(void *sums, const void *rows, fl_size step, fl_size count, double factor, bint add,
                          fl_size column0, fl_size column1) noexcept nogil
         fl_ctc_norm (*ctc_softmax)(const void *x, fl_size K, double weight, void *y) noexcept nogil
         void (*ctc_emissions)(const void *x, fl_ctc_norm norm, const int64_t *labels, fl_size step, fl_size L,
                               double *y) noexcept nogil
-        void (*ctc_subtract)(void *dx, double weight, const double *share, const int64_t *labels, fl_size step, fl_size L,
+        void (*ctc_subtract)(void *dx, double weight, const double *share, const int64_t *labels, fl_size step,
+                             fl_size L,
                              fl_size blank) noexcept nogil
         void (*ctc_step)(const double *labels, const double *blanks, const double *skip, const double *y_labels,
                          double y_blank, fl_size size, double *next_labels, double *next_blanks) noexcept nogil
@@ -292,7 +297,8 @@ cdef extern from "kernels.h":
         void (*copy)(void *to, fl_size to_step, const void *src, fl_size from_step, fl_size bytes, fl_size row0,
                      fl_size row1) noexcept nogil
         void (*clear)(void *to, fl_size step, fl_size bytes, fl_size rows, const unsigned char *which) noexcept nogil
-        void (*matmul)(bint transpose_a, bint transpose_b, fl_size m, fl_size n, fl_size k, const void *a, const void *b,
+        void (*matmul)(bint transpose_a, bint transpose_b, fl_size m, fl_size n, fl_size k, const void *a,
+                       const void *b,
                        double beta, void *c) noexcept nogil
         void (*finish)() noexcept nogil
 

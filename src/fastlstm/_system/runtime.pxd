@@ -5,9 +5,9 @@ cdef const fl_kernels *kernels(int itemsize) noexcept nogil
 cdef const fl_kernels *host_kernels(int itemsize) noexcept nogil
 cdef void parallel(fl_task task, void *argument, int parts) noexcept nogil
 
-# What takes long is put between these two. In the main thread, Python's signal handlers then run every few milliseconds, and
-# `end_call` raises what they raise: Ctrl-C's KeyboardInterrupt. Tasks look at `stopped` now and then and return where it is
-# so; what they were to write is then undefined.
+# What takes long is put between these two. In the main thread, Python's signal handlers then run every few
+# milliseconds, and `end_call` raises what they raise: Ctrl-C's KeyboardInterrupt. Tasks look at `stopped` now and then
+# and return where it is so; what they were to write is then undefined.
 cdef void begin_call(fl_call *call, bint stoppable) noexcept
 cdef int end_call(fl_call *call) except -1
 cdef bint stopped() noexcept nogil

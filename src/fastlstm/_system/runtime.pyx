@@ -61,7 +61,7 @@ cdef void parallel(fl_task task, void *argument, int parts) noexcept nogil:
     fl_parallel(task, argument, parts)
 
 
-# ---- interrupts --------------------------------------------------------------------------------------------------------
+# ---- interrupts ------------------------------------------------------------------------------------------------------
 
 cdef unsigned long main_thread
 cdef unsigned long forks = 0
@@ -85,7 +85,10 @@ if hasattr(os, "register_at_fork"):
 
 
 cdef int ask(fl_call *call) noexcept nogil:
-    """Runs Python's signal handlers. An exception stays with the thread's state until `end_call`, where the GIL is held."""
+    """Runs Python's signal handlers.
+
+    An exception stays with the thread's state until `end_call`, where the GIL is held.
+    """
     cdef long long begun = fl_ticks(), wait
     cdef unsigned long before = forks
     cdef int stop
@@ -93,7 +96,8 @@ cdef int ask(fl_call *call) noexcept nogil:
     wait = fl_ticks() - begun
     stop = PyErr_CheckSignals()
     if not stop and forks != before:
-        PyErr_SetString(PyExc_RuntimeError, "the child of a fork in a signal handler cannot go on with its parent's call")
+        PyErr_SetString(PyExc_RuntimeError,
+                        "the child of a fork in a signal handler cannot go on with its parent's call")
         stop = 1
     PyEval_SaveThread()
     call.next = fl_ticks() + max(<long long>FL_FIRST_ASKED, min(FL_TIMES_THE_WAIT * wait, <long long>FL_LAST_ASKED))
@@ -172,8 +176,8 @@ def emulated_backend():
 cdef class Device:
     """A stream of a device, where the work of a call goes, and how it is to be done there.
 
-    `precision` is one of PRECISIONS, what arrays hold, and `algorithm` one of ALGORITHMS; with `tf32` products of float32 are
-    of TF32. `used` tells afterwards how often it was done in each way.
+    `precision` is one of PRECISIONS, what arrays hold, and `algorithm` one of ALGORITHMS; with `tf32` products of
+    float32 are of TF32. `used` tells afterwards how often it was done in each way.
     """
 
     def __init__(self, Backend backend, int index, size_t stream, str precision, str algorithm, bint tf32):
@@ -384,7 +388,8 @@ cdef void differentiate_part(void *argument, int part, int parts) noexcept nogil
     cdef Py_ssize_t at = 0, bytes
     while at < d.count and not stopped():
         bytes = at * d.itemsize
-        kernels(d.itemsize).differentiate(d.g, <const char *>d.y + bytes, <const char *>d.dy + bytes, <char *>d.dx + bytes,
+        kernels(d.itemsize).differentiate(d.g, <const char *>d.y + bytes, <const char *>d.dy + bytes,
+                                          <char *>d.dx + bytes,
                                           min(d.count - at, FL_VALUES_BEFORE_A_LOOK))
         at += FL_VALUES_BEFORE_A_LOOK
 

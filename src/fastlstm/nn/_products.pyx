@@ -4,8 +4,7 @@ Unlike those of BLAS they run in the kernels' floating-point mode in every threa
 short sums, so that its rounding error does not grow with their number.
 """
 from fastlstm._engine.loops cimport pack
-from fastlstm._engine.passes cimport (fl_border, fl_column_panels, fl_columns_to_pack, fl_row_panels,
-                                      fl_rows_to_pack)
+from fastlstm._engine.passes cimport fl_border, fl_column_panels, fl_columns_to_pack, fl_row_panels, fl_rows_to_pack
 from fastlstm._system.kernels cimport (FL_BLOCKS_PER_SUM, FL_COLUMNS_TO_PACK, FL_FAR_ROW, FL_FULL, FL_LONG_COLUMN,
                                        FL_ROWS_PER_BLOCK, FL_ROWS_TO_PACK, FL_WORK_PER_CALL, fl_call, fl_kernels,
                                        fl_product, fl_size)
@@ -130,7 +129,8 @@ cdef void run(const Product *p, fl_size n, char *space, int parts) noexcept nogi
         elif is_by_columns(&p.b):
             pack(fl_columns_to_pack(p.k, space, 1, N, b, K), parts)
         else:
-            pack(fl_rows_to_pack(p.k, space, vectors, b + k0 * p.b.row_step * size, p.b.row_step, o.product.K, N), parts)
+            pack(fl_rows_to_pack(p.k, space, vectors, b + k0 * p.b.row_step * size, p.b.row_step, o.product.K, N),
+                 parts)
         if far(p):
             o.a = o.product.a
             parallel(transpose_part, &o, parts)

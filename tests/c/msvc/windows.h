@@ -8,7 +8,9 @@ typedef unsigned long DWORD;
 typedef int BOOL;
 typedef size_t DWORD_PTR;
 typedef void *HANDLE;
-typedef struct { void *own; } SRWLOCK, CONDITION_VARIABLE;
+typedef struct {
+    void *own;
+} SRWLOCK, CONDITION_VARIABLE;
 typedef DWORD(WINAPI *LPTHREAD_START_ROUTINE)(void *);
 void WINAPI AcquireSRWLockExclusive(SRWLOCK *);
 void WINAPI ReleaseSRWLockExclusive(SRWLOCK *);

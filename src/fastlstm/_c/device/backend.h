@@ -18,11 +18,11 @@ typedef struct {
     size_t table_bytes; /* sizeof(fl_kernels): another one is of another version */
     const char *name;
     const fl_kernels *kernels[FL_PRECISIONS];
-    const char *(*unavailable)(void); /* why no device can be used; NULL where one can */
+    const char *(*unavailable)(void);         /* why no device can be used; NULL where one can */
     void (*describe)(char *to, size_t bytes); /* the devices, in words */
     /* Of this thread, from here on: work goes to this stream of this device, */
     void (*begin)(int device, void *stream, fl_algorithm, int tf32); /* float32 products in TF32 */
-    const char *(*end)(void); /* until here. The first error in between, in words; NULL where there was none */
+    const char *(*end)(void);  /* until here. The first error in between, in words; NULL where there was none */
     int (*used)(fl_algorithm); /* in between, how many kernels or programs ran so */
 } fl_backend;
 

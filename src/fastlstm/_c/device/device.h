@@ -9,9 +9,8 @@
  *
  * The including file defines FL_TABLE (see targets/table.h), and, after simd.h:
  *   FL_EACH(function, arguments, count)   function(&arguments, k) for all k < count, in any order, each once
- *   FL_SUM(function, arguments, rows, columns, to)   to[column] += the sum over rows of function(&arguments, row, column)
- *   FL_THREAD_LOCAL
- *   gemm, copy_rows, clear_all, run_program   as they are used below
+ *   FL_SUM(function, arguments, rows, columns, to)   to[column] += the sum over rows of function(&arguments, row,
+ * column) FL_THREAD_LOCAL gemm, copy_rows, clear_all, run_program   as they are used below
  */
 #ifndef FL_DEVICE_H
 #define FL_DEVICE_H
@@ -69,16 +68,18 @@ static void clear_all(void *to, fl_size bytes);
 
 static void copy_now(const op *o) {
     const row_copy *c = &o->of.copy;
-    copy_rows((char *)c->to + o->row0 * c->to_step, c->to_step, (const char *)c->from + o->row0 * c->from_step, c->from_step,
-              c->bytes, o->row1 - o->row0);
+    copy_rows((char *)c->to + o->row0 * c->to_step, c->to_step, (const char *)c->from + o->row0 * c->from_step,
+              c->from_step, c->bytes, o->row1 - o->row0);
 }
 
 /* Rows of units, between steps, are part of the program. */
-static void copy(void *to, fl_size to_step, const void *from, fl_size from_step, fl_size bytes, fl_size row0, fl_size row1) {
+static void copy(void *to, fl_size to_step, const void *from, fl_size from_step, fl_size bytes, fl_size row0,
+                 fl_size row1) {
     const row_copy c = {to, from, to_step, from_step, bytes};
     const fl_size H = waiting.hidden;
     assert(row1 - row0 <= 1 || to_step >= bytes);
-    if (waiting.count && is_step(waiting.kind) && (bytes == H * (fl_size)sizeof(real) || bytes == H * (fl_size)sizeof(stored))) {
+    if (waiting.count && is_step(waiting.kind) &&
+        (bytes == H * (fl_size)sizeof(real) || bytes == H * (fl_size)sizeof(stored))) {
         add_op(OP_COPY, row0, row1)->of.copy = c;
     } else {
         op now = {OP_COPY, row0, row1, {{0}}};
@@ -136,8 +137,8 @@ FL_FUNCTION void transpose_at(const transposed *s, fl_size k) {
     s->to[k] = s->from[at.column * s->row_step + at.row];
 }
 
-static void pack_rows(void *panels, int vectors, const void *A, fl_size row_step, fl_size rows, fl_size columns, fl_size panel0,
-                      fl_size panel1) {
+static void pack_rows(void *panels, int vectors, const void *A, fl_size row_step, fl_size rows, fl_size columns,
+                      fl_size panel0, fl_size panel1) {
     const transposed t = {(stored *)panels, (const stored *)A, row_step, rows};
     assert(panel0 == 0 && panel1 * vectors >= columns);
     finish();
@@ -152,15 +153,15 @@ static void multiply(const fl_product *p, fl_size row0, fl_size row1, fl_size co
     const fl_size bytes = p->sums ? (fl_size)sizeof(real) : (fl_size)sizeof(stored);
     finish();
     assert(p->gates == 1 && column0 == 0 && column1 == p->columns && (as_it_is || p->a_row_step == 1));
-    gemm(!as_it_is, 1, row1 - row0, column1, p->K, a, as_it_is ? p->a_row_step : p->a_k_step, (const stored *)p->panels, p->K,
-         p->add, p->sums, (char *)p->c + row0 * p->c_row_step * bytes, p->c_row_step);
+    gemm(!as_it_is, 1, row1 - row0, column1, p->K, a, as_it_is ? p->a_row_step : p->a_k_step, (const stored *)p->panels,
+         p->K, p->add, p->sums, (char *)p->c + row0 * p->c_row_step * bytes, p->c_row_step);
 }
 
-static void matmul(int transpose_a, int transpose_b, fl_size m, fl_size n, fl_size k, const void *a, const void *b, double beta,
-                   void *c) {
+static void matmul(int transpose_a, int transpose_b, fl_size m, fl_size n, fl_size k, const void *a, const void *b,
+                   double beta, void *c) {
     finish();
-    gemm(transpose_a, transpose_b, m, n, k, (const stored *)a, transpose_a ? m : k, (const stored *)b, transpose_b ? k : n,
-         beta != 0, 0, c, n);
+    gemm(transpose_a, transpose_b, m, n, k, (const stored *)a, transpose_a ? m : k, (const stored *)b,
+         transpose_b ? k : n, beta != 0, 0, c, n);
 }
 
 /* ---- a step, forward ---- */
@@ -198,19 +199,19 @@ FL_INLINE const real *backward_of(const backward_units *s, fl_size k, fl_backwar
 /* ---- the cells ---- */
 
 /* A thread's unit of a row, in each form of each cell. */
-#define FORM(cell, form, plain, peephole)                                                                              \
-    FL_FUNCTION void cell##_forward_##form(const forward_units *s, fl_size k) {                                        \
-        const real none[FL_MOST_GATES] = {0, 0, 0, 0}; /* the products are in wx */                                    \
-        fl_forward step;                                                                                               \
-        fl_size row, unit;                                                                                             \
-        forward_of(s, k, &step, &row, &unit);                                                                          \
-        cell##_forward_unit(&step, plain, peephole, none, row, unit);                                                  \
-    }                                                                                                                  \
-    FL_FUNCTION void cell##_backward_##form(const backward_units *s, fl_size k) {                                      \
-        fl_backward step;                                                                                              \
-        fl_size row, unit;                                                                                             \
-        const real *sent = backward_of(s, k, &step, &row, &unit);                                                      \
-        cell##_backward_unit(&step, plain, peephole, sent, step.hidden, row, unit);                                    \
+#define FORM(cell, form, plain, peephole)                                           \
+    FL_FUNCTION void cell##_forward_##form(const forward_units *s, fl_size k) {     \
+        const real none[FL_MOST_GATES] = {0, 0, 0, 0}; /* the products are in wx */ \
+        fl_forward step;                                                            \
+        fl_size row, unit;                                                          \
+        forward_of(s, k, &step, &row, &unit);                                       \
+        cell##_forward_unit(&step, plain, peephole, none, row, unit);               \
+    }                                                                               \
+    FL_FUNCTION void cell##_backward_##form(const backward_units *s, fl_size k) {   \
+        fl_backward step;                                                           \
+        fl_size row, unit;                                                          \
+        const real *sent = backward_of(s, k, &step, &row, &unit);                   \
+        cell##_backward_unit(&step, plain, peephole, sent, step.hidden, row, unit); \
     }
 #define FORMS_GENERAL(cell) FORM(cell, general, 0, s->step.p != NULL)
 #define FORMS_PLAIN(cell) FORMS_GENERAL(cell) FORM(cell, vanilla, 1, 0) FORM(cell, peephole, 1, 1)
@@ -220,12 +221,12 @@ FL_INLINE const real *backward_of(const backward_units *s, fl_size k, fl_backwar
 
 /* Runs a step's units; `plain` says which form fits. */
 #define RUN_GENERAL(unit_step) FL_EACH(unit_step##_general, units, count)
-#define RUN_PLAIN(unit_step)                                                                                           \
-    if (!plain)                                                                                                        \
-        FL_EACH(unit_step##_general, units, count);                                                                    \
-    else if (units.step.p)                                                                                             \
-        FL_EACH(unit_step##_peephole, units, count);                                                                   \
-    else                                                                                                               \
+#define RUN_PLAIN(unit_step)                         \
+    if (!plain)                                      \
+        FL_EACH(unit_step##_general, units, count);  \
+    else if (units.step.p)                           \
+        FL_EACH(unit_step##_peephole, units, count); \
+    else                                             \
         FL_EACH(unit_step##_vanilla, units, count)
 #define RUN(name, direction, forms) RUN_##forms(name##_##direction)
 
@@ -233,7 +234,7 @@ static void run_forward(const forward_units units, fl_size count) {
     const int plain = units.cell.plain;
     (void)plain;
     switch (units.cell.kind) {
-#define CELL(name, NAME, has_c, forms)                                                                                 \
+#define CELL(name, NAME, has_c, forms) \
     case FL_##NAME: RUN(name, forward, forms); break;
 #include "cells.def"
 #undef CELL
@@ -245,7 +246,7 @@ static void run_backward(const backward_units units, fl_size count) {
     const int plain = units.cell.plain && units.step.simple;
     (void)plain;
     switch (units.cell.kind) {
-#define CELL(name, NAME, has_c, forms)                                                                                 \
+#define CELL(name, NAME, has_c, forms) \
     case FL_##NAME: RUN(name, backward, forms); break;
 #include "cells.def"
 #undef CELL
@@ -260,8 +261,8 @@ static void forward_now(const op *o, const fl_cell *cell) {
     const fl_forward *s = &o->of.forward;
     const forward_units units = {*s, *cell, o->row0};
     const fl_size rows = o->row1 - o->row0, count = rows * s->hidden, columns = cell->gates * s->hidden, K = s->outputs;
-    gemm(0, 1, rows, columns, K, (const stored *)s->y_prev + o->row0 * s->y_prev_step, s->y_prev_step, (const stored *)s->R, K,
-         1, 1, (real *)s->wx + o->row0 * columns, columns);
+    gemm(0, 1, rows, columns, K, (const stored *)s->y_prev + o->row0 * s->y_prev_step, s->y_prev_step,
+         (const stored *)s->R, K, 1, 1, (real *)s->wx + o->row0 * columns, columns);
     run_forward(units, count);
 }
 
@@ -303,8 +304,8 @@ static void backward_now(const op *o, const fl_cell *cell) {
     const int with_gates = s->gate_panels && s->delta_next;
     real *sent = (real *)s->sent + o->row0 * columns;
     if (s->y.a)
-        gemm(0, 1, rows, H, s->y.K, (const stored *)s->y.a + o->row0 * s->y.K, s->y.K, (const stored *)s->y.panels, s->y.K, 0, 1,
-             sent, columns);
+        gemm(0, 1, rows, H, s->y.K, (const stored *)s->y.a + o->row0 * s->y.K, s->y.K, (const stored *)s->y.panels,
+             s->y.K, 0, 1, sent, columns);
     for (int gate = 0; with_gates && gate < 3; gate++) /* whose columns lie side by side, unit by unit */
         gemm(0, 1, rows, H, columns, (const stored *)s->delta_next + o->row0 * columns, columns,
              (const stored *)s->gate_panels + gate * columns, 3 * columns, 0, 1, sent + (gate + 1) * H, columns);
@@ -355,8 +356,8 @@ static void y_gradient(const fl_y_gradient *s, void *dy, fl_size width, fl_size 
     finish();
     assert(column0 == 0 && column1 == width);
     if (s->a)
-        gemm(0, 1, row1 - row0, width, s->K, (const stored *)s->a + row0 * s->K, s->K, (const stored *)s->panels, s->K, 0, 0,
-             (stored *)dy + row0 * width, width);
+        gemm(0, 1, row1 - row0, width, s->K, (const stored *)s->a + row0 * s->K, s->K, (const stored *)s->panels, s->K,
+             0, 0, (stored *)dy + row0 * width, width);
     FL_EACH(y_gradient_at, all, (row1 - row0) * width);
 }
 
@@ -375,7 +376,8 @@ FL_FUNCTION real peephole_gradient_at(const summands *s, fl_size row, fl_size un
     return of_stored(s->delta[row * s->delta_step + unit]) * s->seen[row * s->seen_step + unit];
 }
 
-static void add_bias_gradient(void *db, const void *delta, fl_size rows, fl_size columns, fl_size column0, fl_size column1) {
+static void add_bias_gradient(void *db, const void *delta, fl_size rows, fl_size columns, fl_size column0,
+                              fl_size column1) {
     const summands s = {(const stored *)delta, NULL, columns, 0};
     finish();
     assert(column0 == 0 && column1 == columns);
@@ -384,21 +386,22 @@ static void add_bias_gradient(void *db, const void *delta, fl_size rows, fl_size
 
 static void add_peephole_gradient(void *dp, const fl_cell *cell, const void *delta, const void *c_prev, const void *c,
                                   fl_size rows, fl_size hidden, fl_size unit0, fl_size unit1) {
-    const int places[3] = {cell->i, cell->f, cell->o}, of[3] = {PEEPHOLE_I_F(cell->i), PEEPHOLE_I_F(cell->f), PEEPHOLE_O(cell->o)};
+    const int places[3] = {cell->i, cell->f, cell->o},
+              of[3] = {PEEPHOLE_I_F(cell->i), PEEPHOLE_I_F(cell->f), PEEPHOLE_O(cell->o)};
     finish();
     assert(unit0 == 0 && unit1 == hidden);
     for (int gate = 0; gate < 3; gate++) {
         const void *seen = gate == 2 ? c : c_prev;
-        const summands s = {(const stored *)delta + places[gate] * hidden, (const real *)seen, cell->gates * hidden, hidden};
+        const summands s = {(const stored *)delta + places[gate] * hidden, (const real *)seen, cell->gates * hidden,
+                            hidden};
         if (places[gate] >= 0) FL_SUM(peephole_gradient_at, s, rows, hidden, (stored *)dp + of[gate] * hidden);
     }
 }
 
 /* What every device's table has. */
-#define FL_DEVICE_KERNELS                                                                                              \
-    .unit_block = VL, .row_block = 1, .column_block = VL, .device = 1, .pack_rows = pack_rows,                         \
-    .cells = device_cells, .carry = carry_all, .y_gradient = y_gradient, .multiply = multiply,                  \
-    .add_bias_gradient = add_bias_gradient, .add_peephole_gradient = add_peephole_gradient, .copy = copy,              \
-    .clear = clear, .matmul = matmul, .finish = finish
+#define FL_DEVICE_KERNELS                                                                                             \
+    .unit_block = VL, .row_block = 1, .column_block = VL, .device = 1, .pack_rows = pack_rows, .cells = device_cells, \
+    .carry = carry_all, .y_gradient = y_gradient, .multiply = multiply, .add_bias_gradient = add_bias_gradient,       \
+    .add_peephole_gradient = add_peephole_gradient, .copy = copy, .clear = clear, .matmul = matmul, .finish = finish
 
 #endif

@@ -11,8 +11,8 @@
  *   CHUNK, load_chunk(to, from)  values that a thread reads at once; FL_CHUNK_ALIGN, how they lie
  *   block_sync()                 all threads of the block wait for each other,
  *   group_sync(block)            all blocks of the group
- *   store_tile(to, count, acc)   the first `count` of the SUMS sums, each added up over the lanes; for FL_TENSOR_CORES instead
- *                                of it what tensor.h needs
+ *   store_tile(to, count, acc)   the first `count` of the SUMS sums, each added up over the lanes; for FL_TENSOR_CORES
+ * instead of it what tensor.h needs
  */
 #ifndef FL_RESIDENT_H
 #define FL_RESIDENT_H
@@ -35,20 +35,20 @@ FL_BOTH int lines_of_tile(int together) { return SUMS / together; }
 
 /* How a program is divided among blocks. */
 typedef struct {
-    fl_size groups, members;   /* blocks: member m of group g is block g members + m */
-    fl_size rows, units;       /* of a block, at most */
-    fl_size gates;             /* rows of weights for a unit */
-    fl_size inner, padded;     /* values in a row of weights; with zeros, a multiple of STEP, */
-    fl_size stride;            /* and from a row to the next: not one that puts a column into one bank of memory */
-    int together, parts;       /* batch rows of a tile; warps for one tile */
-    fl_size bytes;             /* of a block's own memory */
-    int cluster;               /* the members are a cluster */
+    fl_size groups, members; /* blocks: member m of group g is block g members + m */
+    fl_size rows, units;     /* of a block, at most */
+    fl_size gates;           /* rows of weights for a unit */
+    fl_size inner, padded;   /* values in a row of weights; with zeros, a multiple of STEP, */
+    fl_size stride;          /* and from a row to the next: not one that puts a column into one bank of memory */
+    int together, parts;     /* batch rows of a tile; warps for one tile */
+    fl_size bytes;           /* of a block's own memory */
+    int cluster;             /* the members are a cluster */
 } geometry;
 
 /* What a device has for one kernel. */
 typedef struct {
-    fl_size blocks, bytes;     /* at the same time; own memory of each */
-    fl_size cluster;           /* most blocks in one; 0 where there are none */
+    fl_size blocks, bytes; /* at the same time; own memory of each */
+    fl_size cluster;       /* most blocks in one; 0 where there are none */
 } limits;
 
 /* Of a block's memory, for the op at hand and the cell. */
@@ -73,7 +73,8 @@ static const op *first_step(const program *p, fl_size *rows) {
             return NULL;
         if (!is_step(o->kind)) continue;
         steps++;
-        if (!is_forward(o->kind) && (o->of.backward.gate_panels || inner_of(o) != p->cell.gates * p->hidden)) return NULL;
+        if (!is_forward(o->kind) && (o->of.backward.gate_panels || inner_of(o) != p->cell.gates * p->hidden))
+            return NULL;
         if (first && (weights_of(o) != weights_of(first) || inner_of(o) != inner_of(first))) return NULL;
         first = first ? first : o;
     }
@@ -83,8 +84,8 @@ static const op *first_step(const program *p, fl_size *rows) {
 static void divide_block(geometry *g) {
     const fl_size lines = g->units * g->gates, tiles = ceil_div(lines, lines_of_tile(g->together));
     g->parts = tiles < WARPS ? (int)(WARPS / tiles) : 1;
-    g->bytes = OWN_BYTES +
-               (lines + g->together) * g->stride * (fl_size)sizeof(stored) + g->parts * lines * g->together * (fl_size)sizeof(real);
+    g->bytes = OWN_BYTES + (lines + g->together) * g->stride * (fl_size)sizeof(stored) +
+               g->parts * lines * g->together * (fl_size)sizeof(real);
 }
 
 /* Hidden units for which a block has the memory, at most `units`. */
@@ -155,11 +156,11 @@ static int choose_resident(geometry *g, const program *p, const limits *most, fl
 
 typedef struct block {
     fl_size member, members, row0, row1, unit0, units;
-    stored *weights, *seen;      /* (units gates, padded), (together, padded) */
-    real *sums;                  /* (parts, units gates, together) */
-    op *now;                     /* the op at hand, */
-    fl_cell *cell;               /* and its cell */
-    uint32_t *flags, epoch;      /* of the group, for group_sync */
+    stored *weights, *seen; /* (units gates, padded), (together, padded) */
+    real *sums;             /* (parts, units gates, together) */
+    op *now;                /* the op at hand, */
+    fl_cell *cell;          /* and its cell */
+    uint32_t *flags, epoch; /* of the group, for group_sync */
     int cluster;
 } block;
 
@@ -185,13 +186,15 @@ FL_INLINE block block_of(const geometry *g, fl_size hidden, fl_size index, char 
 
 /* Loads `count` rows, one every `step` values, of which the first `there` are there; all else becomes zero, to the end
  * of each row. */
-FL_INLINE void load_rows(stored *to, const geometry *g, const stored *from, fl_size step, fl_size there, fl_size count) {
+FL_INLINE void load_rows(stored *to, const geometry *g, const stored *from, fl_size step, fl_size there,
+                         fl_size count) {
     enum { AHEAD = FL_CHUNKS_AHEAD };
     const int chunks = (int)(g->padded / CHUNK), all = (int)count * chunks;
     const int whole = ((size_t)from | (size_t)step * sizeof(stored)) % (CHUNK * sizeof(stored)) == 0;
     for (int first = (int)THREAD; first < all; first += AHEAD * THREADS) {
         chunk held[AHEAD];
-        FL_UNROLL for (int n = 0; n < AHEAD; n++) {
+        FL_UNROLL
+        for (int n = 0; n < AHEAD; n++) {
             const int at = first + n * THREADS, row = at / chunks, k = (at - row * chunks) * CHUNK;
             const stored *here = from + row * step + k;
             if (at < all && row < there && whole && k + CHUNK <= g->inner)
@@ -200,7 +203,8 @@ FL_INLINE void load_rows(stored *to, const geometry *g, const stored *from, fl_s
                 for (int v = 0; v < CHUNK; v++)
                     held[n].values[v] = at < all && row < there && k + v < g->inner ? here[v] : to_stored(0);
         }
-        FL_UNROLL for (int n = 0; n < AHEAD; n++) {
+        FL_UNROLL
+        for (int n = 0; n < AHEAD; n++) {
             const int at = first + n * THREADS, row = at / chunks, k = (at - row * chunks) * CHUNK;
             if (at < all) *(chunk *)(to + row * g->stride + k) = held[n];
         }
@@ -212,7 +216,8 @@ FL_INLINE void load_weights(const block *b, const geometry *g, const op *first, 
     for (fl_size gate = 0; gate < g->gates; gate++) { /* whose lines are `gates` rows apart here */
         geometry lines = *g;
         lines.stride = g->gates * g->stride;
-        load_rows(b->weights + gate * g->stride, &lines, weights + gate * hidden * g->inner, g->inner, b->units, b->units);
+        load_rows(b->weights + gate * g->stride, &lines, weights + gate * hidden * g->inner, g->inner, b->units,
+                  b->units);
     }
 }
 
@@ -234,17 +239,22 @@ FL_INLINE void tile_product(const block *b, const geometry *g, const int N, fl_s
     int at[SUMS]; /* where the lines begin; past the last one the last one, whose sums are not stored */
     real acc[SUMS];
     values_of_part(g, part, &first, &end);
-    FL_UNROLL for (int m = 0; m < M; m++) at[m] = (int)(smaller(line + m, lines - 1) * g->stride);
-    FL_UNROLL for (int i = 0; i < SUMS; i++) acc[i] = 0;
+    FL_UNROLL
+    for (int m = 0; m < M; m++) at[m] = (int)(smaller(line + m, lines - 1) * g->stride);
+    FL_UNROLL
+    for (int i = 0; i < SUMS; i++) acc[i] = 0;
     for (fl_size k = first + lane * CHUNK; k < end; k += WARP * CHUNK) {
         real seen[MOST_TOGETHER][CHUNK];
-        FL_UNROLL for (int n = 0; n < N; n++) load_chunk(seen[n], b->seen + n * g->stride + k);
-        FL_UNROLL for (int m = 0; m < M; m++) {
+        FL_UNROLL
+        for (int n = 0; n < N; n++) load_chunk(seen[n], b->seen + n * g->stride + k);
+        FL_UNROLL
+        for (int m = 0; m < M; m++) {
             real weight[CHUNK];
             load_chunk(weight, b->weights + at[m] + k);
-            FL_UNROLL for (int n = 0; n < N; n++)
-                FL_UNROLL for (int v = 0; v < CHUNK; v++)
-                    acc[m * N + n] = v_fma(v_set1(weight[v]), v_set1(seen[n][v]), v_set1(acc[m * N + n])).lane[0];
+            FL_UNROLL
+            for (int n = 0; n < N; n++) FL_UNROLL
+            for (int v = 0; v < CHUNK; v++)
+                acc[m * N + n] = v_fma(v_set1(weight[v]), v_set1(seen[n][v]), v_set1(acc[m * N + n])).lane[0];
         }
     }
     store_tile(b->sums + (part * lines + line) * N, (int)smaller(M, lines - line) * N, acc);
@@ -275,19 +285,19 @@ FL_FUNCTION void product_of_block(const block *b, const geometry *g) {
 
 /* What remains of a step once a block's product is there, in the form that fits: `cell` is the step for a unit. */
 #define FINISH_GENERAL(cell, ...) cell(s, 0, s->p != NULL, __VA_ARGS__)
-#define FINISH_PLAIN(cell, ...)                                                                                        \
-    if (!plain)                                                                                                        \
-        cell(s, 0, s->p != NULL, __VA_ARGS__);                                                                         \
-    else if (s->p)                                                                                                     \
-        cell(s, 1, 1, __VA_ARGS__);                                                                                    \
-    else                                                                                                               \
+#define FINISH_PLAIN(cell, ...)                \
+    if (!plain)                                \
+        cell(s, 0, s->p != NULL, __VA_ARGS__); \
+    else if (s->p)                             \
+        cell(s, 1, 1, __VA_ARGS__);            \
+    else                                       \
         cell(s, 1, 0, __VA_ARGS__)
 
 FL_INLINE void finish_forward(const fl_forward *s, const real *sums, fl_size row, fl_size unit) {
     const int plain = s->cell->plain;
     (void)plain;
     switch (s->cell->kind) {
-#define CELL(name, NAME, has_c, forms)                                                                                 \
+#define CELL(name, NAME, has_c, forms) \
     case FL_##NAME: FINISH_##forms(name##_forward_unit, sums, row, unit); break;
 #include "cells.def"
 #undef CELL
@@ -299,7 +309,7 @@ FL_INLINE void finish_backward(const fl_backward *s, const real *sent, fl_size r
     const int plain = s->cell->plain && s->simple;
     (void)plain;
     switch (s->cell->kind) {
-#define CELL(name, NAME, has_c, forms)                                                                                 \
+#define CELL(name, NAME, has_c, forms) \
     case FL_##NAME: FINISH_##forms(name##_backward_unit, sent, 1, row, unit); break;
 #include "cells.def"
 #undef CELL
@@ -326,7 +336,8 @@ FL_FUNCTION void block_step(const block *b, const geometry *g, fl_size row0, fl_
             const place at = place_of(k, b->units);
             const fl_size n = at.row, unit = at.column;
             real acc[FL_MOST_GATES] = {0, 0, 0, 0};
-            FL_UNROLL for (int gate = 0; gate < FL_MOST_GATES; gate++)
+            FL_UNROLL
+            for (int gate = 0; gate < FL_MOST_GATES; gate++)
                 for (int part = 0; from && gate < g->gates && part < g->parts; part++)
                     acc[gate] += b->sums[(part * lines + unit * g->gates + gate) * N + n];
             if (forward)

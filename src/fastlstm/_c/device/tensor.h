@@ -6,9 +6,9 @@
  * "Matrix fragments for mma.m16n8k16" in the PTX reference.
  *
  * The including file defines:
- *   HERE                          lanes that run here: 1 on a device, where each is a thread; 32 where one thread is all
- *   FIRST_LANE                    the first of them
- *   multiply_tiles(d, a, b)       the product above, of all lanes: d[HERE][4], a[HERE][4], b[HERE][2]
+ *   HERE                          lanes that run here: 1 on a device, where each is a thread; 32 where one thread is
+ * all FIRST_LANE                    the first of them multiply_tiles(d, a, b)       the product above, of all lanes:
+ * d[HERE][4], a[HERE][4], b[HERE][2]
  */
 #ifndef FL_TENSOR_H
 #define FL_TENSOR_H
@@ -31,8 +31,9 @@ FL_INLINE void tile_product(const block *b, const geometry *g, const int N, fl_s
     fl_size first, end;
     float d[MOST_TILES][HERE][4];
     values_of_part(g, part, &first, &end);
-    FL_UNROLL for (int tile = 0; tile < N / 8; tile++)
-        EACH_LANE FL_UNROLL for (int i = 0; i < 4; i++) d[tile][own][i] = 0;
+    FL_UNROLL
+    for (int tile = 0; tile < N / 8; tile++) EACH_LANE FL_UNROLL
+    for (int i = 0; i < 4; i++) d[tile][own][i] = 0;
     for (fl_size k = first; k < end; k += STEP) {
         uint32_t A[HERE][4], B[HERE][2];
         EACH_LANE {
@@ -44,7 +45,8 @@ FL_INLINE void tile_product(const block *b, const geometry *g, const int N, fl_s
             A[own][2] = two_values(upper + 8);
             A[own][3] = two_values(lower + 8);
         }
-        FL_UNROLL for (int tile = 0; tile < N / 8; tile++) {
+        FL_UNROLL
+        for (int tile = 0; tile < N / 8; tile++) {
             EACH_LANE {
                 const stored *seen = b->seen + (tile * 8 + lane / 4) * g->stride + k + 2 * (lane % 4);
                 B[own][0] = two_values(seen);
@@ -53,15 +55,16 @@ FL_INLINE void tile_product(const block *b, const geometry *g, const int N, fl_s
             multiply_tiles(d[tile], A, B);
         }
     }
-    FL_UNROLL for (int tile = 0; tile < N / 8; tile++)
-        EACH_LANE FL_UNROLL for (int half = 0; half < 2; half++) {
-            const fl_size at = line + lane / 4 + 8 * half;
-            real *to = b->sums + (part * lines + at) * N + tile * 8 + 2 * (lane % 4);
-            if (at < lines) {
-                to[0] = d[tile][own][2 * half];
-                to[1] = d[tile][own][2 * half + 1];
-            }
+    FL_UNROLL
+    for (int tile = 0; tile < N / 8; tile++) EACH_LANE FL_UNROLL
+    for (int half = 0; half < 2; half++) {
+        const fl_size at = line + lane / 4 + 8 * half;
+        real *to = b->sums + (part * lines + at) * N + tile * 8 + 2 * (lane % 4);
+        if (at < lines) {
+            to[0] = d[tile][own][2 * half];
+            to[1] = d[tile][own][2 * half + 1];
         }
+    }
 }
 
 #endif

@@ -6,24 +6,41 @@
 static fl_backward_pass pass_of(const fastlstm_plan *plan, const fl_layer *layer, int way, size_t T, size_t B) {
     const fl_direction *d = &layer->direction[way];
     const fl_size GH = layer->cell.gates * layer->hidden, size = (fl_size)plan->bytes;
-    return (fl_backward_pass){
-        .k = plan->k, .step = plan->k->cells[layer->cell.kind].backward,
-        .constant = {.cell = &layer->cell, .hidden = layer->hidden, .p = d->p, .simple = 1},
-        .between = {.K = GH, .panels = d->R_rows, .above_step = layer->outputs},
-        .weights = {.k = plan->k, .size = size, .gates = layer->cell.gates, .input = layer->input, .hidden = layer->hidden,
-                    .outputs = layer->seen, .W_panels = d->W_rows, .add_dx = way > 0},
-        .rows = fl_rows_of(layer, (fl_size)T, (fl_size)B), .reverse = d->reverse, .size = size, .cell_size = size,
-        .gates = layer->cell.gates, .outputs = layer->hidden, .K = layer->seen, .block = plan->k->column_block,
-        .block_rows = FL_ROWS_PER_BLOCK, .packed = 1, .given_panels = 1, .R_panels = d->R_rows, .y_step = layer->outputs,
-        .dy_step = layer->outputs, .gathers = layer->seen > 0};
+    return (fl_backward_pass){.k = plan->k,
+                              .step = plan->k->cells[layer->cell.kind].backward,
+                              .constant = {.cell = &layer->cell, .hidden = layer->hidden, .p = d->p, .simple = 1},
+                              .between = {.K = GH, .panels = d->R_rows, .above_step = layer->outputs},
+                              .weights = {.k = plan->k,
+                                          .size = size,
+                                          .gates = layer->cell.gates,
+                                          .input = layer->input,
+                                          .hidden = layer->hidden,
+                                          .outputs = layer->seen,
+                                          .W_panels = d->W_rows,
+                                          .add_dx = way > 0},
+                              .rows = fl_rows_of(layer, (fl_size)T, (fl_size)B),
+                              .reverse = d->reverse,
+                              .size = size,
+                              .cell_size = size,
+                              .gates = layer->cell.gates,
+                              .outputs = layer->hidden,
+                              .K = layer->seen,
+                              .block = plan->k->column_block,
+                              .block_rows = FL_ROWS_PER_BLOCK,
+                              .packed = 1,
+                              .given_panels = 1,
+                              .R_panels = d->R_rows,
+                              .y_step = layer->outputs,
+                              .dy_step = layer->outputs,
+                              .gathers = layer->seen > 0};
 }
 
 /* ---- memory ---- */
 
 typedef struct {
-    char *dy[2];      /* of layers that are not the last, in turns */
+    char *dy[2]; /* of layers that are not the last, in turns */
     char *dstate;
-    fl_arena pass;    /* of each pass */
+    fl_arena pass; /* of each pass */
 } workspace;
 
 static workspace lay_out(const fastlstm_plan *plan, size_t T, size_t B, fl_arena *arena) {
@@ -35,7 +52,8 @@ static workspace lay_out(const fastlstm_plan *plan, size_t T, size_t B, fl_arena
         fl_lay_out_backward_pass(&b, &one);
         if (one.used > most) most = one.used;
     }
-    for (int k = 0; k < 2; k++) w.dy[k] = fl_take(arena, fl_times(fl_times(T, B), fl_times(plan->between[k], plan->bytes)));
+    for (int k = 0; k < 2; k++)
+        w.dy[k] = fl_take(arena, fl_times(fl_times(T, B), fl_times(plan->between[k], plan->bytes)));
     w.dstate = fl_take(arena, fl_times(fastlstm_state_count(plan, B), plan->bytes));
     w.pass = (fl_arena){fl_take(arena, most), 0};
     return w;
@@ -47,12 +65,14 @@ void fl_lay_out_backward(const fastlstm_plan *plan, size_t T, size_t B, fl_arena
 
 /* The steps of a block, and what their deltas give. */
 static void run_block(fl_backward_pass *b, fl_span block) {
-    const fl_size H = b->constant.hidden, s0 = fl_first_step(&b->rows, b->reverse, block), s1 = s0 + block.t1 - block.t0;
+    const fl_size H = b->constant.hidden, s0 = fl_first_step(&b->rows, b->reverse, block),
+                  s1 = s0 + block.t1 - block.t0;
     fl_weight_gradients *w = &b->weights;
     fl_begin_backward_block(b, block);
     b->s_end = s1;
     for (fl_size s = s1 - 1; s >= s0; s--) {
-        const fl_size rows = fl_rows_at(&b->rows, fl_time(&b->rows, b->reverse, s)), on = b->K ? fl_rows_going_on(b, s) : 0;
+        const fl_size rows = fl_rows_at(&b->rows, fl_time(&b->rows, b->reverse, s)),
+                      on = b->K ? fl_rows_going_on(b, s) : 0;
         fl_run_backward_rows(b, s, 0, on, 0, H, 0);
         fl_run_backward_rows(b, s, on, rows, 0, H, 1);
         if (b->dh0) fl_run_first_state(b, s, 0, rows, 0, H, 1);

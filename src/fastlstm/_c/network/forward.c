@@ -1,4 +1,5 @@
-/* The forward pass of a network, and its single step. The loop over time is that of _engine/forward.pyx, for one thread. */
+/* The forward pass of a network, and its single step. The loop over time is that of _engine/forward.pyx, for one
+ * thread. */
 #include "network/network.h"
 #include "system/float_mode.h"
 
@@ -20,13 +21,27 @@ fl_tape_layer fl_take_tape(const fastlstm_plan *plan, const fl_layer *layer, siz
 }
 
 /* A layer in one direction, with or without its part of a tape. */
-static fl_forward_pass pass_of(const fastlstm_plan *plan, const fl_layer *layer, int way, size_t T, size_t B, fl_tape tape) {
+static fl_forward_pass pass_of(const fastlstm_plan *plan, const fl_layer *layer, int way, size_t T, size_t B,
+                               fl_tape tape) {
     const fl_direction *d = &layer->direction[way];
-    fl_forward_pass f = {.k = plan->k, .step = plan->k->cells[layer->cell.kind].forward, .constant = d->forward,
-                         .rows = fl_rows_of(layer, (fl_size)T, (fl_size)B), .reverse = d->reverse, .size = (fl_size)plan->bytes,
-                         .cell_size = (fl_size)plan->bytes, .gates = layer->cell.gates, .outputs = layer->hidden,
-                         .taped = tape.gates != NULL, .cells = layer->lstm, .packed = 1, .hoists_few = 1, .direct = 1, .tape = tape,
-                         .block_rows = FL_ROWS_PER_BLOCK, .W_panels = d->W_columns, .R_panels = d->R_columns,
+    fl_forward_pass f = {.k = plan->k,
+                         .step = plan->k->cells[layer->cell.kind].forward,
+                         .constant = d->forward,
+                         .rows = fl_rows_of(layer, (fl_size)T, (fl_size)B),
+                         .reverse = d->reverse,
+                         .size = (fl_size)plan->bytes,
+                         .cell_size = (fl_size)plan->bytes,
+                         .gates = layer->cell.gates,
+                         .outputs = layer->hidden,
+                         .taped = tape.gates != NULL,
+                         .cells = layer->lstm,
+                         .packed = 1,
+                         .hoists_few = 1,
+                         .direct = 1,
+                         .tape = tape,
+                         .block_rows = FL_ROWS_PER_BLOCK,
+                         .W_panels = d->W_columns,
+                         .R_panels = d->R_columns,
                          .y_step = layer->outputs};
     f.between.hidden = f.between.width = layer->hidden;
     f.s_end = f.rows.T;
@@ -38,9 +53,9 @@ static fl_forward_pass pass_of(const fastlstm_plan *plan, const fl_layer *layer,
 /* ---- memory ---- */
 
 typedef struct {
-    char *y[2];      /* of layers that are not the last, in turns */
+    char *y[2]; /* of layers that are not the last, in turns */
     char *state;
-    fl_arena pass;   /* of each pass */
+    fl_arena pass; /* of each pass */
 } workspace;
 
 static void lay_out_outputs(const fastlstm_plan *plan, size_t rows, fl_arena *arena, char *y[2]) {
@@ -48,8 +63,8 @@ static void lay_out_outputs(const fastlstm_plan *plan, size_t rows, fl_arena *ar
         y[k] = plan->between[k] ? fl_take(arena, fl_times(rows, fl_times(plan->between[k], plan->bytes))) : NULL;
 }
 
-/* The most memory that a pass of any layer takes. Where so many sequences have no product over many steps, a few still do:
- * memory for more is to be enough for them. */
+/* The most memory that a pass of any layer takes. Where so many sequences have no product over many steps, a few still
+ * do: memory for more is to be enough for them. */
 static size_t most_of_a_pass(const fastlstm_plan *plan, size_t T, size_t B) {
     size_t most = 0;
     for (size_t n = 0; n < plan->layer_count; n++) {
@@ -78,7 +93,8 @@ void fl_lay_out_forward(const fastlstm_plan *plan, size_t T, size_t B, fl_arena 
 /* ---- a single step ---- */
 
 /* Of all layers, with the state changed in place and nothing else kept. */
-static void step_network(const fastlstm_plan *plan, fl_size B, const char *x, char *state, char *y, char *const between[2]) {
+static void step_network(const fastlstm_plan *plan, fl_size B, const char *x, char *state, char *y,
+                         char *const between[2]) {
     const fl_float_mode mode = fl_flush_denormals();
     const size_t bytes = plan->bytes;
     for (size_t n = 0; n < plan->layer_count; n++) {
@@ -139,8 +155,8 @@ static void run(fl_forward_pass *f) {
 /* ---- the network ---- */
 
 /* All layers, with the state changed in place. `tape` is an arena in the tape, or NULL. */
-static void run_network(const fastlstm_plan *plan, size_t T, size_t B, const char *x, char *state, char *y, fl_arena *tape,
-                        const workspace *w) {
+static void run_network(const fastlstm_plan *plan, size_t T, size_t B, const char *x, char *state, char *y,
+                        fl_arena *tape, const workspace *w) {
     const fl_float_mode mode = fl_flush_denormals();
     for (size_t n = 0; n < plan->layer_count; n++) {
         const fl_layer *layer = &plan->layers[n];
@@ -164,8 +180,8 @@ static void run_network(const fastlstm_plan *plan, size_t T, size_t B, const cha
     fl_restore_float_mode(mode);
 }
 
-fastlstm_status fastlstm_forward(const fastlstm_plan *plan, size_t T, size_t B, const void *x, const void *first, void *y,
-                                 void *last, void *tape, void *space) {
+fastlstm_status fastlstm_forward(const fastlstm_plan *plan, size_t T, size_t B, const void *x, const void *first,
+                                 void *y, void *last, void *tape, void *space) {
     const fastlstm_status status = fl_check_plan(plan);
     if (status) return status;
     if (!x || !y || !space) return FASTLSTM_NULL;

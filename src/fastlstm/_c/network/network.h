@@ -13,29 +13,29 @@
 typedef struct {
     int reverse;
     fl_size at_W, at_R, at_b, at_p;
-    char *W_columns, *R_columns;   /* packed for the steps, forward */
-    char *W_rows, *R_rows;         /* and backward; NULL without training */
-    char *b, *p;                   /* p is NULL without peepholes */
-    fl_forward forward;            /* a step, but for what each has of its own */
+    char *W_columns, *R_columns; /* packed for the steps, forward */
+    char *W_rows, *R_rows;       /* and backward; NULL without training */
+    char *b, *p;                 /* p is NULL without peepholes */
+    fl_forward forward;          /* a step, but for what each has of its own */
 } fl_direction;
 
 typedef struct {
     fl_cell cell;
     int lstm, directions;
     fl_size input, hidden;
-    fl_size seen;                  /* columns of R: H; 0 in a dense layer, which is an RNN that sees nothing of before */
-    fl_size outputs;               /* of all directions */
+    fl_size seen;    /* columns of R: H; 0 in a dense layer, which is an RNN that sees nothing of before */
+    fl_size outputs; /* of all directions */
     fl_direction direction[2];
 } fl_layer;
 
 struct fastlstm_plan {
-    const struct fastlstm_plan *self;  /* where it was made: elsewhere it is none */
+    const struct fastlstm_plan *self; /* where it was made: elsewhere it is none */
     const fl_kernels *k;
-    size_t bytes;                  /* of a value */
+    size_t bytes; /* of a value */
     int training, has_parameters;
     size_t layer_count;
-    /* Values: of all; of the state of a sequence; in a row of x or of any layer's outputs; in one of what layers with even
-     * and with odd numbers hand on. */
+    /* Values: of all; of the state of a sequence; in a row of x or of any layer's outputs; in one of what layers with
+     * even and with odd numbers hand on. */
     size_t parameters, state, widest, between[2];
     fl_layer *layers;
 };
@@ -54,12 +54,12 @@ static inline fl_rows fl_rows_of(const fl_layer *layer, fl_size T, fl_size B) {
 /* ---- tapes ---- */
 
 typedef struct {
-    fl_tape tape;    /* its gates and c; an RNN's gates are its outputs, and NULL where those have rows of their own */
-    char *h_first;   /* (B, H) */
+    fl_tape tape;  /* its gates and c; an RNN's gates are its outputs, and NULL where those have rows of their own */
+    char *h_first; /* (B, H) */
 } fl_tape_direction;
 
 typedef struct {
-    char *y;         /* (rows, outputs); NULL in the last layer, whose outputs the caller has */
+    char *y; /* (rows, outputs); NULL in the last layer, whose outputs the caller has */
     fl_tape_direction direction[2];
 } fl_tape_layer;
 

@@ -7,12 +7,14 @@ const char *fastlstm_message(fastlstm_status status) {
     switch (status) {
     case FASTLSTM_OK: return "all is well";
     case FASTLSTM_NULL: return "a pointer that must be there is NULL";
-    case FASTLSTM_VERSION: return "the description is not of a version that this library knows: .version is to be FASTLSTM_C_VERSION";
+    case FASTLSTM_VERSION:
+        return "the description is not of a version that this library knows: .version is to be FASTLSTM_C_VERSION";
     case FASTLSTM_DTYPE: return "dtype must be FASTLSTM_FLOAT32 or FASTLSTM_FLOAT64";
     case FASTLSTM_SIZE: return "a size is zero, or larger than memory can hold";
     case FASTLSTM_KIND: return "a layer's kind or variant is not one there is";
     case FASTLSTM_ACTIVATION: return "a layer's activation is not one that it can have";
-    case FASTLSTM_OPTION: return "a layer has an option that its kind does not have, or a bound that is not a positive number";
+    case FASTLSTM_OPTION:
+        return "a layer has an option that its kind does not have, or a bound that is not a positive number";
     case FASTLSTM_INSTRUCTION_SET: return "the instruction set is unknown, or this machine does not have it";
     case FASTLSTM_MEMORY: return "the memory for the plan is too small: see fastlstm_plan_bytes";
     case FASTLSTM_PARAMETERS: return "the plan has no parameters yet: see fastlstm_set_parameters";
@@ -46,13 +48,18 @@ static fl_cell lstm_of(const fastlstm_layer *d) {
     cell.gate = activation_of(d->gate, FASTLSTM_LOGISTIC);
     cell.g = activation_of(d->g, v == FASTLSTM_NIAF ? FASTLSTM_IDENTITY : FASTLSTM_TANH);
     cell.h = activation_of(d->h, v == FASTLSTM_NOAF ? FASTLSTM_IDENTITY : FASTLSTM_TANH);
-    cell.plain = cell.gates == 4 && cell.gate == FL_LOGISTIC && cell.g == FL_TANH && cell.h == FL_TANH && cell.clip == 0 &&
-                 cell.cell_clip == 0;
+    cell.plain = cell.gates == 4 && cell.gate == FL_LOGISTIC && cell.g == FL_TANH && cell.h == FL_TANH &&
+                 cell.clip == 0 && cell.cell_clip == 0;
     return cell;
 }
 
 static fl_cell rnn_of(const fastlstm_layer *d) {
-    const fl_cell cell = {.kind = FL_RNN, .gates = 1, .i = -1, .f = -1, .z = 0, .o = -1,
+    const fl_cell cell = {.kind = FL_RNN,
+                          .gates = 1,
+                          .i = -1,
+                          .f = -1,
+                          .z = 0,
+                          .o = -1,
                           .g = activation_of(d->g, d->kind == FASTLSTM_RNN ? FASTLSTM_TANH : FASTLSTM_IDENTITY)};
     return cell;
 }
@@ -66,7 +73,8 @@ static fastlstm_status check_layer(const fastlstm_layer *d) {
     if (!is_one(d->g, lstm ? FASTLSTM_HARD_LOGISTIC : FASTLSTM_IDENTITY) || !is_one(d->h, FASTLSTM_HARD_LOGISTIC))
         return FASTLSTM_ACTIVATION;
     if (!is_bound(d->clip) || !is_bound(d->cell_clip)) return FASTLSTM_OPTION;
-    if (!lstm && (d->peephole || d->variant || d->gate || d->h || d->clip != 0 || d->cell_clip != 0)) return FASTLSTM_OPTION;
+    if (!lstm && (d->peephole || d->variant || d->gate || d->h || d->clip != 0 || d->cell_clip != 0))
+        return FASTLSTM_OPTION;
     if (d->kind == FASTLSTM_DENSE && d->bidirectional) return FASTLSTM_OPTION;
     return FASTLSTM_OK;
 }
@@ -105,12 +113,15 @@ static fl_size place(size_t *next, size_t rows, size_t columns) {
 static size_t vectors(const fl_kernels *k) { return (size_t)(k->column_block / k->unit_block); }
 
 /* Columns padded to panels, by sizes that may be too much. */
-static size_t padded(size_t columns, fl_size width) { return fl_plus(columns, (size_t)width - 1) / (size_t)width * (size_t)width; }
+static size_t padded(size_t columns, fl_size width) {
+    return fl_plus(columns, (size_t)width - 1) / (size_t)width * (size_t)width;
+}
 
 static void take_direction(fl_direction *d, const fastlstm_plan *plan, const fl_layer *layer, size_t *parameters,
                            fl_arena *arena) {
     const fl_kernels *k = plan->k;
-    const size_t G = (size_t)layer->cell.gates, H = (size_t)layer->hidden, I = (size_t)layer->input, K = (size_t)layer->seen;
+    const size_t G = (size_t)layer->cell.gates, H = (size_t)layer->hidden, I = (size_t)layer->input,
+                 K = (size_t)layer->seen;
     const size_t GH = fl_times(G, H), bytes = plan->bytes;
     const size_t columns = fl_times(G, padded(H, fl_panel_units(k, layer->cell.gates)));
     const int peephole = d->p != NULL;
@@ -167,7 +178,8 @@ static fastlstm_status lay_out_plan(fastlstm_plan *plan, const fastlstm_network 
             layer->direction[way].p = given->peephole ? (char *)layer : NULL; /* that there are some */
             take_direction(&layer->direction[way], plan, layer, &plan->parameters, arena);
         }
-        plan->state = fl_plus(plan->state, fl_times((layer->lstm ? 2 : 1) * (size_t)layer->directions, (size_t)layer->seen));
+        plan->state = fl_plus(plan->state,
+                              fl_times((layer->lstm ? 2 : 1) * (size_t)layer->directions, (size_t)layer->seen));
         if (inputs > plan->widest) plan->widest = inputs;
         if (n + 1 < d->layer_count && inputs > plan->between[n % 2]) plan->between[n % 2] = inputs;
     }

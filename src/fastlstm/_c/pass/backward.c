@@ -17,12 +17,14 @@ static void lay_out_sums(fl_backward_pass *b, fl_arena *arena) {
 }
 
 void fl_lay_out_backward_pass(fl_backward_pass *b, fl_arena *arena) {
-    const fl_size H = b->constant.hidden, B = b->rows.B, rows = fl_block_rows(&b->rows, b->block_rows), values = b->gates * H;
+    const fl_size H = b->constant.hidden, B = b->rows.B, rows = fl_block_rows(&b->rows, b->block_rows),
+                  values = b->gates * H;
     const int vectors = fl_vectors(b->k);
     b->delta = b->with_deltas ? b->delta_all : fl_take_array(arena, rows, values, b->size);
     b->delta_before = fl_take_array(arena, B, values, b->size);
     if (b->k->device) b->constant.sent = fl_take_array(arena, B, values, b->cell_size);
-    if (!b->given_panels) b->R_panels = fl_take_array(arena, fl_row_panels(b->k, vectors, values, b->outputs), 1, b->size);
+    if (!b->given_panels)
+        b->R_panels = fl_take_array(arena, fl_row_panels(b->k, vectors, values, b->outputs), 1, b->size);
     if (b->K > b->outputs)
         b->gate_panels = fl_take_array(arena, fl_row_panels(b->k, 3, values, b->K - b->outputs), 1, b->size);
     if (b->proj) {
@@ -88,10 +90,11 @@ static fl_y_gradient gradient_of_y(const fl_backward_pass *b, fl_size s, int las
     return g;
 }
 
-fl_size fl_run_backward_rows(const fl_backward_pass *b, fl_size s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1,
-                             int last) {
+fl_size fl_run_backward_rows(const fl_backward_pass *b, fl_size s, fl_size row0, fl_size row1, fl_size unit0,
+                             fl_size unit1, int last) {
     if (row0 >= row1) return 0;
-    const fl_size t = time_of(b, s), row = fl_first_row(&b->rows, t), H = b->constant.hidden, work = (row1 - row0) * b->unit_work;
+    const fl_size t = time_of(b, s), row = fl_first_row(&b->rows, t), H = b->constant.hidden,
+                  work = (row1 - row0) * b->unit_work;
     fl_backward step = b->constant;
     if (b->proj) {
         step.y.a = b->dy_space + (row - b->delta_row) * b->outputs * b->size;
@@ -123,7 +126,8 @@ fl_size fl_run_backward_rows(const fl_backward_pass *b, fl_size s, fl_size row0,
     return work * (unit1 - unit0);
 }
 
-void fl_run_dy(const fl_backward_pass *b, fl_size s, fl_size row0, fl_size row1, fl_size column0, fl_size column1, int last) {
+void fl_run_dy(const fl_backward_pass *b, fl_size s, fl_size row0, fl_size row1, fl_size column0, fl_size column1,
+               int last) {
     if (row0 >= row1) return;
     const fl_y_gradient g = gradient_of_y(b, s, last);
     const fl_size row = fl_first_row(&b->rows, time_of(b, s)) - b->delta_row;
@@ -132,8 +136,8 @@ void fl_run_dy(const fl_backward_pass *b, fl_size s, fl_size row0, fl_size row1,
 
 /* ---- the initial state ---- */
 
-void fl_run_first_state(const fl_backward_pass *b, fl_size s, fl_size row0, fl_size row1, fl_size column0, fl_size column1,
-                        int with_cells) {
+void fl_run_first_state(const fl_backward_pass *b, fl_size s, fl_size row0, fl_size row1, fl_size column0,
+                        fl_size column1, int with_cells) {
     const fl_size t = time_of(b, s), bytes = b->constant.hidden * b->cell_size;
     row0 = fl_larger(row0, s ? fl_rows_at(&b->rows, time_of(b, s - 1)) : 0);
     row1 = fl_smaller(row1, fl_rows_at(&b->rows, t));
@@ -150,14 +154,23 @@ void fl_run_first_state(const fl_backward_pass *b, fl_size s, fl_size row0, fl_s
         b->k->clear((char *)b->constant.dc + row0 * bytes, bytes, bytes, row1 - row0, reset + row0);
 }
 
-void fl_run_first_gates(const fl_backward_pass *b, fl_size s, fl_size row0, fl_size row1, fl_size column0, fl_size column1) {
+void fl_run_first_gates(const fl_backward_pass *b, fl_size s, fl_size row0, fl_size row1, fl_size column0,
+                        fl_size column1) {
     const fl_size t = time_of(b, s), values = b->gates * b->constant.hidden, G = b->K - b->outputs;
     const unsigned char *reset = reset_at(b, t);
     row0 = fl_larger(row0, s ? fl_rows_at(&b->rows, time_of(b, s - 1)) : 0);
     row1 = fl_smaller(row1, fl_rows_at(&b->rows, t));
     if (!b->dg0 || row0 >= row1) return;
-    const fl_product product = {.columns = G, .K = values, .a = delta_of(b, s), .a_row_step = values, .a_k_step = 1,
-                                .panels = b->gate_panels, .vectors = 3, .gates = 1, .c = b->dg0, .c_row_step = G};
+    const fl_product product = {.columns = G,
+                                .K = values,
+                                .a = delta_of(b, s),
+                                .a_row_step = values,
+                                .a_k_step = 1,
+                                .panels = b->gate_panels,
+                                .vectors = 3,
+                                .gates = 1,
+                                .c = b->dg0,
+                                .c_row_step = G};
     fl_multiply_pieces(b->k, &product, b->stopped, row0, row1, column0, column1);
     if (reset && b->reset_to_zero)
         b->k->clear(b->dg0 + (row0 * G + column0) * b->size, G * b->size, (column1 - column0) * b->size, row1 - row0,
@@ -220,26 +233,39 @@ void fl_end_backward_block(fl_backward_pass *b, fl_span block) {
 void fl_peephole_part(void *backward_pass, int part, int parts) {
     const fl_backward_pass *b = (const fl_backward_pass *)backward_pass;
     const fl_size H = b->constant.hidden, values = b->gates * H;
-    const fl_size unit0 = fl_border(H, b->k->column_block, part, parts), unit1 = fl_border(H, b->k->column_block, part + 1, parts);
+    const fl_size unit0 = fl_border(H, b->k->column_block, part, parts),
+                  unit1 = fl_border(H, b->k->column_block, part + 1, parts);
     const fl_size first = b->reverse ? time_of(b, b->s1 - 1) : b->s0, end = b->reverse ? time_of(b, b->s0) + 1 : b->s1;
     for (fl_size t = first, start; t < end;) {
         start = t++;
-        /* The cells of steps follow one another as the deltas do, where as many rows came before; with lengths a block's first
-         * step stands alone, since a tape may begin with it. */
-        while (t < end && (!b->rows.offsets || (t - 1 > first && fl_rows_at(&b->rows, t - 2) == fl_rows_at(&b->rows, t - 1)))) t++;
+        /* The cells of steps follow one another as the deltas do, where as many rows came before; with lengths a
+         * block's first step stands alone, since a tape may begin with it. */
+        while (t < end &&
+               (!b->rows.offsets || (t - 1 > first && fl_rows_at(&b->rows, t - 2) == fl_rows_at(&b->rows, t - 1))))
+            t++;
         const fl_size row = fl_first_row(&b->rows, start);
-        b->k->add_peephole_gradient(b->dp, b->constant.cell, (const char *)b->weights.delta + (row - b->delta_row) * values * b->size,
-                                    c_prev_of(b, start), c_of(b, start), fl_first_row(&b->rows, t) - row, H, unit0, unit1);
+        b->k->add_peephole_gradient(
+            b->dp, b->constant.cell, (const char *)b->weights.delta + (row - b->delta_row) * values * b->size,
+            c_prev_of(b, start), c_of(b, start), fl_first_row(&b->rows, t) - row, H, unit0, unit1);
     }
 }
 
 void fl_projection_part(void *backward_pass, int part, int parts) {
     const fl_backward_pass *b = (const fl_backward_pass *)backward_pass;
     const fl_size H = b->constant.hidden, P = b->outputs;
-    const fl_size column0 = fl_border(H, b->k->column_block, part, parts), column1 = fl_border(H, b->k->column_block, part + 1, parts);
-    const fl_product product = {.columns = H, .K = b->weights.rows, .a = b->dy_space, .a_row_step = 1, .a_k_step = P,
-                                .panels = b->m_panels, .vectors = fl_vectors(b->k), .gates = 1, .c = b->dproj,
-                                .c_row_step = H, .add = 1};
+    const fl_size column0 = fl_border(H, b->k->column_block, part, parts),
+                  column1 = fl_border(H, b->k->column_block, part + 1, parts);
+    const fl_product product = {.columns = H,
+                                .K = b->weights.rows,
+                                .a = b->dy_space,
+                                .a_row_step = 1,
+                                .a_k_step = P,
+                                .panels = b->m_panels,
+                                .vectors = fl_vectors(b->k),
+                                .gates = 1,
+                                .c = b->dproj,
+                                .c_row_step = H,
+                                .add = 1};
     if (product.K > FL_ROWS_PER_GROUP && !b->k->device)
         fl_multiply_in_groups(b->k, &product, P, column0, column1, b->size);
     else
@@ -251,7 +277,8 @@ void fl_projection_part(void *backward_pass, int part, int parts) {
 void fl_divide_backward_pass(fl_backward_pass *b, int num_threads) {
     const fl_size values = b->gates * b->constant.hidden;
     /* A device has threads of its own. */
-    fl_divide(&b->division, &b->rows, b->constant.hidden, b->k->column_block, values * b->K, b->size, b->k->device ? 1 : num_threads);
+    fl_divide(&b->division, &b->rows, b->constant.hidden, b->k->column_block, values * b->K, b->size,
+              b->k->device ? 1 : num_threads);
     b->unit_work = b->k->device ? 0 : values;
 }
 

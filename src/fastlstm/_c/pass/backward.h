@@ -1,5 +1,5 @@
-/* A backward pass of one layer in one direction: how it uses its memory, and what each of its steps reads and writes. The
- * loops over time are in _engine/backward.pyx and network/backward.c. Names are those of forward.h. */
+/* A backward pass of one layer in one direction: how it uses its memory, and what each of its steps reads and writes.
+ * The loops over time are in _engine/backward.pyx and network/backward.c. Names are those of forward.h. */
 #ifndef FL_PASS_BACKWARD_H
 #define FL_PASS_BACKWARD_H
 
@@ -13,67 +13,67 @@ typedef struct {
     const fl_kernels *k;
     fl_backward_step step;
     fl_ask_stop stopped;
-    fl_backward constant;       /* what is the same at every step */
-    fl_y_gradient between;      /* likewise, on the way from y^t to the step after it */
+    fl_backward constant;  /* what is the same at every step */
+    fl_y_gradient between; /* likewise, on the way from y^t to the step after it */
     fl_weight_gradients weights;
     fl_rows rows;
     int reverse;
-    fl_size size;               /* bytes of a value */
-    fl_size cell_size;          /* bytes of a cell, and of a sum */
+    fl_size size;      /* bytes of a value */
+    fl_size cell_size; /* bytes of a cell, and of a sum */
     fl_size gates;
-    fl_size outputs;            /* P */
-    fl_size K;                  /* values in a row of y as the steps see it */
-    fl_size block;              /* hidden units that a thread's share is made of */
-    fl_size unit_work;          /* multiply-adds that a step takes for a row and unit; 0 on a device */
-    fl_size block_rows;         /* in a block of steps */
-    int packed;                 /* Is R packed? Not for a single plain step. */
-    int given_panels;           /* W and R are given as panels. */
-    int with_dx, with_deltas;   /* Is dx wanted, are the deltas of all steps? */
+    fl_size outputs;          /* P */
+    fl_size K;                /* values in a row of y as the steps see it */
+    fl_size block;            /* hidden units that a thread's share is made of */
+    fl_size unit_work;        /* multiply-adds that a step takes for a row and unit; 0 on a device */
+    fl_size block_rows;       /* in a block of steps */
+    int packed;               /* Is R packed? Not for a single plain step. */
+    int given_panels;         /* W and R are given as panels. */
+    int with_dx, with_deltas; /* Is dx wanted, are the deltas of all steps? */
     fl_division division;
-    fl_size s0, s1;             /* the steps to run, last first */
-    fl_size s_end;              /* where their block ends */
-    fl_size delta_row;          /* of all rows, where delta and delta_panels begin */
+    fl_size s0, s1;    /* the steps to run, last first */
+    fl_size s_end;     /* where their block ends */
+    fl_size delta_row; /* of all rows, where delta and delta_panels begin */
     const char *R;
-    const char *proj;           /* (P, H), or NULL */
-    const char *x;              /* (rows, I) */
+    const char *proj; /* (P, H), or NULL */
+    const char *x;    /* (rows, I) */
     fl_tape tape;
-    int gathers;                /* y^{t-1} is not on the tape but gathered from */
-    const char *y, *h0;         /* y^t as the forward pass gave it, a row every y_step, and h^0. */
+    int gathers;        /* y^{t-1} is not on the tape but gathered from */
+    const char *y, *h0; /* y^t as the forward pass gave it, a row every y_step, and h^0. */
     fl_size y_step;
-    fl_forward_pass *again;     /* recompute: what runs a segment again; or NULL */
+    fl_forward_pass *again; /* recompute: what runs a segment again; or NULL */
     /* Options. */
     int reset_to_zero;
-    const char *reset;          /* (rows,) bytes, or NULL */
-    const char *zone_y;         /* (rows, P), or NULL */
-    const char *zone_c;         /* (rows, H), or NULL */
+    const char *reset;  /* (rows,) bytes, or NULL */
+    const char *zone_y; /* (rows, P), or NULL */
+    const char *zone_c; /* (rows, H), or NULL */
     /* Gradients that arrive; each may be NULL. */
-    const char *dy;             /* (rows, ...): P values every dy_step */
+    const char *dy; /* (rows, ...): P values every dy_step */
     fl_size dy_step;
-    const char *dh;             /* (B, P) */
-    const char *dc;             /* (B, H) */
-    const char *dg;             /* (B, K - P): at the gates, with full gate recurrence */
-    const char *dc_above;       /* (rows, H) */
+    const char *dh;       /* (B, P) */
+    const char *dc;       /* (B, H) */
+    const char *dg;       /* (B, K - P): at the gates, with full gate recurrence */
+    const char *dc_above; /* (rows, H) */
     /* Results beside those of the weights; each may be NULL. */
-    char *dx;                   /* (rows, I) */
+    char *dx; /* (rows, I) */
     char *dp;
-    char *dproj;                /* (P, H) */
-    char *dh0;                  /* (B, P) */
-    char *dg0;                  /* (B, K - P) */
-    char *delta_all;            /* (rows, gates H) */
-    char *dy_all;               /* (rows, P) */
-    char *dc_all;               /* (rows, H) */
+    char *dproj;     /* (P, H) */
+    char *dh0;       /* (B, P) */
+    char *dg0;       /* (B, K - P) */
+    char *delta_all; /* (rows, gates H) */
+    char *dy_all;    /* (rows, P) */
+    char *dc_all;    /* (rows, H) */
     /* Workspace. */
-    char *delta;                /* (rows of a block, gates H), or delta_all */
-    char *delta_before;         /* (B, gates H): of the step that ran before this block, in the order of this pass */
-    char *y_prev;               /* (rows of a block, K), gathered from y */
-    char *dy_space;             /* (rows of a block, P): with a projection, the gradient of what it gives */
-    char *m_panels;             /* with a projection, packed rows of the tape's m */
-    char *zoned;                /* (B, P): what zoneout sends from step to step */
-    char *R_panels;             /* may be given */
+    char *delta;        /* (rows of a block, gates H), or delta_all */
+    char *delta_before; /* (B, gates H): of the step that ran before this block, in the order of this pass */
+    char *y_prev;       /* (rows of a block, K), gathered from y */
+    char *dy_space;     /* (rows of a block, P): with a projection, the gradient of what it gives */
+    char *m_panels;     /* with a projection, packed rows of the tape's m */
+    char *zoned;        /* (B, P): what zoneout sends from step to step */
+    char *R_panels;     /* may be given */
     char *gate_panels;
     char *proj_panels;
-    fl_sum sums[FL_SUMS];       /* of many rows: dW, dR, db, dp, dproj */
-    fl_size in_part;            /* rows in their parts */
+    fl_sum sums[FL_SUMS]; /* of many rows: dW, dR, db, dp, dproj */
+    fl_size in_part;      /* rows in their parts */
 } fl_backward_pass;
 
 /* Lays out the workspace. */
@@ -89,27 +89,33 @@ void fl_start_backward_pass(fl_backward_pass *b);
 fl_size fl_rows_going_on(const fl_backward_pass *b, fl_size s);
 
 /* Some rows' deltas of step s, of rows that end with it (`last`) or go on; gives how many multiply-adds they took. */
-fl_size fl_run_backward_rows(const fl_backward_pass *b, fl_size s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1,
-                             int last);
+fl_size fl_run_backward_rows(const fl_backward_pass *b, fl_size s, fl_size row0, fl_size row1, fl_size unit0,
+                             fl_size unit1, int last);
 
 /* With a projection, dy^t before the step. */
-void fl_run_dy(const fl_backward_pass *b, fl_size s, fl_size row0, fl_size row1, fl_size column0, fl_size column1, int last);
+void fl_run_dy(const fl_backward_pass *b, fl_size s, fl_size row0, fl_size row1, fl_size column0, fl_size column1,
+               int last);
 
-/* The gradient of the initial state of rows that begin with step s: columns of h, with or without c; columns of the gates. */
-void fl_run_first_state(const fl_backward_pass *b, fl_size s, fl_size row0, fl_size row1, fl_size column0, fl_size column1,
-                        int with_cells);
-void fl_run_first_gates(const fl_backward_pass *b, fl_size s, fl_size row0, fl_size row1, fl_size column0, fl_size column1);
+/* The gradient of the initial state of rows that begin with step s: columns of h, with or without c; columns of the
+ * gates. */
+void fl_run_first_state(const fl_backward_pass *b, fl_size s, fl_size row0, fl_size row1, fl_size column0,
+                        fl_size column1, int with_cells);
+void fl_run_first_gates(const fl_backward_pass *b, fl_size s, fl_size row0, fl_size row1, fl_size column0,
+                        fl_size column1);
 
 /* Before and after the steps of a block: where its deltas are; what their products read; what the next block needs. */
 void fl_begin_backward_block(fl_backward_pass *b, fl_span block);
 void fl_gather_backward_block(fl_backward_pass *b, fl_span block);
 void fl_end_backward_block(fl_backward_pass *b, fl_span block);
 
-/* Tasks, whose argument is an fl_backward_pass, for the block that begin and gather have set: dp, and dproj += dy^T m. */
+/* Tasks, whose argument is an fl_backward_pass, for the block that begin and gather have set: dp, and dproj += dy^T m.
+ */
 void fl_peephole_part(void *backward_pass, int part, int parts);
 void fl_projection_part(void *backward_pass, int part, int parts);
 
 /* Sums of many rows are made of parts. A device sums in its own way. */
-static inline int fl_sums_in_parts(const fl_backward_pass *b) { return b->rows.count > FL_ROWS_PER_PART && !b->k->device; }
+static inline int fl_sums_in_parts(const fl_backward_pass *b) {
+    return b->rows.count > FL_ROWS_PER_PART && !b->k->device;
+}
 
 #endif

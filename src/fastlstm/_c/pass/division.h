@@ -18,9 +18,10 @@ typedef struct {
     fl_size row0, row1, unit0, unit1;
 } fl_share;
 
-/* `weights` is the number of weights that a step reads, `size` the bytes of each, `block` the fewest hidden units that make
- * a part. */
-void fl_divide(fl_division *d, const fl_rows *r, fl_size H, fl_size block, fl_size weights, fl_size size, int num_threads);
+/* `weights` is the number of weights that a step reads, `size` the bytes of each, `block` the fewest hidden units that
+ * make a part. */
+void fl_divide(fl_division *d, const fl_rows *r, fl_size H, fl_size block, fl_size weights, fl_size size,
+               int num_threads);
 
 /* Divides anew for some steps: some rows may have none of them. */
 void fl_divide_rows(fl_division *d, const fl_rows *r, fl_span steps);
@@ -32,8 +33,8 @@ static inline fl_size fl_border(fl_size count, fl_size block, int part, int part
     return fl_smaller(count, fl_ceil_div(count, block) * part / parts * block);
 }
 
-/* Where a piece of [first, last) ends: whole blocks, each of whose items takes so much work. A call can be stopped between
- * two pieces. */
+/* Where a piece of [first, last) ends: whole blocks, each of whose items takes so much work. A call can be stopped
+ * between two pieces. */
 static inline fl_size fl_piece_end(fl_size first, fl_size last, fl_size block, fl_size work) {
     if ((last - first) * work <= FL_WORK_OF_A_PIECE) return last;
     return fl_smaller(last, first + fl_larger(1, FL_WORK_OF_A_PIECE / (work * block)) * block);

@@ -14,7 +14,8 @@ void fl_plan_weights(fl_forward_pass *f, fl_size weight_size) {
     if (!r->invariant)
         f->hoists = (f->hoists_few || fl_many_rows(r)) && r->T > 1 && (f->hoists || r->count < FL_ROWS_TO_FOLD * r->T);
     /* A single row is bound by reading R, packed or not. */
-    f->packs = f->packed || r->invariant || (fl_many_rows(r) && !(f->hoists && r->B == 1 && R_bytes >= FL_R_FOR_ONE_ROW));
+    f->packs = f->packed || r->invariant ||
+               (fl_many_rows(r) && !(f->hoists && r->B == 1 && R_bytes >= FL_R_FOR_ONE_ROW));
 }
 
 void fl_lay_out_forward_pass(fl_forward_pass *f, fl_arena *arena) {
@@ -72,9 +73,18 @@ fl_multiplication fl_hoisted_product(fl_forward_pass *f, fl_span block) {
     const fl_size I = f->constant.input, columns = f->gates * f->constant.hidden, gates = fl_gates_side_by_side(f);
     f->wx_row = fl_first_row(&f->rows, block.t0);
     f->wx = f->wx_space ? f->wx_space : fl_at(f->tape.gates, (f->wx_row - f->tape.row) * columns, f->size);
-    const fl_product product = {.columns = columns / gates, .K = I, .a = fl_at(f->x, f->wx_row * I, f->size), .a_row_step = I,
-                                .a_k_step = 1, .panels = f->W_panels, .vectors = fl_vectors(f->k), .gates = gates,
-                                .format = f->constant.format, .c = (void *)f->wx, .c_row_step = columns, .sums = 1};
+    const fl_product product = {.columns = columns / gates,
+                                .K = I,
+                                .a = fl_at(f->x, f->wx_row * I, f->size),
+                                .a_row_step = I,
+                                .a_k_step = 1,
+                                .panels = f->W_panels,
+                                .vectors = fl_vectors(f->k),
+                                .gates = gates,
+                                .format = f->constant.format,
+                                .c = (void *)f->wx,
+                                .c_row_step = columns,
+                                .sums = 1};
     return (fl_multiplication){f->k, product, fl_first_row(&f->rows, block.t1) - f->wx_row, f->stopped};
 }
 
@@ -161,8 +171,8 @@ fl_size fl_run_forward_step(const fl_forward_pass *f, fl_size s, fl_share own) {
 static void copy_columns(const fl_forward_pass *f, char *to, fl_size to_step, const char *from, fl_size from_step,
                          fl_size row0, fl_size row1, fl_size column0, fl_size column1, fl_size size) {
     if (to == from) return;
-    f->k->copy(to + column0 * size, to_step * size, from + column0 * size, from_step * size, (column1 - column0) * size, row0,
-               row1);
+    f->k->copy(to + column0 * size, to_step * size, from + column0 * size, from_step * size, (column1 - column0) * size,
+               row0, row1);
 }
 
 void fl_hand_on(const fl_forward_pass *f, fl_size s, fl_share own, fl_size column0, fl_size column1) {
@@ -204,7 +214,8 @@ void fl_hand_on(const fl_forward_pass *f, fl_size s, fl_share own, fl_size colum
 
 /* The state before step s of the rows that begin there. */
 static void start_rows(const fl_forward_pass *f, fl_size s) {
-    const fl_size t = time_of(f, s), row0 = s ? fl_rows_at(&f->rows, time_of(f, s - 1)) : 0, row1 = fl_rows_at(&f->rows, t);
+    const fl_size t = time_of(f, s), row0 = s ? fl_rows_at(&f->rows, time_of(f, s - 1)) : 0,
+                  row1 = fl_rows_at(&f->rows, t);
     const fl_size P = f->outputs, K = f->constant.outputs, H = f->constant.hidden;
     if (row0 >= row1 || (f->direct && !f->c_last)) return;
     fl_carry between = f->between;
@@ -217,7 +228,8 @@ static void start_rows(const fl_forward_pass *f, fl_size s) {
     between.c_seen = f->c_last ? c_prev_of(f, s) : NULL;
     if (!f->direct) {
         between.y_seen = y_prev_of(f, s);
-        if (f->g0) copy_columns(f, (char *)between.y_seen + P * f->size, K, f->g0, K - P, row0, row1, 0, K - P, f->size);
+        if (f->g0)
+            copy_columns(f, (char *)between.y_seen + P * f->size, K, f->g0, K - P, row0, row1, 0, K - P, f->size);
     }
     f->k->carry(&between, row0, row1, 0, P, 0, f->c_last ? H : 0);
 }
@@ -251,9 +263,11 @@ static void copy_state(const fl_forward_pass *f, fl_span segment, int back) {
     for (int n = 0; n < 3; n++) {
         if (!parts[n].kept) continue;
         if (back)
-            f->k->copy(parts[n].state, parts[n].state_step, parts[n].kept, parts[n].bytes, parts[n].bytes, 0, parts[n].rows);
+            f->k->copy(parts[n].state, parts[n].state_step, parts[n].kept, parts[n].bytes, parts[n].bytes, 0,
+                       parts[n].rows);
         else
-            f->k->copy(parts[n].kept, parts[n].bytes, parts[n].state, parts[n].state_step, parts[n].bytes, 0, parts[n].rows);
+            f->k->copy(parts[n].kept, parts[n].bytes, parts[n].state, parts[n].state_step, parts[n].bytes, 0,
+                       parts[n].rows);
     }
 }
 

@@ -1,8 +1,8 @@
-/* A forward pass of one layer in one direction: how it uses its memory and its weights, and what each of its steps reads and
- * writes. The loops over time are in _engine/forward.pyx and network/forward.c.
+/* A forward pass of one layer in one direction: how it uses its memory and its weights, and what each of its steps
+ * reads and writes. The loops over time are in _engine/forward.pyx and network/forward.c.
  *
- * `s` counts steps in the order in which they run, `t` in time: they differ in the reverse direction. P values are in a row of
- * y, H without a projection; K are what the next step sees of it: with full gate recurrence, the gates too. */
+ * `s` counts steps in the order in which they run, `t` in time: they differ in the reverse direction. P values are in a
+ * row of y, H without a projection; K are what the next step sees of it: with full gate recurrence, the gates too. */
 #ifndef FL_PASS_FORWARD_H
 #define FL_PASS_FORWARD_H
 
@@ -14,59 +14,59 @@ typedef struct {
     const fl_kernels *k;
     fl_forward_step step;
     fl_ask_stop stopped;
-    fl_forward constant;    /* what is the same at every step */
-    fl_carry between;       /* likewise, between two steps */
+    fl_forward constant; /* what is the same at every step */
+    fl_carry between;    /* likewise, between two steps */
     fl_rows rows;
     int reverse;
-    fl_size size;           /* bytes of a value */
-    fl_size cell_size;      /* bytes of a cell, and of a sum */
-    fl_size gates;          /* blocks of H */
-    fl_size outputs;        /* P */
-    fl_size block;          /* hidden units that a thread's share is made of */
-    fl_size unit_work;      /* multiply-adds that a step takes for a row and unit; 0 on a device */
+    fl_size size;      /* bytes of a value */
+    fl_size cell_size; /* bytes of a cell, and of a sum */
+    fl_size gates;     /* blocks of H */
+    fl_size outputs;   /* P */
+    fl_size block;     /* hidden units that a thread's share is made of */
+    fl_size unit_work; /* multiply-adds that a step takes for a row and unit; 0 on a device */
     int taped;
-    int cells;              /* Is there a c? Not in an RNN. */
-    int carries;            /* Does anything lie between two steps? */
-    int packed;             /* Are the weights given as panels? */
-    int direct;             /* A step reads y where the step before has written it for the caller. */
-    int packs;              /* The steps read panels, else the weights as they are. */
-    int hoists_few;         /* W x may be hoisted for few rows too: somebody has packed the weights, once and for all. */
-    int hoists;             /* W x is one product over many steps, before them; else it is part of each step. */
+    int cells;      /* Is there a c? Not in an RNN. */
+    int carries;    /* Does anything lie between two steps? */
+    int packed;     /* Are the weights given as panels? */
+    int direct;     /* A step reads y where the step before has written it for the caller. */
+    int packs;      /* The steps read panels, else the weights as they are. */
+    int hoists_few; /* W x may be hoisted for few rows too: somebody has packed the weights, once and for all. */
+    int hoists;     /* W x is one product over many steps, before them; else it is part of each step. */
     fl_division division;
-    fl_size s0, s1;         /* the steps to run */
-    fl_size s_end;          /* where the steps end: nothing is handed on */
-    fl_size wx_row;         /* of `wx`, the row of all steps at which it begins */
-    const char *x;          /* (rows, I) */
-    const char *wx;         /* (rows of some steps, gates H), or NULL */
-    const char *h0;         /* (B, P) */
-    const char *c0;         /* (B, H) */
-    const char *g0;         /* (B, K - P), or NULL: the gates that full gate recurrence begins with */
-    char *y;                /* (rows, ...): P values every y_step */
+    fl_size s0, s1; /* the steps to run */
+    fl_size s_end;  /* where the steps end: nothing is handed on */
+    fl_size wx_row; /* of `wx`, the row of all steps at which it begins */
+    const char *x;  /* (rows, I) */
+    const char *wx; /* (rows of some steps, gates H), or NULL */
+    const char *h0; /* (B, P) */
+    const char *c0; /* (B, H) */
+    const char *g0; /* (B, K - P), or NULL: the gates that full gate recurrence begins with */
+    char *y;        /* (rows, ...): P values every y_step */
     fl_size y_step;
-    char *h_last;           /* (B, P) */
-    char *c_last;           /* (B, H) */
-    char *g_last;           /* (B, K - P), or NULL */
-    const char *proj;       /* (P, H), or NULL */
+    char *h_last;     /* (B, P) */
+    char *c_last;     /* (B, H) */
+    char *g_last;     /* (B, K - P), or NULL */
+    const char *proj; /* (P, H), or NULL */
     fl_tape tape;
     /* Recompute: a segment's rows, or 0. The first pass, without a tape, keeps the state that each segment's first step
      * sees; then each segment runs `again`, its tape in the workspace. */
-    fl_size block_rows;     /* in a block of steps */
+    fl_size block_rows; /* in a block of steps */
     fl_size segment;
     int again;
-    char *checkpoints_y;         /* (segments, B, K) */
-    char *checkpoints_c;         /* (segments, B, H), or NULL */
-    char *checkpoints_y_before;  /* (segments, B, P) for zoneout y^{t-1} itself, or NULL */
+    char *checkpoints_y;        /* (segments, B, K) */
+    char *checkpoints_c;        /* (segments, B, H), or NULL */
+    char *checkpoints_y_before; /* (segments, B, P) for zoneout y^{t-1} itself, or NULL */
     /* Options. */
-    const char *reset;      /* (rows,) bytes, or NULL */
-    const char *zone_y;     /* (rows, P), or NULL */
-    const char *zone_c;     /* (rows, H), or NULL */
+    const char *reset;  /* (rows,) bytes, or NULL */
+    const char *zone_y; /* (rows, P), or NULL */
+    const char *zone_c; /* (rows, H), or NULL */
     /* Workspace. */
-    char *W_panels, *R_panels;   /* may be given */
+    char *W_panels, *R_panels; /* may be given */
     char *proj_panels;
     char *wx_space;
-    char *pong;             /* (2, B, K): y^{t-1} as seen, without a tape */
-    char *m_space;          /* (B, H), without a tape */
-    char *c_space;          /* (B, H), likewise */
+    char *pong;    /* (2, B, K): y^{t-1} as seen, without a tape */
+    char *m_space; /* (B, H), without a tape */
+    char *c_space; /* (B, H), likewise */
 } fl_forward_pass;
 
 /* Are there enough rows for packing weights to pay? */
@@ -81,8 +81,8 @@ void fl_lay_out_forward_pass(fl_forward_pass *f, fl_arena *arena);
 /* Divides the work. */
 void fl_divide_forward_pass(fl_forward_pass *f, int num_threads);
 
-/* The gates that panels of W hold side by side: all for a step; for W x before the steps one, whose results lie side by side
- * too. Weights that are given as panels serve both. */
+/* The gates that panels of W hold side by side: all for a step; for W x before the steps one, whose results lie side by
+ * side too. Weights that are given as panels serve both. */
 static inline fl_size fl_gates_side_by_side(const fl_forward_pass *f) { return f->hoists && !f->packed ? 1 : f->gates; }
 
 /* W x of a block of steps, as a task for fl_multiply. */
@@ -91,8 +91,8 @@ fl_multiplication fl_hoisted_product(fl_forward_pass *f, fl_span block);
 /* Begins with the initial state: the final state of rows without a step, and what the first steps see. */
 void fl_start_forward_pass(const fl_forward_pass *f);
 
-/* What the first step of a segment sees, kept (`back` 0) or brought back; brought back, with the states that the segment's
- * later rows begin with. */
+/* What the first step of a segment sees, kept (`back` 0) or brought back; brought back, with the states that the
+ * segment's later rows begin with. */
 void fl_keep_checkpoint(const fl_forward_pass *f, fl_span segment);
 void fl_begin_segment(fl_forward_pass *f, fl_span segment);
 

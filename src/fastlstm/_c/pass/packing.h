@@ -15,7 +15,8 @@ static inline fl_size fl_row_panels(const fl_kernels *k, int vectors, fl_size ro
     return fl_padded(k, vectors, columns) * rows;
 }
 
-/* A is packed by columns, as weights (gates H, K), or with gates 0 by rows, as (K, H) with a row every so many values. */
+/* A is packed by columns, as weights (gates H, K), or with gates 0 by rows, as (K, H) with a row every so many values.
+ */
 typedef struct {
     const fl_kernels *k;
     void *panels;
@@ -30,8 +31,8 @@ static inline fl_packing fl_columns_to_pack(const fl_kernels *k, void *panels, f
                                             fl_size K) {
     return (fl_packing){k, panels, gates, H, A, K, 0, 0};
 }
-static inline fl_packing fl_rows_to_pack(const fl_kernels *k, void *panels, int vectors, const void *A, fl_size row_step,
-                                         fl_size rows, fl_size columns) {
+static inline fl_packing fl_rows_to_pack(const fl_kernels *k, void *panels, int vectors, const void *A,
+                                         fl_size row_step, fl_size rows, fl_size columns) {
     return (fl_packing){k, panels, 0, columns, A, rows, row_step, vectors};
 }
 

@@ -1,5 +1,5 @@
-/* The rows of a batch, time step after time step, longest sequence first: step t has the rows [first(t), first(t + 1)) of
- * all, which are the first ones of the batch. */
+/* The rows of a batch, time step after time step, longest sequence first: step t has the rows [first(t), first(t + 1))
+ * of all, which are the first ones of the batch. */
 #ifndef FL_ROWS_H
 #define FL_ROWS_H
 
@@ -13,9 +13,9 @@ static inline fl_size fl_ceil_div(fl_size n, fl_size block) { return (n + block 
 typedef struct {
     fl_size T;
     fl_size B;
-    fl_size count;           /* rows of all steps */
-    const int64_t *offsets;  /* (T + 1,) first(t); NULL where every step has B rows, the last one perhaps fewer */
-    int invariant;           /* No row's result may depend on how many others there are. */
+    fl_size count;          /* rows of all steps */
+    const int64_t *offsets; /* (T + 1,) first(t); NULL where every step has B rows, the last one perhaps fewer */
+    int invariant;          /* No row's result may depend on how many others there are. */
 } fl_rows;
 
 static inline fl_size fl_first_row(const fl_rows *r, fl_size t) {
@@ -40,14 +40,14 @@ static inline fl_size fl_first_step(const fl_rows *r, int reverse, fl_span span)
     return reverse ? r->T - span.t1 : span.t0;
 }
 
-/* Time is cut into blocks by where a step's rows begin: step t is in the block first(t) / rows. So the cuts are the same from
- * either end, and a block of more rows is made of whole smaller ones where those divide it.
+/* Time is cut into blocks by where a step's rows begin: step t is in the block first(t) / rows. So the cuts are the
+ * same from either end, and a block of more rows is made of whole smaller ones where those divide it.
  *
  * Takes the first or the last block from the steps that are left; all of them where `rows` is 0. */
 fl_span fl_next_block(fl_span *left, const fl_rows *r, fl_size rows, int last);
 
-/* The rows of a block where a step leaves `bytes` for each of them. They are few, to be used again while they are in the
- * cache. A device has many: its caches are small, and it loses time between blocks. */
+/* The rows of a block where a step leaves `bytes` for each of them. They are few, to be used again while they are in
+ * the cache. A device has many: its caches are small, and it loses time between blocks. */
 static inline fl_size fl_rows_per_block(const fl_kernels *k, fl_size bytes) {
     return k->device ? fl_larger(FL_ROWS_PER_BLOCK, FL_DEVICE_BLOCK / fl_larger(bytes, 1)) : FL_ROWS_PER_BLOCK;
 }
@@ -55,7 +55,8 @@ static inline fl_size fl_rows_per_block(const fl_kernels *k, fl_size bytes) {
 /* The most rows that any block has. */
 static inline fl_size fl_block_rows(const fl_rows *r, fl_size rows) { return fl_smaller(r->count, rows + r->B); }
 
-/* With recompute, a segment of k steps is made of whole blocks: its rows, and the number of segments of so many rows. */
+/* With recompute, a segment of k steps is made of whole blocks: its rows, and the number of segments of so many rows.
+ */
 static inline fl_size fl_segment_rows(fl_size k, fl_size B) {
     return fl_larger(fl_ceil_div(k * B, FL_ROWS_PER_BLOCK), 1) * FL_ROWS_PER_BLOCK;
 }

@@ -1,12 +1,12 @@
-/* Gradients are sums over rows, of which there may be millions. One running sum in few bits would lose what is small beside
- * it: rows are summed in groups, the sums of groups in parts, and the parts in a total. */
+/* Gradients are sums over rows, of which there may be millions. One running sum in few bits would lose what is small
+ * beside it: rows are summed in groups, the sums of groups in parts, and the parts in a total. */
 #ifndef FL_SUMS_H
 #define FL_SUMS_H
 
 #include "kernels.h"
 
 typedef struct {
-    void *part, *total;   /* `values` of each; without a part, NULL, there is nothing to sum */
+    void *part, *total; /* `values` of each; without a part, NULL, there is nothing to sum */
     fl_size values;
 } fl_sum;
 

@@ -5,15 +5,15 @@
 #include "pass/arena.h"
 #include "pass/rows.h"
 
-/* The arrays have the steps from t0 on, whose first row is `row` of all; `rows` below are the rows of these steps. All are
- * NULL without a tape. */
+/* The arrays have the steps from t0 on, whose first row is `row` of all; `rows` below are the rows of these steps. All
+ * are NULL without a tape. */
 typedef struct {
     fl_size t0, row;
-    char *gates;   /* (rows, gates H) */
-    char *c;       /* (B + rows, H): c^0 before those of the first step, in the order of the direction; NULL without cells */
-    char *c_prev;  /* (rows, H) c^{t-1} as step t saw it, where that is not among c's */
-    char *y_prev;  /* (rows, K) y^{t-1} as step t saw it; NULL where it is gathered from y */
-    char *m;       /* (rows, H) what is projected */
+    char *gates; /* (rows, gates H) */
+    char *c; /* (B + rows, H): c^0 before those of the first step, in the order of the direction; NULL without cells */
+    char *c_prev; /* (rows, H) c^{t-1} as step t saw it, where that is not among c's */
+    char *y_prev; /* (rows, K) y^{t-1} as step t saw it; NULL where it is gathered from y */
+    char *m;      /* (rows, H) what is projected */
 } fl_tape;
 
 /* What passes between the steps at t - 1 and t, in either direction; a row of cells has `bytes`. */

@@ -10,7 +10,9 @@ void fl_lay_out_weight_gradients(fl_weight_gradients *w, fl_size rows, int W_too
     w->dR_sum = fl_take_array(arena, w->outputs, padded(w), w->size);
     w->x_transposed = fl_take_array(arena, rows, w->input, w->size);
     w->y_transposed = fl_take_array(arena, rows, w->outputs, w->size);
-    if (W_too) w->W_panels = fl_take(arena, (size_t)(fl_row_panels(w->k, fl_vectors(w->k), w->gates * w->hidden, w->input) * w->size));
+    if (W_too)
+        w->W_panels = fl_take(
+            arena, (size_t)(fl_row_panels(w->k, fl_vectors(w->k), w->gates * w->hidden, w->input) * w->size));
 }
 
 void fl_clear_weight_gradients(fl_weight_gradients *w, fl_size rows, fl_size count) {
@@ -31,7 +33,8 @@ void fl_transpose_part(void *gradients, int part, int parts) {
     const fl_weight_gradients *w = (const fl_weight_gradients *)gradients;
     const fl_size I = w->input, K = w->outputs, block = w->k->unit_block;
     if (fl_is_far(w, I))
-        w->k->transpose(w->x_transposed, w->x, w->rows, I, fl_border(I, block, part, parts), fl_border(I, block, part + 1, parts));
+        w->k->transpose(w->x_transposed, w->x, w->rows, I, fl_border(I, block, part, parts),
+                        fl_border(I, block, part + 1, parts));
     if (fl_is_far(w, K))
         w->k->transpose(w->y_transposed, w->y_prev, w->rows, K, fl_border(K, block, part, parts),
                         fl_border(K, block, part + 1, parts));
@@ -42,8 +45,17 @@ static void add_sum(const fl_weight_gradients *w, const void *a, const void *a_t
                     fl_size column0, fl_size column1) {
     const int vectors = (int)(fl_panel_columns(w->k, w->gates) / w->k->unit_block);
     const fl_size columns = padded(w), width = vectors * w->k->unit_block;
-    fl_product product = {.columns = columns, .K = w->rows, .a = a, .a_row_step = 1, .a_k_step = K, .panels = w->delta_panels,
-                          .vectors = vectors, .gates = 1, .c = total, .c_row_step = columns, .add = w->begun};
+    fl_product product = {.columns = columns,
+                          .K = w->rows,
+                          .a = a,
+                          .a_row_step = 1,
+                          .a_k_step = K,
+                          .panels = w->delta_panels,
+                          .vectors = vectors,
+                          .gates = 1,
+                          .c = total,
+                          .c_row_step = columns,
+                          .add = w->begun};
     if (fl_is_far(w, K)) product.a = a_transposed, product.a_row_step = w->rows, product.a_k_step = 1;
     if (product.K <= FL_ROWS_PER_GROUP || w->k->device) {
         fl_multiply_pieces(w->k, &product, w->stopped, 0, K, column0, column1);
@@ -60,13 +72,22 @@ void fl_add_products_part(void *gradients, int part, int parts) {
     w->k->add_bias_gradient(w->db, w->delta, w->rows, columns, fl_border(columns, block, part, parts),
                             fl_border(columns, block, part + 1, parts));
     if (!w->delta_panels) return;
-    const fl_size column0 = fl_border(padded(w), block, part, parts), column1 = fl_border(padded(w), block, part + 1, parts);
+    const fl_size column0 = fl_border(padded(w), block, part, parts),
+                  column1 = fl_border(padded(w), block, part + 1, parts);
     add_sum(w, w->x, w->x_transposed, w->input, w->dW_sum, column0, column1);
     add_sum(w, w->y_prev, w->y_transposed, w->outputs, w->dR_sum, column0, column1);
     if (w->dx) {
-        const fl_product dx = {.columns = w->input, .K = columns, .a = w->delta, .a_row_step = columns, .a_k_step = 1,
-                               .panels = w->W_panels, .vectors = fl_vectors(w->k), .gates = 1, .c = w->dx,
-                               .c_row_step = w->input, .add = w->add_dx};
+        const fl_product dx = {.columns = w->input,
+                               .K = columns,
+                               .a = w->delta,
+                               .a_row_step = columns,
+                               .a_k_step = 1,
+                               .panels = w->W_panels,
+                               .vectors = fl_vectors(w->k),
+                               .gates = 1,
+                               .c = w->dx,
+                               .c_row_step = w->input,
+                               .add = w->add_dx};
         fl_multiply_pieces(w->k, &dx, w->stopped, fl_border(w->rows, w->k->row_block, part, parts),
                            fl_border(w->rows, w->k->row_block, part + 1, parts), 0, w->input);
     }

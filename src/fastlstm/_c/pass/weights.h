@@ -8,26 +8,27 @@
 typedef struct {
     const fl_kernels *k;
     fl_ask_stop stopped;
-    fl_size size;           /* bytes of a value */
+    fl_size size; /* bytes of a value */
     fl_size gates, input, hidden;
-    fl_size outputs;        /* columns of R */
-    const void *W;          /* (gates H, I) */
-    void *dW, *dR, *db;     /* db is added to. */
-    int accumulate;         /* Add to dW and dR too. */
-    int begun;              /* dW and dR, or their sums below, hold something already. */
-    int add_dx;             /* dx holds something already, from the other direction. */
+    fl_size outputs;    /* columns of R */
+    const void *W;      /* (gates H, I) */
+    void *dW, *dR, *db; /* db is added to. */
+    int accumulate;     /* Add to dW and dR too. */
+    int begun;          /* dW and dR, or their sums below, hold something already. */
+    int add_dx;         /* dx holds something already, from the other direction. */
     /* Of these steps. */
-    fl_size rows;           /* time steps times batch rows */
-    const void *delta;      /* (rows, gates H) */
-    const void *x;          /* (rows, I) */
-    const void *y_prev;     /* (rows, outputs) */
-    void *dx;               /* (rows, I), or NULL */
+    fl_size rows;       /* time steps times batch rows */
+    const void *delta;  /* (rows, gates H) */
+    const void *x;      /* (rows, I) */
+    const void *y_prev; /* (rows, outputs) */
+    void *dx;           /* (rows, I), or NULL */
     /* Workspace; NULL where the rows are too few for packing to pay: the products are then BLAS's. */
-    char *delta_panels;     /* written by the backward steps */
-    char *W_panels;         /* the packed rows of W; may be given */
-    char *x_transposed;     /* (I, rows) */
-    char *y_transposed;     /* (outputs, rows) */
-    char *dW_sum, *dR_sum;  /* (I, padded gates H), (outputs, padded gates H), columns in the order of the delta panels */
+    char *delta_panels; /* written by the backward steps */
+    char *W_panels;     /* the packed rows of W; may be given */
+    char *x_transposed; /* (I, rows) */
+    char *y_transposed; /* (outputs, rows) */
+    char *dW_sum,
+        *dR_sum; /* (I, padded gates H), (outputs, padded gates H), columns in the order of the delta panels */
 } fl_weight_gradients;
 
 /* Lays out the workspace of blocks of at most `rows` rows; `W_too` is the packed W. */

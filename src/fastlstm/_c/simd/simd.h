@@ -168,7 +168,7 @@ FL_INLINE vec v_fnma(vec a, vec b, vec c) { return v_sub(c, v_mul(a, b)); }
 FL_INLINE vec v_exponent(vec x) { return MM_AS_REAL(MM_SHIFT(MM_AS_INT(x), FL_MANTISSA)); }
 FL_INLINE vec v_abs(vec x) { return MM(andnot)(v_set1((real)-0.0), x); }
 /* |a| with the sign of b; a must not be negative. */
-FL_INLINE vec v_with_sign(vec a, vec b) { return MM(or)(a, MM(and)(v_set1((real)-0.0), b)); }
+FL_INLINE vec v_with_sign(vec a, vec b) { return MM(or)(a, MM (and)(v_set1((real)-0.0), b)); }
 
 #if FL_BYTES == 64
 FL_INLINE vmask v_first(ptrdiff_t n) { return (vmask)((1u << n) - 1); }
@@ -176,9 +176,13 @@ FL_INLINE vec v_load_n(const real *p, ptrdiff_t n) { return MM(maskz_loadu)(v_fi
 FL_INLINE void v_store_n(real *p, vec x, ptrdiff_t n) { MM(mask_storeu)(p, v_first(n), x); }
 /* a > b ? x : y; a NaN in a or b gives y */
 #if FL_BITS == 32
-FL_INLINE vec v_if_greater(vec a, vec b, vec x, vec y) { return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), y, x); }
+FL_INLINE vec v_if_greater(vec a, vec b, vec x, vec y) {
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), y, x);
+}
 #else
-FL_INLINE vec v_if_greater(vec a, vec b, vec x, vec y) { return _mm512_mask_blend_pd(_mm512_cmp_pd_mask(a, b, _CMP_GT_OQ), y, x); }
+FL_INLINE vec v_if_greater(vec a, vec b, vec x, vec y) {
+    return _mm512_mask_blend_pd(_mm512_cmp_pd_mask(a, b, _CMP_GT_OQ), y, x);
+}
 #endif
 #elif FL_BYTES == 32
 FL_INLINE __m256i v_first(ptrdiff_t n) {
@@ -191,7 +195,7 @@ FL_INLINE vec v_if_greater(vec a, vec b, vec x, vec y) { return MM(blendv)(y, x,
 #else
 FL_INLINE vec v_if_greater(vec a, vec b, vec x, vec y) {
     vec greater = MM(cmpgt)(a, b);
-    return MM(or)(MM(and)(greater, x), MM(andnot)(greater, y));
+    return MM(or)(MM (and)(greater, x), MM(andnot)(greater, y));
 }
 #endif
 
@@ -248,9 +252,7 @@ FL_INLINE vec_double d_part(vec x, int k) { return _mm_cvtps_pd(k ? _mm_movehl_p
 #if FL_FMA
 FL_INLINE vec_double d_fma(vec_double a, vec_double b, vec_double c) { return MM_DOUBLE(fmadd)(a, b, c); }
 #else
-FL_INLINE vec_double d_fma(vec_double a, vec_double b, vec_double c) {
-    return MM_DOUBLE(add)(MM_DOUBLE(mul)(a, b), c);
-}
+FL_INLINE vec_double d_fma(vec_double a, vec_double b, vec_double c) { return MM_DOUBLE(add)(MM_DOUBLE(mul)(a, b), c); }
 #endif
 FL_INLINE vec_double d_zero(void) { return MM_DOUBLE(setzero)(); }
 FL_INLINE void d_store(double *p, vec_double x) { MM_DOUBLE(storeu)(p, x); }
@@ -331,7 +333,7 @@ FL_INLINE vec v_fnma(vec a, vec b, vec c) { return NEON(fms)(c, a, b); }
 FL_INLINE vec v_exponent(vec x) { return NEON_AS_REAL(NEON_INT_N(shl)(NEON_AS_INT(x), FL_MANTISSA)); }
 FL_INLINE vec v_abs(vec x) { return NEON(abs)(x); }
 FL_INLINE vec v_with_sign(vec a, vec b) {
-    return NEON_AS_REAL(NEON_INT(orr)(NEON_AS_INT(a), NEON_INT(and)(NEON_AS_INT(b), NEON_INT_N(dup)(NEON_SIGN))));
+    return NEON_AS_REAL(NEON_INT(orr)(NEON_AS_INT(a), NEON_INT (and)(NEON_AS_INT(b), NEON_INT_N(dup)(NEON_SIGN))));
 }
 FL_INLINE vec v_if_greater(vec a, vec b, vec x, vec y) { return NEON(bsl)(NEON(cgt)(a, b), x, y); }
 #if FL_BITS == 32
@@ -357,7 +359,8 @@ FL_INLINE void v_sum4(real *sums, const vec *x) {
 }
 #endif
 
-/* ---- anything else: plain C11 loops that a compiler may vectorise; on a device each is of one lane ---------------- */
+/* ---- anything else: plain C11 loops that a compiler may vectorise; on a device each is of one lane ----------------
+ */
 #elif defined(FL_TARGET_PORTABLE) || defined(FL_TARGET_DEVICE)
 #include <math.h>
 #ifdef FL_TARGET_DEVICE
@@ -374,9 +377,9 @@ FL_INLINE void v_sum4(real *sums, const vec *x) {
 typedef struct {
     real lane[VL];
 } vec;
-#define LANES(expression)                                                                                              \
-    vec r;                                                                                                             \
-    for (int l = 0; l < VL; l++) r.lane[l] = (expression);                                                             \
+#define LANES(expression)                                  \
+    vec r;                                                 \
+    for (int l = 0; l < VL; l++) r.lane[l] = (expression); \
     return r
 FL_INLINE vec v_load(const real *p) { LANES(p[l]); }
 FL_INLINE void v_store(real *p, vec x) {
@@ -400,8 +403,16 @@ FL_INLINE vec v_fnma(vec a, vec b, vec c) { LANES(fused(-a.lane[l], b.lane[l], c
 FL_INLINE vec v_fma(vec a, vec b, vec c) { LANES(a.lane[l] * b.lane[l] + c.lane[l]); }
 FL_INLINE vec v_fnma(vec a, vec b, vec c) { LANES(c.lane[l] - a.lane[l] * b.lane[l]); }
 #endif
-FL_INLINE real_bits as_bits(real x) { real_bits b; memcpy(&b, &x, sizeof b); return b; }
-FL_INLINE real as_real(real_bits b) { real x; memcpy(&x, &b, sizeof x); return x; }
+FL_INLINE real_bits as_bits(real x) {
+    real_bits b;
+    memcpy(&b, &x, sizeof b);
+    return b;
+}
+FL_INLINE real as_real(real_bits b) {
+    real x;
+    memcpy(&x, &b, sizeof x);
+    return x;
+}
 #define FL_SIGN ((real_bits)1 << (FL_BITS - 1))
 FL_INLINE vec v_exponent(vec x) { LANES(as_real(as_bits(x.lane[l]) << FL_MANTISSA)); }
 FL_INLINE vec v_abs(vec x) { LANES(as_real(as_bits(x.lane[l]) & ~FL_SIGN)); }
@@ -457,7 +468,8 @@ FL_INLINE vec v_quotient(vec a, vec b) {
     vec r = _mm512_rcp14_ps(b), q = v_mul(a, r);
     return v_fma(v_fnma(b, q, a), r, q);
 }
-#elif defined(FL_TARGET_PORTABLE) || defined(FL_TARGET_DEVICE) /* which have no mode for it: a denormal quotient is zero */
+#elif defined(FL_TARGET_PORTABLE) || \
+    defined(FL_TARGET_DEVICE) /* which have no mode for it: a denormal quotient is zero */
 FL_INLINE vec v_quotient(vec a, vec b) {
     const vec q = v_div(a, b);
     return v_if_greater(v_set1(FL_SMALLEST), v_abs(q), v_zero(), q);

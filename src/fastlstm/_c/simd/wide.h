@@ -14,8 +14,7 @@ typedef struct {
 FL_INLINE void add_products(wide *sum, vec a, vec b, ptrdiff_t n) {
     if (n == VL) {
         FL_UNROLL
-        for (int k = 0; k < FL_DOUBLE_PARTS; k++)
-            sum->part[k] = d_fma(d_part(a, k), d_part(b, k), sum->part[k]);
+        for (int k = 0; k < FL_DOUBLE_PARTS; k++) sum->part[k] = d_fma(d_part(a, k), d_part(b, k), sum->part[k]);
     } else {
         real x[VL], y[VL];
         v_store(x, a);

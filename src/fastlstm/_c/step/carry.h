@@ -16,7 +16,7 @@ FL_INLINE const real *cells_at_row(const void *array, fl_size row, fl_size step)
 }
 
 FL_FUNCTION void carry(const fl_carry *s, fl_size row0, fl_size row1, fl_size column0, fl_size column1, fl_size unit0,
-                  fl_size unit1) {
+                       fl_size unit1) {
     const fl_size H = s->hidden, P = s->width;
     for (fl_size row = row0; row < row1; row++) {
         const int kept = row < s->keep, reset = kept && s->reset && s->reset[row], zero = reset && s->reset_to_zero;
@@ -27,8 +27,8 @@ FL_FUNCTION void carry(const fl_carry *s, fl_size row0, fl_size row1, fl_size co
         stored *y = (stored *)s->y + row * s->y_step;
         if (s->zone_y) {
             const stored *zone = at_row(s->zone_y, row, P);
-            const stored *before =
-                reset_before || row >= s->before ? y_first : at_row(s->y_before, row, s->y_before_step);
+            const stored *before = reset_before || row >= s->before ? y_first
+                                                                    : at_row(s->y_before, row, s->y_before_step);
             for (fl_size k = column0; k < column1; k++)
                 y[k] = to_stored(zoned(of_stored(zone[k]), reset_before && s->reset_to_zero ? 0 : of_stored(before[k]),
                                        of_stored(y[k])));

@@ -50,8 +50,8 @@ FL_INLINE void fgr_cell_backward(const fl_backward *s, const bounds *b, vec dy, 
 
 #ifdef FL_TARGET_DEVICE
 
-FL_INLINE void fgr_forward_unit(const fl_forward *s, const int plain, const int peephole, const real *sums,
-                                fl_size row, fl_size unit) {
+FL_INLINE void fgr_forward_unit(const fl_forward *s, const int plain, const int peephole, const real *sums, fl_size row,
+                                fl_size unit) {
     (void)plain, (void)peephole;
     fgr_cell(s, sums, row, unit, 1);
     fgr_output(s, sums, row, unit, 1);
@@ -88,8 +88,12 @@ static void fgr_backward(const fl_backward *s, fl_size row0, fl_size row1, fl_si
             rows = next_rows(row, row1);
             if (s->y.a) product_seen(acc, &s->y, columns, row, rows, unit);
             for (int v = 0; with_gates && v < columns; v++) {
-                const factor delta = {(const real *)s->delta_next + row * K, K, 1, K,
-                                      panel_at(s->gate_panels, FL_FULL, K, 3 * (unit + v * VL)), NULL};
+                const factor delta = {(const real *)s->delta_next + row * K,
+                                      K,
+                                      1,
+                                      K,
+                                      panel_at(s->gate_panels, FL_FULL, K, 3 * (unit + v * VL)),
+                                      NULL};
                 product(gates_acc[v], 3, rows, FL_FULL, &delta, NULL);
             }
             for (fl_size m = 0; m < rows; m++)

@@ -6,12 +6,15 @@
 
 #ifndef FL_TARGET_DEVICE
 /* acc = W x^t + R y^{t-1}, without W x^t where s->wx has it, for some rows and the panel that begins at `unit`. */
-static void forward_product(accumulators acc, const fl_forward *s, int columns, fl_size row, fl_size rows, fl_size unit) {
+static void forward_product(accumulators acc, const fl_forward *s, int columns, fl_size row, fl_size rows,
+                            fl_size unit) {
     const fl_size G = s->cell->gates, I = s->x ? s->input : 0, K = s->outputs, step = s->y_prev_step;
     FL_ALIGN(64) real ratio[COLUMNS * VL];
-    const factor x = {(const real *)s->x + (I ? row * I : 0), I, 1, I, panel_at(s->W_panels, s->format, I, unit * G), NULL};
-    const factor y_prev = {(const real *)s->y_prev + row * step, step, 1, K, panel_at(s->R_panels, s->format, K, unit * G),
-                           I && s->ratio ? ratio : NULL};
+    const factor x = {(const real *)s->x + (I ? row * I : 0),        I,   1, I,
+                      panel_at(s->W_panels, s->format, I, unit * G), NULL};
+    const factor y_prev = {
+        (const real *)s->y_prev + row * step, step, 1, K, panel_at(s->R_panels, s->format, K, unit * G),
+        I && s->ratio ? ratio : NULL};
     const factor *first = I ? &x : &y_prev, *second = I ? &y_prev : NULL;
     assert(s->x || s->wx); /* W x comes from one or the other */
     for (int v = 0; y_prev.rescale && v < columns; v++) {
@@ -31,15 +34,15 @@ typedef void (*half_of_cells)(const fl_forward *s, const real *acc, fl_size row,
 typedef struct {
     half_of_cells cell, output;
 } halves;
-#define HALF(name, one_row, lanes_of_row)                                                                              \
-    static void name(const fl_forward *s, const real *acc, fl_size row, fl_size rows, fl_size unit, fl_size n) {       \
-        for (const fl_size lanes = lanes_of_row, end = row + rows; row < end; row++, acc += COLUMNS * VL) one_row;     \
-        (void)n;                                                                                                       \
+#define HALF(name, one_row, lanes_of_row)                                                                          \
+    static void name(const fl_forward *s, const real *acc, fl_size row, fl_size rows, fl_size unit, fl_size n) {   \
+        for (const fl_size lanes = lanes_of_row, end = row + rows; row < end; row++, acc += COLUMNS * VL) one_row; \
+        (void)n;                                                                                                   \
     }
 /* name_halves, from the expressions for a row. */
-#define HALVES(name, cell_of_row, output_of_row, lanes)                                                                \
-    HALF(name##_cell_half, cell_of_row, lanes)                                                                         \
-    HALF(name##_output_half, output_of_row, lanes)                                                                     \
+#define HALVES(name, cell_of_row, output_of_row, lanes) \
+    HALF(name##_cell_half, cell_of_row, lanes)          \
+    HALF(name##_output_half, output_of_row, lanes)      \
     static const halves name##_halves = {name##_cell_half, name##_output_half};
 
 /* A step in halves: one runs over all rows before the other begins, which leaves the processor more to do at once

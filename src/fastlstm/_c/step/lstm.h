@@ -15,7 +15,7 @@ enum { GATE_I, GATE_F, GATE_Z, GATE_O };
 /* The place of a gate's block; that of its peepholes is the same without z. */
 #define PLACE(gate, usual) (plain ? (usual) : cell->gate)
 #define PEEPHOLE_I_F(place) (place)
-#define PEEPHOLE_O(place) ((place)-1)
+#define PEEPHOLE_O(place) ((place) - 1)
 
 /* What goes into an activation, for one row and n units from `unit` on: acc holds W x^t + R y^{t-1}, without W x^t when
  * s->wx is given, one vector per gate. */
@@ -104,8 +104,8 @@ FL_INLINE void lstm_forward_unit(const fl_forward *s, const int plain, const int
 
 #else
 
-#define LSTM_HALVES(name, plain, peephole, width)                                                                      \
-    HALVES(name, lstm_cell(s, plain, peephole, acc, row, unit, lanes),                                                 \
+#define LSTM_HALVES(name, plain, peephole, width)                      \
+    HALVES(name, lstm_cell(s, plain, peephole, acc, row, unit, lanes), \
            lstm_output(s, plain, peephole, acc, row, unit, lanes), width)
 LSTM_HALVES(vanilla, 1, 0, VL)
 LSTM_HALVES(peephole, 1, 1, VL)
@@ -216,10 +216,10 @@ FL_INLINE void lstm_cell_backward(const fl_backward *s, const int plain, const i
     v_store_part(dc_carry, to_c_prev, n);
 
     real *panel = s->delta_panels ? (real *)s->delta_panels + unit / VL * s->panel_step + row * G * VL : NULL;
-#define STORE_DELTA(place, d)                                                                                          \
-    if ((place) >= 0) {                                                                                                \
-        s_store_part(delta + (place) * H, d, n);                                                                       \
-        if (panel) v_store(panel + (place) * VL, d);                                                                   \
+#define STORE_DELTA(place, d)                        \
+    if ((place) >= 0) {                              \
+        s_store_part(delta + (place) * H, d, n);     \
+        if (panel) v_store(panel + (place) * VL, d); \
     }
     STORE_DELTA(at_i, d_i)
     STORE_DELTA(at_f, d_f)
@@ -287,7 +287,8 @@ static void add_peephole_gradient(void *dp, const fl_cell *cell, const void *del
     const struct {
         int place, row;
         const void *seen;
-    } gates[] = {{cell->i, PEEPHOLE_I_F(cell->i), c_prev}, {cell->f, PEEPHOLE_I_F(cell->f), c_prev},
+    } gates[] = {{cell->i, PEEPHOLE_I_F(cell->i), c_prev},
+                 {cell->f, PEEPHOLE_I_F(cell->f), c_prev},
                  {cell->o, PEEPHOLE_O(cell->o), c}};
     for (int gate = 0; gate < 3; gate++) {
         if (gates[gate].place < 0) continue;

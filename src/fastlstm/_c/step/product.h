@@ -19,7 +19,7 @@
 #else
 #define TILE_ROWS 3 /* 3 x 4 accumulators of 16 registers */
 #endif
- 
+
 /* Weights beyond the second-level cache must be asked for in time, which the hardware's own prefetch does not do. A
  * tile that is alone asks for those that it needs itself, FL_PREFETCH bytes ahead. Where more tiles read a panel
  * after one another, each asks for a share of the panel's next block meanwhile, so that no tile waits for all of
@@ -65,19 +65,16 @@ FL_INLINE void tile(const int rows, const int columns, const fl_format format, c
     const fl_size step = columns * VL * weight_bytes(format), share_step = VL * weight_bytes(format);
     vec sum[TILE_ROWS][COLUMNS];
     FL_UNROLL
-    for (int m = 0; m < rows; m++)
-        FL_UNROLL
-        for (int v = 0; v < columns; v++) sum[m][v] = add ? v_load(&acc[row + m][v * VL]) : v_zero();
+    for (int m = 0; m < rows; m++) FL_UNROLL
+    for (int v = 0; v < columns; v++) sum[m][v] = add ? v_load(&acc[row + m][v * VL]) : v_zero();
 
     for (const factor *f = f1; f; f = f == f1 ? f2 : NULL) {
         const fl_size row_step = f->row_step, k_step = f->k_step;
         const real *a = f->a + row * row_step;
         const char *panel = f->panel;
-        if (format == FL_INT8 && f->rescale)
-            FL_UNROLL
-            for (int v = 0; v < columns; v++)
-                FL_UNROLL
-                for (int m = 0; m < rows; m++) sum[m][v] = v_mul(sum[m][v], v_load(f->rescale + v * VL));
+        if (format == FL_INT8 && f->rescale) FL_UNROLL
+        for (int v = 0; v < columns; v++) FL_UNROLL
+        for (int m = 0; m < rows; m++) sum[m][v] = v_mul(sum[m][v], v_load(f->rescale + v * VL));
         /* The first tiles share the next block; the others ask for what is there already. */
         const char *next = share < columns ? panel + f->K * (step + share * share_step) : panel;
         FL_NO_UNROLL
@@ -104,27 +101,26 @@ FL_INLINE void tile(const int rows, const int columns, const fl_format format, c
     }
 
     FL_UNROLL
-    for (int m = 0; m < rows; m++)
-        FL_UNROLL
-        for (int v = 0; v < columns; v++) v_store(&acc[row + m][v * VL], sum[m][v]);
+    for (int m = 0; m < rows; m++) FL_UNROLL
+    for (int v = 0; v < columns; v++) v_store(&acc[row + m][v * VL], sum[m][v]);
 }
 
 typedef void (*tile_function)(accumulators acc, fl_size row, const factor *f1, const factor *f2, int add, int share);
-#define TILE(rows, columns, format)                                                                                    \
-    static void tile_##rows##x##columns##_##format(accumulators acc, fl_size row, const factor *f1, const factor *f2,   \
-                                                   int add, int share) {                                               \
-        if (share == ALONE)                                                                                            \
-            tile(rows, columns, format, 1, acc, row, f1, f2, add, share);                                              \
-        else                                                                                                           \
-            tile(rows, columns, format, 0, acc, row, f1, f2, add, share);                                              \
+#define TILE(rows, columns, format)                                                                                   \
+    static void tile_##rows##x##columns##_##format(accumulators acc, fl_size row, const factor *f1, const factor *f2, \
+                                                   int add, int share) {                                              \
+        if (share == ALONE)                                                                                           \
+            tile(rows, columns, format, 1, acc, row, f1, f2, add, share);                                             \
+        else                                                                                                          \
+            tile(rows, columns, format, 0, acc, row, f1, f2, add, share);                                             \
     }
 #define TILES(rows, format) TILE(rows, 1, format) TILE(rows, 2, format) TILE(rows, 3, format) TILE(rows, 4, format)
-#define NAMES(rows, format)                                                                                            \
+#define NAMES(rows, format) \
     {tile_##rows##x1_##format, tile_##rows##x2_##format, tile_##rows##x3_##format, tile_##rows##x4_##format}
 #if TILE_ROWS == 6
-#define ALL_TILES(format)                                                                                              \
+#define ALL_TILES(format) \
     TILES(1, format) TILES(2, format) TILES(3, format) TILES(4, format) TILES(5, format) TILES(6, format)
-#define ALL_NAMES(format)                                                                                              \
+#define ALL_NAMES(format) \
     {NAMES(1, format), NAMES(2, format), NAMES(3, format), NAMES(4, format), NAMES(5, format), NAMES(6, format)}
 #else
 #define ALL_TILES(format) TILES(1, format) TILES(2, format) TILES(3, format)
@@ -134,7 +130,8 @@ ALL_TILES(FL_FULL)
 #if FL_BITS == 32
 ALL_TILES(FL_BFLOAT16)
 ALL_TILES(FL_INT8)
-static const tile_function tiles[][TILE_ROWS][COLUMNS] = {ALL_NAMES(FL_FULL), ALL_NAMES(FL_BFLOAT16), ALL_NAMES(FL_INT8)};
+static const tile_function tiles[][TILE_ROWS][COLUMNS] = {ALL_NAMES(FL_FULL), ALL_NAMES(FL_BFLOAT16),
+                                                          ALL_NAMES(FL_INT8)};
 #else
 static const tile_function tiles[][TILE_ROWS][COLUMNS] = {ALL_NAMES(FL_FULL)};
 #endif
@@ -164,8 +161,8 @@ static void product(accumulators acc, int columns, fl_size rows, fl_format forma
     for (const factor *f = f1; f; f = f == f1 ? f2 : NULL)
         for (fl_size k = 0, K; k < f->K; k += K) {
             K = at_most(f->K - k, block);
-            const factor part = {f->a + k * f->k_step, f->row_step, f->k_step, K, f->panel + k * step,
-                                 k ? NULL : f->rescale};
+            const factor part = {f->a + k * f->k_step, f->row_step,          f->k_step, K,
+                                 f->panel + k * step,  k ? NULL : f->rescale};
             product_block(acc, columns, rows, format, &part, NULL, f != f1 || k > 0);
         }
 }
@@ -204,9 +201,8 @@ FL_INLINE void dots(const int rows, accumulators acc, fl_size row, fl_size colum
                     const factor *f2, const real *W2, fl_size w_row, fl_size count) {
     vec sum[4][DOTS];
     FL_UNROLL
-    for (int m = 0; m < rows; m++)
-        FL_UNROLL
-        for (int u = 0; u < DOTS; u++) sum[m][u] = v_zero();
+    for (int m = 0; m < rows; m++) FL_UNROLL
+    for (int u = 0; u < DOTS; u++) sum[m][u] = v_zero();
     for (const factor *f = f1; f; f = f == f1 ? f2 : NULL) {
         const fl_size K = f->K, lda = f->row_step;
         const real *a = f->a + row * lda, *w[DOTS];

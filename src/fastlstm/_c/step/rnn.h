@@ -25,8 +25,8 @@ FL_INLINE vec rnn_cell_backward(const fl_backward *s, vec seen, fl_size row, fl_
 
 #ifdef FL_TARGET_DEVICE
 
-FL_INLINE void rnn_forward_unit(const fl_forward *s, const int plain, const int peephole, const real *sums,
-                                fl_size row, fl_size unit) {
+FL_INLINE void rnn_forward_unit(const fl_forward *s, const int plain, const int peephole, const real *sums, fl_size row,
+                                fl_size unit) {
     (void)plain, (void)peephole;
     rnn_cell(s, v_load(sums), row, unit, 1);
 }
@@ -72,8 +72,9 @@ static void rnn_backward(const fl_backward *s, fl_size row0, fl_size row1, fl_si
                     const vec seen = s->y.a ? v_load(&acc[r - row][v * VL]) : v_zero();
                     const vec d = rnn_cell_backward(s, seen, r, u, n);
                     if (s->delta_panels)
-                        v_store((real *)s->delta_panels + unit / (COLUMNS * VL) * s->panel_step +
-                                    r * COLUMNS * VL + v * VL, d);
+                        v_store((real *)s->delta_panels + unit / (COLUMNS * VL) * s->panel_step + r * COLUMNS * VL +
+                                    v * VL,
+                                d);
                 }
         }
     }

@@ -31,7 +31,9 @@
 typedef volatile long long counter;
 static long long load(counter *c) { return _InterlockedCompareExchange64(c, 0, 0); }
 static void store(counter *c, long long v) { _InterlockedExchange64(c, v); }
-static int change(counter *c, long long from, long long to) { return _InterlockedCompareExchange64(c, to, from) == from; }
+static int change(counter *c, long long from, long long to) {
+    return _InterlockedCompareExchange64(c, to, from) == from;
+}
 static void add(counter *c, long long v) { _InterlockedExchangeAdd64(c, v); }
 #else
 typedef long long counter;
@@ -126,21 +128,21 @@ static void leave_processor(int processor) { (void)processor; }
 #endif
 
 static struct {
-    counter busy;      /* 1 while a thread owns the pool */
-    int workers;       /* started so far; only the owner changes it */
-    int processors;    /* that the owner may use, as seen at `looked`, for a program may change them */
+    counter busy;   /* 1 while a thread owns the pool */
+    int workers;    /* started so far; only the owner changes it */
+    int processors; /* that the owner may use, as seen at `looked`, for a program may change them */
     long long looked;
     fl_task task;
     void *argument;
     int parts;
-    int threads;       /* shares of the job */
-    fl_call *call;     /* whose job it is, if anyone's */
-    int caller;        /* the processor of the caller that woke the sleepers */
+    int threads;   /* shares of the job */
+    fl_call *call; /* whose job it is, if anyone's */
+    int caller;    /* the processor of the caller that woke the sleepers */
     char padding1[64];
-    counter epoch;     /* of the latest job */
-    counter sleepers;  /* workers that wait for `wake` */
+    counter epoch;    /* of the latest job */
+    counter sleepers; /* workers that wait for `wake` */
     char padding2[64];
-    counter pending;   /* shares of the job that are not finished, share 0 aside */
+    counter pending; /* shares of the job that are not finished, share 0 aside */
     char padding3[64];
     counter claims[FL_MAX_THREADS];
 } pool;

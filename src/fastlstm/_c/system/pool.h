@@ -23,9 +23,9 @@ struct fl_call {
     int (*ask)(fl_call *call); /* sets `next` too */
     void *own;                 /* the asker's */
     const void *thread;
-    long long next;            /* when to ask again, in fl_ticks; 0 before anything has looked */
-    long long stopped;         /* read by all threads that run its parts */
-    fl_float_mode mode;        /* the caller's, in which it is asked */
+    long long next;     /* when to ask again, in fl_ticks; 0 before anything has looked */
+    long long stopped;  /* read by all threads that run its parts */
+    fl_float_mode mode; /* the caller's, in which it is asked */
 };
 
 /* Between these, the calling thread's parts and tasks belong to the call, which must stay where it is. */

@@ -1,8 +1,8 @@
 /* Connectionist temporal classification (Graves et al., 2006), one step of one row; _ctc.pyx has the loops.
  *
  * L labels have 2L + 1 positions: label i, and blank i before it, the last blank after them all. A state holds the
- * logarithms of what reaches each: `labels`, with a label[-1] that nothing reaches, and `blanks`. Its arithmetic is double
- * whatever the logits are, and the logarithm of zero is a number, so that no difference of two is NaN.
+ * logarithms of what reaches each: `labels`, with a label[-1] that nothing reaches, and `blanks`. Its arithmetic is
+ * double whatever the logits are, and the logarithm of zero is a number, so that no difference of two is NaN.
  *
  * Forward, what reaches a position comes from itself, the one before and, where a label is not the same as the label
  * before, also from that:
@@ -31,7 +31,8 @@ static fl_ctc_norm ctc_softmax(const void *x, fl_size K, double weight, void *y)
 }
 
 /* y[i] = ln y of labels[i step] for i in [0, L), with `norm` from ctc_softmax. */
-static void ctc_emissions(const void *logits, fl_ctc_norm norm, const int64_t *labels, fl_size step, fl_size L, double *y) {
+static void ctc_emissions(const void *logits, fl_ctc_norm norm, const int64_t *labels, fl_size step, fl_size L,
+                          double *y) {
     for (fl_size i = 0; i < L; i++) {
         const double e = ((double)((const real *)logits)[labels[i * step]] - norm.largest) - norm.log_sum;
         y[i] = e < FL_CTC_ZERO ? FL_CTC_ZERO : e;
@@ -55,8 +56,8 @@ FL_INLINE vec v_log_add(vec a, vec b) {
     return v_add(v_max(a, b), v_log1p(v_exp(v_sub(v_zero(), distance))));
 }
 
-/* A state and the next, of `size` labels and blanks, a multiple of VL; skip[i] is 0, or FL_CTC_ZERO where label i cannot
- * follow label i - 1 at once. */
+/* A state and the next, of `size` labels and blanks, a multiple of VL; skip[i] is 0, or FL_CTC_ZERO where label i
+ * cannot follow label i - 1 at once. */
 static void ctc_step(const double *labels, const double *blanks, const double *skip, const double *y_labels,
                      double y_blank, fl_size size, double *next_labels, double *next_blanks) {
     /* Two loops of short chains of operations, of which a processor has many at work at once. */
@@ -70,9 +71,9 @@ static void ctc_step(const double *labels, const double *blanks, const double *s
     }
 }
 
-/* What share of all that is probable passes each position at a step: L labels, then L + 1 blanks; their sum is 1, however
- * large the logarithms are. Both states have the step's y, of which the product needs one; `labels` and `blanks` count from
- * the start, all others from the end. */
+/* What share of all that is probable passes each position at a step: L labels, then L + 1 blanks; their sum is 1,
+ * however large the logarithms are. Both states have the step's y, of which the product needs one; `labels` and
+ * `blanks` count from the start, all others from the end. */
 static void ctc_shares(const double *labels, const double *blanks, const double *labels_back, const double *blanks_back,
                        const double *y_labels, double y_blank, fl_size L, double *share) {
     for (fl_size i = 0; i < L; i++) share[i] = labels[L - 1 - i] + labels_back[i] - y_labels[i];

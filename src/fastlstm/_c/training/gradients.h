@@ -8,7 +8,8 @@
 #include "step/transpose.h"
 #include "simd/wide.h"
 
-/* Whether the elements [first, last) are numbers. Their sum nearly always says so: only where it is none are they looked at. */
+/* Whether the elements [first, last) are numbers. Their sum nearly always says so: only where it is none are they
+ * looked at. */
 static int all_finite(vec sum, const void *x, fl_size first, fl_size last) {
     real lane[VL], all = 0;
     v_store(lane, sum);
@@ -100,8 +101,7 @@ static void sum_rows(void *sums, const void *rows, fl_size step, fl_size count, 
                 add_products(&sum[v], v_load_part(x + v * VL, at_most(n - v * VL, VL)), v_set1(1), VL);
         }
         for (fl_size v = 0; v < vectors; v++) lanes(lane + v * VL, &sum[v]);
-        for (fl_size k = 0; k < n; k++)
-            to[first + k] = (real)(factor * lane[k] + (add ? (double)to[first + k] : 0));
+        for (fl_size k = 0; k < n; k++) to[first + k] = (real)(factor * lane[k] + (add ? (double)to[first + k] : 0));
     }
 }
 

@@ -1,7 +1,8 @@
 /* Softmax, and its cross-entropy with its gradient: each row is read from memory once, and written once.
  *
- * With s = sum_k e^(x_k - max x), p_k = e^(x_k - max x) / s, the target's distribution q_k = (1 - eps) [k = target] + eps / K
- * and class weights w, a row's loss is sum_k q_k w_k (log s - (x_k - max x)), its gradient p_k sum_j q_j w_j - q_k w_k.
+ * With s = sum_k e^(x_k - max x), p_k = e^(x_k - max x) / s, the target's distribution q_k = (1 - eps) [k = target] +
+ * eps / K and class weights w, a row's loss is sum_k q_k w_k (log s - (x_k - max x)), its gradient p_k sum_j q_j w_j -
+ * q_k w_k.
  */
 #ifndef FL_SOFTMAX_H
 #define FL_SOFTMAX_H
@@ -33,13 +34,12 @@ static real exponentials(real *e, const real *x, real max, fl_size n) {
     vec sum[4] = {v_zero(), v_zero(), v_zero(), v_zero()};
     fl_size k = 0;
 #define FL_EXPONENTIAL(x) v_if_greater(least, v_sub(x, shift), v_zero(), v_exp(v_sub(x, shift)))
-    for (; k + 4 * VL <= n; k += 4 * VL)
-        FL_UNROLL
-        for (int v = 0; v < 4; v++) {
-            const vec y = FL_EXPONENTIAL(v_load(x + k + v * VL));
-            v_store(e + k + v * VL, y);
-            sum[v] = v_add(sum[v], y);
-        }
+    for (; k + 4 * VL <= n; k += 4 * VL) FL_UNROLL
+    for (int v = 0; v < 4; v++) {
+        const vec y = FL_EXPONENTIAL(v_load(x + k + v * VL));
+        v_store(e + k + v * VL, y);
+        sum[v] = v_add(sum[v], y);
+    }
     for (; k < n; k += VL) {
         const fl_size part = at_most(n - k, VL);
         v_store_part(e + k, FL_EXPONENTIAL(v_load_part(x + k, part)), part);

@@ -23,8 +23,9 @@ static void describe(char *to, size_t bytes) {
         snprintf(to, bytes, "none");
         return;
     }
-    snprintf(to, bytes, "%d x %s, compute capability %d.%d, driver for CUDA %d.%d, built with %d.%d", count, first.name, first.major,
-             first.minor, driver / 1000, driver % 1000 / 10, CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10);
+    snprintf(to, bytes, "%d x %s, compute capability %d.%d, driver for CUDA %d.%d, built with %d.%d", count, first.name,
+             first.major, first.minor, driver / 1000, driver % 1000 / 10, CUDART_VERSION / 1000,
+             CUDART_VERSION % 1000 / 10);
 }
 
 extern "C" const fl_backend fl_cuda = {

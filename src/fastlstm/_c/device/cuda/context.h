@@ -35,11 +35,12 @@ fl_cuda_limits fl_cuda_limits_of_device(void);
 
 struct fl_cuda_belongings {
     int device;
-    unsigned long long stream; /* its number: an address may be of one stream after another, or of one for each thread */
+    unsigned long long
+        stream; /* its number: an address may be of one stream after another, or of one for each thread */
     /* Each of these only where it was needed: */
     struct cublasContext *blas;
-    void *workspace;    /* for cuBLAS: its own would make results depend on what else is on the device */
-    uint32_t *flags;    /* for blocks to say how far they are */
+    void *workspace; /* for cuBLAS: its own would make results depend on what else is on the device */
+    uint32_t *flags; /* for blocks to say how far they are */
     struct fl_cuda_graphs *graphs;
 };
 
@@ -60,8 +61,8 @@ uint32_t *fl_cuda_flags(size_t count);
 
 /* C = op(A) op(B) + (add ? C : 0) for row-major matrices, a row every so many values; C is (m, n), with `sums` of
  * 32 bits. */
-void fl_cuda_gemm(fl_precision, int transpose_a, int transpose_b, fl_size m, fl_size n, fl_size k, const void *a, fl_size lda,
-                  const void *b, fl_size ldb, int add, int sums, void *c, fl_size ldc);
+void fl_cuda_gemm(fl_precision, int transpose_a, int transpose_b, fl_size m, fl_size n, fl_size k, const void *a,
+                  fl_size lda, const void *b, fl_size ldb, int add, int sums, void *c, fl_size ldc);
 
 /* ---- work that is repeated with the same arguments: `key` is all of them ---- */
 

@@ -42,7 +42,8 @@ int fl_cuda_replay(const void *key, size_t bytes) {
 }
 
 static std::vector<recorded>::iterator oldest_of(fl_cuda_graphs *own) {
-    return std::min_element(own->all.begin(), own->all.end(), [](const recorded &a, const recorded &b) { return a.used < b.used; });
+    return std::min_element(own->all.begin(), own->all.end(),
+                            [](const recorded &a, const recorded &b) { return a.used < b.used; });
 }
 
 int fl_cuda_begin_record(const void *key, size_t bytes) {
@@ -61,7 +62,8 @@ int fl_cuda_begin_record(const void *key, size_t bytes) {
      * another. */
     if (own->broken || fl_cuda_failed() || fl_cuda_captured()) return 0;
     if (own->all.size() == FL_GRAPHS && own->now - oldest_of(own)->used < FL_GRAPH_LONG_UNUSED) return 0;
-    if (!own->recording && cudaStreamCreateWithFlags(&own->recording, cudaStreamNonBlocking) != cudaSuccess) own->recording = NULL;
+    if (!own->recording && cudaStreamCreateWithFlags(&own->recording, cudaStreamNonBlocking) != cudaSuccess)
+        own->recording = NULL;
     if (!own->recording || cudaStreamBeginCapture(own->recording, cudaStreamCaptureModeThreadLocal) != cudaSuccess) {
         (void)cudaGetLastError();
         own->broken = true;

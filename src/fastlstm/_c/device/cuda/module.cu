@@ -19,6 +19,7 @@ static PyModuleDef_Slot slots[] = {
 #endif
     {0, NULL},
 };
-static PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_cuda", "The kernels of fastlstm for CUDA.", 0, NULL, slots, NULL, NULL, NULL};
+static PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, "_cuda", "The kernels of fastlstm for CUDA.", 0, NULL, slots, NULL, NULL, NULL};
 
 PyMODINIT_FUNC PyInit__cuda(void) { return PyModuleDef_Init(&definition); }

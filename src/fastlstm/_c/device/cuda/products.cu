@@ -11,7 +11,7 @@
 typedef struct cublasContext *handle;
 enum { OP_N = 0, OP_T = 1 };
 enum { REAL_32 = 0, REAL_64 = 1, REAL_16 = 2, REAL_B16 = 14 }; /* cudaDataType */
-enum { COMPUTE_32 = 68, COMPUTE_64 = 70, COMPUTE_TF32 = 77 };   /* cublasComputeType_t; the first two are IEEE's */
+enum { COMPUTE_32 = 68, COMPUTE_64 = 70, COMPUTE_TF32 = 77 };  /* cublasComputeType_t; the first two are IEEE's */
 enum { DEFAULT_ALGORITHM = -1 };
 
 static struct {
@@ -20,7 +20,8 @@ static struct {
     int (*set_stream)(handle, cudaStream_t);
     int (*set_workspace)(handle, void *, size_t);
     int (*gemm)(handle, int op_a, int op_b, int m, int n, int k, const void *alpha, const void *a, int a_type, int lda,
-                const void *b, int b_type, int ldb, const void *beta, void *c, int c_type, int ldc, int compute, int algorithm);
+                const void *b, int b_type, int ldb, const void *beta, void *c, int c_type, int ldc, int compute,
+                int algorithm);
 } cublas;
 
 static void *open_cublas(void) {
@@ -57,7 +58,8 @@ static handle take_handle(void) {
     if (!own->workspace) own->workspace = fl_cuda_allocate(FL_CUBLAS_WORKSPACE);
     if (!own->workspace) return NULL;
     if (!own->blas) {
-        cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed; /* so that this may happen while a graph is recorded */
+        cudaStreamCaptureMode mode =
+            cudaStreamCaptureModeRelaxed; /* so that this may happen while a graph is recorded */
         fl_cuda_check(cudaThreadExchangeStreamCaptureMode(&mode));
         if (cublas.create(&own->blas)) own->blas = NULL;
         fl_cuda_check(cudaThreadExchangeStreamCaptureMode(&mode));
@@ -76,8 +78,8 @@ void fl_cuda_destroy_blas(fl_cuda_belongings *belongings) {
 }
 
 /* cuBLAS counts by columns and sees each matrix transposed: it computes C^T = op(B)^T op(A)^T. */
-void fl_cuda_gemm(fl_precision precision, int transpose_a, int transpose_b, fl_size m, fl_size n, fl_size k, const void *a,
-                  fl_size lda, const void *b, fl_size ldb, int add, int sums, void *c, fl_size ldc) {
+void fl_cuda_gemm(fl_precision precision, int transpose_a, int transpose_b, fl_size m, fl_size n, fl_size k,
+                  const void *a, fl_size lda, const void *b, fl_size ldb, int add, int sums, void *c, fl_size ldc) {
     static const int types[FL_PRECISIONS] = {REAL_32, REAL_64, REAL_B16, REAL_16};
     const float one_32 = 1, beta_32 = add ? 1 : 0;
     const double one_64 = 1, beta_64 = add ? 1 : 0;
@@ -98,10 +100,12 @@ void fl_cuda_gemm(fl_precision precision, int transpose_a, int transpose_b, fl_s
         }
     const handle blas = take_handle();
     if (!blas) return;
-    const int a_step = lda > 0 ? (int)lda : 1, b_step = ldb > 0 ? (int)ldb : 1; /* also of matrices that it does not read */
+    const int a_step = lda > 0 ? (int)lda : 1,
+              b_step = ldb > 0 ? (int)ldb : 1; /* also of matrices that it does not read */
     const int status = cublas.gemm(blas, transpose_b ? OP_T : OP_N, transpose_a ? OP_T : OP_N, (int)n, (int)m, (int)k,
                                    wide ? (const void *)&one_64 : &one_32, b, type, b_step, a, type, a_step,
-                                   wide ? (const void *)&beta_64 : &beta_32, c, c_type, (int)ldc, compute, DEFAULT_ALGORITHM);
+                                   wide ? (const void *)&beta_64 : &beta_32, c, c_type, (int)ldc, compute,
+                                   DEFAULT_ALGORITHM);
     char message[64];
     snprintf(message, sizeof(message), "a product by cuBLAS failed with status %d", status);
     if (status) fl_cuda_fail(message);

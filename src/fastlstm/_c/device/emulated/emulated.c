@@ -35,5 +35,9 @@ const fl_backend fl_emulated = {
     sizeof(fl_kernels),
     "emulated",
     {&fl_kernels_emulated_32, &fl_kernels_emulated_64, &fl_kernels_emulated_bfloat16, &fl_kernels_emulated_float16},
-    unavailable, describe, begin, end, used,
+    unavailable,
+    describe,
+    begin,
+    end,
+    used,
 };
