@@ -17,10 +17,11 @@ paths = [
 
 
 def breakable(text: str, suffix: str) -> list[str]:
-    """Return the lines that could be shorter: in Markdown not those of tables, code, pictures and formulas."""
+    """Return the lines that could be shorter: in Markdown not tables, code, pictures, formulas, or where a line is to end."""
     if suffix == ".md":
-        text = re.sub(r"^( *)(```+).*?^\1\2$", "", text, flags=re.DOTALL | re.MULTILINE)
-        text = re.sub(r"^(?:\||    |!\[|\$\$|[\w\\= ]*\\).*$", "", text, flags=re.MULTILINE)
+        fenced = re.compile(r"^( *)(```+).*?^\1\2$", re.DOTALL | re.MULTILINE)
+        text = fenced.sub(lambda found: "\n" * found[0].count("\n"), text)
+        text = re.sub(r"^(?:\||    |!\[|\$\$|\d+\. `|[\w\\= ]*\\).*$|^.*  $", "", text, flags=re.MULTILINE)
     return text.splitlines()
 
 

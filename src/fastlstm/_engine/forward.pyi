@@ -31,7 +31,7 @@ class ForwardPass:
         y_offset: int,
         last: tuple[Any, Any, Any],
         tape: tuple[Any, ...] | None,
-        marks: tuple[Any, ...] | None,
+        checkpoints: tuple[Any, ...] | None,
         workspace: Any,
     ) -> None: ...
 
