@@ -17,7 +17,7 @@ paths = [
 
 
 def breakable(text: str, suffix: str) -> list[str]:
-    """Return the lines that could be shorter: in Markdown not tables, code, pictures, formulas, or where a line is to end."""
+    """Return the lines that could be shorter: in Markdown not tables, code, pictures, formulas, or forced ends."""
     if suffix == ".md":
         fenced = re.compile(r"^( *)(```+).*?^\1\2$", re.DOTALL | re.MULTILINE)
         text = fenced.sub(lambda found: "\n" * found[0].count("\n"), text)
