@@ -7,8 +7,8 @@ import fake_cupy
 import numpy as np
 import pytest
 
-from fastlstm import gpu
 from fastlstm._arrays import libraries as _libraries
+from fastlstm._system import devices
 
 NAMES = ("cupy", "torch")
 
@@ -45,7 +45,7 @@ class Moved:
 @contextlib.contextmanager
 def library(name):
     """Yield what moves arrays to the library of this name; skip the test where it is not installed."""
-    with fake_cupy.installed() if name == "cupy" and gpu.is_emulated() else contextlib.nullcontext():
+    with fake_cupy.installed() if name == "cupy" and devices.is_emulated() else contextlib.nullcontext():
         try:
             importlib.import_module(name)
         except ImportError:

@@ -21,6 +21,7 @@ import fastlstm
 import fastlstm.inspect
 from fastlstm import LSTM, RNN, gpu
 from fastlstm._arrays.libraries import DeviceKind
+from fastlstm._system import devices
 
 if not gpu.is_available():
     pytest.skip(f"no GPU: {gpu.why_unavailable()}", allow_module_level=True)
@@ -199,8 +200,8 @@ def test_nan_goes_through(device):
 @pytest.fixture
 def used(monkeypatch):
     """Adds up how often calls ran in each way."""
-    made, real = [], gpu.device
-    monkeypatch.setattr(gpu, "device", lambda *arguments: made.append(real(*arguments)) or made[-1])
+    made, real = [], devices.device
+    monkeypatch.setattr(devices, "device", lambda *arguments: made.append(real(*arguments)) or made[-1])
 
     def count():
         ran = [one.used for one in made if one.used is not None]
@@ -230,7 +231,7 @@ def test_each_algorithm_runs_where_it_is_asked_for(used, algorithm):
                 assert not any(ran[name] for name in others)
 
 
-@pytest.mark.skipif(not gpu.is_emulated(), reason="how much fits is that of the emulated device")
+@pytest.mark.skipif(not devices.is_emulated(), reason="how much fits is that of the emulated device")
 @pytest.mark.parametrize(("H", "fits"), [(270, True), (288, True), (400, False)])
 def test_what_just_fits_on_the_chip(used, H, fits):
     case = lstm_case(4, 3, 5, H, dtype=np.float32)
@@ -593,7 +594,7 @@ def test_what_runs_on_the_host_alone_says_so(device):
         fastlstm.nn.mse(lstm.flat, lstm.flat)
 
 
-@pytest.mark.skipif(not gpu.is_emulated(), reason="a broken stream and a second device are emulated")
+@pytest.mark.skipif(not devices.is_emulated(), reason="a broken stream and a second device are emulated")
 def test_errors_of_the_device_are_raised():
     with library("cupy") as cupy:
         case = cupy.there(lstm_case(3, 2, 3, 4))
@@ -647,7 +648,7 @@ class ByDLPack:
         return self.array.__dlpack__()
 
 
-@pytest.mark.skipif(not gpu.is_emulated(), reason="the memory of these arrays is emulated")
+@pytest.mark.skipif(not devices.is_emulated(), reason="the memory of these arrays is emulated")
 @pytest.mark.parametrize("kind", [Foreign, ByDLPack])
 def test_arrays_of_other_libraries(kind):
     case = lstm_case(3, 2, 3, 4)

@@ -11,8 +11,9 @@ from helpers import assert_close, assert_same, run_lstm, run_together
 
 import fastlstm
 from fastlstm import LSTM, gpu
+from fastlstm._system import devices
 
-if not gpu.is_available() or gpu.is_emulated():
+if not gpu.is_available() or devices.is_emulated():
     pytest.skip(f"no GPU: {gpu.why_unavailable() or 'it is emulated'}", allow_module_level=True)
 
 ALGORITHMS = ("steps", "resident", "cluster")
