@@ -29,16 +29,17 @@ FL_INLINE void fgr_output(const fl_forward *s, const real *acc, fl_size row, fl_
     if (to) s_store_part(to + 2 * VL, o, n);
 }
 
-/* The deltas for one row and n units, from what the next step sends to y and to the gates: 3 vectors, or NULL. */
-FL_INLINE void fgr_cell_backward(const fl_backward *s, const bounds *b, vec dy, const real *sent_to_gates, fl_size row,
-                                 fl_size unit, fl_size n) {
+/* The deltas for one row and n units, from what the next step sends to y and to the gates: 3 vectors, one every `step`
+ * values, or NULL. */
+FL_INLINE void fgr_cell_backward(const fl_backward *s, const bounds *b, vec dy, const real *sent_to_gates, fl_size step,
+                                 fl_size row, fl_size unit, fl_size n) {
     const int reset = s->reset && s->reset[row];
     const stored *last = (const stored *)s->to_gates_last;
     vec to_gates[3];
     if (sent_to_gates || last)
         for (int gate = 0; gate < 3; gate++) {
             const fl_size at = row * fgr_columns(s->hidden) + 3 * unit + gate * VL;
-            to_gates[gate] = sent_to_gates ? v_load(sent_to_gates + gate * VL) : s_load(last + at);
+            to_gates[gate] = sent_to_gates ? v_load(sent_to_gates + gate * step) : s_load(last + at);
             if (reset && s->to_gates_first) {
                 stored *to = (stored *)s->to_gates_first + at;
                 s_store(to, v_add(s_load(to), to_gates[gate]));
@@ -61,10 +62,8 @@ FL_INLINE void fgr_backward_unit(const fl_backward *s, const int plain, const in
                                  fl_size step, fl_size row, fl_size unit) {
     const int with_gates = s->gate_panels && s->delta_next;
     const bounds b = bounds_of(s->cell);
-    real to_gates[3];
     (void)plain, (void)peephole;
-    for (int gate = 0; gate < 3; gate++) to_gates[gate] = with_gates ? sent[(gate + 1) * step] : 0;
-    fgr_cell_backward(s, &b, sent ? v_load(sent) : v_zero(), with_gates ? to_gates : NULL, row, unit, 1);
+    fgr_cell_backward(s, &b, sent ? v_load(sent) : v_zero(), with_gates ? sent + step : NULL, step, row, unit, 1);
 }
 
 #else
@@ -100,7 +99,7 @@ static void fgr_backward(const fl_backward *s, fl_size row0, fl_size row1, fl_si
                 for (int v = 0; v < columns; v++) {
                     const fl_size first = unit + v * VL, n = at_most(H - first, VL);
                     const vec dy = s->y.a ? v_load(&acc[m][v * VL]) : v_zero();
-                    fgr_cell_backward(s, &b, dy, with_gates ? gates_acc[v][m] : NULL, row + m, first, n);
+                    fgr_cell_backward(s, &b, dy, with_gates ? gates_acc[v][m] : NULL, VL, row + m, first, n);
                 }
         }
     }
