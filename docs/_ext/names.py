@@ -18,7 +18,7 @@ import fastlstm.inspect
 
 MODULES = {"fastlstm": fastlstm, "fastlstm.nn": fastlstm.nn, "fastlstm.inspect": fastlstm.inspect}
 MODULES |= {"fastlstm.reference": fastlstm.reference}
-INTERNAL = {"of_call", "arrays", "again", "named", "read", "checked", "check_steps", "steps_one_by_one", "needs"}
+INTERNAL = {"of_call", "arrays", "named", "read", "checked", "check_steps", "needs"}
 
 
 def full_name(name: str, here: str | None) -> str | None:

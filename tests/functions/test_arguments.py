@@ -453,3 +453,12 @@ def test_workspace_sizes_of_a_wrong_dtype():
     for function in (fastlstm.lstm_workspace, fastlstm.rnn_workspace):
         with pytest.raises(TypeError, match=r"^dtype must be float32 or float64, not int32"):
             function(T, B, I, H, np.int32)
+
+
+def test_functions_take_no_packed_sequence():
+    packed = fastlstm.PackedSequence(np.ones((4, I), DTYPE), np.array([2, 2]))
+    W, R, b = np.ones((4 * H, I), DTYPE), np.ones((4 * H, H), DTYPE), np.ones(4 * H, DTYPE)
+    with pytest.raises(TypeError, match=r"^x must be a NumPy array, not PackedSequence"):
+        fastlstm.lstm_forward(packed, W, R, b)
+    with pytest.raises(TypeError, match=r"^x must be a NumPy array, not PackedSequence"):
+        fastlstm.rnn_forward(packed, W[:H], R[:H], b[:H])

@@ -144,3 +144,34 @@ def test_parts_of_a_state_that_overlap_are_refused(options, B):
     assert not h.any()
     stream.state = (h, c)
     assert stream.step(np.ones((B, 3), np.float32)).any()
+
+
+class Counting(LSTM):
+    """A subclass with a step and a call of its own, which count."""
+
+    steps = calls = 0
+
+    def step(self, *args, **options):
+        vars(self)["steps"] = self.steps + 1
+        return super().step(*args, **options)
+
+    def __call__(self, *args, **options):
+        vars(self)["calls"] = self.calls + 1
+        return super().__call__(*args, **options)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_the_step_and_the_call_of_a_subclass(layers):
+    x = np.ones((1, 2, 3), np.float32)
+    network = Counting(3, 5, layers, seed=0)
+    Stream(network, 2).step(x[0])
+    assert network.steps == 1
+    projected = Counting(3, 5, layers, proj_size=2, seed=0)
+    projected.step(x[0])
+    assert (projected.steps, projected.calls) == (1, 1)
+
+
+def test_a_call_of_one_step_is_the_step_of_a_subclass():
+    network = Counting(3, 5, seed=0)
+    network(np.ones((1, 2, 3), np.float32))
+    assert (network.steps, network.calls) == (1, 1)

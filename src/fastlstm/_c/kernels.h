@@ -290,7 +290,7 @@ typedef struct {
                  fl_size row1);
     void (*clear)(void *to, fl_size step, fl_size bytes, fl_size rows,
                   const unsigned char *which); /* those marked; NULL: all */
-    /* A device's own product, as matmul() of _blas.pyx; NULL on a processor. */
+    /* A device's own product, as matmul() of _engine/blas.pyx; NULL on a processor. */
     void (*matmul)(int transpose_a, int transpose_b, fl_size m, fl_size n, fl_size k, const void *a, const void *b,
                    double beta, void *c);
     /* A device may keep steps, and what lies between them, until something else is asked for; with this nothing

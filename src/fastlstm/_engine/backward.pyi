@@ -15,7 +15,6 @@ class BackwardPass:
         reverse: bool,
         weights: tuple[Any, ...],
         options: Any,
-        with_dx: bool,
         with_deltas: bool,
         size: int,
         again: ForwardPass | None = None,

@@ -1,6 +1,6 @@
 """Back-propagation through time.
 
-A step itself is _c/step/lstm.h or rnn.h, what lies between two steps carry.h; _c/pass/backward.h says what each step
+A step itself is the cell's file in _c/step, what lies between two steps carry.h; _c/pass/backward.h says what each step
 reads and writes. Steps run from the last to the first, in blocks whose deltas stay in the cache for the products that
 give the gradients of the weights. With recompute there is a tape of one segment at a time, from running that again.
 Arrays are checked and allocated by call.py.
@@ -201,7 +201,7 @@ cdef class BackwardPass:
     cdef Cell cell
     cdef ForwardPass again
 
-    def __init__(self, Cell cell, batch, bint reverse, weights, options, bint with_dx, bint with_deltas, int size,
+    def __init__(self, Cell cell, batch, bint reverse, weights, options, bint with_deltas, int size,
                  ForwardPass again=None, Device device=None):
         """`weights` are Weights, `options` and `device` as for a ForwardPass; `again` makes the tape where there is
         none."""
@@ -239,7 +239,7 @@ cdef class BackwardPass:
         b.weights.k, b.weights.stopped, b.weights.size, b.weights.gates = b.k, stopped, size, b.gates
         b.weights.input, b.weights.hidden, b.weights.outputs = W.shape[1], H, b.K
         b.weights.W = get.input("W", W, values * b.weights.input * size)
-        b.with_dx, b.with_deltas = with_dx, with_deltas
+        b.with_deltas = with_deltas
 
     def workspace(self):
         """Return how many values of memory the pass needs."""
@@ -297,6 +297,8 @@ cdef class BackwardPass:
             b.between.to_first = get.output("out h0", dh_first, B * y_size)
             b.constant.dc_first = get.output("out c0", dc_first, B * c_size)
             b.constant.to_gates_first = get.output("out g0", dg_first, B * g_size)
+        if (deltas is not None) != b.with_deltas:
+            raise ValueError("deltas must be given where the pass was made with them, and only there")
         if deltas is not None:
             b.delta_all = <char *>get.output("deltas", deltas[0], rows * values * b.size)
             b.dy_all = <char *>get.output("deltas y", deltas[1], rows * y_size)

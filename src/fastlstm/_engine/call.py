@@ -78,8 +78,7 @@ class Call:
         Without a kind and an input size, those of x hold. With `lengths`, the rows are in memory from `rows_for`.
         """
         rows: Lengths | None = None
-        if isinstance(x, PackedSequence):
-            assert kind is not None
+        if kind is not None and isinstance(x, PackedSequence):
             assert input_size is not None
             if lengths is not None:
                 raise ValueError(f"lengths must be None with packed x, which has its own, not {lengths}")

@@ -1,6 +1,6 @@
 """The loop over time, forward.
 
-A step itself is _c/step/lstm.h or rnn.h, what lies between two steps carry.h. _c/pass/forward.h says what each step
+A step itself is the cell's file in _c/step, what lies between two steps carry.h. _c/pass/forward.h says what each step
 reads and writes, and decides all that can be decided: the division among threads, whether W x is one product over many
 steps, what is packed, where everything lies. Arrays are checked and allocated by call.py; they are C-contiguous and of
 one dtype.

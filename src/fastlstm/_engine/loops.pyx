@@ -9,7 +9,6 @@ from fastlstm._system.runtime cimport Buffers, Device, begin_call, end_call, ker
 from fastlstm._system.runtime import ACTIVATIONS
 
 
-
 cdef fl_rows rows_of(Buffers get, batch) except *:
     cdef fl_rows r
     cdef fl_size t

@@ -17,7 +17,6 @@ cdef extern from "pass/rows.h" nogil:
         fl_size t0
         fl_size t1
 
-    fl_size fl_first_row(const fl_rows *r, fl_size t)
     fl_size fl_rows_at(const fl_rows *r, fl_size t)
     fl_size fl_time(const fl_rows *r, bint reverse, fl_size s)
     fl_size fl_first_step(const fl_rows *r, bint reverse, fl_span span)
@@ -198,7 +197,6 @@ cdef extern from "pass/backward.h" nogil:
         fl_size unit_work
         fl_size block_rows
         bint packed
-        bint with_dx
         bint with_deltas
         fl_division division
         fl_size s0

@@ -74,7 +74,7 @@ def backward_pass(
     if checkpoints is not None:
         again = forward_pass(call, weights._replace(b=checkpoints.b), True, checkpoints.k, device)
     return BackwardPass(
-        call.cell.kernel, call.batch, call.reverse, weights, call.options, True, with_deltas, call.kind.itemsize,
+        call.cell.kernel, call.batch, call.reverse, weights, call.options, with_deltas, call.kind.itemsize,
         again, device,
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Rows of a batch with lengths: from the caller's order to the kernels', which loops.pxd describes, and back."""
+"""Rows of a batch with lengths: from the caller's order to the kernels', which _c/pass/rows.h describes, and back."""
 from cpython.buffer cimport PyBUF_STRIDES, PyBUF_WRITABLE
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset

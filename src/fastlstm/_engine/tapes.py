@@ -23,10 +23,10 @@ class CellTape:
     """The tape of one layer in one direction; the row of its cell says which arrays it has."""
 
     __slots__ = ()
-    CELL: ClassVar[type[Cell]]
+    _CELL: ClassVar[type[Cell]]
     # What gives the arrays in the order in which the compiled passes take them, None where the cell has none.
-    ARRAYS: ClassVar[attrgetter[Any]]
-    NONE: ClassVar[None] = None
+    _ARRAYS: ClassVar[attrgetter[Any]]
+    _NONE: ClassVar[None] = None
     x: Array
     call: Call | None
     checkpoints: Checkpoints | None
@@ -97,14 +97,14 @@ class CellTape:
         """Return the arrays of every step in the order in which the compiled passes take them."""
         if self.checkpoints is not None:
             return NO_ARRAYS
-        arrays: tuple[Array | None, ...] = self.ARRAYS(self)
+        arrays: tuple[Array | None, ...] = self._ARRAYS(self)
         return arrays
 
     def named(self) -> dict[str, Array]:
         """Return the arrays that a forward pass fills, by name."""
         if self.checkpoints is not None:
             return self.checkpoints.named()
-        arrays = {f"tape.{part.name}": getattr(self, part.name) for part in self.CELL.tape}
+        arrays = {f"tape.{part.name}": getattr(self, part.name) for part in self._CELL.tape}
         return {name: array for name, array in arrays.items() if array is not None}
 
     def read(self) -> dict[str, Array]:
@@ -119,7 +119,7 @@ def _is_needed(needs: str, call: Call, weights: Weights) -> bool:
 def _arrays_of(cell: type[Cell]) -> attrgetter[Any]:
     """Return what gives a tape's arrays in the order in which the compiled passes take them."""
     names = {part.kernel: part.name for part in cell.tape}
-    return attrgetter(*[names.get(kernel, "NONE") for kernel in ("gates", "c", "c_prev", "y_prev", "m")])
+    return attrgetter(*[names.get(kernel, "_NONE") for kernel in ("gates", "c", "c_prev", "y_prev", "m")])
 
 
 @dataclass(slots=True)
@@ -148,8 +148,8 @@ class LSTMTape(CellTape):
         With `recompute`, what is kept instead of all the others, which have no steps then.
     """
 
-    CELL: ClassVar[type[Cell]] = LSTMCell
-    ARRAYS: ClassVar[attrgetter[Any]] = _arrays_of(LSTMCell)
+    _CELL: ClassVar[type[Cell]] = LSTMCell
+    _ARRAYS: ClassVar[attrgetter[Any]] = _arrays_of(LSTMCell)
     x: Array
     gates: Array
     c: Array
@@ -217,8 +217,8 @@ class RNNTape(CellTape):
         With `recompute`, what is kept instead of `h` and `h_prev`, which have no steps then.
     """
 
-    CELL: ClassVar[type[Cell]] = RNNCell
-    ARRAYS: ClassVar[attrgetter[Any]] = _arrays_of(RNNCell)
+    _CELL: ClassVar[type[Cell]] = RNNCell
+    _ARRAYS: ClassVar[attrgetter[Any]] = _arrays_of(RNNCell)
     x: Array
     h: Array
     h_prev: Array

@@ -4,24 +4,14 @@ from libc.stdint cimport int64_t
 
 cdef extern from "tuning.h":
     enum:
-        FL_NEAR
-        FL_CACHED
-        FL_R_FOR_ONE_ROW
         FL_FAR_ROW
         FL_VALUES_PER_LINE
         FL_ROWS_PER_BLOCK
-        FL_ROWS_TO_FOLD
         FL_ROWS_TO_PACK
         FL_COLUMNS_TO_PACK
-        FL_ROWS_PER_GROUP
-        FL_ROWS_PER_PART
         FL_LONG_COLUMN
         FL_BLOCKS_PER_SUM
         FL_WORK_PER_CALL
-        FL_WORK_PER_STEP
-        FL_ROWS_PER_STEP
-        FL_ROWS_TO_DIVIDE
-        FL_FAR_ROWS_TO_DIVIDE
         FL_THREADS_FOR_TWO
         FL_BYTES_PER_PART
         FL_LOSSES_PER_PART
@@ -29,7 +19,6 @@ cdef extern from "tuning.h":
         FL_ADDED_PER_PART
         FL_CTC_WORK_PER_PART
         FL_WORK_BEFORE_A_LOOK
-        FL_WORK_OF_A_PIECE
         FL_VALUES_BEFORE_A_LOOK
         FL_BYTES_BEFORE_A_LOOK
         FL_CTC_WORK_BEFORE_A_LOOK
@@ -38,7 +27,6 @@ cdef extern from "tuning.h":
         FL_FIRST_ASKED
         FL_LAST_ASKED
         FL_TIMES_THE_WAIT
-        FL_DEVICE_BLOCK
 
 cdef extern from "kernels.h":
     ctypedef Py_ssize_t fl_size
@@ -298,28 +286,12 @@ cdef extern from "kernels.h":
                      fl_size row1) noexcept nogil
         void (*clear)(void *to, fl_size step, fl_size bytes, fl_size rows, const unsigned char *which) noexcept nogil
         void (*matmul)(bint transpose_a, bint transpose_b, fl_size m, fl_size n, fl_size k, const void *a,
-                       const void *b,
-                       double beta, void *c) noexcept nogil
+                       const void *b, double beta, void *c) noexcept nogil
         void (*finish)() noexcept nogil
 
     const char *fl_cell_name(fl_cell_kind kind) nogil
     bint fl_has_c(fl_cell_kind kind) nogil
     fl_size fl_panel_units(const fl_kernels *k, fl_size gates) nogil
-    fl_size fl_panel_columns(const fl_kernels *k, fl_size gates) nogil
-    fl_size fl_panel_count(const fl_kernels *k, fl_size gates, fl_size hidden) nogil
-    fl_size fl_padded_columns(const fl_kernels *k, fl_size gates, fl_size hidden) nogil
-    fl_size fl_padded(const fl_kernels *k, int vectors, fl_size columns) nogil
-
-cdef extern from "pass/sums.h":
-    ctypedef struct fl_sum:
-        void *part
-        void *total
-        fl_size values
-    void fl_start_totals(const fl_kernels *k, const fl_sum *sums, int count, fl_size bytes) nogil
-    void fl_add_parts(const fl_kernels *k, const fl_sum *sums, int count, fl_size bytes) nogil
-    void fl_add_totals(const fl_kernels *k, const fl_sum *sums, int count) nogil
-    void fl_multiply_in_groups(const fl_kernels *k, const fl_product *p, fl_size rows, fl_size column0, fl_size column1,
-                               fl_size bytes) nogil
 
 cdef extern from "device/backend.h":
     const char *FL_BACKEND_CAPSULE

@@ -1,5 +1,4 @@
-from fastlstm._system.kernels cimport (FL_WORK_BEFORE_A_LOOK, FL_WORK_OF_A_PIECE, fl_algorithm, fl_backend, fl_call,
-                                       fl_kernels, fl_precision, fl_size, fl_task)
+from fastlstm._system.kernels cimport fl_algorithm, fl_backend, fl_call, fl_kernels, fl_precision, fl_size, fl_task
 
 cdef const fl_kernels *kernels(int itemsize) noexcept nogil
 cdef const fl_kernels *host_kernels(int itemsize) noexcept nogil
@@ -12,24 +11,13 @@ cdef void begin_call(fl_call *call, bint stoppable) noexcept
 cdef int end_call(fl_call *call) except -1
 cdef bint stopped() noexcept nogil
 
-cdef enum:
-    WORK_BEFORE_A_LOOK = FL_WORK_BEFORE_A_LOOK
-
-
-cdef inline fl_size piece_end(fl_size first, fl_size last, fl_size block, fl_size work) noexcept nogil:
-    """Where a piece of [first, last) ends, whole blocks of it, each of whose items takes so much work."""
-    if (last - first) * work <= FL_WORK_OF_A_PIECE:
-        return last
-    return min(last, first + max(1, FL_WORK_OF_A_PIECE // (work * block)) * block)
-
-
 cdef inline int parts_for(fl_size work, fl_size least, int num_threads) noexcept nogil:
-    """Among how many threads to divide work of which `least` is worth another thread."""
+    """Return among how many threads to divide work of which `least` is worth another thread."""
     return <int>max(<fl_size>1, min(<fl_size>num_threads, work // least))
 
 
 cdef inline fl_size part_start(fl_size n, int part, int parts, fl_size block) noexcept nogil:
-    """Where a part of n begins: at a multiple of `block`, so that no two write to one cache line."""
+    """Return where a part of n begins: at a multiple of `block`, so that no two write to one cache line."""
     return n if part == parts else n * part // parts // block * block
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastlstm._arrays import checks as check
-from fastlstm._arrays.arrays import Array, Kind, contiguous, empty, empty_like, zeros, zeros_like
+from fastlstm._arrays.arrays import Array, Kind, empty, empty_like, zeros, zeros_like
 from fastlstm._cells import Cell, State
 from fastlstm._cells.cell import Sized
 from fastlstm._engine import passes
@@ -216,9 +216,11 @@ def run(
             outputs |= {f"out {part.name}": array for part, array in zip(cell.state, out[1], strict=True)}
         if workspace is not None:
             outputs["workspace"] = check.workspace(workspace, 0, kind)
-        check.disjoint(
-            outputs, {"x": below if opened is None else contiguous(x)} | inputs | cell.labelled("state", given)
-        )
+        # With lengths, the rows that the kernels read are a copy.
+        caller_x = below
+        if opened is not None and call.lengths is not None:
+            caller_x = check.matching("x", x, call.caller_shape(stack.input_size, False), kind, "(T, B, I)")
+        check.disjoint(outputs, {"x": caller_x} | inputs | cell.labelled("state", given))
     layers: list[CellTape] = []
     for k0 in range(0, count, D):
         if out is None or opens_rows:

@@ -19,7 +19,7 @@ from fastlstm._engine.forward import MANY_ROWS, Step
 from fastlstm._engine.options import options_of
 from fastlstm._system import runtime
 from fastlstm.layers.memory import WORTH_KEEPING
-from fastlstm.layers.stack import Stack, run
+from fastlstm.layers.stack import Stack
 
 __all__ = ["MANY_ROWS", "FixedStep", "Stepping"]
 
@@ -70,7 +70,8 @@ class Stepping(Stack):
         x_t = x[:, 0] if self.batch_first else x[0]
         if state is None:
             state = self._cell.public(self.zero_state(len(x_t)))
-        y_t, last = self._step(self, x_t, state, None, num_threads)
+        layer: Any = self  # A subclass may override `step`.
+        y_t, last = layer.step(x_t, state, num_threads=num_threads)
         return y_t[:, np.newaxis] if self.batch_first else y_t[np.newaxis], last
 
     def zero_state(self, B: int) -> State:
@@ -152,9 +153,9 @@ def checked_step(layers: Stepping, x_t: Any, state: Any, out: Any, num_threads: 
             assert done  # All arrays are checked.
             x = above
         return y, cell.public(last)
-    result, state_after, _ = run(
-        layers, x[:, None] if layers.batch_first else x[None], cell.public(first), num_threads=number
-    )
+    sequence = x[:, None] if layers.batch_first else x[None]
+    call: Any = layers  # A subclass may override a call too.
+    result, state_after = call(sequence, cell.public(first), num_threads=number)
     y[:] = result[:, 0] if layers.batch_first else result[0]
     for to, part in zip(last, state_after if len(last) > 1 else (state_after,), strict=True):
         to[:] = part

@@ -68,7 +68,6 @@ class Stream:
         "__weakref__",
         "_apart",
         "_fixed",
-        "_layers",
         "_network",
         "_next",
         "_shape",
@@ -82,7 +81,7 @@ class Stream:
         if not isinstance(layers, (LSTM, RNN)):
             raise TypeError(f"network must be an LSTM, an RNN or Frozen, not {type(network).__name__}")
         checked_num_threads(num_threads)
-        self._network, self._layers, self.num_threads = network, layers, num_threads
+        self._network, self.num_threads = network, num_threads
         B = check.positive_int("B", B)
         layers.check_steps()
         state = layers.zero_state(B)
@@ -131,9 +130,8 @@ class Stream:
         """
         if np.shape(x_t) != self._shape:
             check.matching("x_t", x_t, self._shape, kind_of(self.y), "(B, I)")
-        layers = self._layers
         if self._fixed is None and self._next is None:
-            layers._step(layers, x_t, self.state, (self.y, self.state), self.num_threads)
+            self._network.step(x_t, self.state, (self.y, self.state), num_threads=self.num_threads)
             return self.y
         state = self.state if isinstance(self.state, tuple) else (self.state,)
         if self.state is not self._apart:
@@ -142,7 +140,7 @@ class Stream:
             self._fixed.run(x_t, state, self.y, checked_num_threads(self.num_threads))
         elif self._next is not None:
             after: Any = self._next if isinstance(self.state, tuple) else self._next[0]
-            layers._step(layers, x_t, self.state, (self.y, after), self.num_threads)
+            self._network.step(x_t, self.state, (self.y, after), num_threads=self.num_threads)
             runtime.copy_all(state, self._next)
         return self.y
 

@@ -168,7 +168,8 @@ static void run_network(const fastlstm_plan *plan, size_t T, size_t B, const cha
             fl_arena memory = w->pass;
             f.x = x;
             f.y = fl_at(out, way * layer->hidden, (fl_size)plan->bytes);
-            f.h0 = f.h_last = layer->seen ? state : NULL;
+            f.h0 = layer->seen ? state : x; /* A dense layer reads no y; a pointer it has. */
+            f.h_last = layer->seen ? state : NULL;
             f.c0 = f.c_last = layer->lstm ? state + state_bytes : NULL;
             if (own.direction[way].h_first) memcpy(own.direction[way].h_first, state, state_bytes);
             fl_lay_out_forward_pass(&f, &memory);

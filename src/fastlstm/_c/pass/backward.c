@@ -21,7 +21,7 @@ void fl_lay_out_backward_pass(fl_backward_pass *b, fl_arena *arena) {
                   values = b->gates * H;
     const int vectors = fl_vectors(b->k);
     b->delta = b->with_deltas ? b->delta_all : fl_take_array(arena, rows, values, b->size);
-    b->delta_before = fl_take_array(arena, B, values, b->size);
+    b->delta_before = fl_take_array(arena, b->K ? B : 0, values, b->size);
     if (b->k->device) b->constant.sent = fl_take_array(arena, B, values, b->cell_size);
     if (!b->given_panels)
         b->R_panels = fl_take_array(arena, fl_row_panels(b->k, vectors, values, b->outputs), 1, b->size);
@@ -36,7 +36,7 @@ void fl_lay_out_backward_pass(fl_backward_pass *b, fl_arena *arena) {
     if (b->gathers) b->y_prev = fl_take_array(arena, rows, b->K, b->size);
     b->weights.delta_panels = NULL;
     if ((b->given_panels || fl_many_rows(&b->rows)) && !b->k->device)
-        fl_lay_out_weight_gradients(&b->weights, rows, b->with_dx && !b->given_panels, arena);
+        fl_lay_out_weight_gradients(&b->weights, rows, !b->given_panels, arena);
     if (fl_sums_in_parts(b)) lay_out_sums(b, arena);
     if (b->again) fl_lay_out_forward_pass(b->again, arena);
 }
@@ -141,7 +141,7 @@ void fl_run_first_state(const fl_backward_pass *b, fl_size s, fl_size row0, fl_s
     const fl_size t = time_of(b, s), bytes = b->constant.hidden * b->cell_size;
     row0 = fl_larger(row0, s ? fl_rows_at(&b->rows, time_of(b, s - 1)) : 0);
     row1 = fl_smaller(row1, fl_rows_at(&b->rows, t));
-    if (row0 >= row1 || !b->packed) return;
+    if (row0 >= row1 || !b->packed || !b->dh0) return;
     /* Reset to the initial state, the state is that in any case. */
     const unsigned char *reset = b->reset_to_zero ? reset_at(b, t) : NULL;
     fl_y_gradient g = b->between;

@@ -21,14 +21,14 @@ typedef struct {
     fl_size size;      /* bytes of a value */
     fl_size cell_size; /* bytes of a cell, and of a sum */
     fl_size gates;
-    fl_size outputs;          /* P */
-    fl_size K;                /* values in a row of y as the steps see it */
-    fl_size block;            /* hidden units that a thread's share is made of */
-    fl_size unit_work;        /* multiply-adds that a step takes for a row and unit; 0 on a device */
-    fl_size block_rows;       /* in a block of steps */
-    int packed;               /* Is R packed? Not for a single plain step. */
-    int given_panels;         /* W and R are given as panels. */
-    int with_dx, with_deltas; /* Is dx wanted, are the deltas of all steps? */
+    fl_size outputs;    /* P */
+    fl_size K;          /* values in a row of y as the steps see it */
+    fl_size block;      /* hidden units that a thread's share is made of */
+    fl_size unit_work;  /* multiply-adds that a step takes for a row and unit; 0 on a device */
+    fl_size block_rows; /* in a block of steps */
+    int packed;         /* Is R packed? Not for a single plain step. */
+    int given_panels;   /* W and R are given as panels. */
+    int with_deltas;    /* Are the deltas of all steps wanted? */
     fl_division division;
     fl_size s0, s1;    /* the steps to run, last first */
     fl_size s_end;     /* where their block ends */

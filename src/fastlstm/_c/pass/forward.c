@@ -142,7 +142,7 @@ fl_size fl_run_forward_step(const fl_forward_pass *f, fl_size s, fl_share own) {
     step.c_prev = c_prev_of(f, s);
     if (f->direct) {
         step.y_prev = s ? fl_y_of(f, s - 1) : f->h0;
-        step.y_prev_step = s ? f->y_step : f->outputs;
+        step.y_prev_step = s ? f->y_step : step.outputs;
     } else {
         step.y_prev = y_prev_of(f, s);
         step.y_prev_step = step.outputs;

@@ -48,9 +48,9 @@ typedef struct {
     char *g_last;     /* (B, K - P), or NULL */
     const char *proj; /* (P, H), or NULL */
     fl_tape tape;
+    fl_size block_rows; /* in a block of steps */
     /* Recompute: a segment's rows, or 0. The first pass, without a tape, keeps the state that each segment's first step
      * sees; then each segment runs `again`, its tape in the workspace. */
-    fl_size block_rows; /* in a block of steps */
     fl_size segment;
     int again;
     char *checkpoints_y;        /* (segments, B, K) */

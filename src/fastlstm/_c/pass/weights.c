@@ -10,9 +10,9 @@ void fl_lay_out_weight_gradients(fl_weight_gradients *w, fl_size rows, int W_too
     w->dR_sum = fl_take_array(arena, w->outputs, padded(w), w->size);
     w->x_transposed = fl_take_array(arena, rows, w->input, w->size);
     w->y_transposed = fl_take_array(arena, rows, w->outputs, w->size);
-    if (W_too)
-        w->W_panels = fl_take(
-            arena, (size_t)(fl_row_panels(w->k, fl_vectors(w->k), w->gates * w->hidden, w->input) * w->size));
+    if (!W_too) return;
+    w->W_panels = fl_take_array(arena, fl_row_panels(w->k, fl_vectors(w->k), w->gates * w->hidden, w->input), 1,
+                                w->size);
 }
 
 void fl_clear_weight_gradients(fl_weight_gradients *w, fl_size rows, fl_size count) {
