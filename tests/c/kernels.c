@@ -202,8 +202,8 @@ static void products(const fl_kernels *k, const fl_kernels *portable) {
                     const long width = both[n]->column_block, panels = (columns + width - 1) / width;
                     void *packed_B = malloc((size_t)(panels * width * K * bytes + 64));
                     both[n]->pack_rows(packed_B, vectors, B, columns, K, columns, 0, panels);
-                    const fl_product product = {columns, K, a, K, 1, packed_B, vectors, 1, FL_FULL, c[n], columns,
-                                                1, 0};
+                    const fl_product product = {columns, K,       a,    K,       1, packed_B, vectors,
+                                                1,       FL_FULL, c[n], columns, 1, 0};
                     both[n]->multiply(&product, 0, rows, 0, columns);
                     free(packed_B);
                 }

@@ -4,6 +4,8 @@ from typing_extensions import disjoint_base
 
 from fastlstm._system.runtime import ACTIVATIONS as ACTIVATIONS
 
+KINDS: dict[str, int]
+
 @disjoint_base
 class Cell:
     lstm: bool
