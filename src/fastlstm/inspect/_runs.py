@@ -69,7 +69,7 @@ def run(network: Any, x: Array, state: Any, layer: int, direction: int) -> Run:
     return Run(network, y, tape, layer * network.directions + direction, layer, direction)
 
 
-def is_network(network: object, *kinds: type[Layer]) -> None:
+def is_network(network: object, *kinds: type[Layer[Any, Any]]) -> None:
     """Raise TypeError unless the network is a layer of one of these kinds, on the host."""
     if not isinstance(network, kinds):
         expected = " or ".join(kind.__name__ for kind in kinds)

@@ -13,8 +13,7 @@ from fastlstm._engine import forward as _forward
 from fastlstm._engine.batches import PackedSequence
 from fastlstm._engine.call import PackedWeights, Weights
 from fastlstm._system.float_mode import all_as_in_kernels, as_in_kernels
-from fastlstm.layers.lstm import LSTM
-from fastlstm.layers.rnn import RNN
+from fastlstm.layers.layer import Layer
 
 __all__ = ["Frozen", "RoundingError", "rounding_error"]
 
@@ -104,8 +103,8 @@ class Frozen:
 
     __slots__ = ("__weakref__", "_layers", "_weights")
 
-    def __init__(self, network: LSTM | RNN, weights: Format = "full") -> None:
-        if not isinstance(network, (LSTM, RNN)):
+    def __init__(self, network: Layer[Any, Any], weights: Format = "full") -> None:
+        if not isinstance(network, Layer):
             raise TypeError(f"network must be an LSTM or an RNN, not {type(network).__name__}")
         if network.device != "cpu":
             raise TypeError(f"network must be on the host, not on {network.device}: freeze network.to('cpu')")
@@ -173,7 +172,7 @@ class Frozen:
         return f"Frozen({self._layers!r}, weights={self.weights!r})"
 
 
-def _network_of(network: LSTM | RNN, form: Format) -> LSTM | RNN:
+def _network_of(network: Layer[Any, Any], form: Format) -> Layer[Any, Any]:
     """A network like this one that has packed weights and no parameters."""
     inner = object.__new__(type(network))
     state = network.__getstate__()
@@ -206,7 +205,11 @@ class RoundingError(NamedTuple):
 
 
 def rounding_error(
-    network: LSTM | RNN, x: Array, weights: Format = "bfloat16", state: Any = None, lengths: ArrayLike | None = None
+    network: Layer[Any, Any],
+    x: Array,
+    weights: Format = "bfloat16",
+    state: Any = None,
+    lengths: ArrayLike | None = None,
 ) -> RoundingError:
     """Measure the error that storing the weights in fewer bits makes in the outputs over some sequences.
 
@@ -239,7 +242,7 @@ def rounding_error(
     return RoundingError(float(np.abs(difference).max()), rms, rms / scale if scale else 0.0)
 
 
-def _outputs(network: LSTM | RNN | Frozen, x: Any, state: Any, lengths: ArrayLike | None) -> Array:
+def _outputs(network: Layer[Any, Any] | Frozen, x: Any, state: Any, lengths: ArrayLike | None) -> Array:
     """All outputs in float64, without what lies past the ends of sequences."""
     y: Any = network(x, state, lengths)[0]
     if isinstance(y, PackedSequence):

@@ -1,21 +1,18 @@
-"""The LSTM as layers; `functions/lstm.py` has the equations, `layer.py` what all layers share."""
+"""The LSTM as layers: its arguments and parameters. `functions/lstm.py` has the equations, `layer.py` the calls."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
-
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import DTypeLike
 
 from fastlstm._arrays import checks as check
 from fastlstm._arrays.arrays import Array
 from fastlstm._cells import LSTMCell, checked_clip, lstm_cell
-from fastlstm._engine.batches import PackedSequence, Sequences
+from fastlstm._engine.batches import PackedSequence
 from fastlstm._engine.tapes import LSTMTape
 from fastlstm.layers.layer import Layer
-from fastlstm.layers.masks import Masks
 from fastlstm.layers.parameters import Gradients
-from fastlstm.layers.stack import Tape, run
+from fastlstm.layers.stack import Tape
 
 __all__ = ["LSTM"]
 
@@ -24,7 +21,7 @@ State = tuple[Array, ...]
 PartialState = tuple[Array | None, ...]
 
 
-class LSTM(Layer):
+class LSTM(Layer[State, PartialState]):
     r"""Layers of LSTM cells, with or without peephole connections, in one direction or two.
 
     The equations are those of `lstm_forward` and `lstm_backward`.
@@ -146,8 +143,7 @@ class LSTM(Layer):
         super().__init__(
             input_size, hidden_size, num_layers, bidirectional=bidirectional, batch_first=batch_first, dropout=dropout,
             recurrent_dropout=recurrent_dropout, drop_connect=drop_connect, zoneout=zoneout, proj_size=proj_size,
-            dtype=dtype,
-            batch_invariant=batch_invariant,
+            dtype=dtype, batch_invariant=batch_invariant,
         )  # fmt: skip
         forget_bias = check.finite("forget_bias", forget_bias, self.dtype)
         self._start_weights(seed, init_scale)
@@ -163,93 +159,12 @@ class LSTM(Layer):
         return ("p",) * self.peephole + ("proj",) * bool(self.proj_size)
 
     def _options(self) -> str:
-        named: dict[str, tuple[Any, Any]] = {
-            "variant": (self.variant, "vanilla"),
-            "activations": (self.activations, None),
-        }
-        named |= {"clip": (self.clip, None), "cell_clip": (self.cell_clip, None)}
-        given = "".join(f", {name}={value!r}" for name, (value, usual) in named.items() if value != usual)
-        return f"peephole={self.peephole}{given}"
+        usual = {"variant": "vanilla", "activations": None, "clip": None, "cell_clip": None}
+        given = {name: getattr(self, name) for name in usual}
+        changed = "".join(f", {name}={value!r}" for name, value in given.items() if value != usual[name])
+        return f"peephole={self.peephole}{changed}"
 
-    def __call__(
-        self,
-        x: Sequences,
-        state: PartialState | None = None,
-        lengths: ArrayLike | None = None,
-        *,
-        reset: ArrayLike | None = None,
-        reset_to: Literal["initial", "zero"] = "initial",
-        num_threads: int | None = None,
-    ) -> tuple[Sequences, State]:
-        """Run the layers over sequences, keeping nothing for the backward pass and dropping nothing.
-
-        Parameters
-        ----------
-        x : (T, B, I) array
-            (B, T, I) with `batch_first`. Or a `PackedSequence`, or PyTorch's on the CPU: its rows are used as they are,
-            states, `reset` and masks are in the order before it was sorted.
-        state : (h, c) or, for FGR, (h, c, g), optional
-            Each (layers D, B, H), g (layers D, B, 3H), D the number of directions; any may be None. Default: zeros.
-        lengths, reset, reset_to
-            As for `lstm_forward`.
-        num_threads : int, optional
-            At most this many threads.
-
-        Returns
-        -------
-        y : (T, B, D H) array
-            (B, T, D H) with `batch_first`; a `PackedSequence` where x is packed.
-        state : (h, c), for FGR (h, c, g)
-            The state after the last step, each (layers D, B, H), g (layers D, B, 3H).
-        """
-        if self._is_step(x, lengths, reset, reset_to):
-            return self._call_as_step(x, state, num_threads)
-        y, last, _ = run(self, x, state, lengths, reset, reset_to, num_threads=num_threads)
-        return y, last
-
-    def forward(
-        self,
-        x: Sequences,
-        state: PartialState | None = None,
-        lengths: ArrayLike | None = None,
-        *,
-        reset: ArrayLike | None = None,
-        reset_to: Literal["initial", "zero"] = "initial",
-        rng: np.random.Generator | None = None,
-        masks: Masks | None = None,
-        tape: Tape | None = None,
-        recompute: int | None = None,
-        num_threads: int | None = None,
-    ) -> tuple[Sequences, State, Tape]:
-        """Run the layers as by a call, but with dropout and zoneout, and keep what `backward` needs.
-
-        Parameters
-        ----------
-        x, state, lengths, reset, reset_to, num_threads
-            As for a call.
-        rng : numpy.random.Generator, optional
-            Where the masks of dropout, DropConnect and zoneout come from.
-        masks : Masks, optional
-            Those masks themselves: of an earlier tape, or from `draw_masks`.
-        tape : Tape, optional
-            One of an earlier call with the same sizes, which is not needed any more: it is filled again, which spares
-            the system the clearing of new memory.
-        recompute : int, optional
-            As for `lstm_forward`. The inputs of each layer are kept whole.
-
-        Returns
-        -------
-        y, state
-            As from a call.
-        tape : Tape
-            For `backward`.
-        """
-        return run(
-            self, x, state, lengths, reset, reset_to, rng=rng, masks=masks, tape=self._to_fill(tape),
-            recompute=recompute, num_threads=num_threads,
-        )  # fmt: skip
-
-    def backward(
+    def backward(  # noqa: D102 (the docstring of `Layer.backward` describes dc)
         self,
         tape: Tape,
         dy: Array | PackedSequence | None,
@@ -261,74 +176,6 @@ class LSTM(Layer):
         accumulate: bool = False,
         num_threads: int | None = None,
     ) -> Gradients:
-        """Back-propagate through time.
-
-        Parameters
-        ----------
-        tape : Tape
-            From this one's `forward`, since which neither parameters nor inputs have changed; left as it was.
-        dy : array or None
-            dJ/dy, shaped as y; where that is packed, its data alone will do. None stands for zero.
-        dstate : (dh, dc) or, for FGR, (dh, dc, dg), optional
-            Gradients arriving at the final state, each shaped as its part or None.
-        dc : list, optional
-            Gradients arriving at every c^t: for each layer and direction, in the order of the parameters, a (T, B, H)
-            array or None; with `batch_first` and packed sequences too.
-        deltas : bool
-            Give the deltas of every time step too.
-        out : Gradients, optional
-            An earlier result to write to again, its x included.
-        accumulate : bool
-            Add the parameters' gradients to those in `out`, instead of overwriting them.
-        num_threads : int, optional
-            At most this many threads.
-
-        Returns
-        -------
-        Gradients
-            ``.params`` (the keys of `params`), ``.flat``, ``.x``, ``.state``; ``.deltas``, a list with `LSTMDeltas` for
-            each layer and direction, of (T, B, H) arrays.
-        """
         return self._run_back(
             tape, dy, dstate, dc, deltas=deltas, out=out, accumulate=accumulate, num_threads=num_threads
         )
-
-    def step(
-        self,
-        x_t: Array,
-        state: State | None = None,
-        out: tuple[Array, State] | None = None,
-        *,
-        num_threads: int | None = None,
-    ) -> tuple[Array, State]:
-        """Run a single time step of layers in one direction: the path for streams.
-
-        Parameters
-        ----------
-        x_t : (B, I) array
-        state : (h, c) or, for FGR, (h, c, g), optional
-            Each (layers, B, H), g (layers, B, 3H). Default: zeros.
-        out : (y_t, (h, c)), optional
-            C-contiguous arrays for the results, (B, H) and twice (layers, B, H), for FGR g too. A single layer without
-            FGR, projection, zoneout and `batch_invariant` allocates nothing then. Each part of the state may be written
-            where it was read, ``y, state = lstm.step(x_t, state, out=(y, state))``; apart from that no array may
-            overlap another.
-        num_threads : int, optional
-            At most this many threads.
-
-        Returns
-        -------
-        y_t : (B, H) array
-        state : (h, c), for FGR (h, c, g)
-            Each (layers, B, H), g (layers, B, 3H).
-
-        Examples
-        --------
-        >>> import numpy as np, fastlstm
-        >>> lstm = fastlstm.LSTM(2, 4, seed=0)
-        >>> y, state = lstm.step(np.ones((1, 2), np.float32))
-        >>> y, state = lstm.step(np.ones((1, 2), np.float32), state, out=(y, state))
-        >>> y.shape
-        (1, 4)
-        """
-        return self._step(self, x_t, state, out, num_threads)

@@ -14,8 +14,7 @@ from fastlstm._arrays.libraries import DeviceKind
 from fastlstm._engine.threads import checked_num_threads
 from fastlstm._system import runtime
 from fastlstm.layers.frozen import Frozen
-from fastlstm.layers.lstm import LSTM
-from fastlstm.layers.rnn import RNN
+from fastlstm.layers.layer import Layer
 from fastlstm.layers.steps import MANY_ROWS, FixedStep
 
 __all__ = ["Stream"]
@@ -76,9 +75,9 @@ class Stream:
         "y",
     )
 
-    def __init__(self, network: LSTM | RNN | Frozen, B: int = 1, *, num_threads: int | None = None) -> None:
+    def __init__(self, network: Layer[Any, Any] | Frozen, B: int = 1, *, num_threads: int | None = None) -> None:
         layers = network._layers if isinstance(network, Frozen) else network
-        if not isinstance(layers, (LSTM, RNN)):
+        if not isinstance(layers, Layer):
             raise TypeError(f"network must be an LSTM, an RNN or Frozen, not {type(network).__name__}")
         checked_num_threads(num_threads)
         self._network, self.num_threads = network, num_threads
@@ -97,7 +96,7 @@ class Stream:
         self._next = layers.zero_state(B) if direct and (many or layers.num_layers > 1) else None
 
     @property
-    def network(self) -> LSTM | RNN | Frozen:
+    def network(self) -> Layer[Any, Any] | Frozen:
         """What it was made for."""
         return self._network
 

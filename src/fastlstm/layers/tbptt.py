@@ -12,9 +12,8 @@ from numpy.typing import ArrayLike
 
 from fastlstm._arrays import checks as check
 from fastlstm._arrays.arrays import Array, concatenate, take
-from fastlstm.layers.lstm import LSTM
+from fastlstm.layers.layer import Layer
 from fastlstm.layers.parameters import Gradients
-from fastlstm.layers.rnn import RNN
 
 __all__ = ["Chunk", "truncated_bptt"]
 
@@ -33,7 +32,7 @@ class Chunk:
     """
 
     def __init__(
-        self, network: LSTM | RNN, start: int, end: int, y: Array, state: Any, pieces: list[tuple[int, int, Any]],
+        self, network: Layer[Any, Any], start: int, end: int, y: Array, state: Any, pieces: list[tuple[int, int, Any]],
         num_threads: int | None,
     ) -> None:  # fmt: skip
         self.start, self.end, self.y, self.state = start, end, y, state
@@ -75,7 +74,7 @@ class Chunk:
 
 
 def truncated_bptt(
-    network: LSTM | RNN,
+    network: Layer[Any, Any],
     x: Array,
     k1: int,
     k2: int | None = None,
@@ -126,7 +125,7 @@ def truncated_bptt(
     k2 = k1 if k2 is None else check.positive_int("k2", k2)
     if k2 < k1:
         raise ValueError(f"k2 must be at least k1 = {k1}, not {k2}")
-    if not isinstance(network, (LSTM, RNN)):
+    if not isinstance(network, Layer):
         raise TypeError(f"network must be an LSTM or an RNN, not {type(network).__name__}")
     if network.bidirectional:
         raise ValueError("network must have one direction: the other would have to begin at the last step")
@@ -139,7 +138,7 @@ def truncated_bptt(
 
 
 def _chunks(
-    network: LSTM | RNN, x: Array, T: int, k1: int, k2: int, state: Any, lengths: ArrayLike | None,
+    network: Layer[Any, Any], x: Array, T: int, k1: int, k2: int, state: Any, lengths: ArrayLike | None,
     reset: ArrayLike | None, rng: np.random.Generator | None, num_threads: int | None,
 ) -> Iterator[Chunk]:  # fmt: skip
     """`truncated_bptt` once its arguments are checked: they are refused at once, not at the first chunk."""
