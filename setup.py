@@ -137,6 +137,7 @@ def extension(name: str, sources: tuple[str, ...] = (), libraries: tuple[str, ..
 EXTENSIONS = [
     # The kernels and the threads are in one module; the others reach them through it.
     extension("_system.runtime", ("system/pool.c", "network/interface.c"), ("fastlstm",)),
+    extension("_cells.kernel"),
     extension("_engine.blas"),
     extension("_engine.rows", libraries=("fastlstm",)),
     extension("_engine.loops", libraries=("fastlstm",)),

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from fastlstm._arrays import checks as check
 from fastlstm._arrays.arrays import Array, Kind, cells_of, empty
-from fastlstm._engine.loops import Cell as KernelCell
+from fastlstm._cells.kernel import KernelCell
 
 ACTIVATIONS = ("tanh", "relu", "logistic", "identity", "hard_logistic")
 GATE_ACTIVATIONS = ("logistic", "hard_logistic")

@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 
 from fastlstm._arrays.arrays import Array, Kind, contiguous, empty, kind_of, zeros
 from fastlstm._arrays.libraries import DeviceKind
+from fastlstm._cells import kernel
 from fastlstm._cells.cell import Parameter, Part, Sized, State
 from fastlstm._cells.lstm import LSTMCell
-from fastlstm._engine import loops
 
 # Which blocks of R the row blocks i, f, o of G belong to: there are four, i, f, z, o.
 ROWS = (0, 1, 3)
@@ -103,7 +103,7 @@ class FGRCell(LSTMCell):
 
 def unit_block(kind: Kind) -> int:
     """Return how many hidden units have their gates side by side: the values of a vector."""
-    return 1 if isinstance(kind, DeviceKind) else loops.unit_block(kind.itemsize)
+    return 1 if isinstance(kind, DeviceKind) else kernel.unit_block(kind.itemsize)
 
 
 def gate_views(gates: Array, rows: Array) -> list[tuple[Array, Array]]:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 from fastlstm._arrays import checks as check
 from fastlstm._arrays.arrays import Array
 from fastlstm._cells.cell import Cell, Parameter, Part, Sized, TapePart
-from fastlstm._engine.loops import Cell as KernelCell
+from fastlstm._cells.kernel import KernelCell
 
 BLOCKS = {
     "vanilla": "ifzo",

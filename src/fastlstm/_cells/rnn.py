@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, NamedTuple
 
 from fastlstm._arrays.arrays import Array
 from fastlstm._cells.cell import ACTIVATIONS, Cell, Parameter, Part, Sized, TapePart
-from fastlstm._engine.loops import Cell as KernelCell
+from fastlstm._cells.kernel import KernelCell
 
 Nonlinearity = Literal["tanh", "relu", "logistic", "identity"]
 

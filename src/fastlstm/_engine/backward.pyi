@@ -2,15 +2,15 @@ from typing import Any
 
 from typing_extensions import disjoint_base
 
+from fastlstm._cells.kernel import KernelCell
 from fastlstm._engine.forward import ForwardPass
-from fastlstm._engine.loops import Cell
 from fastlstm._system.runtime import Device
 
 @disjoint_base
 class BackwardPass:
     def __init__(
         self,
-        cell: Cell,
+        cell: KernelCell,
         batch: Any,
         reverse: bool,
         weights: tuple[Any, ...],

@@ -7,9 +7,10 @@ Arrays are checked and allocated by call.py.
 """
 from libc.string cimport memset
 
+from fastlstm._cells.kernel cimport KernelCell
 from fastlstm._engine.blas cimport matmul
 from fastlstm._engine.forward cimport ForwardPass, prepare, run_span
-from fastlstm._engine.loops cimport Cell, finish_passes, pack, row_of, rows_of, start_passes
+from fastlstm._engine.loops cimport finish_passes, pack, row_of, rows_of, start_passes
 from fastlstm._engine.passes cimport (FL_SUMS, fl_add_products_part, fl_add_totals, fl_arena, fl_arena_bytes,
                                       fl_arena_in, fl_at, fl_backward_pass, fl_begin_backward_block, fl_begin_segment,
                                       fl_border, fl_divide_backward_pass, fl_end_backward_block, fl_first_step,
@@ -198,10 +199,10 @@ cdef class BackwardPass:
     """A layer in one direction over sequences: `workspace` tells what memory it needs, `start` takes the arrays."""
     cdef fl_backward_pass b
     cdef Buffers get
-    cdef Cell cell
+    cdef KernelCell cell
     cdef ForwardPass again
 
-    def __init__(self, Cell cell, batch, bint reverse, weights, options, bint with_deltas, int size,
+    def __init__(self, KernelCell cell, batch, bint reverse, weights, options, bint with_deltas, int size,
                  ForwardPass again=None, Device device=None):
         """`weights` are Weights, `options` and `device` as for a ForwardPass; `again` makes the tape where there is
         none."""

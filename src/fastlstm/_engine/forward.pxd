@@ -1,4 +1,4 @@
-from fastlstm._engine.loops cimport Cell
+from fastlstm._cells.kernel cimport KernelCell
 from fastlstm._engine.passes cimport fl_forward_pass, fl_span
 from fastlstm._system.runtime cimport Buffers
 
@@ -11,5 +11,5 @@ cdef void run_span(fl_forward_pass *f, fl_span left) noexcept nogil
 cdef class ForwardPass:
     cdef fl_forward_pass f
     cdef Buffers get
-    cdef Cell cell
+    cdef KernelCell cell
     cdef int begin(self, x, first, checkpoints) except -1

@@ -2,7 +2,7 @@ from typing import Any, final
 
 from typing_extensions import disjoint_base
 
-from fastlstm._engine.loops import Cell
+from fastlstm._cells.kernel import KernelCell
 from fastlstm._system.runtime import Device
 
 FORMATS: dict[str, int]
@@ -12,7 +12,7 @@ MANY_ROWS: int
 class ForwardPass:
     def __init__(
         self,
-        cell: Cell,
+        cell: KernelCell,
         batch: Any,
         reverse: bool,
         weights: tuple[Any, ...],
@@ -40,5 +40,5 @@ def run_passes(passes: list[ForwardPass], num_threads: int, device: Device | Non
 
 @final
 class Step:
-    def __init__(self, cell: Cell, weights: tuple[Any, ...]) -> None: ...
+    def __init__(self, cell: KernelCell, weights: tuple[Any, ...]) -> None: ...
     def step(self, x: Any, h: Any, c: Any, y: Any, h_out: Any, c_out: Any, num_threads: int) -> bool: ...

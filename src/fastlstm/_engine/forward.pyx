@@ -8,8 +8,9 @@ one dtype.
 cimport cython
 from libc.string cimport memcpy, memset
 
+from fastlstm._cells.kernel cimport KernelCell
 from fastlstm._engine.blas cimport matmul
-from fastlstm._engine.loops cimport Cell, finish_passes, pack, row_of, rows_of, start_passes
+from fastlstm._engine.loops cimport finish_passes, pack, row_of, rows_of, start_passes
 from fastlstm._engine.passes cimport (fl_arena, fl_arena_bytes, fl_arena_in, fl_border, fl_column_panels,
                                       fl_columns_to_pack, fl_divide, fl_divide_forward_pass, fl_divide_rows,
                                       fl_first_step, fl_forward_pass, fl_gates_side_by_side, fl_hand_on,
@@ -183,7 +184,7 @@ def packed_columns(A, Py_ssize_t gates):
     return panels
 
 
-cdef int take_weights(fl_forward_pass *f, Buffers get, Cell cell, weights) except -1:
+cdef int take_weights(fl_forward_pass *f, Buffers get, KernelCell cell, weights) except -1:
     cdef fl_forward *step = &f.constant
     cdef fl_size units = len(weights.b)
     step.cell, step.hidden = &cell.cell, units // cell.cell.gates
@@ -208,7 +209,7 @@ cdef class ForwardPass:
     With `recompute`, k or 0, and a tape, it is what a BackwardPass runs again.
     """
 
-    def __init__(self, Cell cell, batch, bint reverse, weights, options, bint with_tape, fl_size recompute,
+    def __init__(self, KernelCell cell, batch, bint reverse, weights, options, bint with_tape, fl_size recompute,
                  int size, Device device=None):
         """`weights` are Weights, `options` Options or None; `device` is where all arrays are, None for the host."""
         cdef fl_forward_pass *f = &self.f
@@ -303,10 +304,10 @@ cdef class Step:
     """A layer's weights, held for single time steps, each of which reads them as they then are."""
     cdef Buffers held
     cdef fl_forward_pass prototype
-    cdef Cell cell
+    cdef KernelCell cell
     cdef object weights
 
-    def __init__(self, Cell cell, weights):
+    def __init__(self, KernelCell cell, weights):
         cdef fl_forward_pass *f = &self.prototype
         self.held, self.cell, self.weights = Buffers(6), cell, weights
         memset(f, 0, sizeof(fl_forward_pass))

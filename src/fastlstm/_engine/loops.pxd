@@ -1,5 +1,5 @@
 from fastlstm._engine.passes cimport fl_packing, fl_rows
-from fastlstm._system.kernels cimport fl_call, fl_cell, fl_kernels, fl_size
+from fastlstm._system.kernels cimport fl_call, fl_kernels, fl_size
 from fastlstm._system.runtime cimport Buffers, Device
 
 # The rows of a Batch, once its numbers are known to go together; offsets are copied, so that they cannot change.
@@ -13,8 +13,3 @@ cdef void pack(fl_packing packing, int parts) noexcept nogil
 # Before and after passes are run: interrupts on the host, the stream of a device.
 cdef void start_passes(fl_call *call, const fl_kernels *k, Device device) noexcept
 cdef int finish_passes(fl_call *call, const fl_kernels *k, Device device) except -1
-
-
-cdef class Cell:
-    cdef fl_cell cell
-    cdef readonly bint lstm

@@ -1,12 +1,9 @@
-"""What the loops over time share: batches and cells as the kernels have them, and what surrounds passes."""
+"""What the loops over time share: batches as the kernels have them, and what surrounds passes."""
 from libc.stdint cimport int64_t
 
 from fastlstm._engine.passes cimport fl_pack, fl_packing, fl_rows, fl_rows_at, fl_segment_rows, fl_segments
-from fastlstm._system.kernels cimport (FL_CELLS, FL_ROWS_TO_PACK, fl_call, fl_cell, fl_cell_name, fl_has_c, fl_kernels,
-                                       fl_size)
-from fastlstm._system.runtime cimport Buffers, Device, begin_call, end_call, kernels, parallel
-
-from fastlstm._system.runtime import ACTIVATIONS
+from fastlstm._system.kernels cimport FL_ROWS_TO_PACK, fl_call, fl_kernels, fl_size
+from fastlstm._system.runtime cimport Buffers, Device, begin_call, end_call, parallel
 
 
 cdef fl_rows rows_of(Buffers get, batch) except *:
@@ -57,28 +54,6 @@ cdef int finish_passes(fl_call *call, const fl_kernels *k, Device device) except
     return 0
 
 
-KINDS = {fl_cell_name(kind).decode(): kind for kind in range(FL_CELLS)}
-
-
-cdef class Cell:
-    """Describes a cell to the kernels.
-
-    `kind` is a name of cells.def; `blocks` says which of "ifzo" an LSTM has, else None.
-    """
-
-    def __init__(self, str kind, blocks, bint coupled, str gate, str g, str h, double clip, double cell_clip):
-        cdef fl_cell *cell = &self.cell
-        cell.kind = KINDS[kind]
-        self.lstm = fl_has_c(cell.kind)
-        cell.gates = len(blocks) if blocks else 1
-        if blocks:
-            cell.i, cell.f, cell.z, cell.o = [blocks.find(letter) for letter in "ifzo"]
-        cell.coupled = coupled
-        cell.gate, cell.g, cell.h = ACTIVATIONS[gate], ACTIVATIONS[g], ACTIVATIONS[h]
-        cell.clip, cell.cell_clip = clip, cell_clip
-        cell.plain = (blocks == "ifzo" and gate == "logistic" and g == h == "tanh" and clip == cell_clip == 0)
-
-
 def segment_count(batch, k):
     """Return into how many segments of k steps recompute cuts the time of a batch."""
     cdef Buffers get = Buffers(1)  # which holds the offsets that r refers to
@@ -89,8 +64,3 @@ def segment_count(batch, k):
 def rows_to_pack():
     """Return the batch rows times steps from which packing the weights pays."""
     return FL_ROWS_TO_PACK
-
-
-def unit_block(int size):
-    """Return how many hidden units a vector holds."""
-    return kernels(size).unit_block

@@ -1,0 +1,6 @@
+from fastlstm._system.kernels cimport fl_cell
+
+
+cdef class KernelCell:
+    cdef fl_cell cell
+    cdef readonly bint lstm
