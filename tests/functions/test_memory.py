@@ -215,7 +215,7 @@ def test_tape_is_filled_again(sizes, cell, isa):
     expected, fresh = forward(cell, case, tape=True)
     assert_same(results, expected)
     assert_same(tape_arrays(again), tape_arrays(fresh))
-    for name in list(tape_arrays(again))[1:]:
+    for name in tape_arrays(again).keys() - {"x", "y_prev", "h_prev"}:  # y^{t-1} is computed where it is read
         assert getattr(again, name) is getattr(tape, name)
     assert again.x is case["x"]
 

@@ -142,9 +142,14 @@ typedef struct {
 
 typedef void (*fl_forward_step)(const fl_forward *, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1);
 typedef void (*fl_backward_step)(const fl_backward *, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1);
+/* y (rows, H) for units [unit0, unit1), from the gates and the cells that a step has left on the tape: bit for bit what
+ * the step computed, where a tape has as many bits as the arithmetic. */
+typedef void (*fl_outputs)(const fl_cell *, fl_size hidden, const void *gates, const void *c, void *y, fl_size rows,
+                           fl_size unit0, fl_size unit1);
 typedef struct {
     fl_forward_step forward;
     fl_backward_step backward;
+    fl_outputs outputs;
 } fl_cell_kernels;
 
 /* The logarithm of zero in double precision: far below that of any number, far above the end of the numbers. */

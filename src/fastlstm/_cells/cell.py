@@ -34,6 +34,10 @@ class Part(NamedTuple):
     optional: bool = False
 
 
+# How messages write the rows of an array of a tape.
+TAPE_ROWS = {"steps": "T, B", "initial": "B", "all": "T + 1, B"}
+
+
 class TapePart(NamedTuple):
     """An array of a tape with a row for each step and row of a batch."""
 
@@ -43,9 +47,10 @@ class TapePart(NamedTuple):
     size: str
     axis: str = "H"
     wide: bool = False
-    # Whether the initial rows come before those of the steps.
-    initial: bool = False
-    # What the array takes: "" for every tape, "c_prev" where c^{t-1} is more than c of the step before, "proj".
+    # Which rows the array has: those of the "steps", the "initial" ones, or "all", the initial ones before the steps'.
+    rows: str = "steps"
+    # What the array takes: "" for every tape, "c_prev" where c^{t-1} is more than c of the step before, "proj", "y_prev"
+    # where the backward pass cannot compute y^{t-1}, "h0" where it does.
     needs: str = ""
 
 
@@ -66,9 +71,9 @@ class Sized(NamedTuple):
     P: int
     # The name, size and kind of each part of the state, and how messages write its axis.
     state: tuple[tuple[str, int, Kind, str], ...]
-    # The name, size and kind of each array of the tape, its name and axes in messages, `initial` and `needs`. A size
-    # of None is K, the columns of R as the kernels read it, which depends on the instruction set in use.
-    tape: tuple[tuple[str, int | None, Kind, str, str, bool, str], ...]
+    # The name, size and kind of each array of the tape, its name and axes in messages, `rows` and `needs`. A size of
+    # None is K, the columns of R as the kernels read it, which depends on the instruction set in use.
+    tape: tuple[tuple[str, int | None, Kind, str, str, str, str], ...]
     # The size and kind of each array of deltas.
     deltas: tuple[tuple[int, Kind], ...]
     # The shape of each parameter, its axes in messages, and whether it is optional.
@@ -115,7 +120,7 @@ class Cell:
         tape = [
             (
                 part.name, sizes.get(part.size), cells if part.wide else kind, f"tape.{part.name}",
-                f"({'T + 1' if part.initial else 'T'}, B, {part.axis})", part.initial, part.needs,
+                f"({TAPE_ROWS[part.rows]}, {part.axis})", part.rows, part.needs,
             )
             for part in self.tape
         ]  # fmt: skip

@@ -77,10 +77,11 @@ class LSTMCell(Cell):
     state: ClassVar[tuple[Part, ...]] = (Part("h", "P"), Part("c", "H", wide=True))
     tape: ClassVar[tuple[TapePart, ...]] = (
         TapePart("gates", "gates", "nH", "gates H"),
-        TapePart("c", "c", "H", wide=True, initial=True),
-        TapePart("y_prev", "y_prev", "K"),
+        TapePart("c", "c", "H", wide=True, rows="all"),
+        TapePart("y_prev", "y_prev", "K", needs="y_prev"),
         TapePart("c_prev", "c_prev", "H", wide=True, needs="c_prev"),
         TapePart("m", "m", "H", needs="proj"),
+        TapePart("h0", "h0", "P", rows="initial", needs="h0"),
     )
     has_c: ClassVar[bool] = True
     parameters: ClassVar[tuple[Parameter, ...]] = (

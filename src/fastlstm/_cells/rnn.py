@@ -48,7 +48,11 @@ class RNNCell(Cell):
 
     name: ClassVar[str] = "RNN"
     state: ClassVar[tuple[Part, ...]] = (Part("h", "P"),)
-    tape: ClassVar[tuple[TapePart, ...]] = (TapePart("h", "gates", "nH"), TapePart("h_prev", "y_prev", "K"))
+    tape: ClassVar[tuple[TapePart, ...]] = (
+        TapePart("h", "gates", "nH"),
+        TapePart("h_prev", "y_prev", "K", needs="y_prev"),
+        TapePart("h0", "h0", "P", rows="initial", needs="h0"),
+    )
     parameters: ClassVar[tuple[Parameter, ...]] = (
         Parameter("W", ("nH", "I")),
         Parameter("R", ("nH", "P")),

@@ -15,6 +15,7 @@ class BackwardPass:
         reverse: bool,
         weights: tuple[Any, ...],
         options: Any,
+        y_on_tape: bool,
         with_deltas: bool,
         size: int,
         again: ForwardPass | None = None,
@@ -40,3 +41,14 @@ class BackwardPass:
     ) -> None: ...
 
 def run_passes(passes: list[BackwardPass], num_threads: int, device: Device | None = None) -> None: ...
+def recompute_y_prev(
+    cell: Cell,
+    batch: Any,
+    reverse: bool,
+    gates: Any,
+    c: Any,
+    h0: Any,
+    y_prev: Any,
+    size: int,
+    device: Device | None = None,
+) -> None: ...

@@ -19,7 +19,7 @@ from fastlstm._engine.passes cimport (FL_SUMS, fl_add_products_part, fl_add_tota
                                       fl_rows_per_block, fl_rows_to_pack, fl_run_backward_rows, fl_run_dy,
                                       fl_run_first_gates, fl_run_first_state, fl_share, fl_share_of, fl_span,
                                       fl_start_backward_pass, fl_sums_in_parts, fl_time, fl_transpose_part,
-                                      fl_unpack_weight_gradients_part, fl_vectors, fl_weight_gradients)
+                                      fl_unpack_weight_gradients_part, fl_vectors, fl_weight_gradients, fl_y_prev_part)
 from fastlstm._system.kernels cimport FL_THREADS_FOR_TWO, FL_WORK_BEFORE_A_LOOK, fl_call, fl_size
 from fastlstm._system.runtime cimport Buffers, Device, kernels, parallel, stopped
 
@@ -114,6 +114,8 @@ cdef void run_block(fl_backward_pass *b, fl_span block) noexcept nogil:
     parts = b.division.parts
     run_steps(b, s0, s0 + block.t1 - block.t0)
     fl_gather_backward_block(b, block)
+    if b.recomputes_y:
+        parallel(fl_y_prev_part, b, parts)
     add_products(&b.weights, parts)
     if b.dp != NULL:
         parallel(fl_peephole_part, b, parts)
@@ -202,10 +204,12 @@ cdef class BackwardPass:
     cdef KernelCell cell
     cdef ForwardPass again
 
-    def __init__(self, KernelCell cell, batch, bint reverse, weights, options, bint with_deltas, int size,
+    def __init__(self, KernelCell cell, batch, bint reverse, weights, options, bint y_on_tape, bint with_deltas, int size,
                  ForwardPass again=None, Device device=None):
-        """`weights` are Weights, `options` and `device` as for a ForwardPass; `again` makes the tape where there is
-        none."""
+        """Make a pass of `weights`, `options` and `device` as for a ForwardPass.
+
+        `y_on_tape` is whether the tape has y^{t-1}; `again` makes the tape where there is none.
+        """
         cdef fl_backward_pass *b = &self.b
         cdef Buffers get = Buffers()
         cdef fl_size rows, values, H, P
@@ -240,7 +244,7 @@ cdef class BackwardPass:
         b.weights.k, b.weights.stopped, b.weights.size, b.weights.gates = b.k, stopped, size, b.gates
         b.weights.input, b.weights.hidden, b.weights.outputs = W.shape[1], H, b.K
         b.weights.W = get.input("W", W, values * b.weights.input * size)
-        b.with_deltas = with_deltas
+        b.with_deltas, b.recomputes_y = with_deltas, not (y_on_tape or again is not None)
 
     def workspace(self):
         """Return how many values of memory the pass needs."""
@@ -252,7 +256,7 @@ cdef class BackwardPass:
               bint accumulate, workspace):
         """Take the arrays of a call.
 
-        `tape` is (gates, c, c_prev, y_prev, m), `last` (dh, dc, dg) arriving at the final state, `gradients` (W, R, b,
+        `tape` is (gates, c, c_prev, y_prev, m, h0), `last` (dh, dc, dg) arriving at the final state, `gradients` (W, R, b,
         p, proj), `first` (dh0, dc0, dg0), `resets` what resets send to the initial state, likewise, or None, `deltas`
         (all deltas, dy, dc; an RNN's without dc) or None. dy is read from column `dy_offset` on.
 
@@ -264,13 +268,16 @@ cdef class BackwardPass:
         cdef fl_size y_size = b.outputs * b.size, c_size = b.constant.hidden * b.cell_size
         cdef fl_size g_size = (b.K - b.outputs) * b.size
         cdef fl_arena arena
-        gates, all_c, c_prev, y_prev, m = tape
+        gates, all_c, c_prev, y_prev, m, h0 = tape
+        if b.recomputes_y != (again is None and y_prev is None) or (b.recomputes_y and h0 is None):
+            raise ValueError("y^{t-1} must be on the tape where the pass was made with it, and else h0")
         b.x = <const char *>get.input("tape.x", x, rows * I * b.size)
         b.tape.gates = <char *>get.input("tape.gates", gates, rows * values * b.size)
         b.tape.c = <char *>get.input("tape.c", all_c, (B + rows) * c_size)
         b.tape.c_prev = <char *>get.input("tape.c_prev", c_prev, rows * c_size)
         b.tape.y_prev = <char *>get.input("tape.y_prev", y_prev, rows * b.K * b.size)
         b.tape.m = <char *>get.input("tape.m", m, rows * b.constant.hidden * b.size)
+        b.tape.h0 = <char *>get.input("tape.h0", h0, B * y_size)
         if again is not None:
             first_again, checkpoints = again
             self.again.begin(x, first_again, checkpoints)
@@ -309,3 +316,26 @@ cdef class BackwardPass:
         arena = fl_arena_in(get.write(workspace))
         fl_lay_out_backward_pass(b, &arena)
         get.check_end(arena.base + arena.used)
+
+
+def recompute_y_prev(KernelCell cell, batch, bint reverse, gates, c, h0, y_prev, int size, Device device=None):
+    """Write y^{t-1} of every step, as the step saw it, to `y_prev`: from the other arrays, which are a tape's."""
+    cdef fl_backward_pass b
+    cdef Buffers get = Buffers(6)
+    cdef fl_call call
+    cdef fl_size rows, row
+    memset(&b, 0, sizeof(fl_backward_pass))
+    b.k = kernels(size) if device is None else device.kernels()
+    b.size, b.cell_size, b.reverse, b.gates = size, max(size, 4), reverse, cell.cell.gates
+    b.rows = rows_of(get, batch)
+    b.constant.cell, b.constant.hidden = &cell.cell, h0.shape[h0.ndim - 1]
+    rows, row = b.rows.count, b.constant.hidden * size
+    b.tape.gates = <char *>get.input("tape.gates", gates, rows * b.gates * row)
+    b.tape.c = <char *>get.input("tape.c", c, (b.rows.B + rows) * b.constant.hidden * b.cell_size)
+    b.tape.h0 = <char *>get.input("tape.h0", h0, b.rows.B * row)
+    b.y_prev = <char *>get.output("tape.y_prev", y_prev, rows * row)
+    b.s1 = b.rows.T
+    start_passes(&call, b.k, device)
+    with nogil:
+        fl_y_prev_part(&b, 0, 1)
+    finish_passes(&call, b.k, device)

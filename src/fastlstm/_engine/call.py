@@ -11,10 +11,20 @@ from numpy.typing import ArrayLike
 
 from fastlstm._arrays import checks as check
 from fastlstm._arrays.arrays import Array, Kind, contiguous, empty, kind_of
+from fastlstm._arrays.libraries import DeviceKind
 from fastlstm._cells import Cell, State
 from fastlstm._engine.batches import Batch, Lengths, PackedSequence, batch_of
 from fastlstm._engine.options import Options
 from fastlstm._engine.threads import checked_num_threads
+from fastlstm._system import devices
+from fastlstm._system.runtime import Device
+
+
+def device_of(kind: Kind) -> Device | None:
+    """Return the stream where a call on such arrays is to run; None for the host."""
+    if not isinstance(kind, DeviceKind):
+        return None
+    return devices.device(kind.index, kind.library.stream(kind.index), kind.values)
 
 
 class PackedWeights(NamedTuple):
@@ -209,6 +219,13 @@ class Call:
         batch = self.batch
         return (batch.T, batch.B, *last) if batch.offsets is None else (batch.count, *last)
 
+    def shape_of(self, rows: str, size: int) -> tuple[int, ...]:
+        """Return the shape of an array of a tape with these rows: those of the steps, initial ones, or both."""
+        batch = self.batch
+        if rows == "initial":
+            return batch.B, size
+        return self.shape(size) if rows == "steps" else self.shape_with_initial(size)
+
     def shape_with_initial(self, H: int) -> tuple[int, ...]:
         """Return the shape of such an array that has the initial rows too."""
         batch = self.batch
@@ -222,6 +239,11 @@ class Call:
     def named(self) -> dict[str, Array | None]:
         """Return the arrays of its options, by name."""
         return {} if self.options is None else self.options.named()
+
+    @property
+    def keeps_y_prev(self) -> bool:
+        """Return whether y^{t-1} as a step saw it may differ from what the tape's gates and cells give."""
+        return self.options is not None or self.cell.has_own_layout or self.kind.itemsize < 4
 
     @property
     def keeps_c_prev(self) -> bool:

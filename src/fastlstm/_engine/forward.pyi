@@ -18,6 +18,7 @@ class ForwardPass:
         weights: tuple[Any, ...],
         options: Any,
         with_tape: bool,
+        y_on_tape: bool,
         recompute: int,
         size: int,
         device: Device | None = None,

@@ -209,9 +209,12 @@ cdef class ForwardPass:
     With `recompute`, k or 0, and a tape, it is what a BackwardPass runs again.
     """
 
-    def __init__(self, KernelCell cell, batch, bint reverse, weights, options, bint with_tape, fl_size recompute,
-                 int size, Device device=None):
-        """`weights` are Weights, `options` Options or None; `device` is where all arrays are, None for the host."""
+    def __init__(self, KernelCell cell, batch, bint reverse, weights, options, bint with_tape, bint y_on_tape,
+                 fl_size recompute, int size, Device device=None):
+        """Make a pass of `weights`, which are Weights, and `options`, Options or None.
+
+        `y_on_tape` is whether the tape has y^{t-1}; `device` is where all arrays are, None for the host.
+        """
         cdef fl_forward_pass *f = &self.f
         cdef Buffers get = Buffers()
         cdef fl_size rows, H, P
@@ -240,7 +243,8 @@ cdef class ForwardPass:
         f.block_rows = fl_rows_per_block(f.k, f.gates * H * size)
         if recompute:
             f.segment, f.again = fl_segment_rows(min(recompute, max(f.rows.T, 1)), f.rows.B), with_tape
-        f.direct = not (with_tape or recompute or options is not None or f.constant.outputs > f.outputs
+        f.y_on_tape = with_tape and (y_on_tape or f.again)
+        f.direct = not (f.y_on_tape or recompute or options is not None or f.constant.outputs > f.outputs
                         or (reverse and f.rows.offsets != NULL))
         f.carries = options is not None or (proj is not None and not f.direct)
         fl_plan_weights(f, weights.packed.W.itemsize if f.packed else size)
@@ -273,7 +277,7 @@ cdef class ForwardPass:
         """Take the arrays of a call.
 
         `first` is (h0, c0, g0) and `last` (h, c, g); c is None in an RNN, g without full gate recurrence. `tape` is
-        (gates, c, c_prev, y_prev, m) or None; `checkpoints`, with recompute, (y, c, y of the step before). y is written
+        (gates, c, c_prev, y_prev, m, h0) or None; `checkpoints`, with recompute, (y, c, y of the step before). y is written
         from column `y_offset` on.
         """
         cdef fl_forward_pass *f = &self.f
@@ -288,12 +292,15 @@ cdef class ForwardPass:
         f.c_last = <char *>get.output("c", c, B * H * f.cell_size)
         f.g_last = <char *>get.output("g", g, B * (K - P) * f.size)
         if tape is not None:
-            gates, all_c, c_prev, y_prev, m = tape
+            gates, all_c, c_prev, y_prev, m, tape_h0 = tape
+            if (y_prev is not None) != f.y_on_tape:
+                raise ValueError("y^{t-1} must be on the tape where the pass was made with it, and only there")
             f.tape.gates = <char *>get.output("tape.gates", gates, rows * f.gates * H * f.size)
             f.tape.c = <char *>get.output("tape.c", all_c, (B + rows) * H * f.cell_size)
             f.tape.c_prev = <char *>get.output("tape.c_prev", c_prev, rows * H * f.cell_size)
             f.tape.y_prev = <char *>get.output("tape.y_prev", y_prev, rows * K * f.size)
             f.tape.m = <char *>get.output("tape.m", m, rows * H * f.size)
+            f.tape.h0 = <char *>get.output("tape.h0", tape_h0, B * P * f.size)
         arena = fl_arena_in(get.write(workspace))
         fl_lay_out_forward_pass(f, &arena)
         get.check_end(arena.base + arena.used)
@@ -379,7 +386,7 @@ cdef class Step:
         """Run a step as a pass: on a device, where W x is a product of its own and needs memory."""
         B = len(x)
         batch = Batch(1, B, B)
-        one = ForwardPass(self.cell, batch, False, self.weights, None, False, 0, self.prototype.size)
+        one = ForwardPass(self.cell, batch, False, self.weights, None, False, False, 0, self.prototype.size)
         one.start(x, (h, c, None), y, 0, (h_out, c_out, None), None, None, empty((one.workspace(),), x.dtype))
         run_passes([one], 1)
         return 0

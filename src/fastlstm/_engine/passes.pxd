@@ -61,6 +61,7 @@ cdef extern from "pass/tape.h" nogil:
         char *c
         char *c_prev
         char *y_prev
+        char *h0
         char *m
 
 cdef extern from "pass/packing.h" nogil:
@@ -98,6 +99,7 @@ cdef extern from "pass/forward.h" nogil:
         fl_size block
         fl_size unit_work
         bint taped
+        bint y_on_tape
         bint cells
         bint carries
         bint packed
@@ -198,6 +200,7 @@ cdef extern from "pass/backward.h" nogil:
         fl_size block_rows
         bint packed
         bint with_deltas
+        bint recomputes_y
         fl_division division
         fl_size s0
         fl_size s1
@@ -226,6 +229,7 @@ cdef extern from "pass/backward.h" nogil:
         char *delta_all
         char *dy_all
         char *dc_all
+        char *y_prev
         char *m_panels
         char *R_panels
         char *gate_panels
@@ -247,6 +251,7 @@ cdef extern from "pass/backward.h" nogil:
     void fl_begin_backward_block(fl_backward_pass *b, fl_span block)
     void fl_gather_backward_block(fl_backward_pass *b, fl_span block)
     void fl_end_backward_block(fl_backward_pass *b, fl_span block)
+    void fl_y_prev_part(void *backward_pass, int part, int parts)
     void fl_peephole_part(void *backward_pass, int part, int parts)
     void fl_projection_part(void *backward_pass, int part, int parts)
     bint fl_sums_in_parts(const fl_backward_pass *b)

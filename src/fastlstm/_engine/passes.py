@@ -6,18 +6,17 @@ from typing import Any
 
 from fastlstm._arrays import checks as check
 from fastlstm._arrays.arrays import Array, Kind, Shape, zeros_like
-from fastlstm._arrays.libraries import DeviceKind
 from fastlstm._cells import Cell, State
 from fastlstm._engine import backward as _backward
 from fastlstm._engine import forward as _forward
 from fastlstm._engine.backward import BackwardPass
 from fastlstm._engine.batches import Batch
-from fastlstm._engine.call import Call, Weights
+from fastlstm._engine.call import Call, Weights, device_of
 from fastlstm._engine.checkpoints import Checkpoints
 from fastlstm._engine.forward import ForwardPass
 from fastlstm._engine.options import Options
 from fastlstm._engine.tapes import CellTape
-from fastlstm._system import devices, runtime
+from fastlstm._system import runtime
 from fastlstm._system.float_mode import as_in_kernels
 
 # So many values that no count of bytes of a call's arrays overflows, and that no machine has memory for them.
@@ -30,24 +29,22 @@ run_forward, run_backward = _forward.run_passes, _backward.run_passes
 NO_PARTS = None, None
 
 
-def device_of(kind: Kind) -> runtime.Device | None:
-    """Return the stream where a call on such arrays is to run; None for the host."""
-    if not isinstance(kind, DeviceKind):
-        return None
-    return devices.device(kind.index, kind.library.stream(kind.index), kind.values)
-
-
 # ---- forward ----
 
 
 def forward_pass(
-    call: Call, weights: Weights, with_tape: bool, recompute: int | None, device: runtime.Device | None
-) -> ForwardPass:
-    """Make a pass; with `recompute` it keeps checkpoints, or with a tape too, runs from them again."""
+    call: Call, weights: Weights, with_tape: bool, y_on_tape: bool, recompute: int | None,
+    device: runtime.Device | None,
+) -> ForwardPass:  # fmt: skip
+    """Make a pass; with `recompute` it keeps checkpoints, or with a tape too, runs from them again.
+
+    `y_on_tape` is whether the tape has y^{t-1}.
+    """
     k, kind = 0 if recompute is None else min(recompute, max(call.batch.T, 1)), call.kind
     return ForwardPass(
-        call.cell.kernel, call.batch, call.reverse, weights, call.options, with_tape, k, kind.itemsize, device
-    )
+        call.cell.kernel, call.batch, call.reverse, weights, call.options, with_tape, y_on_tape, k, kind.itemsize,
+        device,
+    )  # fmt: skip
 
 
 def start_forward(
@@ -67,15 +64,16 @@ def start_forward(
 
 
 def backward_pass(
-    call: Call, weights: Weights, with_deltas: bool, checkpoints: Checkpoints | None, device: runtime.Device | None
-) -> BackwardPass:
-    """Make a pass; with checkpoints it runs the forward pass again."""
+    call: Call, weights: Weights, y_on_tape: bool, with_deltas: bool, checkpoints: Checkpoints | None,
+    device: runtime.Device | None,
+) -> BackwardPass:  # fmt: skip
+    """Make a pass, which reads y^{t-1} on the tape or computes it; with checkpoints it runs the forward pass again."""
     again = None
     if checkpoints is not None:
-        again = forward_pass(call, weights._replace(b=checkpoints.b), True, checkpoints.k, device)
+        again = forward_pass(call, weights._replace(b=checkpoints.b), True, True, checkpoints.k, device)
     return BackwardPass(
-        call.cell.kernel, call.batch, call.reverse, weights, call.options, with_deltas, call.kind.itemsize,
-        again, device,
+        call.cell.kernel, call.batch, call.reverse, weights, call.options, y_on_tape, with_deltas,
+        call.kind.itemsize, again, device,
     )  # fmt: skip
 
 
@@ -134,8 +132,8 @@ def workspace_size(
     for options in (None, Options(mask=shape(B, P), zone_y=shape(T, B, P), zone_c=shape(T, B, H))):
         call = Call(cell, batch, kind, options=options)
         passes += [
-            forward_pass(call, weights, False, None, device),
-            forward_pass(call, weights, k is None, k, device),
-            backward_pass(call, weights, False, checkpoints, device),
+            forward_pass(call, weights, False, False, None, device),
+            forward_pass(call, weights, k is None, k is None, k, device),
+            backward_pass(call, weights, False, False, checkpoints, device),
         ]
     return max(one.workspace() for one in passes)

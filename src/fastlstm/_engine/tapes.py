@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
 
@@ -12,24 +13,39 @@ from fastlstm._arrays import checks as check
 from fastlstm._arrays.arrays import Array, cells_of, empty, kind_of, take
 from fastlstm._cells import BLOCKS, Cell, LSTMCell, RNNCell, lstm_cell
 from fastlstm._cells.cell import Sized
+from fastlstm._engine.backward import recompute_y_prev
 from fastlstm._engine.batches import Batch
-from fastlstm._engine.call import Call, Weights
+from fastlstm._engine.call import Call, Weights, device_of
 from fastlstm._engine.checkpoints import Checkpoints
 
-NO_ARRAYS = (None,) * 5
+# The arrays in the order in which the compiled passes take them.
+KERNEL_NAMES = "gates", "c", "c_prev", "y_prev", "m", "h0"
+NO_ARRAYS = (None,) * 6
+
+
+T = TypeVar("T", bound="CellTape")
 
 
 class CellTape:
-    """The tape of one layer in one direction; the row of its cell says which arrays it has."""
+    """The tape of one layer in one direction; the row of its cell says which arrays it has.
+
+    y^{t-1} is on it where an option makes that more than the y of the step before. Else it has `h0`, and y^{t-1} is
+    computed by the backward pass, or when it is asked for.
+    """
 
     __slots__ = ()
     _CELL: ClassVar[type[Cell]]
+    # The slot of y^{t-1}, None where it is not on the tape: to read `y_prev` or `h_prev` computes it.
+    _y_prev: Array | None
     # What gives the arrays in the order in which the compiled passes take them, None where the cell has none.
     _ARRAYS: ClassVar[attrgetter[Any]]
+    # What gives them in the order of the cell's row.
+    _NAMED: ClassVar[attrgetter[Any]]
     _NONE: ClassVar[None] = None
     x: Array
     call: Call | None
     checkpoints: Checkpoints | None
+    h0: Array | None
 
     @classmethod
     def of_call(
@@ -42,50 +58,68 @@ class CellTape:
             with_or_without = "with" if before is None else "without"
             raise ValueError(f"tape must be of a call {with_or_without} recompute, as this one is")
         arrays: dict[str, Any] = {}
-        steps, K = call.shape(), weights.R.shape[1]
+        K = weights.R.shape[1]
         if recompute is not None:
-            for name, size, kind, _, _, initial, needs in sized.tape:
-                if not needs:
-                    lead = call.shape_with_initial(1)[1:-1] if initial else steps[1:]
-                    arrays[name] = empty((0, *lead, K if size is None else size), kind)
+            for name, size, kind, _, _, rows, needs in sized.tape:
+                if needs in IN_EVERY_TAPE:
+                    arrays[name] = empty((0, *call.shape_of(rows, K if size is None else size)[1:]), kind)
             checkpoints = Checkpoints.of_call(call, weights, sized, recompute, before)
             return cls(x, **arrays, call=replace(call, recompute=recompute), checkpoints=checkpoints)
-        for name, size, kind, label, axes, initial, needs in sized.tape:
-            if needs and not _is_needed(needs, call, weights):
+        keeps_y_prev = _keeps_y_prev(call, weights) or (given is not None and not given._computes_y_prev)
+        for name, size, kind, label, axes, rows, needs in sized.tape:
+            if needs and not _is_needed(needs, call, weights, keeps_y_prev):
+                arrays[name] = None
                 continue
-            size = K if size is None else size
-            shape = call.shape_with_initial(size) if initial else (*steps, size)
-            if given is None:
+            shape = call.shape_of(rows, K if size is None else size)
+            own = None
+            if given is not None:
+                own = given._y_prev if needs == "y_prev" else getattr(given, name)
+            if given is None or (needs == "y_prev" and given._computes_y_prev):
                 arrays[name] = empty(shape, kind)
             else:
-                arrays[name] = check.output(label, getattr(given, name), shape, kind, axes)
+                arrays[name] = check.output(label, own, shape, kind, axes)
         return cls(x, **arrays, call=call)
 
     def __init__(self, x: Array, **parts: Any) -> None:  # Each subclass is a dataclass and has its own.
         raise NotImplementedError
 
+    def __setstate__(self, state: tuple[None, dict[str, Any]]) -> None:
+        # Tapes that the first version pickled have no h0.
+        for name, value in ({"h0": None} | state[1]).items():
+            setattr(self, name, value)
+
     def checked(self, call: Call, weights: Weights, sized: Sized) -> Self:
         """Return a tape of these arrays as they are now, once they fit each other, the call and its weights."""
         if call.options is not None:
             call = call.checked(sized.P, sized.H)
-        steps, K = call.shape(), weights.R.shape[1]
-        x = check.matching("tape.x", self.x, (*steps, weights.W.shape[1]), call.kind, "(T, B, I)")
+        K, y_prev = weights.R.shape[1], self._y_prev
+        x = check.matching("tape.x", self.x, call.shape(weights.W.shape[1]), call.kind, "(T, B, I)")
         arrays: dict[str, Any] = {}
         if self.checkpoints is not None:
             checkpoints = self._checkpoints()
             assert checkpoints is not None
-            arrays = {name: getattr(self, name) for name, *_, needs in sized.tape if not needs}
+            arrays = {name: getattr(self, name) for name, *_, needs in sized.tape if needs in IN_EVERY_TAPE}
             return type(self)(x, **arrays, call=call, checkpoints=checkpoints.checked(call, weights, sized))
-        for name, size, kind, label, axes, initial, needs in sized.tape:
-            array = getattr(self, name)
-            if needs and not _is_needed(needs, call, weights):
-                if array is not None:
+        keeps_y_prev = _keeps_y_prev(call, weights) or not self._computes_y_prev
+        for name, size, kind, label, axes, rows, needs in sized.tape:
+            array = y_prev if needs == "y_prev" else getattr(self, name)
+            if needs and not _is_needed(needs, call, weights, keeps_y_prev):
+                if array is not None and needs != "h0":
                     raise ValueError(f"{label} must be None, since the forward pass kept none")
+                arrays[name] = None
                 continue
-            size = K if size is None else size
-            shape = call.shape_with_initial(size) if initial else (*steps, size)
+            shape = call.shape_of(rows, K if size is None else size)
             arrays[name] = check.matching(label, array, shape, kind, axes)
         return type(self)(x, **arrays, call=call)
+
+    @property
+    def keeps_y_prev(self) -> bool:
+        """Return whether y^{t-1} is on the tape."""
+        return self._y_prev is not None
+
+    @property
+    def _computes_y_prev(self) -> bool:
+        return self._y_prev is None and self.h0 is not None
 
     def _checkpoints(self) -> Checkpoints | None:
         checkpoints = self.checkpoints
@@ -104,24 +138,69 @@ class CellTape:
         """Return the arrays that a forward pass fills, by name."""
         if self.checkpoints is not None:
             return self.checkpoints.named()
-        arrays = {f"tape.{part.name}": getattr(self, part.name) for part in self._CELL.tape}
-        return {name: array for name, array in arrays.items() if array is not None}
+        names = [f"tape.{part.name}" for part in self._CELL.tape]
+        arrays = zip(names, self._NAMED(self), strict=True)
+        return {name: array for name, array in arrays if array is not None}
 
     def read(self) -> dict[str, Array]:
         """Return all that a backward pass reads beside x, by name."""
         return self.named() if self.checkpoints is None else {**self.named(), "b": self.checkpoints.b}
 
 
-def _is_needed(needs: str, call: Call, weights: Weights) -> bool:
+# What an array needs that has no steps, but is there, in a tape with checkpoints.
+IN_EVERY_TAPE = "", "y_prev"
+
+
+def _keeps_y_prev(call: Call, weights: Weights) -> bool:
+    return weights.proj is not None or call.keeps_y_prev
+
+
+def _is_needed(needs: str, call: Call, weights: Weights, keeps_y_prev: bool) -> bool:
+    if needs == "y_prev":
+        return keeps_y_prev
+    if needs == "h0":
+        return not keeps_y_prev
     return call.keeps_c_prev if needs == "c_prev" else weights.proj is not None
 
 
-def _arrays_of(cell: type[Cell]) -> attrgetter[Any]:
-    """Return what gives a tape's arrays in the order in which the compiled passes take them."""
-    names = {part.kernel: part.name for part in cell.tape}
-    return attrgetter(*[names.get(kernel, "_NONE") for kernel in ("gates", "c", "c_prev", "y_prev", "m")])
+def _with_y_prev(name: str) -> Callable[[type[T]], type[T]]:
+    """Return what makes the field `name` of a tape compute y^{t-1} where it is read and is not on the tape."""
+
+    def decorate(tape: type[T]) -> type[T]:
+        slot = getattr(tape, name)
+
+        def get(self: T) -> Array | None:
+            y_prev: Array | None = slot.__get__(self)
+            if y_prev is None:
+                y_prev = _recomputed_y_prev(self)
+                slot.__set__(self, y_prev)
+            return y_prev
+
+        parts = tape._CELL.tape
+        tape._y_prev = slot
+        setattr(tape, name, property(get, slot.__set__))
+        attributes = {part.kernel: "_y_prev" if part.name == name else part.name for part in parts}
+        tape._NAMED = attrgetter(*attributes.values())
+        tape._ARRAYS = attrgetter(*[attributes.get(kernel, "_NONE") for kernel in KERNEL_NAMES])
+        return tape
+
+    return decorate
 
 
+def _recomputed_y_prev(tape: CellTape) -> Array | None:
+    h0, call = tape.h0, tape.call
+    if h0 is None or call is None:
+        return None
+    call = known_call(call, tape._CELL)
+    gates, c, *_ = tape.arrays()
+    y_prev = empty(call.shape(h0.shape[-1]), call.kind)
+    recompute_y_prev(
+        call.cell.kernel, call.batch, call.reverse, gates, c, h0, y_prev, call.kind.itemsize, device_of(call.kind)
+    )
+    return y_prev
+
+
+@_with_y_prev("y_prev")
 @dataclass(slots=True)
 class LSTMTape(CellTape):
     """What the forward pass keeps for the backward pass. A tape may be used many times.
@@ -139,17 +218,19 @@ class LSTMTape(CellTape):
     c : (T + 1, B, H) array
         The cells, the initial ones first (last in the reverse direction).
     y_prev : (T, B, H) array
-        y^{t-1} as each step saw it.
+        y^{t-1} as each step saw it. Where no option makes it more than the y of the step before, it is not kept, but
+        computed when it is first read.
     c_prev : (T, B, H) array or None
         c^{t-1} as each step saw it, where resets or zoneout make that more than c of the step before.
     m : (T, B, H) array or None
         What a projection projects.
+    h0 : (B, H) array or None
+        What the first step saw, where `y_prev` is not kept.
     checkpoints : Checkpoints or None
         With `recompute`, what is kept instead of all the others, which have no steps then.
     """
 
     _CELL: ClassVar[type[Cell]] = LSTMCell
-    _ARRAYS: ClassVar[attrgetter[Any]] = _arrays_of(LSTMCell)
     x: Array
     gates: Array
     c: Array
@@ -158,6 +239,7 @@ class LSTMTape(CellTape):
     m: Array | None = None
     call: Call | None = None
     checkpoints: Checkpoints | None = None
+    h0: Array | None = None
 
     def cells(self) -> Array:
         """Return c^t for every t: (T, B, H)."""
@@ -198,6 +280,7 @@ class LSTMTape(CellTape):
         return None if self.call is None else known_call(self.call, lstm_cell())
 
 
+@_with_y_prev("h_prev")
 @dataclass(slots=True)
 class RNNTape(CellTape):
     """What the forward pass keeps for the backward pass. A tape may be used many times.
@@ -212,18 +295,21 @@ class RNNTape(CellTape):
     h : (T, B, H) array
         h^t of every step, before zoneout.
     h_prev : (T, B, H) array
-        h^{t-1} as each step saw it.
+        h^{t-1} as each step saw it. Where no option makes it more than h of the step before, it is not kept, but
+        computed when it is first read.
+    h0 : (B, H) array or None
+        What the first step saw, where `h_prev` is not kept.
     checkpoints : Checkpoints or None
         With `recompute`, what is kept instead of `h` and `h_prev`, which have no steps then.
     """
 
     _CELL: ClassVar[type[Cell]] = RNNCell
-    _ARRAYS: ClassVar[attrgetter[Any]] = _arrays_of(RNNCell)
     x: Array
     h: Array
     h_prev: Array
     call: Call | None = None
     checkpoints: Checkpoints | None = None
+    h0: Array | None = None
 
 
 def call_of(tape: CellTape, cell: Cell) -> Call:
@@ -236,7 +322,7 @@ def call_of(tape: CellTape, cell: Cell) -> Call:
     return known_call(call, cell)
 
 
-def known_call(call: object, cell: Cell) -> Call:
+def known_call(call: object, cell: Cell | type[Cell]) -> Call:
     """Return a call, once its parts are known to fit each other, and its cell to have the tape that `cell` has."""
     if not isinstance(call, Call) or not isinstance(call.cell, Cell) or call.cell.tape is not cell.tape:
         given = type(getattr(call, "cell", call)).__name__

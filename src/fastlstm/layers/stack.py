@@ -15,7 +15,7 @@ from fastlstm._cells import Cell, State
 from fastlstm._cells.cell import Sized
 from fastlstm._engine import passes
 from fastlstm._engine.batches import as_packed
-from fastlstm._engine.call import Call, Weights
+from fastlstm._engine.call import Call, Weights, device_of
 from fastlstm._engine.options import options_of
 from fastlstm._engine.tapes import CellTape, recompute_steps
 from fastlstm._engine.threads import checked_num_threads
@@ -197,7 +197,7 @@ def run(
         stack.batch_invariant, threads, stack._rows_for, for_rows,
     )  # fmt: skip
     cell, kind, D, P, with_tape = call.cell, call.kind, stack.directions, stack._sized.P, tape is not False
-    T, B, count, device = call.batch.T, call.batch.B, stack.num_layers * D, passes.device_of(kind)
+    T, B, count, device = call.batch.T, call.batch.B, stack.num_layers * D, device_of(kind)
     given = stack._first_state(state, B, kind)
     masks = stack._masks_for(T, B, masks, rng, with_tape)
     opens_state, opens_rows = call.opens_state, call.opens_rows(stack.batch_first)
@@ -235,7 +235,8 @@ def run(
             if kept is not None:
                 kept.x = below
                 layers.append(kept)
-            forward = passes.forward_pass(own, weights, with_tape and steps is None, steps, device)
+            y_on_tape = kept is not None and kept.keeps_y_prev
+            forward = passes.forward_pass(own, weights, with_tape and steps is None, y_on_tape, steps, device)
             if workspace is None:
                 space = stack._borrow(DIRECTIONS[k - k0], forward.workspace(), kind, borrowed)
             else:
@@ -299,7 +300,7 @@ def run_back(
     """
     call, tapes, all_weights, masks = tape
     cell, kind, D, sized, count = call.cell, call.kind, stack.directions, stack._sized, len(tapes)
-    P, device, borrowed = sized.P, passes.device_of(kind), dict[str, Array]()
+    P, device, borrowed = sized.P, device_of(kind), dict[str, Array]()
     opens_state, opens_rows = call.opens_state, call.opens_rows(stack.batch_first)
     if opens_state:
         dlast = call.open_state(dlast)
@@ -319,7 +320,7 @@ def run_back(
             if cell.has_own_layout or mask is not None:
                 dR = zeros_like(weights.R)
                 dRs.append((gradients, dR, mask))
-            backward = passes.backward_pass(own, weights, deltas, kept.checkpoints, device)
+            backward = passes.backward_pass(own, weights, kept.keeps_y_prev, deltas, kept.checkpoints, device)
             if workspace is None:
                 space = stack._borrow(DIRECTIONS[k - k0], backward.workspace(), kind, borrowed)
             else:

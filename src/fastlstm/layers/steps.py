@@ -14,7 +14,7 @@ from fastlstm._arrays.libraries import DeviceKind
 from fastlstm._cells import State
 from fastlstm._engine import loops, passes, threads
 from fastlstm._engine.batches import batch_of
-from fastlstm._engine.call import Call, Weights
+from fastlstm._engine.call import Call, Weights, device_of
 from fastlstm._engine.forward import MANY_ROWS, Step
 from fastlstm._engine.options import options_of
 from fastlstm._system import runtime
@@ -187,7 +187,7 @@ class FixedStep:
                 zoneout = on_device(share_y, kind), on_device(share_c, kind)
             options = options_of(1, B, P, H, kind, None, False, None, "initial", None, zoneout)
             call = Call(cell, batch_of(1, B, None, layers.batch_invariant), kind, options=options)
-            forward, y = passes.forward_pass(call, weights, False, None, passes.device_of(kind)), empty((1, B, P), kind)
+            forward, y = passes.forward_pass(call, weights, False, False, None, device_of(kind)), empty((1, B, P), kind)
             first, last = layers._part(self._first, k), layers._part(self._last, k)
             passes.start_forward(forward, None, below, first, y, 0, last, empty((forward.workspace(),), kind))
             self._passes.append(forward)
@@ -207,7 +207,7 @@ class FixedStep:
         if cell.has_own_layout:
             self._refresh()
         cell.copy_to_kernels(state, self._first)
-        device = passes.device_of(kind)
+        device = device_of(kind)
         for forward in self._passes:
             passes.run_forward([forward], num_threads, device)
         y[:] = self._y[0]

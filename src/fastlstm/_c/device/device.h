@@ -317,8 +317,31 @@ static void backward_step(const fl_backward *s, fl_size row0, fl_size row1, fl_s
     add_step(OP_BACKWARD, s->cell, s->hidden, row0, row1)->of.backward = *s;
 }
 
+typedef struct {
+    const stored *gates;
+    const real *c;
+    stored *y;
+    fl_cell cell;
+    fl_size hidden;
+} outputs;
+
+#define CELL(name, NAME, has_c, forms)                                                                         \
+    FL_FUNCTION void name##_outputs_at(const outputs *s, fl_size k) {                                          \
+        const place at = place_of(k, s->hidden);                                                               \
+        s_store(s->y + k, name##_output_again(&s->cell, s->gates, s->c, s->hidden, at.row, at.column, 1));     \
+    }                                                                                                          \
+    static void name##_outputs(const fl_cell *cell, fl_size hidden, const void *gates, const void *c, void *y, \
+                               fl_size rows, fl_size unit0, fl_size unit1) {                                   \
+        const outputs all = {(const stored *)gates, (const real *)c, (stored *)y, *cell, hidden};              \
+        finish();                                                                                              \
+        assert(unit0 == 0 && unit1 == hidden);                                                                 \
+        FL_EACH(name##_outputs_at, all, rows * hidden);                                                        \
+    }
+#include "cells.def"
+#undef CELL
+
 static const fl_cell_kernels device_cells[FL_CELLS] = {
-#define CELL(name, NAME, has_c, forms) {forward_step, backward_step},
+#define CELL(name, NAME, has_c, forms) {forward_step, backward_step, name##_outputs},
 #include "cells.def"
 #undef CELL
 };

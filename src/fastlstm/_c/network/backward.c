@@ -30,9 +30,8 @@ static fl_backward_pass pass_of(const fastlstm_plan *plan, const fl_layer *layer
                               .packed = 1,
                               .given_panels = 1,
                               .R_panels = d->R_rows,
-                              .y_step = layer->outputs,
                               .dy_step = layer->outputs,
-                              .gathers = layer->seen > 0};
+                              .recomputes_y = layer->seen > 0};
 }
 
 /* ---- memory ---- */
@@ -78,6 +77,7 @@ static void run_block(fl_backward_pass *b, fl_span block) {
         fl_run_first_state(b, s, 0, rows, 0, H, 1);
     }
     fl_gather_backward_block(b, block);
+    if (b->recomputes_y) fl_y_prev_part(b, 0, 1);
     if (fl_is_far(w, w->input) || fl_is_far(w, w->outputs)) fl_transpose_part(w, 0, 1);
     fl_add_products_part(w, 0, 1);
     w->begun = 1;
@@ -144,10 +144,8 @@ fastlstm_status fastlstm_backward(const fastlstm_plan *plan, size_t T, size_t B,
             fl_backward_pass b = pass_of(plan, layer, way, T, B);
             fl_arena memory = w.pass;
             b.x = n ? below.y : (const char *)x;
-            b.y = fl_at(last ? y : tape_layer.y, way * layer->hidden, size);
-            b.h0 = tape_layer.direction[way].h_first;
-            b.tape = tape_layer.direction[way].tape;
-            if (!b.tape.gates) b.tape.gates = (char *)b.y;
+            b.tape = tape_layer.direction[way];
+            if (!b.tape.gates) b.tape.gates = last ? (char *)y : tape_layer.y;
             b.dy = fl_at(last ? dy : w.dy[n % 2], way * layer->hidden, size);
             b.dx = n ? w.dy[(n - 1) % 2] : (char *)dx;
             b.dh = b.dh0 = layer->seen ? from : NULL;

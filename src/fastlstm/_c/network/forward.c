@@ -11,11 +11,11 @@ fl_tape_layer fl_take_tape(const fastlstm_plan *plan, const fl_layer *layer, siz
     fl_tape_layer own = {0};
     if (!last) own.y = fl_take(arena, fl_times(fl_times(rows, (size_t)layer->outputs), plan->bytes));
     for (int way = 0; way < layer->directions; way++) {
-        fl_tape_direction *d = &own.direction[way];
+        fl_tape *tape = &own.direction[way];
         if (layer->lstm || layer->directions == 2)
-            d->tape.gates = fl_take(arena, fl_times(fl_times(rows, (size_t)layer->cell.gates), row_bytes));
-        if (layer->seen) d->h_first = fl_take(arena, fl_times(B, row_bytes));
-        if (layer->lstm) d->tape.c = fl_take(arena, fl_times(fl_plus(rows, B), row_bytes));
+            tape->gates = fl_take(arena, fl_times(fl_times(rows, (size_t)layer->cell.gates), row_bytes));
+        if (layer->seen) tape->h0 = fl_take(arena, fl_times(B, row_bytes));
+        if (layer->lstm) tape->c = fl_take(arena, fl_times(fl_plus(rows, B), row_bytes));
     }
     return own;
 }
@@ -164,14 +164,13 @@ static void run_network(const fastlstm_plan *plan, size_t T, size_t B, const cha
         char *out = n + 1 == plan->layer_count ? y : own.y ? own.y : w->y[n % 2];
         for (int way = 0; way < layer->directions; way++) {
             const size_t state_bytes = B * (size_t)layer->seen * plan->bytes;
-            fl_forward_pass f = pass_of(plan, layer, way, T, B, own.direction[way].tape);
+            fl_forward_pass f = pass_of(plan, layer, way, T, B, own.direction[way]);
             fl_arena memory = w->pass;
             f.x = x;
             f.y = fl_at(out, way * layer->hidden, (fl_size)plan->bytes);
             f.h0 = layer->seen ? state : x; /* A dense layer reads no y; a pointer it has. */
             f.h_last = layer->seen ? state : NULL;
             f.c0 = f.c_last = layer->lstm ? state + state_bytes : NULL;
-            if (own.direction[way].h_first) memcpy(own.direction[way].h_first, state, state_bytes);
             fl_lay_out_forward_pass(&f, &memory);
             run(&f);
             state += (layer->lstm ? 2 : 1) * state_bytes;

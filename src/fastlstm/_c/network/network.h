@@ -54,13 +54,8 @@ static inline fl_rows fl_rows_of(const fl_layer *layer, fl_size T, fl_size B) {
 /* ---- tapes ---- */
 
 typedef struct {
-    fl_tape tape;  /* its gates and c; an RNN's gates are its outputs, and NULL where those have rows of their own */
-    char *h_first; /* (B, H) */
-} fl_tape_direction;
-
-typedef struct {
-    char *y; /* (rows, outputs); NULL in the last layer, whose outputs the caller has */
-    fl_tape_direction direction[2];
+    char *y;              /* (rows, outputs); NULL in the last layer, whose outputs the caller has */
+    fl_tape direction[2]; /* An RNN's gates are its outputs, and NULL where those have rows of their own. */
 } fl_tape_layer;
 
 /* What a tape begins with: the pass that it is of. */

@@ -33,7 +33,7 @@ void fl_lay_out_backward_pass(fl_backward_pass *b, fl_arena *arena) {
         b->dy_space = fl_take_array(arena, rows, b->outputs, b->size);
     }
     if (b->zone_y) b->zoned = fl_take_array(arena, B, b->outputs, b->cell_size);
-    if (b->gathers) b->y_prev = fl_take_array(arena, rows, b->K, b->size);
+    if (b->recomputes_y) b->y_prev = fl_take_array(arena, rows, b->outputs, b->size);
     b->weights.delta_panels = NULL;
     if ((b->given_panels || fl_many_rows(&b->rows)) && !b->k->device)
         fl_lay_out_weight_gradients(&b->weights, rows, !b->given_panels, arena);
@@ -187,18 +187,6 @@ void fl_begin_backward_block(fl_backward_pass *b, fl_span block) {
     fl_divide_rows(&b->division, &b->rows, block);
 }
 
-/* y^{t-1} as the steps of a block saw it, one row after the other. */
-static const char *gather_y_prev(const fl_backward_pass *b, fl_span block) {
-    const fl_size P = b->outputs;
-    for (fl_size t = block.t0; t < block.t1; t++) {
-        const fl_size s = fl_time(&b->rows, b->reverse, t), row = fl_first_row(&b->rows, t) - b->delta_row;
-        const char *from = s ? b->y + fl_first_row(&b->rows, time_of(b, s - 1)) * b->y_step * b->size : b->h0;
-        b->k->copy(b->y_prev + row * P * b->size, P * b->size, from, (s ? b->y_step : P) * b->size, P * b->size, 0,
-                   fl_rows_at(&b->rows, t));
-    }
-    return b->y_prev;
-}
-
 void fl_gather_backward_block(fl_backward_pass *b, fl_span block) {
     fl_weight_gradients *w = &b->weights;
     const fl_size row = b->delta_row, values = b->gates * b->constant.hidden;
@@ -206,7 +194,7 @@ void fl_gather_backward_block(fl_backward_pass *b, fl_span block) {
     b->s1 = b->s0 + block.t1 - block.t0;
     w->delta = b->delta_all ? b->delta_all + row * values * b->size : b->delta;
     w->x = b->x + row * w->input * b->size;
-    w->y_prev = b->gathers ? gather_y_prev(b, block) : fl_at(b->tape.y_prev, (row - b->tape.row) * b->K, b->size);
+    w->y_prev = b->recomputes_y ? b->y_prev : fl_at(b->tape.y_prev, (row - b->tape.row) * b->K, b->size);
     w->dx = fl_at(b->dx, row * w->input, b->size);
 }
 
@@ -228,6 +216,37 @@ void fl_end_backward_block(fl_backward_pass *b, fl_span block) {
     }
     if (!b->delta_all && b->K)
         start_with(b, b->delta_before, delta_of(b, s0), fl_rows_at(&b->rows, time_of(b, s0)) * values, b->size);
+}
+
+void fl_y_prev_part(void *backward_pass, int part, int parts) {
+    const fl_backward_pass *b = (const fl_backward_pass *)backward_pass;
+    const fl_rows *r = &b->rows;
+    const fl_size H = b->constant.hidden;
+    const fl_size unit0 = fl_border(H, b->k->column_block, part, parts),
+                  unit1 = fl_border(H, b->k->column_block, part + 1, parts);
+    for (fl_size s = b->s0, next; s < b->s1; s = next) {
+        fl_size t = time_of(b, s), rows = fl_rows_at(r, t), from = 0;
+        next = s + 1;
+        if (s > 0) {
+            const fl_size before = fl_rows_at(r, time_of(b, s - 1));
+            from = fl_smaller(rows, before);
+            /* Without lengths, the rows of steps follow one another. */
+            if (!r->offsets) {
+                next = b->s1;
+                from = rows = rows * (next - s);
+                if (b->reverse) t = time_of(b, next - 1);
+            }
+        }
+        char *to = b->y_prev + (fl_first_row(r, t) - b->delta_row) * H * b->size;
+        if (from) {
+            const fl_size t_before = b->reverse ? t + 1 : t - 1;
+            b->k->cells[b->constant.cell->kind].outputs(
+                b->constant.cell, H, b->tape.gates + (fl_first_row(r, t_before) - b->tape.row) * b->gates * H * b->size,
+                c_of(b, t_before), to, from, unit0, unit1);
+        }
+        b->k->copy(to + unit0 * b->size, H * b->size, b->tape.h0 + unit0 * b->size, H * b->size,
+                   (unit1 - unit0) * b->size, from, rows);
+    }
 }
 
 void fl_peephole_part(void *backward_pass, int part, int parts) {

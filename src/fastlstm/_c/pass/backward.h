@@ -37,9 +37,7 @@ typedef struct {
     const char *proj; /* (P, H), or NULL */
     const char *x;    /* (rows, I) */
     fl_tape tape;
-    int gathers;        /* y^{t-1} is not on the tape but gathered from */
-    const char *y, *h0; /* y^t as the forward pass gave it, a row every y_step, and h^0. */
-    fl_size y_step;
+    int recomputes_y;            /* Is y^{t-1} not on the tape? */
     fl_forward_pass *again; /* recompute: what runs a segment again; or NULL */
     /* Options. */
     int reset_to_zero;
@@ -65,7 +63,7 @@ typedef struct {
     /* Workspace. */
     char *delta;        /* (rows of a block, gates H), or delta_all */
     char *delta_before; /* (B, gates H): of the step that ran before this block, in the order of this pass */
-    char *y_prev;       /* (rows of a block, K), gathered from y */
+    char *y_prev;       /* (rows of a block, P), where it is not on the tape */
     char *dy_space;     /* (rows of a block, P): with a projection, the gradient of what it gives */
     char *m_panels;     /* with a projection, packed rows of the tape's m */
     char *zoned;        /* (B, P): what zoneout sends from step to step */
@@ -108,8 +106,9 @@ void fl_begin_backward_block(fl_backward_pass *b, fl_span block);
 void fl_gather_backward_block(fl_backward_pass *b, fl_span block);
 void fl_end_backward_block(fl_backward_pass *b, fl_span block);
 
-/* Tasks, whose argument is an fl_backward_pass, for the block that begin and gather have set: dp, and dproj += dy^T m.
- */
+/* Tasks, whose argument is an fl_backward_pass, for the block that begin and gather have set: y^{t-1} again, dp, and
+ * dproj += dy^T m. */
+void fl_y_prev_part(void *backward_pass, int part, int parts);
 void fl_peephole_part(void *backward_pass, int part, int parts);
 void fl_projection_part(void *backward_pass, int part, int parts);
 

@@ -42,10 +42,8 @@ void fl_lay_out_forward_pass(fl_forward_pass *f, fl_arena *arena) {
             f->proj_panels = fl_take_array(arena, fl_column_panels(f->k, 1, f->outputs, H), 1, f->size);
         f->m_space = f->taped ? NULL : fl_take_array(arena, B, H, f->size);
     }
-    if (!f->taped && !f->direct) {
-        f->pong = fl_take_array(arena, 2 * B, K, f->size);
-        f->c_space = fl_take_array(arena, B, H, f->cell_size);
-    }
+    if (!f->y_on_tape && !f->direct) f->pong = fl_take_array(arena, 2 * B, K, f->size);
+    if (!f->taped && !f->direct) f->c_space = fl_take_array(arena, B, H, f->cell_size);
     if (f->again) {
         const fl_size rows = fl_block_rows(&f->rows, f->segment);
         f->tape.gates = fl_take_array(arena, rows, f->gates * H, f->size);
@@ -237,6 +235,7 @@ static void start_rows(const fl_forward_pass *f, fl_size s) {
 void fl_start_forward_pass(const fl_forward_pass *f) {
     const fl_size H = f->constant.hidden, T = f->rows.T, B = f->rows.B, G = f->constant.outputs - f->outputs;
     if (f->h_last) copy_columns(f, f->h_last, f->outputs, f->h0, f->outputs, 0, B, 0, f->outputs, f->size);
+    if (f->tape.h0) copy_columns(f, f->tape.h0, f->outputs, f->h0, f->outputs, 0, B, 0, f->outputs, f->size);
     if (f->tape.c && T == 0) copy_columns(f, f->tape.c, H, f->c0, H, 0, B, 0, H, f->cell_size);
     if (f->c_last) copy_columns(f, f->c_last, H, f->c0, H, 0, B, 0, H, f->cell_size);
     if (f->g_last) copy_columns(f, f->g_last, G, f->g0, G, 0, B, 0, G, f->size);

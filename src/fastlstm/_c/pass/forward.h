@@ -25,6 +25,7 @@ typedef struct {
     fl_size block;     /* hidden units that a thread's share is made of */
     fl_size unit_work; /* multiply-adds that a step takes for a row and unit; 0 on a device */
     int taped;
+    int y_on_tape;  /* Is y^{t-1} on the tape? */
     int cells;      /* Is there a c? Not in an RNN. */
     int carries;    /* Does anything lie between two steps? */
     int packed;     /* Are the weights given as panels? */
@@ -64,7 +65,7 @@ typedef struct {
     char *W_panels, *R_panels; /* may be given */
     char *proj_panels;
     char *wx_space;
-    char *pong;    /* (2, B, K): y^{t-1} as seen, without a tape */
+    char *pong;    /* (2, B, K): y^{t-1} as seen, where it is not on the tape */
     char *m_space; /* (B, H), without a tape */
     char *c_space; /* (B, H), likewise */
 } fl_forward_pass;

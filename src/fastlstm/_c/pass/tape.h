@@ -12,7 +12,8 @@ typedef struct {
     char *gates; /* (rows, gates H) */
     char *c; /* (B + rows, H): c^0 before those of the first step, in the order of the direction; NULL without cells */
     char *c_prev; /* (rows, H) c^{t-1} as step t saw it, where that is not among c's */
-    char *y_prev; /* (rows, K) y^{t-1} as step t saw it; NULL where it is gathered from y */
+    char *y_prev; /* (rows, K) y^{t-1} as step t saw it; NULL where the backward pass finds it again */
+    char *h0;     /* (B, P), without y_prev: what the first step saw */
     char *m;      /* (rows, H) what is projected */
 } fl_tape;
 

@@ -7,8 +7,23 @@
 #include "step/rnn.h"
 
 #ifndef FL_TARGET_DEVICE
+
+#define CELL(name, NAME, has_c, forms)                                                                                \
+    static void name##_outputs(const fl_cell *cell, fl_size hidden, const void *gates, const void *c, void *y,        \
+                               fl_size rows, fl_size unit0, fl_size unit1) {                                          \
+        for (fl_size row = 0; row < rows; row++)                                                                      \
+            for (fl_size unit = unit0; unit < unit1; unit += VL) {                                                    \
+                const fl_size n = at_most(unit1 - unit, VL);                                                          \
+                s_store_part((stored *)y + row * hidden + unit,                                                       \
+                             name##_output_again(cell, (const stored *)gates, (const real *)c, hidden, row, unit, n), \
+                             n);                                                                                      \
+            }                                                                                                         \
+    }
+#include "cells.def"
+#undef CELL
+
 static const fl_cell_kernels cell_kernels[FL_CELLS] = {
-#define CELL(name, NAME, has_c, forms) {name##_forward, name##_backward},
+#define CELL(name, NAME, has_c, forms) {name##_forward, name##_backward, name##_outputs},
 #include "cells.def"
 #undef CELL
 };

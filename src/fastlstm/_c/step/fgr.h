@@ -29,6 +29,11 @@ FL_INLINE void fgr_output(const fl_forward *s, const real *acc, fl_size row, fl_
     if (to) s_store_part(to + 2 * VL, o, n);
 }
 
+FL_INLINE vec fgr_output_again(const fl_cell *cell, const stored *gates, const real *c, fl_size hidden, fl_size row,
+                               fl_size unit, fl_size n) {
+    return lstm_output_again(cell, gates, c, hidden, row, unit, n);
+}
+
 /* The deltas for one row and n units, from what the next step sends to y and to the gates: 3 vectors, one every `step`
  * values, or NULL. */
 FL_INLINE void fgr_cell_backward(const fl_backward *s, const bounds *b, vec dy, const real *sent_to_gates, fl_size step,

@@ -14,6 +14,13 @@ FL_INLINE void rnn_cell(const fl_forward *s, vec sum, fl_size row, fl_size unit,
     if (s->y_copy) s_store_part((stored *)s->y_copy + row * s->y_copy_step + unit, h, n);
 }
 
+/* h^t of one row and n units again: it is on the tape. */
+FL_INLINE vec rnn_output_again(const fl_cell *cell, const stored *h, const real *c, fl_size hidden, fl_size row,
+                               fl_size unit, fl_size n) {
+    (void)cell, (void)c;
+    return s_load_part(h + row * hidden + unit, n);
+}
+
 /* The delta, from the sum of what the next step sends to h; gives it. */
 FL_INLINE vec rnn_cell_backward(const fl_backward *s, vec seen, fl_size row, fl_size unit, fl_size n) {
     const fl_size H = s->hidden, at = row * H + unit;
