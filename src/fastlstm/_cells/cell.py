@@ -49,8 +49,8 @@ class TapePart(NamedTuple):
     wide: bool = False
     # Which rows the array has: those of the "steps", the "initial" ones, or "all", the initial ones before the steps'.
     rows: str = "steps"
-    # What the array takes: "" for every tape, "c_prev" where c^{t-1} is more than c of the step before, "proj", "y_prev"
-    # where the backward pass cannot compute y^{t-1}, "h0" where it does.
+    # What the array takes: "" for every tape, "proj", "c_prev" where c^{t-1} is more than c of the step before,
+    # "y_prev" where the backward pass cannot compute y^{t-1}, "h0" where it does.
     needs: str = ""
 
 

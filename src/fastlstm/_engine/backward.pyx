@@ -256,9 +256,9 @@ cdef class BackwardPass:
               bint accumulate, workspace):
         """Take the arrays of a call.
 
-        `tape` is (gates, c, c_prev, y_prev, m, h0), `last` (dh, dc, dg) arriving at the final state, `gradients` (W, R, b,
-        p, proj), `first` (dh0, dc0, dg0), `resets` what resets send to the initial state, likewise, or None, `deltas`
-        (all deltas, dy, dc; an RNN's without dc) or None. dy is read from column `dy_offset` on.
+        `tape` is (gates, c, c_prev, y_prev, m, h0), `last` (dh, dc, dg) arriving at the final state, `gradients` (W, R,
+        b, p, proj), `first` (dh0, dc0, dg0), `resets` what resets send to the initial state, likewise, or None,
+        `deltas` (all deltas, dy, dc; an RNN's without dc) or None. dy is read from column `dy_offset` on.
 
         With recompute, `again` is ((h0, c0, g0), checkpoints) of the forward pass, and the tape all None.
         """

@@ -277,8 +277,8 @@ cdef class ForwardPass:
         """Take the arrays of a call.
 
         `first` is (h0, c0, g0) and `last` (h, c, g); c is None in an RNN, g without full gate recurrence. `tape` is
-        (gates, c, c_prev, y_prev, m, h0) or None; `checkpoints`, with recompute, (y, c, y of the step before). y is written
-        from column `y_offset` on.
+        (gates, c, c_prev, y_prev, m, h0) or None; `checkpoints`, with recompute, (y, c, y of the step before). y is
+        written from column `y_offset` on.
         """
         cdef fl_forward_pass *f = &self.f
         cdef Buffers get = self.get

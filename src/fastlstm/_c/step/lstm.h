@@ -75,11 +75,6 @@ FL_INLINE lstm_gates lstm_cell(const fl_forward *s, const int plain, const int p
     return used;
 }
 
-/* y^t = h(c^t) o^t, without a projection. */
-FL_INLINE vec lstm_y(const fl_cell *cell, const int plain, vec c, vec o) {
-    return v_mul(plain ? v_tanh(c) : apply(cell->h, c), o);
-}
-
 FL_INLINE vec lstm_output(const fl_forward *s, const int plain, const int peephole, const real *acc, fl_size row,
                           fl_size unit, fl_size n) {
     const fl_cell *cell = s->cell;
@@ -93,7 +88,7 @@ FL_INLINE vec lstm_output(const fl_forward *s, const int plain, const int peepho
         o = gate_of(cell, plain, o);
         if (s->gates) s_store_part((stored *)s->gates + at_gates + at_o * H, o, n);
     }
-    const vec y = lstm_y(cell, plain, c, o);
+    const vec y = v_mul(plain ? v_tanh(c) : apply(cell->h, c), o);
     if (row < s->keep && s->y) s_store_part((stored *)s->y + row * s->y_step + unit, y, n);
     if (s->y_copy) s_store_part((stored *)s->y_copy + row * s->y_copy_step + unit, y, n);
     return o;
@@ -102,9 +97,9 @@ FL_INLINE vec lstm_output(const fl_forward *s, const int plain, const int peepho
 /* y^t of one row and n units again, from what is on the tape. */
 FL_INLINE vec lstm_output_again(const fl_cell *cell, const stored *gates, const real *c, fl_size hidden, fl_size row,
                                 fl_size unit, fl_size n) {
-    const fl_size at_o = (row * cell->gates + cell->o) * hidden + unit;
-    return lstm_y(cell, 0, v_load_part(c + row * hidden + unit, n),
-                  cell->o >= 0 ? s_load_part(gates + at_o, n) : v_set1(1));
+    const vec hc = apply(cell->h, v_load_part(c + row * hidden + unit, n));
+    if (cell->o < 0) return hc;
+    return v_mul(hc, s_load_part(gates + (row * cell->gates + cell->o) * hidden + unit, n));
 }
 
 #ifdef FL_TARGET_DEVICE
