@@ -42,7 +42,7 @@ class BackwardPass:
 
 def run_passes(passes: list[BackwardPass], num_threads: int, device: Device | None = None) -> None: ...
 def recompute_y_prev(
-    cell: Cell,
+    cell: KernelCell,
     batch: Any,
     reverse: bool,
     gates: Any,

@@ -204,8 +204,8 @@ cdef class BackwardPass:
     cdef KernelCell cell
     cdef ForwardPass again
 
-    def __init__(self, KernelCell cell, batch, bint reverse, weights, options, bint y_on_tape, bint with_deltas, int size,
-                 ForwardPass again=None, Device device=None):
+    def __init__(self, KernelCell cell, batch, bint reverse, weights, options, bint y_on_tape, bint with_deltas,
+                 int size, ForwardPass again=None, Device device=None):
         """Make a pass of `weights`, `options` and `device` as for a ForwardPass.
 
         `y_on_tape` is whether the tape has y^{t-1}; `again` makes the tape where there is none.
