@@ -4,6 +4,10 @@
  * values, one after the other. `void *` stands for the table's precision. B counts batch rows, I inputs, H hidden
  * units. The gates of a row are blocks of H values in the order i, f, z, o.
  *
+ * A cell may hand on extra columns beside y, which the next step sees too: for each vector of hidden units as many
+ * vectors, side by side, as its row of cells.def says. In a row of what a step sees they come after y's values; R has
+ * columns for them, in the same order.
+ *
  * A step works on batch rows [row0, row1) and hidden units [unit0, unit1), so that threads can share it; unit0 is a
  * multiple of the table's `unit_block`, unit1 too unless it is H. No function allocates, blocks or keeps state.
  */
@@ -24,7 +28,7 @@ typedef enum { FL_FULL, FL_BFLOAT16, FL_INT8 } fl_format;
 
 /* Which cell: a row of cells.def. */
 typedef enum {
-#define CELL(name, NAME, has_c, forms) FL_##NAME,
+#define CELL(name, NAME, has_c, gates_are_y, extra, forms) FL_##NAME,
 #include "cells.def"
 #undef CELL
     FL_CELLS
@@ -46,8 +50,8 @@ typedef struct {
     int plain;          /* all four gates, logistic and tanh, no bounds: known to the compiler */
 } fl_cell;
 
-/* One time step, forward. Rows of y have `outputs` values where the step reads them: H without a projection; those of
- * full gate recurrence are longer. */
+/* One time step, forward. A row of what the step sees has `outputs` values: those of y, H without a projection, and
+ * the extra columns. */
 typedef struct {
     const fl_cell *cell;
     fl_size hidden, input, outputs;
@@ -65,13 +69,13 @@ typedef struct {
     const void *c_prev;  /* (B, H) c^{t-1} */
     void *gates;         /* (B, gates H) out: activated gates, for the RNN h^t; or NULL */
     void *c;             /* (B, H) out: c^t; may be c_prev */
-    fl_size keep;        /* rows that the next step has too: y and gates_seen are for them, gates_last for the rest */
+    fl_size keep;        /* rows that the next step has too: y and extra_seen are for them, extra_last for the rest */
     void *y;             /* (B, H) out: y^t, must not be y_prev; or NULL */
     fl_size y_step;
     void *y_copy; /* (B, H) out: y^t once more, of all rows; or NULL */
     fl_size y_copy_step;
-    void *gates_seen; /* out, full gate recurrence: for each unit_block of units i, f, o side by side; or NULL */
-    void *gates_last; /* (B, 3 padded H) out: likewise; or NULL */
+    void *extra_seen; /* out: the extra columns for the next step, a row every y_step values; or NULL */
+    void *extra_last; /* (B, extra columns) out: those of the other rows; or NULL */
 } fl_forward;
 
 /* From a step to the next: y and c as the next step sees them. Rows [row0, row1) of both steps. */
@@ -91,7 +95,8 @@ typedef struct {
     void *y_seen;                      /* out, for the next step; NULL where that reads y */
     fl_size y_seen_step;
     int y_is_there;          /* the step has written it, so that a reset alone changes it */
-    const void *gates_first; /* full gate recurrence: likewise, of the gates that y_seen has after y; else NULL */
+    int extra;               /* vectors of extra columns for each vector of units */
+    const void *extra_first; /* (B, extra columns) what a reset sets those of y_seen to; or NULL */
     const void *c, *c_prev;  /* (B, H) c^t, and c^{t-1} as this step saw it */
     void *c_seen;            /* out, for the next step; NULL where that reads c */
     void *c_last;            /* out, for the rows without a next step */
@@ -118,18 +123,18 @@ typedef struct {
     const fl_cell *cell;
     fl_size hidden;
     fl_y_gradient y;            /* with a projection: of its input, a = dy^t */
-    const void *gate_panels;    /* full gate recurrence: from pack_rows of its part of R, 3 vectors wide; or NULL */
-    const void *delta_next;     /* for gate_panels, (B, gates H) of the next step; NULL at the last */
-    const void *to_gates_last;  /* likewise, (B, 3 padded H) arriving at the gates of the last step; or NULL */
+    const void *extra_panels;   /* from pack_rows of R's extra columns, those of a vector of units wide; or NULL */
+    const void *delta_next;     /* for extra_panels, (B, gates H) of the next step; NULL at the last */
+    const void *d_extra_last;   /* (B, extra columns) gradient that arrives at those of the final state; or NULL */
     const void *p;              /* NULL without peepholes */
     const void *gates;          /* (B, gates H) of this step */
     const void *c_prev, *c;     /* (B, H) */
     const void *dc_above;       /* (B, H) gradient arriving at c^t from above; or NULL */
     const unsigned char *reset; /* which rows the next step resets; or NULL */
     void *dc_first;             /* (B, H) += what a reset sends to the initial cell; or NULL */
-    void *to_gates_first;       /* (B, 3 padded H) likewise, to the initial gates; or NULL */
+    void *d_extra_first;        /* (B, extra columns) += what a reset sends to the initial ones; or NULL */
     const void *zone_c;         /* (B, H); or NULL */
-    int simple;         /* none of gate_panels, dc_above, reset, zone_c, dc_all, y.mask, .reset, .zone, .all: known to
+    int simple;         /* none of extra_panels, dc_above, reset, zone_c, dc_all, y.mask, .reset, .zone, .all: known to
                            the compiler */
     void *sent;         /* a device's, (B, gates H) of sums: what the next step sends; else NULL */
     void *delta;        /* (B, gates H) out: before the activations */
@@ -303,23 +308,19 @@ typedef struct {
     void (*finish)(void);
 } fl_kernels;
 
-/* A cell's name in cells.def. */
-static inline const char *fl_cell_name(fl_cell_kind kind) {
-    static const char *const names[FL_CELLS] = {
-#define CELL(name, NAME, has_c, forms) #name,
+/* A cell's row of cells.def, which says what each column means. */
+typedef struct {
+    const char *name;
+    int has_c, gates_are_y, extra;
+} fl_cell_row;
+
+static inline const fl_cell_row *fl_row_of_cell(fl_cell_kind kind) {
+    static const fl_cell_row rows[FL_CELLS] = {
+#define CELL(name, NAME, has_c, gates_are_y, extra, forms) {#name, has_c, gates_are_y, extra},
 #include "cells.def"
 #undef CELL
     };
-    return names[kind];
-}
-/* Is a cell's state h and c, or h alone? */
-static inline int fl_has_c(fl_cell_kind kind) {
-    static const unsigned char all[FL_CELLS] = {
-#define CELL(name, NAME, has_c, forms) has_c,
-#include "cells.def"
-#undef CELL
-    };
-    return all[kind];
+    return &rows[kind];
 }
 
 /* Hidden units in a forward panel, of which a thread's share of a step is made: where a gate stands alone, as many

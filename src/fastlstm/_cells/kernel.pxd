@@ -3,4 +3,4 @@ from fastlstm._system.kernels cimport fl_cell
 
 cdef class KernelCell:
     cdef fl_cell cell
-    cdef readonly bint lstm
+    cdef readonly bint has_c

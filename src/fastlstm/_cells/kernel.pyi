@@ -4,7 +4,7 @@ KINDS: dict[str, int]
 
 @disjoint_base
 class KernelCell:
-    lstm: bool
+    has_c: bool
     def __init__(
         self, kind: str, blocks: str | None, coupled: bool, gate: str, g: str, h: str, clip: float, cell_clip: float
     ) -> None: ...

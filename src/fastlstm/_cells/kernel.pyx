@@ -1,10 +1,10 @@
 """The cells as the kernels know them."""
-from fastlstm._system.kernels cimport FL_CELLS, fl_cell, fl_cell_name, fl_has_c
+from fastlstm._system.kernels cimport FL_CELLS, fl_cell, fl_row_of_cell
 from fastlstm._system.runtime cimport kernels
 
 from fastlstm._system.runtime import ACTIVATIONS
 
-KINDS = {fl_cell_name(kind).decode(): kind for kind in range(FL_CELLS)}
+KINDS = {fl_row_of_cell(kind).name.decode(): kind for kind in range(FL_CELLS)}
 
 
 cdef class KernelCell:
@@ -16,7 +16,7 @@ cdef class KernelCell:
     def __init__(self, str kind, blocks, bint coupled, str gate, str g, str h, double clip, double cell_clip):
         cdef fl_cell *cell = &self.cell
         cell.kind = KINDS[kind]
-        self.lstm = fl_has_c(cell.kind)
+        self.has_c = fl_row_of_cell(cell.kind).has_c
         cell.gates = len(blocks) if blocks else 1
         if blocks:
             cell.i, cell.f, cell.z, cell.o = [blocks.find(letter) for letter in "ifzo"]

@@ -17,10 +17,10 @@ from fastlstm._engine.passes cimport (FL_SUMS, fl_add_products_part, fl_add_tota
                                       fl_gather_backward_block, fl_is_far, fl_lay_out_backward_pass, fl_next_block,
                                       fl_peephole_part, fl_projection_part, fl_rows_at, fl_rows_going_on,
                                       fl_rows_per_block, fl_rows_to_pack, fl_run_backward_rows, fl_run_dy,
-                                      fl_run_first_gates, fl_run_first_state, fl_share, fl_share_of, fl_span,
+                                      fl_run_first_state, fl_share, fl_share_of, fl_span,
                                       fl_start_backward_pass, fl_sums_in_parts, fl_time, fl_transpose_part,
                                       fl_unpack_weight_gradients_part, fl_vectors, fl_weight_gradients, fl_y_prev_part)
-from fastlstm._system.kernels cimport FL_THREADS_FOR_TWO, FL_WORK_BEFORE_A_LOOK, fl_call, fl_size
+from fastlstm._system.kernels cimport FL_THREADS_FOR_TWO, FL_WORK_BEFORE_A_LOOK, fl_call, fl_row_of_cell, fl_size
 from fastlstm._system.runtime cimport Buffers, Device, kernels, parallel, stopped
 
 # ---- the loop over time ----------------------------------------------------------------------------------------------
@@ -40,8 +40,7 @@ cdef void step_part(void *argument, int part, int parts) noexcept nogil:
         work += fl_run_backward_rows(b, s, row0, min(row1, on), own.unit0, own.unit1, False)
         work += fl_run_backward_rows(b, s, max(row0, on), row1, own.unit0, own.unit1, True)
         if alone:
-            fl_run_first_state(b, s, row0, row1, 0, b.outputs, True)
-            fl_run_first_gates(b, s, row0, row1, 0, b.K - b.outputs)
+            fl_run_first_state(b, s, row0, row1, 0, 1)
         if work >= FL_WORK_BEFORE_A_LOOK:
             if stopped():
                 return
@@ -59,12 +58,9 @@ cdef void dy_part(void *argument, int part, int parts) noexcept nogil:
 
 
 cdef void first_state_part(void *argument, int part, int parts) noexcept nogil:
-    """Compute some columns of the initial state's gradient, once a step is done."""
+    """Compute a part of the initial state's gradient, once a step is done."""
     cdef fl_backward_pass *b = <fl_backward_pass *>argument
-    cdef fl_size G = b.K - b.outputs, block = 3 * b.k.unit_block
-    fl_run_first_state(b, b.s0, 0, b.rows.B, fl_border(b.outputs, b.k.column_block, part, parts),
-                       fl_border(b.outputs, b.k.column_block, part + 1, parts), part == 0)
-    fl_run_first_gates(b, b.s0, 0, b.rows.B, fl_border(G, block, part, parts), fl_border(G, block, part + 1, parts))
+    fl_run_first_state(b, b.s0, 0, b.rows.B, part, parts)
 
 
 cdef void run_steps(fl_backward_pass *b, fl_size s0, fl_size s1) noexcept nogil:
@@ -129,15 +125,15 @@ cdef void run_block(fl_backward_pass *b, fl_span block) noexcept nogil:
 cdef void prepare_backward(fl_backward_pass *b, int num_threads) noexcept nogil:
     """Divide the work and pack the weights."""
     cdef fl_size H = b.constant.hidden, P = b.outputs, values = b.gates * H
-    cdef int vectors = fl_vectors(b.k), parts
+    cdef int vectors = fl_vectors(b.k), extra = fl_row_of_cell(b.constant.cell.kind).extra, parts
     fl_divide_backward_pass(b, num_threads)
     parts = b.division.parts
     if b.packed:
         pack(fl_rows_to_pack(b.k, b.R_panels, vectors, b.R, b.K, values, P), parts)
         b.between.panels = b.R_panels
-    if b.gate_panels != NULL:
-        pack(fl_rows_to_pack(b.k, b.gate_panels, 3, b.R + P * b.size, b.K, values, b.K - P), parts)
-        b.constant.gate_panels = b.gate_panels
+    if b.extra_panels != NULL:
+        pack(fl_rows_to_pack(b.k, b.extra_panels, extra, b.R + P * b.size, b.K, values, b.K - P), parts)
+        b.constant.extra_panels = b.extra_panels
     if b.proj != NULL:
         pack(fl_rows_to_pack(b.k, b.proj_panels, vectors, b.proj, H, P, H), parts)
     fl_start_backward_pass(b)
@@ -256,17 +252,18 @@ cdef class BackwardPass:
               bint accumulate, workspace):
         """Take the arrays of a call.
 
-        `tape` is (gates, c, c_prev, y_prev, m, h0), `last` (dh, dc, dg) arriving at the final state, `gradients` (W, R,
-        b, p, proj), `first` (dh0, dc0, dg0), `resets` what resets send to the initial state, likewise, or None,
-        `deltas` (all deltas, dy, dc; an RNN's without dc) or None. dy is read from column `dy_offset` on.
+        `tape` is (gates, c, c_prev, y_prev, m, h0), `last` (dh, dc, d_extra) arriving at the final state, `gradients`
+        (W, R, b, p, proj), `first` (dh0, dc0, d_extra0), `resets` what resets send to the initial state, likewise, or
+        None, `deltas` (all deltas, dy, dc; without dc where the cell has no c) or None. dy is read from column
+        `dy_offset` on.
 
-        With recompute, `again` is ((h0, c0, g0), checkpoints) of the forward pass, and the tape all None.
+        With recompute, `again` is ((h0, c0, extra0), checkpoints) of the forward pass, and the tape all None.
         """
         cdef fl_backward_pass *b = &self.b
         cdef Buffers get = self.get
         cdef fl_size rows = b.rows.count, B = b.rows.B, values = b.gates * b.constant.hidden, I = b.weights.input
         cdef fl_size y_size = b.outputs * b.size, c_size = b.constant.hidden * b.cell_size
-        cdef fl_size g_size = (b.K - b.outputs) * b.size
+        cdef fl_size extra_size = (b.K - b.outputs) * b.size
         cdef fl_arena arena
         gates, all_c, c_prev, y_prev, m, h0 = tape
         if b.recomputes_y != (again is None and y_prev is None) or (b.recomputes_y and h0 is None):
@@ -283,13 +280,13 @@ cdef class BackwardPass:
             self.again.begin(x, first_again, checkpoints)
         b.between.above_step = b.dy_step = 0 if dy is None else row_of("dy", dy, dy_offset + b.outputs)
         b.dy = fl_at(get.input("dy", dy, rows * b.dy_step * b.size), dy_offset, b.size)
-        dh, dc, dg = last
+        dh, dc, d_extra = last
         b.dh = <const char *>get.input("dstate h", dh, B * y_size)
         b.dc = <const char *>get.input("dstate c", dc, B * c_size)
-        b.dg = <const char *>get.input("dstate g", dg, B * g_size)
+        b.d_extra = <const char *>get.input("dstate extra columns", d_extra, B * extra_size)
         b.dc_above = <const char *>get.input("dc", dc_above, rows * c_size)
         dW, dR, db, dp, dproj = gradients
-        dh0, dc0, dg0 = first
+        dh0, dc0, d_extra0 = first
         b.dx = <char *>get.output("out x", dx, rows * I * b.size)
         b.weights.dW = get.output("out W", dW, values * I * b.size)
         b.weights.dR = get.output("out R", dR, values * b.K * b.size)
@@ -299,12 +296,12 @@ cdef class BackwardPass:
         b.dproj = <char *>get.output("out proj", dproj, b.outputs * b.constant.hidden * b.size)
         b.dh0 = <char *>get.output("out h0", dh0, B * y_size)
         b.constant.dc = get.output("out c0", dc0, B * c_size)
-        b.dg0 = <char *>get.output("out g0", dg0, B * g_size)
+        b.d_extra0 = <char *>get.output("out extra columns", d_extra0, B * extra_size)
         if resets is not None:
-            dh_first, dc_first, dg_first = resets
+            dh_first, dc_first, d_extra_first = resets
             b.between.to_first = get.output("out h0", dh_first, B * y_size)
             b.constant.dc_first = get.output("out c0", dc_first, B * c_size)
-            b.constant.to_gates_first = get.output("out g0", dg_first, B * g_size)
+            b.constant.d_extra_first = get.output("out extra columns", d_extra_first, B * extra_size)
         if (deltas is not None) != b.with_deltas:
             raise ValueError("deltas must be given where the pass was made with them, and only there")
         if deltas is not None:

@@ -26,7 +26,7 @@ class Checkpoints:
     y, c, y_before : (segments, B, ...) arrays
         y^{t-1} and c^{t-1} as the first step of each segment saw them; for zoneout of y, y^{t-1} itself. Else None.
     h0, c0, g0 : (B, ...) arrays
-        The initial state; g0, for full gate recurrence alone, as the kernels keep the gates.
+        The initial state; c0 and g0, the extra columns beside h0, are None for cells without them.
     b : array
         The biases, not copied.
     """

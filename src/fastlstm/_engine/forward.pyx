@@ -21,7 +21,7 @@ from fastlstm._engine.passes cimport (fl_arena, fl_arena_bytes, fl_arena_in, fl_
                                       fl_start_forward_pass, fl_time, fl_vectors, fl_y_of)
 from fastlstm._system.kernels cimport (FL_BFLOAT16, FL_FULL, FL_INT8, FL_ROWS_TO_STOP, FL_THREADS_FOR_TWO,
                                        FL_WORK_BEFORE_A_LOOK, fl_call, fl_format, fl_forward, fl_kernels,
-                                       fl_panel_units, fl_product, fl_size)
+                                       fl_panel_units, fl_product, fl_row_of_cell, fl_size)
 from fastlstm._system.runtime cimport Buffers, Device, begin_call, end_call, kernels, parallel, stopped
 
 from fastlstm._arrays.arrays import empty
@@ -232,14 +232,14 @@ cdef class ForwardPass:
         f.outputs = P = H if proj is None else proj.shape[0]
         f.proj = <const char *>get.input("proj", proj, P * H * size)
         f.between.hidden, f.between.width = H, P
-        f.between.y_seen_step = f.constant.outputs
+        f.between.y_seen_step, f.between.extra = f.constant.outputs, fl_row_of_cell(cell.cell.kind).extra
         if options is not None:
             f.reset = <const char *>get.input("reset", options.reset, rows)
             f.between.reset_to_zero = options.reset_to_zero
             f.between.mask = get.input("recurrent_mask", options.mask, f.rows.B * P * size)
             f.zone_y = <const char *>get.input("zoneout of y", options.zone_y, rows * P * size)
             f.zone_c = <const char *>get.input("zoneout of c", options.zone_c, rows * H * size)
-        f.taped, f.cells = with_tape, cell.lstm
+        f.taped = with_tape
         f.block_rows = fl_rows_per_block(f.k, f.gates * H * size)
         if recompute:
             f.segment, f.again = fl_segment_rows(min(recompute, max(f.rows.T, 1)), f.rows.B), with_tape
@@ -260,11 +260,11 @@ cdef class ForwardPass:
         cdef fl_forward_pass *f = &self.f
         cdef Buffers get = self.get
         cdef fl_size B = f.rows.B, P = f.outputs, c_size = f.constant.hidden * f.cell_size, count
-        h0, c0, g0 = first
+        h0, c0, extra0 = first
         f.x = <const char *>get.input("x", x, f.rows.count * f.constant.input * f.size)
         f.h0, f.c0 = <const char *>get.input("h0", h0, B * P * f.size), <const char *>get.input("c0", c0, B * c_size)
-        f.g0 = <const char *>get.input("g0", g0, B * (f.constant.outputs - P) * f.size)
-        f.between.y_first, f.between.c_first, f.between.gates_first = f.h0, f.c0, f.g0
+        f.extra0 = <const char *>get.input("initial extra columns", extra0, B * (f.constant.outputs - P) * f.size)
+        f.between.y_first, f.between.c_first, f.between.extra_first = f.h0, f.c0, f.extra0
         if checkpoints is not None:
             y, c, y_before = checkpoints
             count = fl_segments(&f.rows, f.segment) * B
@@ -276,21 +276,21 @@ cdef class ForwardPass:
     def start(self, x, first, y, Py_ssize_t y_offset, last, tape, checkpoints, workspace):
         """Take the arrays of a call.
 
-        `first` is (h0, c0, g0) and `last` (h, c, g); c is None in an RNN, g without full gate recurrence. `tape` is
-        (gates, c, c_prev, y_prev, m, h0) or None; `checkpoints`, with recompute, (y, c, y of the step before). y is
-        written from column `y_offset` on.
+        `first` is (h0, c0, extra0) and `last` (h, c, extra), where c is None for a cell without it, and extra for one
+        that hands on no extra columns. `tape` is (gates, c, c_prev, y_prev, m, h0) or None; `checkpoints`, with
+        recompute, (y, c, y of the step before). y is written from column `y_offset` on.
         """
         cdef fl_forward_pass *f = &self.f
         cdef Buffers get = self.get
         cdef fl_size rows = f.rows.count, B = f.rows.B, H = f.constant.hidden, P = f.outputs, K = f.constant.outputs
         cdef fl_arena arena
-        h, c, g = last
+        h, c, extra = last
         self.begin(x, first, checkpoints)
         f.y_step = row_of("y", y, y_offset + P)
         f.y = <char *>get.output("y", y, rows * f.y_step * f.size) + y_offset * f.size
         f.h_last = <char *>get.output("h", h, B * P * f.size)
         f.c_last = <char *>get.output("c", c, B * H * f.cell_size)
-        f.g_last = <char *>get.output("g", g, B * (K - P) * f.size)
+        f.extra_last = <char *>get.output("extra columns", extra, B * (K - P) * f.size)
         if tape is not None:
             gates, all_c, c_prev, y_prev, m, tape_h0 = tape
             if (y_prev is not None) != f.y_on_tape:
@@ -335,7 +335,7 @@ cdef class Step:
         if (get.overlap(2, 0) or get.overlap(2, 1) or get.overlap(2, 3) or get.overlap(3, 0)
                 or get.overlap_partly(3, 1)):
             return False
-        if not self.cell.lstm:
+        if not self.cell.has_c:
             return True
         if not (get.fits(c, False, 3, size, B, H) and get.fits(c_out, True, 3, size, B, H)):
             return False
@@ -368,13 +368,13 @@ cdef class Step:
         f.block = fl_panel_units(f.k, f.gates)
         f.rows.B = f.rows.count = B
         f.x, f.h0, f.y = <const char *>get.views[0].buf, <const char *>get.views[1].buf, <char *>get.views[2].buf
-        if self.cell.lstm:
+        if self.cell.has_c:
             f.c_last = <char *>get.views[5].buf
         f.stopped = stopped
         fl_divide(&f.division, &f.rows, H, f.block, H * f.unit_work, size, num_threads)
         begin_call(&call, B >= FL_ROWS_TO_STOP)
         with nogil:
-            if self.cell.lstm and get.views[5].buf != get.views[4].buf:
+            if self.cell.has_c and get.views[5].buf != get.views[4].buf:
                 memcpy(f.c_last, get.views[4].buf, B * H * size)
             f.s1 = 1
             run_steps(&f, 0, 1)

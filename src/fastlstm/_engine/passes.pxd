@@ -100,7 +100,6 @@ cdef extern from "pass/forward.h" nogil:
         fl_size unit_work
         bint taped
         bint y_on_tape
-        bint cells
         bint carries
         bint packed
         bint direct
@@ -113,12 +112,12 @@ cdef extern from "pass/forward.h" nogil:
         const char *x
         const char *h0
         const char *c0
-        const char *g0
+        const char *extra0
         char *y
         fl_size y_step
         char *h_last
         char *c_last
-        char *g_last
+        char *extra_last
         const char *proj
         fl_tape tape
         fl_size block_rows
@@ -219,20 +218,20 @@ cdef extern from "pass/backward.h" nogil:
         fl_size dy_step
         const char *dh
         const char *dc
-        const char *dg
+        const char *d_extra
         const char *dc_above
         char *dx
         char *dp
         char *dproj
         char *dh0
-        char *dg0
+        char *d_extra0
         char *delta_all
         char *dy_all
         char *dc_all
         char *y_prev
         char *m_panels
         char *R_panels
-        char *gate_panels
+        char *extra_panels
         char *proj_panels
         fl_sum sums[5]
 
@@ -244,10 +243,7 @@ cdef extern from "pass/backward.h" nogil:
                                  fl_size unit1, bint last)
     void fl_run_dy(const fl_backward_pass *b, fl_size s, fl_size row0, fl_size row1, fl_size column0, fl_size column1,
                    bint last)
-    void fl_run_first_state(const fl_backward_pass *b, fl_size s, fl_size row0, fl_size row1, fl_size column0,
-                            fl_size column1, bint with_cells)
-    void fl_run_first_gates(const fl_backward_pass *b, fl_size s, fl_size row0, fl_size row1, fl_size column0,
-                            fl_size column1)
+    void fl_run_first_state(const fl_backward_pass *b, fl_size s, fl_size row0, fl_size row1, int part, int parts)
     void fl_begin_backward_block(fl_backward_pass *b, fl_span block)
     void fl_gather_backward_block(fl_backward_pass *b, fl_span block)
     void fl_end_backward_block(fl_backward_pass *b, fl_span block)

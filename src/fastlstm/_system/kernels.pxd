@@ -93,8 +93,8 @@ cdef extern from "kernels.h":
         fl_size y_step
         void *y_copy
         fl_size y_copy_step
-        void *gates_seen
-        void *gates_last
+        void *extra_seen
+        void *extra_last
 
     ctypedef struct fl_carry:
         fl_size hidden
@@ -116,7 +116,8 @@ cdef extern from "kernels.h":
         void *y_seen
         fl_size y_seen_step
         bint y_is_there
-        const void *gates_first
+        int extra
+        const void *extra_first
         const void *c
         const void *c_prev
         void *c_seen
@@ -140,9 +141,9 @@ cdef extern from "kernels.h":
         const fl_cell *cell
         fl_size hidden
         fl_y_gradient y
-        const void *gate_panels
+        const void *extra_panels
         const void *delta_next
-        const void *to_gates_last
+        const void *d_extra_last
         const void *p
         const void *gates
         const void *c_prev
@@ -150,7 +151,7 @@ cdef extern from "kernels.h":
         const void *dc_above
         const unsigned char *reset
         void *dc_first
-        void *to_gates_first
+        void *d_extra_first
         const void *zone_c
         bint simple
         void *sent
@@ -289,8 +290,12 @@ cdef extern from "kernels.h":
                        const void *b, double beta, void *c) noexcept nogil
         void (*finish)() noexcept nogil
 
-    const char *fl_cell_name(fl_cell_kind kind) nogil
-    bint fl_has_c(fl_cell_kind kind) nogil
+    ctypedef struct fl_cell_row:
+        const char *name
+        bint has_c
+        int extra
+
+    const fl_cell_row *fl_row_of_cell(fl_cell_kind kind) nogil
     fl_size fl_panel_units(const fl_kernels *k, fl_size gates) nogil
 
 cdef extern from "device/backend.h":

@@ -215,7 +215,7 @@ FL_INLINE const real *backward_of(const backward_units *s, fl_size k, fl_backwar
     }
 #define FORMS_GENERAL(cell) FORM(cell, general, 0, s->step.p != NULL)
 #define FORMS_PLAIN(cell) FORMS_GENERAL(cell) FORM(cell, vanilla, 1, 0) FORM(cell, peephole, 1, 1)
-#define CELL(name, NAME, has_c, forms) FORMS_##forms(name)
+#define CELL(name, NAME, has_c, gates_are_y, extra, forms) FORMS_##forms(name)
 #include "cells.def"
 #undef CELL
 
@@ -234,7 +234,7 @@ static void run_forward(const forward_units units, fl_size count) {
     const int plain = units.cell.plain;
     (void)plain;
     switch (units.cell.kind) {
-#define CELL(name, NAME, has_c, forms) \
+#define CELL(name, NAME, has_c, gates_are_y, extra, forms) \
     case FL_##NAME: RUN(name, forward, forms); break;
 #include "cells.def"
 #undef CELL
@@ -246,7 +246,7 @@ static void run_backward(const backward_units units, fl_size count) {
     const int plain = units.cell.plain && units.step.simple;
     (void)plain;
     switch (units.cell.kind) {
-#define CELL(name, NAME, has_c, forms) \
+#define CELL(name, NAME, has_c, gates_are_y, extra, forms) \
     case FL_##NAME: RUN(name, backward, forms); break;
 #include "cells.def"
 #undef CELL
@@ -301,14 +301,14 @@ static void backward_now(const op *o, const fl_cell *cell) {
     const fl_backward *s = &o->of.backward;
     const fl_size H = s->hidden, columns = cell->gates * H, rows = o->row1 - o->row0, count = rows * H;
     const backward_units units = {*s, *cell, o->row0};
-    const int with_gates = s->gate_panels && s->delta_next;
+    const int extra = s->extra_panels && s->delta_next ? fl_row_of_cell(cell->kind)->extra : 0;
     real *sent = (real *)s->sent + o->row0 * columns;
     if (s->y.a)
         gemm(0, 1, rows, H, s->y.K, (const stored *)s->y.a + o->row0 * s->y.K, s->y.K, (const stored *)s->y.panels,
              s->y.K, 0, 1, sent, columns);
-    for (int gate = 0; with_gates && gate < 3; gate++) /* whose columns lie side by side, unit by unit */
+    for (int n = 0; n < extra; n++) /* A unit's extra columns lie side by side. */
         gemm(0, 1, rows, H, columns, (const stored *)s->delta_next + o->row0 * columns, columns,
-             (const stored *)s->gate_panels + gate * columns, 3 * columns, 0, 1, sent + (gate + 1) * H, columns);
+             (const stored *)s->extra_panels + n * columns, extra * columns, 0, 1, sent + (n + 1) * H, columns);
     run_backward(units, count);
 }
 
@@ -325,7 +325,7 @@ typedef struct {
     fl_size hidden;
 } outputs;
 
-#define CELL(name, NAME, has_c, forms)                                                                         \
+#define CELL(name, NAME, has_c, gates_are_y, extra, forms)                                                     \
     FL_FUNCTION void name##_outputs_at(const outputs *s, fl_size k) {                                          \
         const place at = place_of(k, s->hidden);                                                               \
         s_store(s->y + k, name##_output_again(&s->cell, s->gates, s->c, s->hidden, at.row, at.column, 1));     \
@@ -341,7 +341,7 @@ typedef struct {
 #undef CELL
 
 static const fl_cell_kernels device_cells[FL_CELLS] = {
-#define CELL(name, NAME, has_c, forms) {forward_step, backward_step, name##_outputs},
+#define CELL(name, NAME, has_c, gates_are_y, extra, forms) {forward_step, backward_step, name##_outputs},
 #include "cells.def"
 #undef CELL
 };

@@ -73,7 +73,7 @@ static const op *first_step(const program *p, fl_size *rows) {
             return NULL;
         if (!is_step(o->kind)) continue;
         steps++;
-        if (!is_forward(o->kind) && (o->of.backward.gate_panels || inner_of(o) != p->cell.gates * p->hidden))
+        if (!is_forward(o->kind) && (o->of.backward.extra_panels || inner_of(o) != p->cell.gates * p->hidden))
             return NULL;
         if (first && (weights_of(o) != weights_of(first) || inner_of(o) != inner_of(first))) return NULL;
         first = first ? first : o;
@@ -297,7 +297,7 @@ FL_INLINE void finish_forward(const fl_forward *s, const real *sums, fl_size row
     const int plain = s->cell->plain;
     (void)plain;
     switch (s->cell->kind) {
-#define CELL(name, NAME, has_c, forms) \
+#define CELL(name, NAME, has_c, gates_are_y, extra, forms) \
     case FL_##NAME: FINISH_##forms(name##_forward_unit, sums, row, unit); break;
 #include "cells.def"
 #undef CELL
@@ -309,7 +309,7 @@ FL_INLINE void finish_backward(const fl_backward *s, const real *sent, fl_size r
     const int plain = s->cell->plain && s->simple;
     (void)plain;
     switch (s->cell->kind) {
-#define CELL(name, NAME, has_c, forms) \
+#define CELL(name, NAME, has_c, gates_are_y, extra, forms) \
     case FL_##NAME: FINISH_##forms(name##_backward_unit, sent, 1, row, unit); break;
 #include "cells.def"
 #undef CELL

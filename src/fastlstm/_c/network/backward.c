@@ -74,7 +74,7 @@ static void run_block(fl_backward_pass *b, fl_span block) {
                       on = b->K ? fl_rows_going_on(b, s) : 0;
         fl_run_backward_rows(b, s, 0, on, 0, H, 0);
         fl_run_backward_rows(b, s, on, rows, 0, H, 1);
-        fl_run_first_state(b, s, 0, rows, 0, H, 1);
+        fl_run_first_state(b, s, 0, rows, 0, 1);
     }
     fl_gather_backward_block(b, block);
     if (b->recomputes_y) fl_y_prev_part(b, 0, 1);

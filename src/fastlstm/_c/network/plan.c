@@ -166,7 +166,7 @@ static fastlstm_status lay_out_plan(fastlstm_plan *plan, const fastlstm_network 
         fl_layer *layer = layers ? &layers[n] : &one;
         memset(layer, 0, sizeof(fl_layer));
         layer->cell = given->kind == FASTLSTM_LSTM ? lstm_of(given) : rnn_of(given);
-        layer->lstm = fl_has_c(layer->cell.kind);
+        layer->lstm = fl_row_of_cell(layer->cell.kind)->has_c;
         layer->directions = given->bidirectional ? 2 : 1;
         layer->input = (fl_size)inputs;
         layer->hidden = (fl_size)given->units;

@@ -1,5 +1,8 @@
 #include "pass/backward.h"
 
+/* Vectors of extra columns for each vector of hidden units. */
+static int extra_of(const fl_backward_pass *b) { return fl_row_of_cell(b->constant.cell->kind)->extra; }
+
 /* ---- memory ---- */
 
 static void lay_out_sums(fl_backward_pass *b, fl_arena *arena) {
@@ -26,7 +29,7 @@ void fl_lay_out_backward_pass(fl_backward_pass *b, fl_arena *arena) {
     if (!b->given_panels)
         b->R_panels = fl_take_array(arena, fl_row_panels(b->k, vectors, values, b->outputs), 1, b->size);
     if (b->K > b->outputs)
-        b->gate_panels = fl_take_array(arena, fl_row_panels(b->k, 3, values, b->K - b->outputs), 1, b->size);
+        b->extra_panels = fl_take_array(arena, fl_row_panels(b->k, extra_of(b), values, b->K - b->outputs), 1, b->size);
     if (b->proj) {
         b->proj_panels = fl_take_array(arena, fl_row_panels(b->k, vectors, b->outputs, H), 1, b->size);
         b->m_panels = fl_take_array(arena, fl_row_panels(b->k, vectors, rows, H), 1, b->size);
@@ -104,7 +107,7 @@ fl_size fl_run_backward_rows(const fl_backward_pass *b, fl_size s, fl_size row0,
         step.y = gradient_of_y(b, s, last);
     }
     if (last) {
-        step.to_gates_last = b->dg;
+        step.d_extra_last = b->d_extra;
     } else {
         step.delta_next = delta_of(b, s + 1);
         step.reset = reset_at(b, time_of(b, s + 1));
@@ -136,9 +139,30 @@ void fl_run_dy(const fl_backward_pass *b, fl_size s, fl_size row0, fl_size row1,
 
 /* ---- the initial state ---- */
 
-void fl_run_first_state(const fl_backward_pass *b, fl_size s, fl_size row0, fl_size row1, fl_size column0,
-                        fl_size column1, int with_cells) {
-    const fl_size t = time_of(b, s), bytes = b->constant.hidden * b->cell_size;
+/* The gradient of the initial extra columns, for rows that begin with step s; `reset` says which are reset to zero. */
+static void run_first_extra(const fl_backward_pass *b, fl_size s, const unsigned char *reset, fl_size row0,
+                            fl_size row1, int part, int parts) {
+    const fl_size values = b->gates * b->constant.hidden, count = b->K - b->outputs;
+    const fl_size block = extra_of(b) * b->k->unit_block;
+    const fl_size column0 = fl_border(count, block, part, parts), column1 = fl_border(count, block, part + 1, parts);
+    const fl_product product = {.columns = count,
+                                .K = values,
+                                .a = delta_of(b, s),
+                                .a_row_step = values,
+                                .a_k_step = 1,
+                                .panels = b->extra_panels,
+                                .vectors = extra_of(b),
+                                .gates = 1,
+                                .c = b->d_extra0,
+                                .c_row_step = count};
+    fl_multiply_pieces(b->k, &product, b->stopped, row0, row1, column0, column1);
+    if (reset)
+        b->k->clear(b->d_extra0 + (row0 * count + column0) * b->size, count * b->size, (column1 - column0) * b->size,
+                    row1 - row0, reset + row0);
+}
+
+void fl_run_first_state(const fl_backward_pass *b, fl_size s, fl_size row0, fl_size row1, int part, int parts) {
+    const fl_size t = time_of(b, s), bytes = b->constant.hidden * b->cell_size, block = b->k->column_block;
     row0 = fl_larger(row0, s ? fl_rows_at(&b->rows, time_of(b, s - 1)) : 0);
     row1 = fl_smaller(row1, fl_rows_at(&b->rows, t));
     if (row0 >= row1 || !b->packed || !b->dh0) return;
@@ -149,32 +173,11 @@ void fl_run_first_state(const fl_backward_pass *b, fl_size s, fl_size row0, fl_s
     g.reset = reset;
     g.to_first = NULL;
     g.zoned = b->zoned;
-    b->k->y_gradient(&g, b->dh0, b->outputs, row0, row1, column0, column1);
-    if (with_cells && reset && b->constant.dc)
+    b->k->y_gradient(&g, b->dh0, b->outputs, row0, row1, fl_border(b->outputs, block, part, parts),
+                     fl_border(b->outputs, block, part + 1, parts));
+    if (part == 0 && reset && b->constant.dc)
         b->k->clear((char *)b->constant.dc + row0 * bytes, bytes, bytes, row1 - row0, reset + row0);
-}
-
-void fl_run_first_gates(const fl_backward_pass *b, fl_size s, fl_size row0, fl_size row1, fl_size column0,
-                        fl_size column1) {
-    const fl_size t = time_of(b, s), values = b->gates * b->constant.hidden, G = b->K - b->outputs;
-    const unsigned char *reset = reset_at(b, t);
-    row0 = fl_larger(row0, s ? fl_rows_at(&b->rows, time_of(b, s - 1)) : 0);
-    row1 = fl_smaller(row1, fl_rows_at(&b->rows, t));
-    if (!b->dg0 || row0 >= row1) return;
-    const fl_product product = {.columns = G,
-                                .K = values,
-                                .a = delta_of(b, s),
-                                .a_row_step = values,
-                                .a_k_step = 1,
-                                .panels = b->gate_panels,
-                                .vectors = 3,
-                                .gates = 1,
-                                .c = b->dg0,
-                                .c_row_step = G};
-    fl_multiply_pieces(b->k, &product, b->stopped, row0, row1, column0, column1);
-    if (reset && b->reset_to_zero)
-        b->k->clear(b->dg0 + (row0 * G + column0) * b->size, G * b->size, (column1 - column0) * b->size, row1 - row0,
-                    reset + row0);
+    if (b->d_extra0) run_first_extra(b, s, reset, row0, row1, part, parts);
 }
 
 /* ---- the gradients of a block ---- */
@@ -310,7 +313,7 @@ void fl_start_backward_pass(fl_backward_pass *b) {
     start_with(b, (char *)b->constant.dc, b->dc, B * H, b->cell_size);
     /* In rows without a step, what arrives goes on; all others are written later. */
     start_with(b, b->dh0, b->dh, B * P, b->size);
-    start_with(b, b->dg0, b->dg, B * (b->K - P), b->size);
+    start_with(b, b->d_extra0, b->d_extra, B * (b->K - P), b->size);
     start_with(b, b->zoned, NULL, B * P, b->cell_size);
     b->weights.dx = b->dx;
     b->in_part = 0;

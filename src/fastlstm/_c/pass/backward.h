@@ -37,7 +37,7 @@ typedef struct {
     const char *proj; /* (P, H), or NULL */
     const char *x;    /* (rows, I) */
     fl_tape tape;
-    int recomputes_y;            /* Is y^{t-1} not on the tape? */
+    int recomputes_y;       /* Is y^{t-1} not on the tape? */
     fl_forward_pass *again; /* recompute: what runs a segment again; or NULL */
     /* Options. */
     int reset_to_zero;
@@ -49,14 +49,14 @@ typedef struct {
     fl_size dy_step;
     const char *dh;       /* (B, P) */
     const char *dc;       /* (B, H) */
-    const char *dg;       /* (B, K - P): at the gates, with full gate recurrence */
+    const char *d_extra;  /* (B, K - P): at the extra columns */
     const char *dc_above; /* (rows, H) */
     /* Results beside those of the weights; each may be NULL. */
     char *dx; /* (rows, I) */
     char *dp;
     char *dproj;     /* (P, H) */
     char *dh0;       /* (B, P) */
-    char *dg0;       /* (B, K - P) */
+    char *d_extra0;  /* (B, K - P) */
     char *delta_all; /* (rows, gates H) */
     char *dy_all;    /* (rows, P) */
     char *dc_all;    /* (rows, H) */
@@ -68,7 +68,7 @@ typedef struct {
     char *m_panels;     /* with a projection, packed rows of the tape's m */
     char *zoned;        /* (B, P): what zoneout sends from step to step */
     char *R_panels;     /* may be given */
-    char *gate_panels;
+    char *extra_panels;
     char *proj_panels;
     fl_sum sums[FL_SUMS]; /* of many rows: dW, dR, db, dp, dproj */
     fl_size in_part;      /* rows in their parts */
@@ -94,12 +94,8 @@ fl_size fl_run_backward_rows(const fl_backward_pass *b, fl_size s, fl_size row0,
 void fl_run_dy(const fl_backward_pass *b, fl_size s, fl_size row0, fl_size row1, fl_size column0, fl_size column1,
                int last);
 
-/* The gradient of the initial state of rows that begin with step s: columns of h, with or without c; columns of the
- * gates. */
-void fl_run_first_state(const fl_backward_pass *b, fl_size s, fl_size row0, fl_size row1, fl_size column0,
-                        fl_size column1, int with_cells);
-void fl_run_first_gates(const fl_backward_pass *b, fl_size s, fl_size row0, fl_size row1, fl_size column0,
-                        fl_size column1);
+/* Compute a part of the gradient of the initial state, for those of some rows that begin with step s. */
+void fl_run_first_state(const fl_backward_pass *b, fl_size s, fl_size row0, fl_size row1, int part, int parts);
 
 /* Before and after the steps of a block: where its deltas are; what their products read; what the next block needs. */
 void fl_begin_backward_block(fl_backward_pass *b, fl_span block);

@@ -49,7 +49,7 @@ void fl_lay_out_forward_pass(fl_forward_pass *f, fl_arena *arena) {
         f->tape.gates = fl_take_array(arena, rows, f->gates * H, f->size);
         f->tape.y_prev = fl_take_array(arena, rows, K, f->size);
         f->tape.m = f->proj ? fl_take_array(arena, rows, H, f->size) : NULL;
-        if (f->cells) {
+        if (fl_row_of_cell(f->constant.cell->kind)->has_c) {
             f->tape.c = fl_take_array(arena, B + rows, H, f->cell_size);
             f->c_last = fl_take_array(arena, B, H, f->cell_size);
             f->tape.c_prev = f->reset || f->zone_c ? fl_take_array(arena, rows, H, f->cell_size) : NULL;
@@ -150,9 +150,9 @@ fl_size fl_run_forward_step(const fl_forward_pass *f, fl_size s, fl_share own) {
         char *seen = y_prev_of(f, s + 1);
         step.y = f->between.y_is_there ? seen : NULL;
         step.y_step = step.outputs;
-        if (step.outputs > f->outputs) step.gates_seen = seen + f->outputs * f->size;
+        if (step.outputs > f->outputs) step.extra_seen = seen + f->outputs * f->size;
     }
-    step.gates_last = f->g_last;
+    step.extra_last = f->extra_last;
     step.y_copy = f->proj ? fl_m_of(f, s) : fl_y_of(f, s);
     step.y_copy_step = f->proj ? H : f->y_step;
     for (fl_size unit = own.unit0, unit_end; unit < own.unit1; unit = unit_end) {
@@ -226,8 +226,8 @@ static void start_rows(const fl_forward_pass *f, fl_size s) {
     between.c_seen = f->c_last ? c_prev_of(f, s) : NULL;
     if (!f->direct) {
         between.y_seen = y_prev_of(f, s);
-        if (f->g0)
-            copy_columns(f, (char *)between.y_seen + P * f->size, K, f->g0, K - P, row0, row1, 0, K - P, f->size);
+        if (f->extra0)
+            copy_columns(f, (char *)between.y_seen + P * f->size, K, f->extra0, K - P, row0, row1, 0, K - P, f->size);
     }
     f->k->carry(&between, row0, row1, 0, P, 0, f->c_last ? H : 0);
 }
@@ -238,7 +238,7 @@ void fl_start_forward_pass(const fl_forward_pass *f) {
     if (f->tape.h0) copy_columns(f, f->tape.h0, f->outputs, f->h0, f->outputs, 0, B, 0, f->outputs, f->size);
     if (f->tape.c && T == 0) copy_columns(f, f->tape.c, H, f->c0, H, 0, B, 0, H, f->cell_size);
     if (f->c_last) copy_columns(f, f->c_last, H, f->c0, H, 0, B, 0, H, f->cell_size);
-    if (f->g_last) copy_columns(f, f->g_last, G, f->g0, G, 0, B, 0, G, f->size);
+    if (f->extra_last) copy_columns(f, f->extra_last, G, f->extra0, G, 0, B, 0, G, f->size);
     for (fl_size s = 0; s < (f->reverse && !f->direct ? T : fl_smaller(T, 1)); s++) start_rows(f, s);
 }
 

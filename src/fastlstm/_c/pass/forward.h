@@ -2,7 +2,7 @@
  * reads and writes. The loops over time are in _engine/forward.pyx and network/forward.c.
  *
  * `s` counts steps in the order in which they run, `t` in time: they differ in the reverse direction. P values are in a
- * row of y, H without a projection; K are what the next step sees of it: with full gate recurrence, the gates too. */
+ * row of y, H without a projection; K are what the next step sees: extra columns too. */
 #ifndef FL_PASS_FORWARD_H
 #define FL_PASS_FORWARD_H
 
@@ -26,7 +26,6 @@ typedef struct {
     fl_size unit_work; /* multiply-adds that a step takes for a row and unit; 0 on a device */
     int taped;
     int y_on_tape;  /* Is y^{t-1} on the tape? */
-    int cells;      /* Is there a c? Not in an RNN. */
     int carries;    /* Does anything lie between two steps? */
     int packed;     /* Are the weights given as panels? */
     int direct;     /* A step reads y where the step before has written it for the caller. */
@@ -34,19 +33,19 @@ typedef struct {
     int hoists_few; /* W x may be hoisted for few rows too: somebody has packed the weights, once and for all. */
     int hoists;     /* W x is one product over many steps, before them; else it is part of each step. */
     fl_division division;
-    fl_size s0, s1; /* the steps to run */
-    fl_size s_end;  /* where the steps end: nothing is handed on */
-    fl_size wx_row; /* of `wx`, the row of all steps at which it begins */
-    const char *x;  /* (rows, I) */
-    const char *wx; /* (rows of some steps, gates H), or NULL */
-    const char *h0; /* (B, P) */
-    const char *c0; /* (B, H) */
-    const char *g0; /* (B, K - P), or NULL: the gates that full gate recurrence begins with */
-    char *y;        /* (rows, ...): P values every y_step */
+    fl_size s0, s1;     /* the steps to run */
+    fl_size s_end;      /* where the steps end: nothing is handed on */
+    fl_size wx_row;     /* of `wx`, the row of all steps at which it begins */
+    const char *x;      /* (rows, I) */
+    const char *wx;     /* (rows of some steps, gates H), or NULL */
+    const char *h0;     /* (B, P) */
+    const char *c0;     /* (B, H) */
+    const char *extra0; /* (B, K - P) the extra columns that the first step sees, or NULL */
+    char *y;            /* (rows, ...): P values every y_step */
     fl_size y_step;
     char *h_last;     /* (B, P) */
     char *c_last;     /* (B, H) */
-    char *g_last;     /* (B, K - P), or NULL */
+    char *extra_last; /* (B, K - P), or NULL */
     const char *proj; /* (P, H), or NULL */
     fl_tape tape;
     fl_size block_rows; /* in a block of steps */

@@ -38,10 +38,10 @@ FL_FUNCTION void carry(const fl_carry *s, fl_size row0, fl_size row1, fl_size co
             const stored *from = reset ? y_first : y, *mask = at_row(s->mask, row, P);
             for (fl_size k = column0; k < column1; k++)
                 seen[k] = zero ? to_stored(0) : mask ? to_stored(of_stored(mask[k]) * of_stored(from[k])) : from[k];
-            if (reset && s->gates_first) {
-                const fl_size values = (unit1 - unit0 + VL - 1) / VL * 3 * VL;
-                const stored *first = at_row(s->gates_first, row, s->y_seen_step - P) + 3 * unit0;
-                for (fl_size k = 0; k < values; k++) seen[P + 3 * unit0 + k] = zero ? to_stored(0) : first[k];
+            if (reset && s->extra_first) {
+                const fl_size values = (unit1 - unit0 + VL - 1) / VL * VL * s->extra, at = s->extra * unit0;
+                const stored *first = at_row(s->extra_first, row, s->y_seen_step - P) + at;
+                for (fl_size k = 0; k < values; k++) seen[P + at + k] = zero ? to_stored(0) : first[k];
             }
         }
         const void *c_seen = kept ? s->c_seen : s->c_last;

@@ -8,7 +8,7 @@
 
 #ifndef FL_TARGET_DEVICE
 
-#define CELL(name, NAME, has_c, forms)                                                                                \
+#define CELL(name, NAME, has_c, gates_are_y, extra, forms)                                                            \
     static void name##_outputs(const fl_cell *cell, fl_size hidden, const void *gates, const void *c, void *y,        \
                                fl_size rows, fl_size unit0, fl_size unit1) {                                          \
         for (fl_size row = 0; row < rows; row++)                                                                      \
@@ -23,7 +23,7 @@
 #undef CELL
 
 static const fl_cell_kernels cell_kernels[FL_CELLS] = {
-#define CELL(name, NAME, has_c, forms) {name##_forward, name##_backward, name##_outputs},
+#define CELL(name, NAME, has_c, gates_are_y, extra, forms) {name##_forward, name##_backward, name##_outputs},
 #include "cells.def"
 #undef CELL
 };

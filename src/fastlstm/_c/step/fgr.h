@@ -10,7 +10,7 @@ FL_INLINE fl_size fgr_columns(fl_size hidden) { return (hidden + VL - 1) / VL * 
 
 /* Where a row's gates from `unit` on go: to the next step, or, where there is none, to the state. */
 FL_INLINE stored *fgr_gates_to(const fl_forward *s, fl_size row, fl_size unit) {
-    void *to = row < s->keep ? s->gates_seen : s->gates_last;
+    void *to = row < s->keep ? s->extra_seen : s->extra_last;
     return to ? (stored *)to + row * (row < s->keep ? s->y_step : fgr_columns(s->hidden)) + 3 * unit : NULL;
 }
 
@@ -39,14 +39,14 @@ FL_INLINE vec fgr_output_again(const fl_cell *cell, const stored *gates, const r
 FL_INLINE void fgr_cell_backward(const fl_backward *s, const bounds *b, vec dy, const real *sent_to_gates, fl_size step,
                                  fl_size row, fl_size unit, fl_size n) {
     const int reset = s->reset && s->reset[row];
-    const stored *last = (const stored *)s->to_gates_last;
+    const stored *last = (const stored *)s->d_extra_last;
     vec to_gates[3];
     if (sent_to_gates || last)
         for (int gate = 0; gate < 3; gate++) {
             const fl_size at = row * fgr_columns(s->hidden) + 3 * unit + gate * VL;
             to_gates[gate] = sent_to_gates ? v_load(sent_to_gates + gate * step) : s_load(last + at);
-            if (reset && s->to_gates_first) {
-                stored *to = (stored *)s->to_gates_first + at;
+            if (reset && s->d_extra_first) {
+                stored *to = (stored *)s->d_extra_first + at;
                 s_store(to, v_add(s_load(to), to_gates[gate]));
             }
         }
@@ -65,7 +65,7 @@ FL_INLINE void fgr_forward_unit(const fl_forward *s, const int plain, const int 
 
 FL_INLINE void fgr_backward_unit(const fl_backward *s, const int plain, const int peephole, const real *sent,
                                  fl_size step, fl_size row, fl_size unit) {
-    const int with_gates = s->gate_panels && s->delta_next;
+    const int with_gates = s->extra_panels && s->delta_next;
     const bounds b = bounds_of(s->cell);
     (void)plain, (void)peephole;
     fgr_cell_backward(s, &b, sent ? v_load(sent) : v_zero(), with_gates ? sent + step : NULL, step, row, unit, 1);
@@ -82,7 +82,7 @@ static void fgr_forward(const fl_forward *s, fl_size row0, fl_size row1, fl_size
 
 static void fgr_backward(const fl_backward *s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1) {
     const fl_size H = s->hidden, K = s->cell->gates * H;
-    const int with_gates = s->gate_panels && s->delta_next;
+    const int with_gates = s->extra_panels && s->delta_next;
     const bounds b = bounds_of(s->cell);
     assert(0 <= row0 && unit0 % (COLUMNS * VL) == 0 && unit1 <= H);
     FL_ALIGN(64) accumulators acc, gates_acc[COLUMNS];
@@ -96,7 +96,7 @@ static void fgr_backward(const fl_backward *s, fl_size row0, fl_size row1, fl_si
                                       K,
                                       1,
                                       K,
-                                      panel_at(s->gate_panels, FL_FULL, K, 3 * (unit + v * VL)),
+                                      panel_at(s->extra_panels, FL_FULL, K, 3 * (unit + v * VL)),
                                       NULL};
                 product(gates_acc[v], 3, rows, FL_FULL, &delta, NULL);
             }
