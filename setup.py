@@ -137,6 +137,8 @@ def extension(name: str, sources: tuple[str, ...] = (), libraries: tuple[str, ..
 EXTENSIONS = [
     # The kernels and the threads are in one module; the others reach them through it.
     extension("_system.runtime", ("system/pool.c", "network/interface.c"), ("fastlstm",)),
+    extension("_system.backend"),
+    extension("_arrays.buffers"),
     extension("_cells.kernel"),
     extension("_engine.blas"),
     extension("_engine.rows", libraries=("fastlstm",)),

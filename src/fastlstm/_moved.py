@@ -20,7 +20,7 @@ MODULES = {
     "_libraries": "_arrays.libraries",
     "_masks": "layers.masks",
     "_parameters": "layers.parameters",
-    "_runtime": "_system.runtime",
+    "_runtime": "_system.runtime _system.backend _arrays.buffers _cells.kernel",
     "_tapes": "_engine.tapes",
     "frozen": "layers.frozen",
     "lstm": "layers.lstm",

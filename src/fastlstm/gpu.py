@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from fastlstm._arrays import checks as check
-from fastlstm._system import devices, runtime
+from fastlstm._system import devices
+from fastlstm._system.backend import ALGORITHMS
 from fastlstm._system.devices import Algorithm
 
 __all__ = ["is_available", "use", "why_unavailable"]
@@ -75,8 +76,8 @@ def use(algorithm: Algorithm | None = None, *, tf32: bool | None = None) -> Iter
         raise TypeError(f"algorithm must be a str, not {type(algorithm).__name__}")
     if tf32 is not None:
         tf32 = check.flag("tf32", tf32)
-    if algorithm is not None and algorithm not in runtime.ALGORITHMS:
-        raise ValueError(f"algorithm must be one of {', '.join(runtime.ALGORITHMS)}, not {algorithm!r}")
+    if algorithm is not None and algorithm not in ALGORITHMS:
+        raise ValueError(f"algorithm must be one of {', '.join(ALGORITHMS)}, not {algorithm!r}")
     algorithm_before = devices.algorithm.set(devices.algorithm.get() if algorithm is None else algorithm)
     tf32_before = devices.tf32.set(devices.tf32.get() if tf32 is None else tf32)
     try:

@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastlstm._arrays.arrays import Array, Kind, empty
+from fastlstm._arrays.buffers import find_overlap
 from fastlstm._arrays.libraries import FLOATS as DEVICE_FLOATS
 from fastlstm._arrays.libraries import DeviceKind, library_of
-from fastlstm._system import devices, runtime
+from fastlstm._system import devices
 
 Value = TypeVar("Value")
 
@@ -351,7 +352,7 @@ def disjoint(
     if in_place:
         names = _names_of(outputs, inputs)
         same = {names.index(name): names.index(own) for name, own in in_place.items()}
-    found = runtime.find_overlap(arrays, len(outputs), same)
+    found = find_overlap(arrays, len(outputs), same)
     if found:
         names = _names_of(outputs, inputs)
         output, other = (names[k] for k in found)

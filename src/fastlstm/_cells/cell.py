@@ -8,9 +8,10 @@ from typing import Any, ClassVar, NamedTuple
 
 from fastlstm._arrays import checks as check
 from fastlstm._arrays.arrays import Array, Kind, cells_of, empty
+from fastlstm._cells import kernel
 from fastlstm._cells.kernel import KernelCell
 
-ACTIVATIONS = ("tanh", "relu", "logistic", "identity", "hard_logistic")
+ACTIVATIONS = tuple(kernel.ACTIVATIONS)
 GATE_ACTIVATIONS = ("logistic", "hard_logistic")
 
 # A cell keeps its row for so many sizes.

@@ -1,5 +1,9 @@
+from typing import Any
+
+from numpy.typing import NDArray
 from typing_extensions import disjoint_base
 
+ACTIVATIONS: dict[str, int]
 KINDS: dict[str, int]
 
 @disjoint_base
@@ -10,3 +14,5 @@ class KernelCell:
     ) -> None: ...
 
 def unit_block(itemsize: int) -> int: ...
+def activate(name: str, x: NDArray[Any], y: NDArray[Any]) -> None: ...
+def differentiate(name: str, y: NDArray[Any], dy: NDArray[Any], dx: NDArray[Any]) -> None: ...

@@ -1,9 +1,12 @@
-"""The cells as the kernels know them."""
-from fastlstm._system.kernels cimport FL_CELLS, fl_cell, fl_row_of_cell
-from fastlstm._system.runtime cimport kernels
+"""Cells and activation functions as the kernels know them."""
+from fastlstm._arrays.buffers cimport Buffers
+from fastlstm._system.kernels cimport (FL_CELLS, FL_HARD_LOGISTIC, FL_IDENTITY, FL_LOGISTIC, FL_RELU, FL_TANH,
+                                       FL_VALUES_BEFORE_A_LOOK, fl_activation, fl_call, fl_cell,
+                                       fl_row_of_cell, fl_size)
+from fastlstm._system.runtime cimport begin_call, end_call, kernels, parallel, stopped
 
-from fastlstm._system.runtime import ACTIVATIONS
-
+ACTIVATIONS = {"tanh": FL_TANH, "relu": FL_RELU, "logistic": FL_LOGISTIC, "identity": FL_IDENTITY,
+               "hard_logistic": FL_HARD_LOGISTIC}
 KINDS = {fl_row_of_cell(kind).name.decode(): kind for kind in range(FL_CELLS)}
 
 
@@ -29,3 +32,73 @@ cdef class KernelCell:
 def unit_block(int itemsize):
     """Return how many hidden units a vector holds."""
     return kernels(itemsize).unit_block
+
+
+# ---- activation functions of arrays ----------------------------------------------------------------------------------
+
+cdef struct Activation:
+    fl_activation g
+    int itemsize
+    const void *x
+    void *y
+    Py_ssize_t count
+
+
+cdef void activate_part(void *argument, int part, int parts) noexcept nogil:
+    cdef Activation *a = <Activation *>argument
+    cdef Py_ssize_t at = 0, bytes
+    while at < a.count and not stopped():
+        bytes = at * a.itemsize
+        kernels(a.itemsize).activate(a.g, <const char *>a.x + bytes, <char *>a.y + bytes,
+                                     min(a.count - at, FL_VALUES_BEFORE_A_LOOK))
+        at += FL_VALUES_BEFORE_A_LOOK
+
+
+def activate(str name, x, y):
+    """Compute y = g(x), in the kernels' floating-point mode, for contiguous arrays of one dtype and size."""
+    cdef Buffers buffers = Buffers()
+    cdef Activation a
+    cdef fl_call call
+    a.g = ACTIVATIONS[name]
+    a.itemsize, a.count = x.itemsize, x.size
+    a.x = buffers.input("x", x, a.count * a.itemsize)
+    a.y = buffers.output("y", y, a.count * a.itemsize)
+    begin_call(&call, True)
+    with nogil:
+        parallel(activate_part, &a, 1)
+    end_call(&call)
+
+
+cdef struct Derivative:
+    fl_activation g
+    int itemsize
+    const void *y
+    const void *dy
+    void *dx
+    Py_ssize_t count
+
+
+cdef void differentiate_part(void *argument, int part, int parts) noexcept nogil:
+    cdef Derivative *d = <Derivative *>argument
+    cdef Py_ssize_t at = 0, bytes
+    while at < d.count and not stopped():
+        bytes = at * d.itemsize
+        kernels(d.itemsize).differentiate(d.g, <const char *>d.y + bytes, <const char *>d.dy + bytes,
+                                          <char *>d.dx + bytes,
+                                          min(d.count - at, FL_VALUES_BEFORE_A_LOOK))
+        at += FL_VALUES_BEFORE_A_LOOK
+
+
+def differentiate(str name, y, dy, dx):
+    """Compute dx = dy g'(x) from y = g(x), for contiguous arrays of one dtype and size."""
+    cdef Buffers buffers = Buffers()
+    cdef Derivative d
+    cdef fl_call call
+    d.g = ACTIVATIONS[name]
+    d.itemsize, d.count = y.itemsize, y.size
+    cdef fl_size size = d.count * d.itemsize
+    d.y, d.dy, d.dx = buffers.input("y", y, size), buffers.input("dy", dy, size), buffers.output("dx", dx, size)
+    begin_call(&call, True)
+    with nogil:
+        parallel(differentiate_part, &d, 1)
+    end_call(&call)

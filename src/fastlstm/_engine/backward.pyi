@@ -4,7 +4,7 @@ from typing_extensions import disjoint_base
 
 from fastlstm._cells.kernel import KernelCell
 from fastlstm._engine.forward import ForwardPass
-from fastlstm._system.runtime import Device
+from fastlstm._system.backend import Device
 
 @disjoint_base
 class BackwardPass:

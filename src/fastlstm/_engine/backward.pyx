@@ -7,6 +7,7 @@ Arrays are checked and allocated by call.py.
 """
 from libc.string cimport memset
 
+from fastlstm._arrays.buffers cimport Buffers
 from fastlstm._cells.kernel cimport KernelCell
 from fastlstm._engine.blas cimport matmul
 from fastlstm._engine.forward cimport ForwardPass, prepare, run_span
@@ -20,8 +21,9 @@ from fastlstm._engine.passes cimport (FL_SUMS, fl_add_products_part, fl_add_tota
                                       fl_run_first_state, fl_share, fl_share_of, fl_span,
                                       fl_start_backward_pass, fl_sums_in_parts, fl_time, fl_transpose_part,
                                       fl_unpack_weight_gradients_part, fl_vectors, fl_weight_gradients, fl_y_prev_part)
+from fastlstm._system.backend cimport Device
 from fastlstm._system.kernels cimport FL_THREADS_FOR_TWO, FL_WORK_BEFORE_A_LOOK, fl_call, fl_row_of_cell, fl_size
-from fastlstm._system.runtime cimport Buffers, Device, kernels, parallel, stopped
+from fastlstm._system.runtime cimport kernels, parallel, stopped
 
 # ---- the loop over time ----------------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from fastlstm._engine.batches import Batch, Lengths, PackedSequence, batch_of
 from fastlstm._engine.options import Options
 from fastlstm._engine.threads import checked_num_threads
 from fastlstm._system import devices
-from fastlstm._system.runtime import Device
+from fastlstm._system.backend import Device
 
 
 def device_of(kind: Kind) -> Device | None:

@@ -1,6 +1,6 @@
+from fastlstm._arrays.buffers cimport Buffers
 from fastlstm._cells.kernel cimport KernelCell
 from fastlstm._engine.passes cimport fl_forward_pass, fl_span
-from fastlstm._system.runtime cimport Buffers
 
 # What comes before all steps: the division of the work, the packed weights.
 cdef void prepare(fl_forward_pass *f, int num_threads) noexcept nogil

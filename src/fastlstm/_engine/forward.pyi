@@ -3,7 +3,7 @@ from typing import Any, final
 from typing_extensions import disjoint_base
 
 from fastlstm._cells.kernel import KernelCell
-from fastlstm._system.runtime import Device
+from fastlstm._system.backend import Device
 
 FORMATS: dict[str, int]
 MANY_ROWS: int

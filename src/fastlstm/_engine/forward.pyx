@@ -8,6 +8,7 @@ one dtype.
 cimport cython
 from libc.string cimport memcpy, memset
 
+from fastlstm._arrays.buffers cimport Buffers
 from fastlstm._cells.kernel cimport KernelCell
 from fastlstm._engine.blas cimport matmul
 from fastlstm._engine.loops cimport finish_passes, pack, row_of, rows_of, start_passes
@@ -19,10 +20,11 @@ from fastlstm._engine.passes cimport (fl_arena, fl_arena_bytes, fl_arena_in, fl_
                                       fl_plan_weights, fl_rows_at, fl_rows_per_block, fl_run_forward_step,
                                       fl_segment_rows, fl_segments, fl_share, fl_share_of, fl_span,
                                       fl_start_forward_pass, fl_time, fl_vectors, fl_y_of)
+from fastlstm._system.backend cimport Device
 from fastlstm._system.kernels cimport (FL_BFLOAT16, FL_FULL, FL_INT8, FL_ROWS_TO_STOP, FL_THREADS_FOR_TWO,
                                        FL_WORK_BEFORE_A_LOOK, fl_call, fl_format, fl_forward, fl_kernels,
                                        fl_panel_units, fl_product, fl_row_of_cell, fl_size)
-from fastlstm._system.runtime cimport Buffers, Device, begin_call, end_call, kernels, parallel, stopped
+from fastlstm._system.runtime cimport begin_call, end_call, kernels, parallel, stopped
 
 from fastlstm._arrays.arrays import empty
 from fastlstm._engine.batches import Batch

@@ -1,6 +1,7 @@
+from fastlstm._arrays.buffers cimport Buffers
 from fastlstm._engine.passes cimport fl_packing, fl_rows
+from fastlstm._system.backend cimport Device
 from fastlstm._system.kernels cimport fl_call, fl_kernels, fl_size
-from fastlstm._system.runtime cimport Buffers, Device
 
 # The rows of a Batch, once its numbers are known to go together; offsets are copied, so that they cannot change.
 cdef fl_rows rows_of(Buffers get, batch) except *

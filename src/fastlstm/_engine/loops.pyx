@@ -1,9 +1,11 @@
 """What the loops over time share: batches as the kernels have them, and what surrounds passes."""
 from libc.stdint cimport int64_t
 
+from fastlstm._arrays.buffers cimport Buffers
 from fastlstm._engine.passes cimport fl_pack, fl_packing, fl_rows, fl_rows_at, fl_segment_rows, fl_segments
+from fastlstm._system.backend cimport Device
 from fastlstm._system.kernels cimport FL_ROWS_TO_PACK, fl_call, fl_kernels, fl_size
-from fastlstm._system.runtime cimport Buffers, Device, begin_call, end_call, parallel
+from fastlstm._system.runtime cimport begin_call, end_call, parallel
 
 
 cdef fl_rows rows_of(Buffers get, batch) except *:

@@ -16,7 +16,7 @@ from fastlstm._engine.checkpoints import Checkpoints
 from fastlstm._engine.forward import ForwardPass
 from fastlstm._engine.options import Options
 from fastlstm._engine.tapes import CellTape
-from fastlstm._system import runtime
+from fastlstm._system.backend import Device
 from fastlstm._system.float_mode import as_in_kernels
 
 # So many values that no count of bytes of a call's arrays overflows, and that no machine has memory for them.
@@ -34,7 +34,7 @@ NO_PARTS = None, None
 
 def forward_pass(
     call: Call, weights: Weights, with_tape: bool, y_on_tape: bool, recompute: int | None,
-    device: runtime.Device | None,
+    device: Device | None,
 ) -> ForwardPass:  # fmt: skip
     """Make a pass; with `recompute` it keeps checkpoints, or with a tape too, runs from them again.
 
@@ -65,7 +65,7 @@ def start_forward(
 
 def backward_pass(
     call: Call, weights: Weights, y_on_tape: bool, with_deltas: bool, checkpoints: Checkpoints | None,
-    device: runtime.Device | None,
+    device: Device | None,
 ) -> BackwardPass:  # fmt: skip
     """Make a pass, which reads y^{t-1} on the tape or computes it; with checkpoints it runs the forward pass again."""
     again = None

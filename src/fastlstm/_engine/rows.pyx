@@ -3,10 +3,11 @@ from cpython.buffer cimport PyBUF_STRIDES, PyBUF_WRITABLE
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
+from fastlstm._arrays.buffers cimport Buffers
 from fastlstm._engine.loops cimport rows_of
 from fastlstm._engine.passes cimport fl_rows
 from fastlstm._system.kernels cimport FL_BYTES_BEFORE_A_LOOK, FL_BYTES_PER_PART, fl_call, fl_size
-from fastlstm._system.runtime cimport Buffers, begin_call, end_call, parallel, parts_for, stopped
+from fastlstm._system.runtime cimport begin_call, end_call, parallel, parts_for, stopped
 
 cdef struct Move:
     fl_size T

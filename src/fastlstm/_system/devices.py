@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from typing import Literal
 
 from fastlstm._system import runtime
+from fastlstm._system.backend import Backend, Device
 
 PLUGIN = "fastlstm-cuda13x"
 
@@ -17,9 +18,10 @@ tf32: ContextVar[bool] = ContextVar("tf32", default=False)
 
 
 @functools.cache
-def _found() -> runtime.Backend | str:
-    """The kernels for GPUs, or why there are none."""
-    emulated = runtime.emulated_backend()
+def _found() -> Backend | str:
+    """Return the kernels for GPUs, or why there are none."""
+    capsule = runtime.emulated_backend()
+    emulated = None if capsule is None else Backend(capsule)
     for name in ("fastlstm._cuda", "fastlstm_cuda._cuda"):
         try:
             module = importlib.import_module(name)
@@ -28,7 +30,7 @@ def _found() -> runtime.Backend | str:
         except ImportError as error:
             return f"{name} cannot be loaded: {error}"
         try:
-            found = runtime.Backend(module.backend)
+            found = Backend(module.backend)
         except ValueError:
             return f"{name} is of another version: install {PLUGIN} of the version that fastlstm has"
         reason = found.why_unavailable()
@@ -40,29 +42,29 @@ def _found() -> runtime.Backend | str:
 
 
 def _load_cublas() -> None:
-    """Bring cuBLAS into the process where it is a Python package's; the kernels look for it there first."""
+    """Load cuBLAS from a Python package where there is one: the kernels look first for what is loaded."""
     try:
         pathfinder = importlib.import_module("cuda.pathfinder")
         pathfinder.load_nvidia_dynamic_lib("cublas")
     except (ImportError, RuntimeError):
-        pass  # it may be the system's; if it is not found either, the first product says so
+        pass  # The system may have one; if not, the first product says so.
 
 
-def backend() -> runtime.Backend:
-    """The kernels for GPUs; RuntimeError where there are none."""
+def backend() -> Backend:
+    """Return the kernels for GPUs; raise RuntimeError where there are none."""
     found = _found()
     if isinstance(found, str):
         raise RuntimeError(f"a GPU cannot be used: {found}")
     return found
 
 
-def device(index: int, stream: int, values: str) -> runtime.Device:
-    """A stream of a GPU, to run a call on as `fastlstm.gpu.use` says."""
-    return runtime.Device(backend(), index, stream, values, algorithm.get(), tf32.get())
+def device(index: int, stream: int, values: str) -> Device:
+    """Return a stream of a GPU, to run a call on as `fastlstm.gpu.use` says."""
+    return Device(backend(), index, stream, values, algorithm.get(), tf32.get())
 
 
 def is_emulated() -> bool:
-    """Whether the "device" is the processor, in a build for tests."""
+    """Return whether the "device" is the processor, in a build for tests."""
     found = _found()
     return not isinstance(found, str) and found.name == "emulated"
 

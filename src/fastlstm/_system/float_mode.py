@@ -16,7 +16,7 @@ as_in_kernels = runtime.KernelMode
 
 
 def all_as_in_kernels(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Have a function compute so as a whole."""
+    """Return a function that computes as the kernels do, as a whole."""
 
     @functools.wraps(function)
     def in_mode(*arguments: Arguments.args, **named: Arguments.kwargs) -> Result:

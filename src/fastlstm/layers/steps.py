@@ -10,6 +10,7 @@ import numpy as np
 
 from fastlstm._arrays import checks as check
 from fastlstm._arrays.arrays import Array, empty, empty_like, kind_of, on_device, zeros_like
+from fastlstm._arrays.buffers import copy_all
 from fastlstm._arrays.libraries import DeviceKind
 from fastlstm._cells import State
 from fastlstm._engine import loops, passes, threads
@@ -17,7 +18,6 @@ from fastlstm._engine.batches import batch_of
 from fastlstm._engine.call import Call, Weights, device_of
 from fastlstm._engine.forward import MANY_ROWS, Step
 from fastlstm._engine.options import options_of
-from fastlstm._system import runtime
 from fastlstm.layers.memory import WORTH_KEEPING
 from fastlstm.layers.stack import Stack
 
@@ -227,4 +227,4 @@ class FixedStep:
             for array, part in zip(state, self._after, strict=True):
                 array[...] = part
         else:
-            runtime.copy_all(state, self._after)
+            copy_all(state, self._after)

@@ -10,9 +10,9 @@ from numpy.typing import ArrayLike
 
 from fastlstm._arrays import checks as check
 from fastlstm._arrays.arrays import Array, kind_of, moved, zeros
+from fastlstm._arrays.buffers import copy_all
 from fastlstm._arrays.libraries import DeviceKind
 from fastlstm._engine.threads import checked_num_threads
-from fastlstm._system import runtime
 from fastlstm.layers.frozen import Frozen
 from fastlstm.layers.layer import Layer
 from fastlstm.layers.steps import MANY_ROWS, FixedStep
@@ -140,7 +140,7 @@ class Stream:
         elif self._next is not None:
             after: Any = self._next if isinstance(self.state, tuple) else self._next[0]
             self._network.step(x_t, self.state, (self.y, after), num_threads=self.num_threads)
-            runtime.copy_all(state, self._next)
+            copy_all(state, self._next)
         return self.y
 
     def _check_apart(self, state: tuple[Array, ...]) -> None:

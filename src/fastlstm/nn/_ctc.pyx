@@ -3,9 +3,10 @@ from libc.math cimport INFINITY, exp, fabs, log1p
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
+from fastlstm._arrays.buffers cimport Buffers
 from fastlstm._system.kernels cimport (FL_CTC_WORK_BEFORE_A_LOOK, FL_CTC_WORK_PER_PART, FL_CTC_ZERO, fl_call,
                                        fl_ctc_norm, fl_kernels, fl_size)
-from fastlstm._system.runtime cimport Buffers, begin_call, end_call, kernels, parallel, stopped
+from fastlstm._system.runtime cimport begin_call, end_call, kernels, parallel, stopped
 
 cdef struct Loss:
     fl_size B

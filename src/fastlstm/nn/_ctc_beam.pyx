@@ -9,8 +9,9 @@ from libc.math cimport exp, fabs, isfinite, log1p
 from libc.stdint cimport int64_t
 from libc.stdlib cimport qsort
 
+from fastlstm._arrays.buffers cimport Buffers
 from fastlstm._system.kernels cimport FL_OFFERS_BEFORE_A_LOOK, FL_CTC_ZERO, fl_call, fl_ctc_norm, fl_kernels, fl_size
-from fastlstm._system.runtime cimport Buffers, begin_call, end_call, kernels, parallel, stopped
+from fastlstm._system.runtime cimport begin_call, end_call, kernels, parallel, stopped
 
 cdef struct Node:
     fl_size parent          # The root, which is the empty labelling, has -1.

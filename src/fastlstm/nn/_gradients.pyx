@@ -1,9 +1,10 @@
 """Operations on gradients, on checked arrays: the steps of optimisers, norms, sums of rows."""
 from libc.stdint cimport int64_t
 
+from fastlstm._arrays.buffers cimport Buffers
 from fastlstm._system.kernels cimport (FL_ADDED_PER_PART, FL_MAX_THREADS, FL_PARAMETERS_PER_PART, FL_VALUES_PER_LINE,
                                        fl_adam, fl_sgd, fl_size)
-from fastlstm._system.runtime cimport Buffers, kernels, parallel, part_start, parts_for
+from fastlstm._system.runtime cimport kernels, parallel, part_start, parts_for
 
 cdef struct SGD:
     fl_sgd step

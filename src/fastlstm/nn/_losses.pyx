@@ -5,10 +5,11 @@ from libc.stdint cimport int64_t
 
 from fastlstm._arrays.checks import EntryError
 
+from fastlstm._arrays.buffers cimport Buffers
 from fastlstm._system.kernels cimport (FL_ABSOLUTE, FL_HUBER, FL_LOGISTIC_LOSS, FL_LOSSES_PER_PART, FL_MAX_THREADS,
                                        FL_SQUARED, FL_VALUES_BEFORE_A_LOOK, FL_VALUES_PER_LINE, fl_call, fl_loss,
                                        fl_size, fl_softmax)
-from fastlstm._system.runtime cimport Buffers, begin_call, end_call, kernels, parallel, part_start, parts_for, stopped
+from fastlstm._system.runtime cimport begin_call, end_call, kernels, parallel, part_start, parts_for, stopped
 
 # The least value of the largest weight that counts: products with weights in its range neither vanish nor overflow.
 LEAST_WEIGHT = 2.0**-60

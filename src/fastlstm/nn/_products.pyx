@@ -3,12 +3,13 @@
 Unlike those of BLAS they run in the kernels' floating-point mode in every thread, and a sum over many rows is made of
 short sums, so that its rounding error does not grow with their number.
 """
+from fastlstm._arrays.buffers cimport Buffers
 from fastlstm._engine.loops cimport pack
 from fastlstm._engine.passes cimport fl_border, fl_column_panels, fl_columns_to_pack, fl_row_panels, fl_rows_to_pack
 from fastlstm._system.kernels cimport (FL_BLOCKS_PER_SUM, FL_COLUMNS_TO_PACK, FL_FAR_ROW, FL_FULL, FL_LONG_COLUMN,
                                        FL_ROWS_PER_BLOCK, FL_ROWS_TO_PACK, FL_WORK_PER_CALL, fl_call, fl_kernels,
                                        fl_product, fl_size)
-from fastlstm._system.runtime cimport Buffers, begin_call, end_call, host_kernels, parallel, parts_for, stopped
+from fastlstm._system.runtime cimport begin_call, end_call, host_kernels, parallel, parts_for, stopped
 
 from numpy import zeros
 

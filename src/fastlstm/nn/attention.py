@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastlstm._arrays import checks as check
 from fastlstm._arrays.arrays import Array, empty
+from fastlstm._cells.kernel import activate
 from fastlstm._engine.threads import get_num_threads
-from fastlstm._system import runtime
 from fastlstm._system.float_mode import as_in_kernels
 from fastlstm.layers.parameters import Gradients, Parametric, draw
 from fastlstm.nn import _products
@@ -302,7 +302,7 @@ class Attention(Parametric):
                 g = space[: math.prod(shape)].reshape(shape)
                 with as_in_kernels():
                     np.add(sums, memory.keys[block[1]], out=g)
-                runtime.activate("tanh", g, g)
+                activate("tanh", g, g)
                 yield block, g
 
     def __repr__(self) -> str:

@@ -10,8 +10,8 @@ from numpy.typing import DTypeLike
 
 from fastlstm._arrays import checks as check
 from fastlstm._arrays.arrays import Array, empty
+from fastlstm._cells.kernel import activate, differentiate
 from fastlstm._engine.threads import get_num_threads
-from fastlstm._system import runtime
 from fastlstm.layers.network_layer import NetworkLayer
 from fastlstm.layers.parameters import Gradients
 from fastlstm.nn import _gradients, _products
@@ -139,7 +139,7 @@ class Dense(NetworkLayer):
         rows[:] = self._c
         _products.multiply(h.reshape(-1, self.input_size), self._V.T, rows, get_num_threads(), add=True)
         if self.activation != "identity":
-            runtime.activate(self.activation, y, y)
+            activate(self.activation, y, y)
         return y, DenseTape(h, y)
 
     def backward(
@@ -175,7 +175,7 @@ class Dense(NetworkLayer):
             y = check.matching("tape.y", tape.y, shape, self.dtype, "(..., output_size)")
             check.disjoint({"out.flat": grads.flat}, {"tape.y": y})
             given, dy = dy, empty(shape, self.dtype)
-            runtime.differentiate(self.activation, y, given, dy)
+            differentiate(self.activation, y, given, dy)
         threads, dh = get_num_threads(), empty(h.shape, self.dtype)
         do, dV, dc = dy.reshape(-1, self.output_size), grads.params["V"], grads.params["c"]
         _products.multiply(do.T, h.reshape(-1, self.input_size), dV, threads, add=accumulate)
