@@ -169,7 +169,11 @@ setup(
         compiler_directives={
             "language_level": 3,
             "cdivision": True,
+            # Functions like those in C, and no code for pickles: a tenth of a megabyte less.
+            "binding": False,
+            "auto_pickle": False,
             "embedsignature": True,
+            "embedsignature.format": "clinic",
             "freethreading_compatible": True,
         },
     ),
