@@ -1,12 +1,11 @@
-"""The C interface, called through ctypes: no compiler is needed."""
+"""The C interface, called through ctypes: no compiler is needed. `tools/bits` uses the table too, with any version."""
 
 import ctypes
 from ctypes import POINTER, byref, c_char_p, c_double, c_int, c_size_t, c_void_p
 
 import numpy as np
 
-from fastlstm._system import runtime
-
+CAPSULE = b"fastlstm._runtime.c_interface"  # The name in fastlstm/capsule.h.
 OK = 0
 STATUSES = (
     "OK", "NULL", "VERSION", "DTYPE", "SIZE", "KIND", "ACTIVATION", "OPTION", "INSTRUCTION_SET", "MEMORY", "PARAMETERS",
@@ -52,9 +51,9 @@ class Interface(ctypes.Structure):
 
 
 def interface() -> Interface:
-    pointer = ctypes.pythonapi.PyCapsule_GetPointer
-    pointer.restype, pointer.argtypes = c_void_p, (ctypes.py_object, c_char_p)
-    return Interface.from_address(pointer(runtime.c_interface, b"fastlstm._runtime.c_interface"))
+    imported = ctypes.pythonapi.PyCapsule_Import
+    imported.restype, imported.argtypes = c_void_p, (c_char_p, c_int)
+    return Interface.from_address(imported(CAPSULE, 0))
 
 
 C = interface()
