@@ -84,8 +84,10 @@ LIBRARIES = [
             [
                 "system/dispatch.c",
                 "network/plan.c",
+                "network/tape.c",
                 "network/forward.c",
                 "network/backward.c",
+                "network/workspace.c",
                 *(f"pass/{name}.c" for name in ("rows", "division", "packing", "weights", "forward", "backward")),
                 *(["device/emulated/emulated.c"] if EMULATED else []),
             ],

@@ -2,9 +2,9 @@
 #include "network/network.h"
 #include "system/float_mode.h"
 
-/* A layer in one direction, of which the arrays are still missing. */
-static fl_backward_pass pass_of(const fastlstm_plan *plan, const fl_layer *layer, int way, size_t T, size_t B) {
-    const fl_direction *d = &layer->direction[way];
+/* Return the pass of a layer in one direction, without the call's arrays. */
+static fl_backward_pass pass_of(const fastlstm_plan *plan, const fl_layer *layer, int reverse, size_t T, size_t B) {
+    const fl_direction *d = &layer->direction[reverse];
     const fl_size GH = layer->cell.gates * layer->hidden, size = (fl_size)plan->bytes;
     return (fl_backward_pass){.k = plan->k,
                               .step = plan->k->cells[layer->cell.kind].backward,
@@ -17,9 +17,9 @@ static fl_backward_pass pass_of(const fastlstm_plan *plan, const fl_layer *layer
                                           .hidden = layer->hidden,
                                           .outputs = layer->seen,
                                           .W_panels = d->W_rows,
-                                          .add_dx = way > 0},
+                                          .add_dx = reverse},
                               .rows = fl_rows_of(layer, (fl_size)T, (fl_size)B),
-                              .reverse = d->reverse,
+                              .reverse = reverse,
                               .size = size,
                               .cell_size = size,
                               .gates = layer->cell.gates,
@@ -62,7 +62,7 @@ void fl_lay_out_backward(const fastlstm_plan *plan, size_t T, size_t B, fl_arena
 
 /* ---- a layer in one direction ---- */
 
-/* The steps of a block, and what their deltas give. */
+/* Run the steps of a block, and compute what their deltas give. */
 static void run_block(fl_backward_pass *b, fl_span block) {
     const fl_size H = b->constant.hidden, s0 = fl_first_step(&b->rows, b->reverse, block),
                   s1 = s0 + block.t1 - block.t0;
@@ -95,19 +95,6 @@ static void run(fl_backward_pass *b) {
 
 /* ---- the network ---- */
 
-/* Of the layers before the n-th, their part of a tape is passed over. */
-static fl_tape_layer find_tape(const fastlstm_plan *plan, size_t n, size_t T, size_t B, fl_arena tape) {
-    fl_take(&tape, sizeof(fl_tape_head));
-    for (size_t k = 0; k < n; k++) fl_take_tape(plan, &plan->layers[k], T, B, &tape);
-    return fl_take_tape(plan, &plan->layers[n], T, B, &tape);
-}
-
-static int is_of(const fl_arena *tape, const fastlstm_plan *plan, size_t T, size_t B) {
-    fl_tape_head head;
-    memcpy(&head, tape->base, sizeof(head));
-    return head.plan == plan && head.T == T && head.B == B;
-}
-
 fastlstm_status fastlstm_backward(const fastlstm_plan *plan, size_t T, size_t B, const void *x, const void *y,
                                   const void *tape, const void *dy, const void *dlast, void *dx, void *dfirst,
                                   void *gradients, int accumulate, void *space) {
@@ -117,8 +104,7 @@ fastlstm_status fastlstm_backward(const fastlstm_plan *plan, size_t T, size_t B,
     if (!plan->has_parameters) return FASTLSTM_PARAMETERS;
     if (!plan->training) return FASTLSTM_TRAINING;
     if (!fl_have_size(plan, T, B)) return FASTLSTM_SIZE;
-    const fl_arena kept = fl_arena_in(tape);
-    if (!is_of(&kept, plan, T, B)) return FASTLSTM_TAPE;
+    if (!fl_is_tape_of(plan, T, B, tape)) return FASTLSTM_TAPE;
     fl_arena arena = fl_arena_in(space);
     const workspace w = lay_out(plan, T, B, &arena);
     if (fl_is_too_much(&arena)) return FASTLSTM_SIZE;
@@ -129,27 +115,27 @@ fastlstm_status fastlstm_backward(const fastlstm_plan *plan, size_t T, size_t B,
         memset(w.dstate, 0, state_bytes);
 
     const fl_float_mode mode = fl_flush_denormals();
-    fl_tape_layer tape_layer = find_tape(plan, plan->layer_count - 1, T, B, kept);
+    fl_tape_layer tape_layer = fl_find_tape(plan, plan->layer_count - 1, T, B, tape);
     char *dstate = w.dstate + state_bytes;
     for (size_t n = plan->layer_count; n-- > 0;) {
         const fl_layer *layer = &plan->layers[n];
-        const fl_tape_layer below = n ? find_tape(plan, n - 1, T, B, kept) : (fl_tape_layer){0};
-        const size_t part_bytes = B * (size_t)layer->seen * plan->bytes;
+        const fl_tape_layer below = n ? fl_find_tape(plan, n - 1, T, B, tape) : (fl_tape_layer){0};
+        const size_t h_bytes = B * (size_t)layer->seen * plan->bytes, bytes = B * fl_state_of(layer) * plan->bytes;
         const fl_size size = (fl_size)plan->bytes;
-        dstate -= layer->directions * (layer->lstm ? 2 : 1) * (fl_size)part_bytes;
+        dstate -= (size_t)layer->directions * bytes;
         char *from = dstate;
-        for (int way = 0; way < layer->directions; way++) {
-            const fl_direction *d = &layer->direction[way];
+        for (int reverse = 0; reverse < layer->directions; reverse++) {
+            const fl_direction *d = &layer->direction[reverse];
             const int last = n + 1 == plan->layer_count;
-            fl_backward_pass b = pass_of(plan, layer, way, T, B);
+            fl_backward_pass b = pass_of(plan, layer, reverse, T, B);
             fl_arena memory = w.pass;
             b.x = n ? below.y : (const char *)x;
-            b.tape = tape_layer.direction[way];
+            b.tape = tape_layer.direction[reverse];
             if (!b.tape.gates) b.tape.gates = last ? (char *)y : tape_layer.y;
-            b.dy = fl_at(last ? dy : w.dy[n % 2], way * layer->hidden, size);
+            b.dy = fl_at(last ? dy : w.dy[n % 2], reverse * layer->hidden, size);
             b.dx = n ? w.dy[(n - 1) % 2] : (char *)dx;
             b.dh = b.dh0 = layer->seen ? from : NULL;
-            b.dc = layer->lstm ? from + part_bytes : NULL;
+            b.dc = layer->row->has_c ? from + h_bytes : NULL;
             b.constant.dc = (void *)b.dc;
             b.weights.dW = fl_at(gradients, d->at_W, size);
             b.weights.dR = fl_at(gradients, d->at_R, size);
@@ -158,7 +144,7 @@ fastlstm_status fastlstm_backward(const fastlstm_plan *plan, size_t T, size_t B,
             b.dp = d->p ? fl_at(gradients, d->at_p, size) : NULL;
             fl_lay_out_backward_pass(&b, &memory);
             run(&b);
-            from += (layer->lstm ? 2 : 1) * part_bytes;
+            from += bytes;
         }
         tape_layer = below;
     }

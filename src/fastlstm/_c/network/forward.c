@@ -3,32 +3,15 @@
 #include "network/network.h"
 #include "system/float_mode.h"
 
-/* ---- passes and tapes ---- */
-
-fl_tape_layer fl_take_tape(const fastlstm_plan *plan, const fl_layer *layer, size_t T, size_t B, fl_arena *arena) {
-    const size_t rows = fl_times(T, B), row_bytes = fl_times((size_t)layer->hidden, plan->bytes);
-    const int last = layer == &plan->layers[plan->layer_count - 1];
-    fl_tape_layer own = {0};
-    if (!last) own.y = fl_take(arena, fl_times(fl_times(rows, (size_t)layer->outputs), plan->bytes));
-    for (int way = 0; way < layer->directions; way++) {
-        fl_tape *tape = &own.direction[way];
-        if (layer->lstm || layer->directions == 2)
-            tape->gates = fl_take(arena, fl_times(fl_times(rows, (size_t)layer->cell.gates), row_bytes));
-        if (layer->seen) tape->h0 = fl_take(arena, fl_times(B, row_bytes));
-        if (layer->lstm) tape->c = fl_take(arena, fl_times(fl_plus(rows, B), row_bytes));
-    }
-    return own;
-}
-
-/* A layer in one direction, with or without its part of a tape. */
-static fl_forward_pass pass_of(const fastlstm_plan *plan, const fl_layer *layer, int way, size_t T, size_t B,
+/* Return the pass of a layer in one direction, without the call's arrays but for its part of a tape. */
+static fl_forward_pass pass_of(const fastlstm_plan *plan, const fl_layer *layer, int reverse, size_t T, size_t B,
                                fl_tape tape) {
-    const fl_direction *d = &layer->direction[way];
+    const fl_direction *d = &layer->direction[reverse];
     fl_forward_pass f = {.k = plan->k,
                          .step = plan->k->cells[layer->cell.kind].forward,
                          .constant = d->forward,
                          .rows = fl_rows_of(layer, (fl_size)T, (fl_size)B),
-                         .reverse = d->reverse,
+                         .reverse = reverse,
                          .size = (fl_size)plan->bytes,
                          .cell_size = (fl_size)plan->bytes,
                          .gates = layer->cell.gates,
@@ -62,8 +45,8 @@ static void lay_out_outputs(const fastlstm_plan *plan, size_t rows, fl_arena *ar
         y[k] = plan->between[k] ? fl_take(arena, fl_times(rows, fl_times(plan->between[k], plan->bytes))) : NULL;
 }
 
-/* The most memory that a pass of any layer takes. Where so many sequences have no product over many steps, a few still
- * do: memory for more is to be enough for them. */
+/* Return the most memory that a pass of any layer takes, over B sequences or fewer: where B are too many for a product
+ * over many steps, fewer still have one. */
 static size_t most_of_a_pass(const fastlstm_plan *plan, size_t T, size_t B) {
     size_t most = 0;
     for (size_t n = 0; n < plan->layer_count; n++) {
@@ -91,7 +74,7 @@ void fl_lay_out_forward(const fastlstm_plan *plan, size_t T, size_t B, fl_arena 
 
 /* ---- a single step ---- */
 
-/* Of all layers, with the state changed in place and nothing else kept. */
+/* Run a step of all layers, and change the state in place. */
 static void step_network(const fastlstm_plan *plan, fl_size B, const char *x, char *state, char *y,
                          char *const between[2]) {
     const fl_float_mode mode = fl_flush_denormals();
@@ -100,17 +83,17 @@ static void step_network(const fastlstm_plan *plan, fl_size B, const char *x, ch
         const fl_layer *layer = &plan->layers[n];
         const fl_size H = layer->hidden, seen = layer->seen;
         char *out = n + 1 == plan->layer_count ? y : between[n % 2];
-        for (int way = 0; way < layer->directions; way++) {
-            fl_forward f = layer->direction[way].forward;
+        for (int reverse = 0; reverse < layer->directions; reverse++) {
+            fl_forward f = layer->direction[reverse].forward;
             char *h = state, *c = (char *)fl_at(state, B * seen, (fl_size)bytes);
             f.x = x;
             f.y_prev = seen ? h : x;
             f.c_prev = f.c = c;
-            f.y_copy = (char *)fl_at(out, way * H, bytes);
+            f.y_copy = (char *)fl_at(out, reverse * H, bytes);
             plan->k->cells[layer->cell.kind].forward(&f, 0, B, 0, H);
-            for (fl_size b = 0; seen && b < B; b++) /* not before all units have read it */
+            for (fl_size b = 0; seen && b < B; b++) /* only now, since all units read it */
                 memcpy(h + b * H * (fl_size)bytes, fl_at(f.y_copy, b * f.y_copy_step, bytes), (size_t)H * bytes);
-            state = (char *)fl_at(state, (layer->lstm ? 2 : 1) * B * seen, bytes);
+            state = (char *)fl_at(state, B * fl_state_of(layer), bytes);
         }
         x = out;
     }
@@ -153,7 +136,7 @@ static void run(fl_forward_pass *f) {
 
 /* ---- the network ---- */
 
-/* All layers, with the state changed in place. `tape` is an arena in the tape, or NULL. */
+/* Run all layers, and change the state in place. `tape` is where the layers' parts of the tape lie, or NULL. */
 static void run_network(const fastlstm_plan *plan, size_t T, size_t B, const char *x, char *state, char *y,
                         fl_arena *tape, const workspace *w) {
     const fl_float_mode mode = fl_flush_denormals();
@@ -161,18 +144,18 @@ static void run_network(const fastlstm_plan *plan, size_t T, size_t B, const cha
         const fl_layer *layer = &plan->layers[n];
         const fl_tape_layer own = tape ? fl_take_tape(plan, layer, T, B, tape) : (fl_tape_layer){0};
         char *out = n + 1 == plan->layer_count ? y : own.y ? own.y : w->y[n % 2];
-        for (int way = 0; way < layer->directions; way++) {
-            const size_t state_bytes = B * (size_t)layer->seen * plan->bytes;
-            fl_forward_pass f = pass_of(plan, layer, way, T, B, own.direction[way]);
+        for (int reverse = 0; reverse < layer->directions; reverse++) {
+            const size_t h_bytes = B * (size_t)layer->seen * plan->bytes;
+            fl_forward_pass f = pass_of(plan, layer, reverse, T, B, own.direction[reverse]);
             fl_arena memory = w->pass;
             f.x = x;
-            f.y = fl_at(out, way * layer->hidden, (fl_size)plan->bytes);
-            f.h0 = layer->seen ? state : x; /* A dense layer reads no y; a pointer it has. */
+            f.y = fl_at(out, reverse * layer->hidden, (fl_size)plan->bytes);
+            f.h0 = layer->seen ? state : x; /* A dense layer reads none, but NULL is not valid. */
             f.h_last = layer->seen ? state : NULL;
-            f.c0 = f.c_last = layer->lstm ? state + state_bytes : NULL;
+            f.c0 = f.c_last = layer->row->has_c ? state + h_bytes : NULL;
             fl_lay_out_forward_pass(&f, &memory);
             run(&f);
-            state += (layer->lstm ? 2 : 1) * state_bytes;
+            state += B * fl_state_of(layer) * plan->bytes;
         }
         x = out;
     }
@@ -187,7 +170,7 @@ fastlstm_status fastlstm_forward(const fastlstm_plan *plan, size_t T, size_t B, 
     if (!plan->has_parameters) return FASTLSTM_PARAMETERS;
     if (tape && !plan->training) return FASTLSTM_TRAINING;
     if (!fl_have_size(plan, T, B) || (tape && !fastlstm_tape_bytes(plan, T, B))) return FASTLSTM_SIZE;
-    fl_arena arena = fl_arena_in(space), kept = fl_arena_in(tape);
+    fl_arena arena = fl_arena_in(space);
     const workspace w = lay_out(plan, T, B, &arena);
     if (fl_is_too_much(&arena)) return FASTLSTM_SIZE;
     const size_t state_bytes = fastlstm_state_count(plan, B) * plan->bytes;
@@ -195,11 +178,8 @@ fastlstm_status fastlstm_forward(const fastlstm_plan *plan, size_t T, size_t B, 
         memcpy(w.state, first, state_bytes);
     else
         memset(w.state, 0, state_bytes);
-    if (tape) {
-        const fl_tape_head head = {plan, T, B};
-        memcpy(fl_take(&kept, sizeof(head)), &head, sizeof(head));
-    }
-    run_network(plan, T, B, (const char *)x, w.state, (char *)y, tape ? &kept : NULL, &w);
+    fl_arena layers = tape ? fl_begin_tape(plan, T, B, tape) : (fl_arena){0};
+    run_network(plan, T, B, (const char *)x, w.state, (char *)y, tape ? &layers : NULL, &w);
     if (last) memcpy(last, w.state, state_bytes);
     return FASTLSTM_OK;
 }

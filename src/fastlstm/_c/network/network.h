@@ -11,19 +11,19 @@
 
 /* A layer in one direction: where its parameters begin among the caller's, in values, and what the plan has of them. */
 typedef struct {
-    int reverse;
     fl_size at_W, at_R, at_b, at_p;
     char *W_columns, *R_columns; /* packed for the steps, forward */
     char *W_rows, *R_rows;       /* and backward; NULL without training */
     char *b, *p;                 /* p is NULL without peepholes */
-    fl_forward forward;          /* a step, but for what each has of its own */
+    fl_forward forward;          /* what all steps have in common */
 } fl_direction;
 
 typedef struct {
     fl_cell cell;
-    int lstm, directions;
+    const fl_cell_row *row; /* of the cell's kind */
+    int directions;         /* 1, or 2: forward and reverse */
     fl_size input, hidden;
-    fl_size seen;    /* columns of R: H; 0 in a dense layer, which is an RNN that sees nothing of before */
+    fl_size seen;    /* columns of R: H; 0 in a dense layer, which is an RNN without recurrence */
     fl_size outputs; /* of all directions */
     fl_direction direction[2];
 } fl_layer;
@@ -40,39 +40,47 @@ struct fastlstm_plan {
     fl_layer *layers;
 };
 
-/* OK, FASTLSTM_NULL or FASTLSTM_PLAN. */
+/* Return FASTLSTM_OK, FASTLSTM_NULL or FASTLSTM_PLAN. */
 static inline fastlstm_status fl_check_plan(const fastlstm_plan *plan) {
     return !plan ? FASTLSTM_NULL : plan->self != plan ? FASTLSTM_PLAN : FASTLSTM_OK;
 }
 
-/* The rows of T steps of B sequences, as a layer sees them: a dense layer has them in blocks instead. */
+/* Return the rows of T steps of B sequences, as a layer sees them: a dense layer has them in blocks instead. */
 static inline fl_rows fl_rows_of(const fl_layer *layer, fl_size T, fl_size B) {
     if (layer->seen) return (fl_rows){.T = B ? T : 0, .B = B, .count = T * B}; /* Without sequences there is no step. */
     return (fl_rows){.T = fl_ceil_div(T * B, FL_ROWS_PER_BLOCK), .B = FL_ROWS_PER_BLOCK, .count = T * B};
+}
+
+/* Return the values of a sequence's state in one direction of a layer: h, and c where the cell has one. */
+static inline size_t fl_state_of(const fl_layer *layer) { return (layer->row->has_c ? 2 : 1) * (size_t)layer->seen; }
+
+/* Return whether x, y and what lies between the layers have sizes that memory can hold. */
+static inline int fl_have_size(const fastlstm_plan *plan, size_t T, size_t B) {
+    return fl_times(fl_times(T, B), plan->widest * plan->bytes) < FL_TOO_MUCH;
 }
 
 /* ---- tapes ---- */
 
 typedef struct {
     char *y;              /* (rows, outputs); NULL in the last layer, whose outputs the caller has */
-    fl_tape direction[2]; /* An RNN's gates are its outputs, and NULL where those have rows of their own. */
+    fl_tape direction[2]; /* The gates are NULL where they are y, unless y has columns of the other direction too. */
 } fl_tape_layer;
 
-/* What a tape begins with: the pass that it is of. */
-typedef struct {
-    const fastlstm_plan *plan;
-    size_t T, B;
-} fl_tape_head;
-
-/* Lays out the next layer's part of a tape. */
+/* Lay out the next layer's part of a tape. */
 fl_tape_layer fl_take_tape(const fastlstm_plan *plan, const fl_layer *layer, size_t T, size_t B, fl_arena *arena);
+
+/* Begin a tape: note which pass it is of. Return where its layers lie. */
+fl_arena fl_begin_tape(const fastlstm_plan *plan, size_t T, size_t B, void *tape);
+
+/* Find layer n's part of a tape. */
+fl_tape_layer fl_find_tape(const fastlstm_plan *plan, size_t n, size_t T, size_t B, const void *tape);
+
+/* Return whether a tape is of a forward pass of this plan with these sizes. */
+int fl_is_tape_of(const fastlstm_plan *plan, size_t T, size_t B, const void *tape);
 
 /* ---- passes ---- */
 
-/* Have x, y and what lies between the layers a size? */
-int fl_have_size(const fastlstm_plan *plan, size_t T, size_t B);
-
-/* What the workspace of each pass holds, for T steps of B sequences. */
+/* Lay out the workspace of a pass over T steps of B sequences. */
 void fl_lay_out_forward(const fastlstm_plan *plan, size_t T, size_t B, fl_arena *arena);
 void fl_lay_out_backward(const fastlstm_plan *plan, size_t T, size_t B, fl_arena *arena);
 

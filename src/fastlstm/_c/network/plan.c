@@ -1,4 +1,4 @@
-/* From a description to a plan; sizes; parameters. */
+/* Make a plan from a description of a network; pack its parameters. */
 #include "network/network.h"
 
 #include "system/dispatch.h"
@@ -54,28 +54,37 @@ static fl_cell lstm_of(const fastlstm_layer *d) {
 }
 
 static fl_cell rnn_of(const fastlstm_layer *d) {
-    const fl_cell cell = {.kind = FL_RNN,
-                          .gates = 1,
-                          .i = -1,
-                          .f = -1,
-                          .z = 0,
-                          .o = -1,
-                          .g = activation_of(d->g, d->kind == FASTLSTM_RNN ? FASTLSTM_TANH : FASTLSTM_IDENTITY)};
+    return (fl_cell){.kind = FL_RNN, .gates = 1, .i = -1, .f = -1, .o = -1, .g = activation_of(d->g, FASTLSTM_TANH)};
+}
+
+static fl_cell dense_of(const fastlstm_layer *d) {
+    fl_cell cell = rnn_of(d);
+    cell.g = activation_of(d->g, FASTLSTM_IDENTITY);
     return cell;
 }
 
+/* What the kinds of layers are. */
+static const struct {
+    fl_cell (*cell_of)(const fastlstm_layer *);
+    fastlstm_activation last_g; /* the last of the activations that g may be */
+    int gated;                  /* Has it variants, peepholes, clipping, and activations of the gates and of c? */
+    int recurrent;              /* Has it R, and perhaps a reverse direction? */
+} KINDS[] = {
+    [FASTLSTM_LSTM] = {lstm_of, FASTLSTM_HARD_LOGISTIC, 1, 1},
+    [FASTLSTM_RNN] = {rnn_of, FASTLSTM_IDENTITY, 0, 1},
+    [FASTLSTM_DENSE] = {dense_of, FASTLSTM_IDENTITY, 0, 0},
+};
+
 static fastlstm_status check_layer(const fastlstm_layer *d) {
-    const int lstm = d->kind == FASTLSTM_LSTM;
     if (!is_one(d->kind, FASTLSTM_DENSE) || !is_one(d->variant, FASTLSTM_CIFG)) return FASTLSTM_KIND;
     if (d->units == 0 || d->units >= FL_TOO_MUCH) return FASTLSTM_SIZE;
     if (d->gate != FASTLSTM_USUAL && d->gate != FASTLSTM_LOGISTIC && d->gate != FASTLSTM_HARD_LOGISTIC)
         return FASTLSTM_ACTIVATION;
-    if (!is_one(d->g, lstm ? FASTLSTM_HARD_LOGISTIC : FASTLSTM_IDENTITY) || !is_one(d->h, FASTLSTM_HARD_LOGISTIC))
-        return FASTLSTM_ACTIVATION;
+    if (!is_one(d->g, KINDS[d->kind].last_g) || !is_one(d->h, FASTLSTM_HARD_LOGISTIC)) return FASTLSTM_ACTIVATION;
     if (!is_bound(d->clip) || !is_bound(d->cell_clip)) return FASTLSTM_OPTION;
-    if (!lstm && (d->peephole || d->variant || d->gate || d->h || d->clip != 0 || d->cell_clip != 0))
+    if (!KINDS[d->kind].gated && (d->peephole || d->variant || d->gate || d->h || d->clip != 0 || d->cell_clip != 0))
         return FASTLSTM_OPTION;
-    if (d->kind == FASTLSTM_DENSE && d->bidirectional) return FASTLSTM_OPTION;
+    if (!KINDS[d->kind].recurrent && d->bidirectional) return FASTLSTM_OPTION;
     return FASTLSTM_OK;
 }
 
@@ -92,7 +101,7 @@ static fastlstm_status check_network(const fastlstm_network *d) {
     return FASTLSTM_OK;
 }
 
-/* The kernels asked for; NULL where this machine does not have them. */
+/* Return the kernels of an instruction set, or the fastest; NULL where this machine does not have them. */
 static const fl_kernels *kernels_for(const char *name, int bytes) {
     for (int isa = FL_ISA_COUNT - 1; isa >= 0; isa--) {
         const fl_kernels *k = fl_isa_kernels(isa, bytes);
@@ -103,7 +112,7 @@ static const fl_kernels *kernels_for(const char *name, int bytes) {
 
 /* ---- the plan ---- */
 
-/* The place of some parameters, after which others begin. */
+/* Return the place of the next parameters, and move on to those after them. */
 static fl_size place(size_t *next, size_t rows, size_t columns) {
     const size_t here = *next;
     *next = fl_plus(*next, fl_times(rows, columns));
@@ -112,19 +121,18 @@ static fl_size place(size_t *next, size_t rows, size_t columns) {
 
 static size_t vectors(const fl_kernels *k) { return (size_t)(k->column_block / k->unit_block); }
 
-/* Columns padded to panels, by sizes that may be too much. */
+/* Pad columns to whole panels; the result may be too much. */
 static size_t padded(size_t columns, fl_size width) {
     return fl_plus(columns, (size_t)width - 1) / (size_t)width * (size_t)width;
 }
 
-static void take_direction(fl_direction *d, const fastlstm_plan *plan, const fl_layer *layer, size_t *parameters,
-                           fl_arena *arena) {
+static void take_direction(fl_direction *d, const fastlstm_plan *plan, const fl_layer *layer, int peephole,
+                           size_t *parameters, fl_arena *arena) {
     const fl_kernels *k = plan->k;
     const size_t G = (size_t)layer->cell.gates, H = (size_t)layer->hidden, I = (size_t)layer->input,
                  K = (size_t)layer->seen;
     const size_t GH = fl_times(G, H), bytes = plan->bytes;
     const size_t columns = fl_times(G, padded(H, fl_panel_units(k, layer->cell.gates)));
-    const int peephole = d->p != NULL;
     d->at_W = place(parameters, GH, I);
     d->at_R = place(parameters, GH, K);
     d->at_b = place(parameters, GH, 1);
@@ -150,7 +158,7 @@ static void take_direction(fl_direction *d, const fastlstm_plan *plan, const fl_
     d->forward.y_copy_step = layer->outputs;
 }
 
-/* Makes the layers one after the other, where there is memory; else in the same place, to count them. */
+/* Make the layers: one after the other where there is memory; else in one place, to count the bytes they need. */
 static fastlstm_status lay_out_plan(fastlstm_plan *plan, const fastlstm_network *d, fl_arena *arena) {
     fl_layer one, *layers = (fl_layer *)fl_take(arena, fl_times(d->layer_count, sizeof(fl_layer)));
     size_t inputs = d->inputs;
@@ -165,21 +173,17 @@ static fastlstm_status lay_out_plan(fastlstm_plan *plan, const fastlstm_network 
         const fastlstm_layer *given = &d->layers[n];
         fl_layer *layer = layers ? &layers[n] : &one;
         memset(layer, 0, sizeof(fl_layer));
-        layer->cell = given->kind == FASTLSTM_LSTM ? lstm_of(given) : rnn_of(given);
-        layer->lstm = fl_row_of_cell(layer->cell.kind)->has_c;
+        layer->cell = KINDS[given->kind].cell_of(given);
+        layer->row = fl_row_of_cell(layer->cell.kind);
         layer->directions = given->bidirectional ? 2 : 1;
         layer->input = (fl_size)inputs;
         layer->hidden = (fl_size)given->units;
-        layer->seen = given->kind == FASTLSTM_DENSE ? 0 : layer->hidden;
+        layer->seen = KINDS[given->kind].recurrent ? layer->hidden : 0;
         inputs = fl_times((size_t)layer->directions, given->units);
         layer->outputs = (fl_size)inputs;
-        for (int way = 0; way < layer->directions; way++) {
-            layer->direction[way].reverse = way;
-            layer->direction[way].p = given->peephole ? (char *)layer : NULL; /* that there are some */
-            take_direction(&layer->direction[way], plan, layer, &plan->parameters, arena);
-        }
-        plan->state = fl_plus(plan->state,
-                              fl_times((layer->lstm ? 2 : 1) * (size_t)layer->directions, (size_t)layer->seen));
+        for (int reverse = 0; reverse < layer->directions; reverse++)
+            take_direction(&layer->direction[reverse], plan, layer, given->peephole != 0, &plan->parameters, arena);
+        plan->state = fl_plus(plan->state, fl_times((size_t)layer->directions, fl_state_of(layer)));
         if (inputs > plan->widest) plan->widest = inputs;
         if (n + 1 < d->layer_count && inputs > plan->between[n % 2]) plan->between[n % 2] = inputs;
     }
@@ -238,13 +242,13 @@ fastlstm_status fastlstm_set_parameters(fastlstm_plan *plan, const void *paramet
     if (!parameters) return FASTLSTM_NULL;
     if (count != plan->parameters) return FASTLSTM_COUNT;
     for (size_t n = 0; n < plan->layer_count; n++)
-        for (int way = 0; way < plan->layers[n].directions; way++)
-            pack(plan, &plan->layers[n], &plan->layers[n].direction[way], (const char *)parameters);
+        for (int reverse = 0; reverse < plan->layers[n].directions; reverse++)
+            pack(plan, &plan->layers[n], &plan->layers[n].direction[reverse], (const char *)parameters);
     plan->has_parameters = 1;
     return FASTLSTM_OK;
 }
 
-/* ---- sizes ---- */
+/* ---- counts ---- */
 
 size_t fastlstm_parameter_count(const fastlstm_plan *plan) { return fl_check_plan(plan) ? 0 : plan->parameters; }
 
@@ -254,24 +258,4 @@ size_t fastlstm_output_count(const fastlstm_plan *plan) {
 
 size_t fastlstm_state_count(const fastlstm_plan *plan, size_t B) {
     return fl_check_plan(plan) ? 0 : fl_times(plan->state, B);
-}
-
-int fl_have_size(const fastlstm_plan *plan, size_t T, size_t B) {
-    return fl_times(fl_times(T, B), plan->widest * plan->bytes) < FL_TOO_MUCH;
-}
-
-size_t fastlstm_workspace_bytes(const fastlstm_plan *plan, size_t T, size_t B) {
-    fl_arena forward = {0}, backward = {0};
-    if (fl_check_plan(plan) || !fl_have_size(plan, T, B)) return 0;
-    fl_lay_out_forward(plan, T, B, &forward);
-    if (plan->training) fl_lay_out_backward(plan, T, B, &backward);
-    return fl_arena_bytes(forward.used > backward.used ? &forward : &backward);
-}
-
-size_t fastlstm_tape_bytes(const fastlstm_plan *plan, size_t T, size_t B) {
-    fl_arena arena = {0};
-    if (fl_check_plan(plan) || !plan->training || !fl_have_size(plan, T, B)) return 0;
-    fl_take(&arena, sizeof(fl_tape_head));
-    for (size_t n = 0; n < plan->layer_count; n++) fl_take_tape(plan, &plan->layers[n], T, B, &arena);
-    return fl_arena_bytes(&arena);
 }
