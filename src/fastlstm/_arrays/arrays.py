@@ -5,11 +5,14 @@ What an array is like is its `Kind`: a NumPy dtype for the host, a `DeviceKind` 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy import empty as new_empty
+from numpy import ndarray
+from numpy import zeros as new_zeros
 from numpy.typing import NDArray
 
 from fastlstm._arrays.libraries import DeviceKind, library_of
@@ -24,7 +27,7 @@ WORTH_ALIGNING = 1 << 14
 
 def kind_of(array: Array) -> Kind:
     """What an array is like."""
-    if isinstance(array, np.ndarray):
+    if isinstance(array, ndarray):
         return array.dtype
     library = library_of(array)
     assert library is not None
@@ -44,7 +47,7 @@ class Shape:
 def memory(array: Array | Shape) -> tuple[int, int]:
     """Where an array on a device begins, and its bytes."""
     if isinstance(array, Shape):
-        return ALIGNMENT, math.prod(array.shape) * array.itemsize  # nobody reads there
+        return ALIGNMENT, prod(array.shape) * array.itemsize  # nobody reads there
     library = library_of(array)
     if library is None:
         raise TypeError(f"an array was expected, not {type(array).__name__}")
@@ -58,26 +61,26 @@ def cells_of(kind: Kind) -> Kind:
 
 def empty(shape: tuple[int, ...], kind: Kind) -> Array:
     """An uninitialised array; a large one begins at a multiple of 64 bytes, as vectors like it."""
-    if isinstance(kind, DeviceKind):
+    if type(kind) is DeviceKind:
         array: Array = kind.library.empty(shape, kind)
         return array
-    if math.prod(shape) * kind.itemsize < WORTH_ALIGNING:
-        return np.empty(shape, kind)
-    return _aligned(np.empty, shape, kind)
+    if prod(shape) * kind.itemsize < WORTH_ALIGNING:
+        return new_empty(shape, kind)
+    return _aligned(new_empty, shape, kind)
 
 
 def zeros(shape: tuple[int, ...], kind: Kind) -> Array:
     """An array of zeros, aligned likewise."""
-    if isinstance(kind, DeviceKind):
+    if type(kind) is DeviceKind:
         array: Array = kind.library.zeros(shape, kind)
         return array
-    if math.prod(shape) * kind.itemsize < WORTH_ALIGNING:
-        return np.zeros(shape, kind)
-    return _aligned(np.zeros, shape, kind)
+    if prod(shape) * kind.itemsize < WORTH_ALIGNING:
+        return new_zeros(shape, kind)
+    return _aligned(new_zeros, shape, kind)
 
 
 def _aligned(make: Callable[..., Array], shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    size = math.prod(shape) * dtype.itemsize
+    size = prod(shape) * dtype.itemsize
     memory = make(size + ALIGNMENT, np.uint8)
     start = -memory.__array_interface__["data"][0] % ALIGNMENT
     return memory[start : start + size].view(dtype).reshape(shape)
@@ -85,12 +88,12 @@ def _aligned(make: Callable[..., Array], shape: tuple[int, ...], dtype: np.dtype
 
 def empty_like(array: Array) -> Array:
     """An uninitialised array of the same shape and kind."""
-    return np.empty_like(array) if isinstance(array, np.ndarray) else empty(tuple(array.shape), kind_of(array))
+    return np.empty_like(array) if isinstance(array, ndarray) else empty(tuple(array.shape), kind_of(array))
 
 
 def zeros_like(array: Array) -> Array:
     """An array of zeros of the same shape and kind."""
-    return np.zeros_like(array) if isinstance(array, np.ndarray) else zeros(tuple(array.shape), kind_of(array))
+    return np.zeros_like(array) if isinstance(array, ndarray) else zeros(tuple(array.shape), kind_of(array))
 
 
 def contiguous(array: Array) -> Array:

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy import ndarray  # Every call looks it up often, and an attribute of the module takes several times as long.
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastlstm._arrays.arrays import Array, Kind, empty
@@ -26,7 +27,6 @@ Value = TypeVar("Value")
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 MOST_LAYERS = 1 << 16
-IN_PLACE = 0x0101  # NumPy's flags of an array that is C-contiguous and aligned
 WRITTEN_TO = ("flat", "gradients", "workspace")  # arguments of which a converted copy would be of no use
 
 
@@ -233,17 +233,18 @@ def _named(value: object) -> str:
 
 def is_array(name: str, value: object, kind: Kind | None = None, anywhere: bool = False) -> Array:
     """`value` if it is an array of `kind`; else of float32 or float64, on the host or, with `anywhere`, on a device."""
-    if not isinstance(value, np.ndarray):
+    if not isinstance(value, ndarray):
         hint = "" if isinstance(kind, DeviceKind) else conversion(name, value, kind)
         return _on_device(name, value, FLOATS[0] if kind is None and not anywhere else kind, hint)
-    unmasked(name, value)
+    if type(value) is not ndarray:
+        unmasked(name, value)
+    if value.dtype in FLOATS if kind is None else value.dtype == kind:
+        return value
     if isinstance(kind, DeviceKind):
         raise TypeError(f"{name} is on the host, but must be on {kind.place} as the other arrays are")
-    if value.dtype not in FLOATS if kind is None else value.dtype != kind:
-        raise TypeError(
-            f"{name} must have dtype {kind or 'float32 or float64'}, not {value.dtype}{_hint(name, value, kind)}"
-        )
-    return value
+    raise TypeError(
+        f"{name} must have dtype {kind or 'float32 or float64'}, not {value.dtype}{_hint(name, value, kind)}"
+    )
 
 
 def conversion(name: str, value: object, dtype: object = None) -> str:
@@ -314,8 +315,8 @@ def sized(name: str, value: object, ndim: int, axes: str, kind: Kind | None = No
 
 def matching(name: str, value: object, shape: tuple[int, ...], kind: Kind, axes: str) -> Array:
     """`value` as a C-contiguous array if it has this shape and kind; a copy where it is not contiguous."""
-    if type(value) is np.ndarray and (value.dtype is kind or value.dtype == kind) and value.shape == shape:
-        array = value  # the usual case, quickly
+    if type(value) is ndarray and value.dtype == kind and value.shape == shape:
+        array = value  # The usual case, quickly.
     else:
         array = is_array(name, value, kind)
         if array.shape != shape:
@@ -324,7 +325,8 @@ def matching(name: str, value: object, shape: tuple[int, ...], kind: Kind, axes:
         if isinstance(kind, DeviceKind):
             return array if kind.library.is_contiguous(array) else kind.library.contiguous(array)
         array = np.asarray(array)
-    return array if array.flags.num & IN_PLACE == IN_PLACE else np.require(array, requirements=["C", "A"])
+    flags = array.flags
+    return array if flags.c_contiguous and flags.aligned else np.require(array, requirements=["C", "A"])
 
 
 def output(name: str, value: object, shape: tuple[int, ...], kind: Kind, axes: str) -> Array:
@@ -335,7 +337,7 @@ def output(name: str, value: object, shape: tuple[int, ...], kind: Kind, axes: s
             raise ValueError(f"{name} must be C-contiguous, since results are written to it")
         return matching(name, array, shape, kind, axes)
     array = is_array(name, value)
-    if not (array.flags.c_contiguous and array.flags.aligned and array.flags.writeable):
+    if not array.flags.carray:
         raise ValueError(f"{name} must be C-contiguous, aligned and writable, since results are written to it")
     return matching(name, array, shape, kind, axes)
 

@@ -11,7 +11,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, final
 
 import numpy as np
 
@@ -26,6 +26,7 @@ FLOATS = ("float32", "float64", "bfloat16", "float16")
 """What the kernels compute with on a device."""
 
 
+@final
 @dataclass(frozen=True)
 class DeviceKind:
     """What the arrays of a call on a GPU are like: whose, on which device, of what values.

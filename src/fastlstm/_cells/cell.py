@@ -103,6 +103,8 @@ class Cell:
     gates: int
     # How messages write the number of rows of W, R and b: "4H".
     rows: str
+    # How messages write the axes of R, without and with a projection.
+    axes_of_R: tuple[str, str]
     # The letters of the blocks, where there are several.
     blocks: str
 
@@ -110,6 +112,7 @@ class Cell:
     sized: Callable[..., Sized]
 
     def _keep_sizes(self) -> None:
+        object.__setattr__(self, "axes_of_R", (f"({self.rows}, H)", f"({self.rows}, P)"))
         object.__setattr__(self, "sized", functools.lru_cache(MOST_SIZED)(self._with_sizes))
 
     def _with_sizes(self, kind: Kind, inputs: int, H: int, P: int, projects: bool = False) -> Sized:

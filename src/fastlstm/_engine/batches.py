@@ -14,11 +14,12 @@ from fastlstm._arrays.libraries import DeviceKind, library_of
 from fastlstm._engine import rows as _rows
 
 
-@dataclass(frozen=True, init=False)
+@dataclass
 class Batch:
     """T steps of at most B rows, `count` in all. `offsets` is where each step's rows begin; None if each has B.
 
-    Where it is `invariant`, no row's result may depend on how many others there are.
+    Where it is `invariant`, no row's result may depend on how many others there are. Nothing changes a batch: calls and
+    tapes share it. It is not frozen, since that takes several times as long to make and to read.
     """
 
     T: int
@@ -26,12 +27,6 @@ class Batch:
     count: int
     offsets: NDArray[np.int64] | None = None
     invariant: bool = False
-
-    def __init__(
-        self, T: int, B: int, count: int, offsets: NDArray[np.int64] | None = None, invariant: bool = False
-    ) -> None:
-        # At once: to set each field of a frozen class takes several times as long.
-        vars(self).update(T=T, B=B, count=count, offsets=offsets, invariant=invariant)
 
     def same_rows(self, other: Batch) -> bool:
         """Whether another batch has the same rows at each step."""

@@ -56,9 +56,12 @@ class Weights(NamedTuple):
     packed: PackedWeights | None = None
 
 
-@dataclass(frozen=True, init=False)
+@dataclass
 class Call:
-    """What a forward pass of one layer in one direction is like: the backward pass reads it from the tape."""
+    """What a forward pass of one layer in one direction is like: the backward pass reads it from the tape.
+
+    Nothing changes a call. It is not frozen, since that takes several times as long to make and to read.
+    """
 
     cell: Cell
     batch: Batch
@@ -67,15 +70,6 @@ class Call:
     reverse: bool = False
     options: Options | None = None
     recompute: int | None = None
-
-    def __init__(
-        self, cell: Cell, batch: Batch, kind: Kind, lengths: Lengths | None = None, reverse: bool = False,
-        options: Options | None = None, recompute: int | None = None,
-    ) -> None:  # fmt: skip
-        # At once: to set each field of a frozen class takes several times as long.
-        vars(self).update(
-            cell=cell, batch=batch, kind=kind, lengths=lengths, reverse=reverse, options=options, recompute=recompute
-        )
 
     @classmethod
     def open(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -23,39 +24,31 @@ REQUIRED = "W", "R", "b"
 class Function(Stack):
     """One layer in one direction, of these parameters."""
 
-    num_layers, directions, output_size = 1, 1, 0
+    num_layers, directions = 1, 1
     batch_first = False
 
     def __init__(
         self, cell: Cell, tape_type: type[CellTape], kind: Kind, inputs: int, given: Parameters, reverse: bool = False
     ) -> None:
-        self._cell, self._array_kind, self._reverse = cell, kind, reverse
+        self._cell, self._array_kind, self._reverse, self.input_size = cell, kind, reverse, inputs
         self._tape_type = self._whole_tape_type = tape_type
         proj = given.get("proj")
-        P = H = check.sized("R", given["R"], 2, f"({cell.rows}, {'H' if proj is None else 'P'})", kind).shape[1]
+        P = H = check.sized("R", given["R"], 2, cell.axes_of_R[proj is not None], kind).shape[1]
         if proj is not None:
             H = check.sized("proj", proj, 2, "(P, H)", kind).shape[1]
         cell.check_optional(given)
-        self._sized = cell.sized(kind, inputs, H, P, proj is not None)
-        self.input_size, self.hidden_size, self.output_size = inputs, H, P
+        self._sized = sized = cell.sized(kind, inputs, H, P, proj is not None)
         # Those that are given, checked.
         parameters: Parameters = {}
         self.parameters = parameters
-        table = self._sized.parameters
         for name, value in given.items():
             if value is not None or name in REQUIRED:
-                shape, axes, _ = table[name]
+                shape, axes, _ = sized.parameters[name]
                 parameters[name] = check.matching(name, value, shape, kind, axes)
         get, R = parameters.get, parameters["R"]
         if cell.has_own_layout:
             R = cell.kernel_R(R, get("G"))
         self._weights = Weights(parameters["W"], R, get("b"), get("p"), get("proj"))
-
-    @property
-    def state_names(self) -> list[str]:
-        """Return what the parts of the initial state are called among the gradients."""
-        state = self._cell.state
-        return [f"{part.name}0" for part in state] if len(state) > 1 else ["state"]
 
     def _weights_of(self, k: int, masks: Masks | None = None) -> Weights:
         return self._weights
@@ -67,6 +60,9 @@ class Function(Stack):
 
     def _tapes_to_fill(self, tape: Any) -> list[CellTape | None]:
         return [None if tape is True else tape]
+
+    def _whole_tape(self, layers: list[CellTape], call: Call, masks: Masks | None) -> CellTape:
+        return layers[0]
 
     def _named(
         self, tapes: list[CellTape], calls: list[Call], masks: Masks | None
@@ -81,6 +77,23 @@ class Function(Stack):
 
     def _part(self, state: State, k: int) -> State:
         return state
+
+    def _check_gradients(self, out: Any, shapes: Mapping[str, tuple[int, ...]], B: int) -> tuple[Parameters, State]:
+        """Return the gradients in `out`, those of these shapes by name and those of the initial state's parts."""
+        cell, kind = self._cell, self._array_kind
+        parts = cell.parts("out.state", out.state, suffix="0", whole=True)
+        gradients = {
+            name: check.output(f"out {name}", getattr(out, name), shape, kind, name) for name, shape in shapes.items()
+        }
+        return gradients, tuple([
+            check.output(f"out {name}", part, (B, size), own, name)
+            for name, part, (_, size, own, _) in zip(self._first_names(), parts, self._sized.state, strict=True)
+        ])  # fmt: skip
+
+    def _first_names(self) -> list[str]:
+        """Return what the parts of the initial state are called among the gradients."""
+        state = self._cell.state
+        return [f"{part.name}0" for part in state] if len(state) > 1 else ["state"]
 
 
 def forward(
@@ -99,12 +112,11 @@ def forward(
         recurrent = [] if recurrent_mask is None else [recurrent_mask]
         masks = Masks(recurrent=recurrent, zoneout=[] if zoneout is None else [zoneout])
     if out is not None:
-        out = stack._checked_out(out, (call.batch.T, call.batch.B, stack.output_size), "(T, B, H)", call.kind, "B")
-    y, last, whole = run(
+        out = stack._checked_out(out, (call.batch.T, call.batch.B, stack._sized.P), "(T, B, H)", call.kind, "B")
+    return run(
         stack, x, state, lengths, reset, reset_to, masks=masks, tape=bool(tape) if isinstance(tape, np.bool) else tape,
         recompute=recompute, num_threads=num_threads, opened=opened, out=out, workspace=workspace,
     )  # fmt: skip
-    return y, last, None if whole is None else whole.layers[0]
 
 
 def backward(
@@ -119,7 +131,7 @@ def backward(
         raise TypeError(f"tape must be an {tape_type.__name__} from {name}, not {type(tape).__name__}")
     call = call_of(tape, cell)
     cell, kind, T, B = call.cell, call.kind, call.batch.T, call.batch.B
-    I = check.sized("tape.x", tape.x, len(call.shape()) + 1, "(T, B, I)", kind).shape[-1]
+    I = check.sized("tape.x", tape.x, 3 if call.batch.offsets is None else 2, "(T, B, I)", kind).shape[-1]
     stack = Function(cell, tape_type, kind, I, parameters)
     sized, parameters, weights = stack._sized, stack.parameters, stack._weights
     kept = tape.checked(call, weights, sized)
@@ -128,36 +140,33 @@ def backward(
     dy = check.optional("dy", dy, (T, B, sized.P), kind, "(T, B, H)")
     dc = check.optional("dc", dc, (T, B, sized.H), cells_of(kind), "(T, B, H)")
     dlast = stack._checked_state("dstate", dstate, B, kind, "d")
-    given = None
+    shapes = {"x": (T, B, I), "b": weights.W.shape[:1]}
+    for name, array in parameters.items():
+        shapes[name] = array.shape
+    fields = gradients_type._fields
+    outputs: dict[str, Array] = {}
+    gradients: dict[str, Any] = {}
+    dfirst = None
     if out is not None:
         if not isinstance(out, gradients_type):
             raise TypeError(f"out must be {gradients_type.__name__}, not {type(out).__name__}")
-        given = out._asdict()
-        given |= zip(stack.state_names, cell.parts("out.state", out.state, suffix="0", whole=True), strict=True)
+        gradients, dfirst = stack._check_gradients(out, shapes, B)
+        outputs = {f"out {name}": gradients[name] for name in fields if name in gradients}
+        outputs |= {f"out {name}": array for name, array in zip(stack._first_names(), dfirst, strict=True)}
     elif accumulate:
         raise ValueError("accumulate needs out, the gradients to add to")
-
-    def target(name: str, shape: tuple[int, ...], kind: Kind) -> Array:
-        return empty(shape, kind) if given is None else check.output(f"out {name}", given[name], shape, kind, name)
-
-    gradients: dict[str, Any] = dict.fromkeys(gradients_type._fields)
-    gradients["x"], gradients["b"] = target("x", (T, B, I), kind), target("b", weights.W.shape[:1], kind)
-    for name, array in parameters.items():
-        gradients[name] = target(name, array.shape, kind)
-    dfirst = [
-        target(name, (B, size), own) for name, (_, size, own, _) in zip(stack.state_names, sized.state, strict=True)
-    ]
-    if out is not None or workspace is not None:
-        arrays = gradients | dict(zip(stack.state_names, dfirst, strict=True))
-        outputs = {f"out {name}": array for name, array in arrays.items() if array is not None}
-        if workspace is not None:
-            outputs["workspace"] = check.workspace(workspace, 0, kind)
+    else:
+        for name, shape in shapes.items():
+            gradients[name] = empty(shape, kind)
+    if workspace is not None:
+        outputs["workspace"] = check.workspace(workspace, 0, kind)
+    if outputs:
         inputs = {"tape.x": kept.x, **kept.read(), **parameters, "dy": dy, "dc": dc}
         check.disjoint(outputs, {**inputs, **cell.labelled("dstate", dlast), **call.named()})
 
     threads, tapes = checked_num_threads(num_threads), CheckedTape(call, [kept], [weights], None)
     dy, dc = call.packed(dy, threads), call.packed(dc, threads)
-    goal = Target([gradients], gradients["x"], tuple(dfirst))
+    goal = Target([gradients], gradients["x"], dfirst)
     _, gradients["state"], every = run_back(stack, tapes, dy, dlast, [dc], goal, accumulate, deltas, threads, workspace)
     gradients["deltas"] = None if every is None else every[0]
-    return gradients_type._make(gradients.values())
+    return gradients_type._make(map(gradients.get, fields))

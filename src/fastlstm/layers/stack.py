@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -43,7 +43,8 @@ class Tape:
     masks: Masks | None = None
 
 
-class CheckedTape(NamedTuple):
+@dataclass(slots=True)
+class CheckedTape:
     """A tape as a backward pass uses it: the objects that were checked, whatever becomes of the tape meanwhile."""
 
     call: Call
@@ -100,6 +101,10 @@ class Stack:
     def _tapes_to_fill(self, tape: Any) -> list[Any]:
         """Return the tapes of all layers and directions that a caller gives to be filled again."""
         raise NotImplementedError
+
+    def _whole_tape(self, layers: list[CellTape], call: Call, masks: Masks | None) -> Any:
+        """Return the tape that a caller has, from those of all layers and directions."""
+        return Tape(layers, call, masks)
 
     def _named(
         self, tapes: list[CellTape], calls: list[Call], masks: Masks | None
@@ -202,7 +207,7 @@ def run(
     masks = stack._masks_for(T, B, masks, rng, with_tape)
     opens_state, opens_rows = call.opens_state, call.opens_rows(stack.batch_first)
     first = call.open_state(given) if opens_state else given
-    last = tuple([empty_like(part) for part in first]) if out is None or opens_state else out[1]
+    last = tuple(map(empty_like, first)) if out is None or opens_state else out[1]
     ready: list[tuple[Call, Weights, Any]] = []
     if out is not None or workspace is not None or type(tape) is not bool:  # All must fit before any is written to.
         to_fill = [None] * count if type(tape) is bool else stack._tapes_to_fill(tape)
@@ -251,10 +256,10 @@ def run(
                 below = y * call.packed(masks.between[k0 // D], threads)
     y = call.close(below, stack.batch_first, threads, None if out is None else out[0])
     if opens_state:
-        last = call.close_state(last, stack.hidden_size, None if out is None else out[1])
+        last = call.close_state(last, stack._sized.H, None if out is None else out[1])
     if borrowed:
         stack._keep(borrowed)
-    return y, cell.public(last), Tape(layers, call, masks) if with_tape else None
+    return y, cell.public(last), stack._whole_tape(layers, call, masks) if with_tape else None
 
 
 def _begin(
@@ -280,7 +285,8 @@ def _begin(
 # ---- back through time ----
 
 
-class Target(NamedTuple):
+@dataclass(slots=True)
+class Target:
     """Where a backward pass writes its gradients."""
 
     # Those of the parameters of each layer and direction, by name.
@@ -298,9 +304,10 @@ def run_back(
 
     `dy` and `dc` have the rows of the kernels, `dlast` is in the caller's layout.
     """
-    call, tapes, all_weights, masks = tape
+    call, tapes, masks = tape.call, tape.layers, tape.masks
     cell, kind, D, sized, count = call.cell, call.kind, stack.directions, stack._sized, len(tapes)
-    P, device, borrowed = sized.P, device_of(kind), dict[str, Array]()
+    P, device = sized.P, device_of(kind)
+    borrowed: dict[str, Array] = {}
     opens_state, opens_rows = call.opens_state, call.opens_rows(stack.batch_first)
     if opens_state:
         dlast = call.open_state(dlast)
@@ -313,7 +320,7 @@ def run_back(
         started, dxs, dRs = [], [], []
         all_resets: list[tuple[State, State]] = []
         for k in range(k0, k0 + D):
-            kept, weights, gradients = tapes[k], all_weights[k], target.parameters[k]
+            kept, weights, gradients = tapes[k], tape.weights[k], target.parameters[k]
             own: Any = kept.call
             mask = masks.weights[k] if masks is not None and masks.weights else None
             dR = gradients["R"]
