@@ -19,20 +19,21 @@ __all__ = ["Frozen", "RoundingError", "rounding_error"]
 
 Format = Literal["full", "bfloat16", "int8"]
 
-RANGE = np.float32(2.0**-104)  # how small an int8 scale may be beside the other
+# How small the int8 scale of W or R may be beside the other one.
+RANGE = np.float32(2.0**-104)
 
 
 def _as_bfloat16(A: Array) -> Array:
-    """The upper halves of floats, rounded to nearest, ties to even; NaN stays NaN."""
+    """Return the upper halves of floats, rounded to nearest, ties to even; NaN stays NaN."""
     bits = A.view(np.uint32)
     rounded = (bits + (0x7FFF + (bits >> 16 & 1))) >> 16
     return np.where(np.isnan(A), 0x7FC0, rounded).astype(np.uint16)
 
 
 def _scales(W: Array, R: Array) -> tuple[Array, Array]:
-    """What the integers of each row are multiples of, in W and in R: their inputs may be in units of any size."""
+    """Return the scale of each row's integers, in W and in R apart: their inputs may be in units of any size."""
     largest = [np.abs(A).max(1, initial=0) for A in (W, R)]
-    # What is smaller is nothing beside any input.
+    # A smaller scale makes no difference beside any input.
     scales = [np.where(a > 127 * np.finfo(W.dtype).tiny, a / 127, 1) for a in largest]
     # The kernels need the quotient of the two as a number.
     in_W, in_R = (np.maximum(own, other * RANGE) for own, other in (scales, scales[::-1]))
@@ -66,8 +67,8 @@ class Frozen:
     In fewer bits they take less memory, and where they are too large for a cache, less time. Arithmetic and state stay
     in the network's dtype: only W, R and G are rounded. bfloat16 keeps 8 bits of precision, a relative error of at most
     :math:`2^{-8}` for each weight; int8 stores multiples of the 127th part of the largest weight of W, or of R and G,
-    that goes into the same gate of the same unit: the inputs may be in units of any size. `rounding_error` tells what
-    that makes of a network's outputs.
+    that goes into the same gate of the same unit: the inputs may be in units of any size. `rounding_error` measures how
+    much that changes a network's outputs.
 
     Parameters
     ----------
@@ -160,7 +161,7 @@ class Frozen:
         return self._layers.step(x_t, state, out, num_threads=num_threads)
 
     def __copy__(self) -> Self:
-        return self  # nothing in it ever changes
+        return self  # Nothing in it ever changes.
 
     def __deepcopy__(self, memo: object) -> Self:
         return self
@@ -173,7 +174,7 @@ class Frozen:
 
 
 def _network_of(network: Layer[Any, Any], form: Format) -> Layer[Any, Any]:
-    """A network like this one that has packed weights and no parameters."""
+    """Return a network like this one that has packed weights and no parameters."""
     inner = object.__new__(type(network))
     state = network.__getstate__()
     del state["flat"]
@@ -187,14 +188,14 @@ def _network_of(network: Layer[Any, Any], form: Format) -> Layer[Any, Any]:
 
 
 class RoundingError(NamedTuple):
-    """What fewer bits make of a network's outputs.
+    """The error that fewer bits make in a network's outputs.
 
     Attributes
     ----------
     largest : float
-        The largest difference of an output.
+        The largest difference of any output.
     rms : float
-        The root of their mean square.
+        The root of the mean square of the differences.
     relative : float
         `rms` as a share of the root of the mean square of the outputs.
     """
@@ -217,7 +218,7 @@ def rounding_error(
     ----------
     network : LSTM or RNN
     x, state, lengths
-        As for its calls: data like those that it is for. What lies past the end of a sequence does not count.
+        As for the network's calls: typical data. Outputs past the end of a sequence do not count.
     weights : "full", "bfloat16" or "int8"
         As for `Frozen`.
 
@@ -243,7 +244,7 @@ def rounding_error(
 
 
 def _outputs(network: Layer[Any, Any] | Frozen, x: Any, state: Any, lengths: ArrayLike | None) -> Array:
-    """All outputs in float64, without what lies past the ends of sequences."""
+    """Return all outputs in float64, without those past the ends of sequences."""
     y: Any = network(x, state, lengths)[0]
     if isinstance(y, PackedSequence):
         y = y.data

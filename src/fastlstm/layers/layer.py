@@ -92,7 +92,7 @@ class Layer(Backpropagating, Generic[StateT, GivenT]):
     def _masks_for(
         self, T: int, B: int, masks: Masks | None, rng: np.random.Generator | None, training: bool
     ) -> Masks | None:
-        """Return the masks of a call, checked or drawn; those of inference have what zoneout keeps on average."""
+        """Return the masks of a call, checked or drawn; in inference, the shares that zoneout keeps on average."""
         if not training:
             masks = self._expected_masks(T, B) if any(self.zoneout) else None
         elif masks is None and self._has_masks():

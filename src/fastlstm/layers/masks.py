@@ -1,4 +1,4 @@
-"""What is random in a layer: dropout, DropConnect, zoneout."""
+"""The random masks of a layer: dropout, DropConnect, zoneout."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ class Masks:
     weights: list[Array] = field(default_factory=list)
 
     def named(self) -> dict[str, Array | None]:
-        """All arrays by name."""
+        """Return all arrays by name."""
         pairs = {f"masks.zoneout[{k}][{of}]": a for k, pair in enumerate(self.zoneout) for of, a in enumerate(pair)}
         lists = {"between": self.between, "recurrent": self.recurrent, "weights": self.weights}
         return pairs | {f"masks.{name}[{k}]": a for name, arrays in lists.items() for k, a in enumerate(arrays)}
 
 
 def kept(dropped: float, shape: tuple[int, ...], dtype: np.dtype[Any], rng: np.random.Generator) -> Array:
-    """Random factors: 0 at the rate `dropped`, else 1 / (1 - dropped)."""
+    """Draw random factors: 0 at the rate `dropped`, else 1 / (1 - dropped)."""
     factors: Array = (rng.random(shape, np.float32) >= dropped).astype(dtype)
     factors /= 1 - dropped
     return factors
 
 
 def _listed(name: str, part: str, masks: Masks, count: int) -> list[Any] | tuple[Any, ...]:
-    """One kind of masks, if there are none or so many."""
+    """Return the masks of one kind, of which there must be none or `count`."""
     found: Any = getattr(masks, part)
     if found is None or (type(found) is list and not found):
         return ()
@@ -89,7 +89,7 @@ class Masking:
         T, B : int
             Time steps and batch rows.
         rng : numpy.random.Generator
-            Where it comes from.
+            The source of the masks.
         """
         T, B, rng = check.count("T", T), check.count("B", B), check.generator("rng", rng)
         P, H, D, dtype = self.output_size, self.hidden_size, self.directions, self.dtype
@@ -112,7 +112,7 @@ class Masking:
         return masks
 
     def _expected_masks(self, T: int, B: int) -> Masks:
-        """For inference: nothing is dropped, and zoneout keeps the share that it keeps on average."""
+        """Return the masks of inference: nothing is dropped, and zoneout keeps the share that it keeps on average."""
         (rate_y, rate_c), dtype, P, H = self.zoneout, self.dtype, self.output_size, self.hidden_size
         shares = (
             np.full((T, B, P), rate_y, dtype) if rate_y else None,
@@ -121,7 +121,7 @@ class Masking:
         return Masks(zoneout=[shares] * (self.num_layers * self.directions))
 
     def _check_masks(self, masks: object, T: int, B: int, kind: Kind, name: str = "masks") -> Masks:
-        """New `Masks` of those of a call, once they are checked; on a device, those from NumPy are brought there."""
+        """Return new `Masks` with the checked arrays of a call; for a device, NumPy's are copied there."""
         if not isinstance(masks, Masks):
             raise TypeError(f"{name} must be Masks, not {type(masks).__name__}")
         L, cells, P, H = self.num_layers, self.num_layers * self.directions, self.output_size, self.hidden_size

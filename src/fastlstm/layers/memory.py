@@ -11,8 +11,8 @@ from fastlstm._arrays.arrays import Array, Kind, empty
 from fastlstm._arrays.libraries import DeviceKind
 from fastlstm.layers.stack import Stack
 
-# Arrays are kept from so many bytes on, and so many bytes in all: a call that needs more takes so long that clearing is
-# little beside it.
+# An array is kept if it has at least so many bytes, and at most so many bytes are kept in all: a call that needs more
+# takes so long that clearing hardly counts.
 WORTH_KEEPING, MOST_TO_KEEP = 1 << 18, 1 << 24
 
 
@@ -25,8 +25,8 @@ class Memory(Stack):
     def _borrow(self, use: str, size: int, kind: Kind, borrowed: dict[str, Array]) -> Array:
         """Return memory of at least `size` values; on a device new memory, since its libraries keep what was freed.
 
-        `borrowed` is what a call has, by its use; `_keep` keeps it for the next call. Two calls at the same time share
-        none.
+        `borrowed` holds the memory of a call, by use; `_keep` keeps it for the next call. Two calls at the same time
+        share none.
         """
         if isinstance(kind, DeviceKind):
             return empty((size,), kind)
@@ -48,7 +48,7 @@ class Memory(Stack):
         return self._borrow(use, size, kind, borrowed)[:size].reshape(shape)
 
     def _keep(self, borrowed: dict[str, Array]) -> None:
-        """Keep what a call has borrowed for the next one, as far as it pays."""
+        """Keep the memory that a call has borrowed for the next one, as far as it pays."""
         if not borrowed:
             return
         left, kept = MOST_TO_KEEP, {}

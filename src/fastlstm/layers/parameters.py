@@ -1,4 +1,4 @@
-"""Parameters in one buffer with named views, gradients likewise."""
+"""Parameters as named views of one buffer, and gradients likewise."""
 
 from __future__ import annotations
 
@@ -16,18 +16,20 @@ from fastlstm._arrays import checks as check
 from fastlstm._arrays.arrays import Array, Kind, empty, kind_of, zeros
 from fastlstm._arrays.libraries import DeviceKind
 
-ONLY_AT_FIRST = ("seed", "init_scale", "forget_bias")  # arguments that say what parameters begin with
+# Arguments that only decide the initial parameters.
+ONLY_AT_FIRST = ("seed", "init_scale", "forget_bias")
 
 DRAWN_AT_ONCE = 1 << 16
 
-_to_allocate: ContextVar[float] = ContextVar("to_allocate", default=math.inf)  # a number within `unfilled`
+# How many parameters may still be allocated: a finite number within `unfilled`.
+_to_allocate: ContextVar[float] = ContextVar("to_allocate", default=math.inf)
 
 
 @contextmanager
 def unfilled(size: int) -> Iterator[None]:
-    """Make layers within whose parameters are to be filled from a file: none are drawn, and there are at most so many.
+    """Make layers whose parameters will be filled from a file: no parameters are drawn.
 
-    More parameters raise ValueError before there is memory for them.
+    More than `size` parameters raise ValueError before memory is allocated for them.
     """
     token = _to_allocate.set(size)
     try:
@@ -37,12 +39,12 @@ def unfilled(size: int) -> Iterator[None]:
 
 
 def are_restored() -> bool:
-    """Whether layers are made from what was saved, not by a user."""
+    """Return whether layers are being restored from a file, not made by a user."""
     return math.isfinite(_to_allocate.get())
 
 
 def draw(rng: np.random.Generator, into: Array, scale: float) -> None:
-    """Fill an array of parameters, uniform between -scale and scale, a few at a time: they are drawn as float64."""
+    """Fill an array with numbers uniform between -scale and scale, a part at a time: they are drawn as float64."""
     if are_restored():
         return
     flat = into.reshape(-1)
@@ -52,12 +54,12 @@ def draw(rng: np.random.Generator, into: Array, scale: float) -> None:
 
 
 class Params(dict[str, Array]):
-    """Names of parameters to views of one buffer, which are written to in place and cannot be replaced."""
+    """A mapping of parameters' names to views of one buffer, which can be written to but not replaced."""
 
     __slots__ = ()
 
     def __setitem__(self, name: str, value: Array) -> None:
-        if name not in self or self[name] is not value:  # which params[name] += 1 sets, once it has added
+        if name not in self or self[name] is not value:  # After adding in place, params[name] += 1 sets the same view.
             self._refuse(name)
 
     def _refuse(self, *given: object, **named: object) -> NoReturn:
@@ -67,7 +69,7 @@ class Params(dict[str, Array]):
     __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return dict, (dict(self),)  # a copy has arrays of its own: they are views no more
+        return dict, (dict(self),)  # The arrays of a copy are its own, no longer views.
 
 
 class Gradients:
@@ -94,10 +96,13 @@ class Gradients:
     ) -> None:
         self.flat = flat
         self.params = params
-        self.parts: dict[str, Gradients] = {}  # those of a network's layers: views into `flat` too
-        self.made: tuple[Any, ...] = (flat, params, owner)  # what the attributes were, and whose parameters'
-        self.made_parts: list[tuple[str, Gradients, Array]] = []  # and those in `parts`, with their `flat`
-        self.untouched = untouched  # new, all zeros: nobody has had them yet
+        # The gradients of a network's layers, which are views into `flat` too.
+        self.parts: dict[str, Gradients] = {}
+        # The attributes as they were made, and the owner of the parameters; of `parts` likewise, with each `flat`.
+        self.made: tuple[Any, ...] = (flat, params, owner)
+        self.made_parts: list[tuple[str, Gradients, Array]] = []
+        # Whether the gradients are new and all zeros, so that nobody has seen them yet.
+        self.untouched = untouched
         self.x: Any
         self.state: Any
         self.deltas: list[Any] | None = None
@@ -119,7 +124,7 @@ class Gradients:
 
 
 def views(flat: Array, shapes: Mapping[str, tuple[int, ...]]) -> Params:
-    """Names of parameters to consecutive parts of `flat`."""
+    """Return a mapping of parameters' names to consecutive parts of `flat`."""
     found, start = {}, 0
     for name, shape in shapes.items():
         end = start + math.prod(shape)
@@ -129,70 +134,72 @@ def views(flat: Array, shapes: Mapping[str, tuple[int, ...]]) -> Params:
 
 
 class Parametric:
-    """Something with parameters: a recurrent layer, a dense one."""
+    """A layer with parameters, recurrent or not."""
 
     params: Mapping[str, Array]
     flat: Array
     dtype: np.dtype[Any]
-    _moved = False  # into the buffer of a network
-    _writes_few_gradients = False  # and leaves the others, of a large table, as they are: new ones are zero
+    # Whether the parameters have moved to the buffer of a network.
+    _moved = False
+    # Whether a backward pass writes few rows of a large table of gradients, so that new gradients must be zero.
+    _writes_few_gradients = False
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
-        """Names and shapes of the parameters, in the order of the buffer."""
+        """Return the names and shapes of the parameters, in the order of the buffer."""
         raise NotImplementedError
 
     def _bind(self) -> None:
-        """Take hold of the parameters' arrays, which move once at most: into the buffer of a network."""
+        """Keep references to the parameters' arrays, which move at most once: to the buffer of a network."""
         raise NotImplementedError
 
     _array_kind: Kind
-    """What the parameters' arrays are like."""
+    """The kind of the parameters' arrays."""
 
     def _allocate(self) -> None:
         self._array_kind = self.dtype
         self._hold(self._memory())
 
     def _memory(self) -> Array:
-        """Memory for the parameters."""
+        """Return memory for the parameters."""
         size = self._size()
         self._take(size)
         try:
             return empty((size,), self._array_kind)
-        except (MemoryError, ValueError):  # ValueError: NumPy cannot count so many
+        except (MemoryError, ValueError):  # NumPy raises ValueError where it cannot count the elements.
             raise MemoryError(
                 f"{type(self).__name__} would have {size} parameters: there is no memory for them"
             ) from None
 
     def _size(self) -> int:
-        """How many parameters there are."""
+        """Return the number of parameters."""
         return sum(math.prod(shape) for shape in self._shapes().values())
 
     def _hold(self, flat: Array) -> None:
-        """Keep the parameters in `flat`, which has their values, from now on."""
+        """Keep the parameters in `flat`, which already has their values."""
         vars(self).update(flat=flat, params=self._views(flat))
         self._bind()
 
     def arguments(self) -> dict[str, Any]:
-        """What the layer was made with, but for what its parameters began with: another of these is like this one."""
+        """Return the arguments that make a layer like this one, but for those of the initial parameters."""
         names = [name for name in inspect.signature(type(self)).parameters if name not in ONLY_AT_FIRST]
         return {name: getattr(self, name) for name in names}
 
     def _take(self, size: int) -> None:
-        """Count the parameters, where there is a bound to them."""
+        """Count the parameters against the most that are allowed."""
         left = _to_allocate.get() - size
         if left < 0:
             raise ValueError(f"{type(self).__name__} would have {check.counted(size, 'parameter')}, too many")
         _to_allocate.set(left)
 
     def _views(self, flat: Array) -> Mapping[str, Array]:
-        """Names of the parameters to consecutive parts of `flat`."""
+        """Return a mapping of the parameters' names to consecutive parts of `flat`."""
         return views(flat, self._shapes())
 
     def _initialise(self, seed: int | np.random.Generator | None, scale: float) -> None:
         draw(check.seed("seed", seed), self.flat, scale)
 
     def _gradients(self, out: Gradients | None, accumulate: bool) -> Gradients:
-        """Where to write gradients: `out`, or new ones."""
+        """Return the gradients to write to: `out`, or new ones."""
         accumulate = check.flag("accumulate", accumulate)
         if out is None:
             if accumulate:
@@ -212,19 +219,20 @@ class Parametric:
         return out
 
     def _move(self, flat: Array) -> None:
-        """Keep the parameters in `flat` from now on: a part of a network's buffer, which has their values."""
-        for before in (self.flat, *self.params.values()):  # to write there would change nothing: it shall raise
+        """Keep the parameters in `flat`, a part of a network's buffer that already has their values."""
+        # Writing to the old arrays would change nothing, so it must raise.
+        for before in (self.flat, *self.params.values()):
             before.flags.writeable = False
         self._moved = True
         self._hold(flat)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name[0] != "_":  # the kernels trust the sizes, and hold the parameters where they are
+        if name[0] != "_":  # The kernels trust the sizes, and hold the addresses of the parameters.
             own = vars(self)
             if value is not own.get(name, value):
                 hint = "write to it in place, flat[:] = ..." if name == "flat" else "make a new layer"
                 raise AttributeError(f"{name} cannot be set: {hint}")
-            if name not in own and "flat" in own:  # all that it has was set before
+            if name not in own and "flat" in own:  # Every attribute of a layer is set before flat.
                 check.may_have(self, name)
         object.__setattr__(self, name, value)
 
@@ -232,7 +240,7 @@ class Parametric:
         return {name: value for name, value in vars(self).items() if name != "params" and not name.startswith("_")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take hold of the very array in `state`: an optimiser that is copied or pickled with this refers to it too."""
+        """Keep the very array in `state`: an optimiser that is copied or pickled with the layer refers to it too."""
         flat = state["flat"]
         vars(self).update({name: value for name, value in state.items() if name != "flat"})
         kind = kind_of(flat)
@@ -248,5 +256,5 @@ class Parametric:
         self._hold(flat)
 
     def __copy__(self) -> Self:
-        """Make a copy with parameters of its own, as a deep copy has: two layers cannot share them."""
+        """Return a copy with parameters of its own, as a deep copy has: two layers cannot share parameters."""
         return copy.deepcopy(self)

@@ -1,4 +1,4 @@
-"""One time step of layers: read from the weights as they are, or as passes of one step where something lies between."""
+"""One time step of layers, with the weights as they are, or as passes of one step where something lies between."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class Stepping(Stack):
     _weights: list[Weights]
     # Whether nothing lies between two steps, so that each layer's step runs alone.
     _one_by_one: bool
-    # The way of a step, chosen once; and its layer where there is a single such one, else None.
+    # The function that runs a step, chosen once; and the single layer that it runs directly, else None.
     _step: Callable[[Any, Any, Any, Any, int | None], tuple[Any, Any]]
     _direct: Any
 
     def _bind_steps(self) -> None:
-        """Take hold of the weights, which a step may read as they are unless something lies between two steps."""
+        """Keep references to the weights, which steps read as they are unless something lies between two steps."""
         weights, on_device = self._weights, isinstance(self._array_kind, DeviceKind)
         between = any(self.zoneout) or self.proj_size or self._cell.has_own_layout
         self._between = threading.local()
@@ -57,7 +57,7 @@ class Stepping(Stack):
             raise ValueError("step needs layers in one direction: the other would have to begin at the last step")
 
     def _is_step(self, x: object, lengths: object, reset: object, reset_to: object) -> bool:
-        """Return whether `step` does a call sooner, and bitwise the same; with more rows a call packs its weights."""
+        """Return whether `step` is faster for a call, with the same bits; with more rows a call packs its weights."""
         if self._direct is None or lengths is not None or reset is not None or reset_to != "initial":
             return False
         if type(x) is not np.ndarray or x.ndim != 3 or x.dtype != self.dtype or x.shape[2] != self.input_size:
@@ -75,11 +75,11 @@ class Stepping(Stack):
         return y_t[:, np.newaxis] if self.batch_first else y_t[np.newaxis], last
 
     def zero_state(self, B: int) -> State:
-        """Return new arrays for all that the state has, in the order of the cell's table."""
+        """Return new arrays for each part of the state, in the order of the cell's table."""
         return self._first_state(None, check.count("B", B), self._array_kind)
 
     def _spaces_between(self, B: int) -> list[Array]:
-        """Return where a step's outputs go on their way up: two arrays, kept for each thread and B where small."""
+        """Return two arrays for the outputs between layers, kept for each thread and B where they are small."""
         if getattr(self._between, "B", None) == B:
             kept: list[Array] = self._between.spaces
             return kept

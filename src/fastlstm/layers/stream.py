@@ -23,8 +23,8 @@ __all__ = ["Stream"]
 class Stream:
     """The state of B independent sequences in a network, which advance one step at a time.
 
-    All memory is allocated here, once; again where the network's parameters move to the buffer of a larger network. A
-    copy has a state of its own: `copy.copy` of the same network, `copy.deepcopy` and `pickle` of a copy of it.
+    All memory is allocated once, and again only where the network's parameters move to the buffer of a larger network.
+    A copy has a state of its own: `copy.copy` shares the network, `copy.deepcopy` and `pickle` copy it too.
 
     Parameters
     ----------
@@ -38,14 +38,14 @@ class Stream:
     Attributes
     ----------
     network : LSTM, RNN or Frozen
-        What it was made for.
+        The network that runs.
     num_threads : int or None
         May be set.
     y : (B, H) array
-        The outputs of the last step: the same memory after each.
+        The outputs of the last step, in the same memory after each step.
     state : (h, c), (h, c, g) or h
-        The state after it, each (layers, B, H), g of FGR (layers, B, 3H), as the network's calls take it; may be
-        written to.
+        The state after the last step, each (layers, B, H), g of FGR (layers, B, 3H), as the network's calls take it;
+        may be written to.
 
     Raises
     ------
@@ -85,19 +85,20 @@ class Stream:
         layers.check_steps()
         state = layers.zero_state(B)
         self.state: Any = layers._cell.public(state)
-        self._apart = self.state  # whose parts are known to overlap nowhere
+        # The last state whose parts are known not to overlap.
+        self._apart = self.state
         self.y = zeros((B, layers.output_size), layers._array_kind)
         self._shape = B, layers.input_size
-        # Of many rows, packing the weights anew pays; those of a Frozen network are packed.
+        # With many rows it pays to pack the weights anew; those of a Frozen network are packed.
         many = B >= MANY_ROWS
         direct = layers._one_by_one and (not many or isinstance(network, Frozen))
         self._fixed = None if direct else FixedStep(layers, B)
-        # An interrupt may stop a step of many rows, and come between two layers: the state is then as before it.
+        # An interrupt may stop a step of many rows, or come between two layers; the state must then be as before it.
         self._next = layers.zero_state(B) if direct and (many or layers.num_layers > 1) else None
 
     @property
     def network(self) -> Layer[Any, Any] | Frozen:
-        """What it was made for."""
+        """Return the network that runs."""
         return self._network
 
     def __getstate__(self) -> dict[str, Any]:
@@ -125,7 +126,7 @@ class Stream:
         Raises
         ------
         KeyboardInterrupt, or what a signal handler raises
-            The state is then as before the step, or where that was done already, as after it; y is undefined.
+            The state is then as before the step or, if the step was complete, as after it; y is undefined.
         """
         if np.shape(x_t) != self._shape:
             check.matching("x_t", x_t, self._shape, kind_of(self.y), "(B, I)")
@@ -144,7 +145,7 @@ class Stream:
         return self.y
 
     def _check_apart(self, state: tuple[Array, ...]) -> None:
-        """Raise unless the parts of a state that the caller has put here can be written to and do not overlap."""
+        """Raise unless the parts of a state that the caller has set can be written to and do not overlap."""
         named = {f"state {name}": part for name, part in zip("hcg", state, strict=False)}
         for name, part in named.items():
             array = check.is_array(name, part, anywhere=True)
@@ -158,23 +159,23 @@ class Stream:
         Parameters
         ----------
         rows : indices or (B,) array of bool, optional
-            Which ones. Default: all.
+            The sequences. Default: all.
         state : (h, c), (h, c, g) or h, optional
-            The initial state, each (layers, number of rows, H), g of FGR (layers, number of rows, 3H). What is not
-            given is zero.
+            The initial state, each (layers, number of rows, H), g of FGR (layers, number of rows, 3H). Parts that
+            are not given are zero.
 
         Raises
         ------
         IndexError
             If there is no such row.
         ValueError
-            If `state` has not the parts of this one.
+            If `state` does not have the parts of the stream's state.
         """
         at: Any = slice(None) if rows is None else np.asarray(rows, dtype=None if np.size(rows) else np.intp)
         arrays = self.state if isinstance(self.state, tuple) else (self.state,)
         given = (None,) * len(arrays) if state is None else state if isinstance(state, (tuple, list)) else (state,)
         if len(given) == 2 and len(arrays) == 3:
-            given = *given, None  # FGR's gates
+            given = *given, None  # The gates of FGR are not given.
         if len(given) != len(arrays):
             raise ValueError(
                 f"state must have {check.counted(len(arrays), 'part')}, as the stream's has, not {len(given)}"

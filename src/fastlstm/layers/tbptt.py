@@ -19,16 +19,16 @@ __all__ = ["Chunk", "truncated_bptt"]
 
 
 class Chunk:
-    """Some steps of long sequences, and the way back from them.
+    """Some steps of long sequences, from which `backward` back-propagates.
 
     Attributes
     ----------
     start, end : int
-        The steps.
+        The first step, and the one after the last.
     y : (end - start, B, H) array
-        Their outputs; (B, end - start, H) with `batch_first`.
+        The outputs of the steps; (B, end - start, H) with `batch_first`.
     state : (h, c), (h, c, g) or h
-        The state after them.
+        The state after the steps.
     """
 
     def __init__(
@@ -51,7 +51,8 @@ class Chunk:
         Returns
         -------
         Gradients
-            `x` is that of the last k2 steps (of those that there are), `state` that of the state before them.
+            `x` is the gradient of the last k2 inputs, or of all where there are fewer; `state` is the gradient of the
+            state before them.
         """
         network, dstate, dxs = self._network, None, []
         axis = 1 if network.batch_first else 0
@@ -67,7 +68,7 @@ class Chunk:
             )
             dstate, accumulate = grads.state, True
             dxs.append(grads.x)
-            grads.x = None  # so that the next piece writes to memory of its own
+            grads.x = None  # The next piece must write to memory of its own.
         assert grads is not None
         grads.x = concatenate(dxs[::-1], axis)
         return grads
@@ -88,8 +89,8 @@ def truncated_bptt(
     """Run a network over long sequences in chunks of k1 steps, each to be back-propagated through k2 steps.
 
     The state is carried from chunk to chunk; gradients reach k2 steps back from a chunk's end (Williams and Peng 1990).
-    With ``k2 = k1``, the default, they stay within the chunk. Parameters may be changed between chunks: what earlier
-    steps kept is used as it was.
+    With ``k2 = k1``, the default, they stay within the chunk. Parameters may be changed between chunks: the tapes of
+    earlier steps are used as they are.
 
     Parameters
     ----------
@@ -98,13 +99,14 @@ def truncated_bptt(
     x : (T, B, I) array
         (B, T, I) with the network's `batch_first`.
     k1, k2 : int
-        1 <= k1 <= k2. Steps run together in numbers that divide both: k2 a multiple of k1 is fast.
+        1 <= k1 <= k2. Calls run as many steps as the greatest common divisor of both: it is fast if k2 is a multiple
+        of k1.
     state : (h, c), (h, c, g) or h, optional
         The initial state. Default: zeros.
     lengths, rng, num_threads
         As for `LSTM.forward`; masks are drawn for each run of steps.
     reset : (T, B) array of bool, optional
-        With which steps of all T a new recording begins in a row: the state before them becomes zero.
+        The steps, of all T, with which a new recording begins in a row: the state before them becomes zero.
 
     Yields
     ------
@@ -141,12 +143,12 @@ def _chunks(
     network: Layer[Any, Any], x: Array, T: int, k1: int, k2: int, state: Any, lengths: ArrayLike | None,
     reset: ArrayLike | None, rng: np.random.Generator | None, num_threads: int | None,
 ) -> Iterator[Chunk]:  # fmt: skip
-    """`truncated_bptt` once its arguments are checked: they are refused at once, not at the first chunk."""
+    """Yield the chunks; a function apart, so that wrong arguments are refused at once, not at the first chunk."""
     axis = 1 if network.batch_first else 0
     piece = math.gcd(k1, k2)
     kept: deque[tuple[int, int, Any]] = deque(maxlen=k2 // piece)
     ends = None if lengths is None else np.asarray(lengths)
-    # A run of steps begins with the state that is carried: what a recording begins with can be zero alone.
+    # Each call begins with the state that is carried, so that a recording can only begin with zeros.
     flags = None if reset is None else np.asarray(reset)
     start, outputs = 0, []
     for t in range(0, T, piece):

@@ -69,7 +69,7 @@ class Weighted(Masking, Memory, Stepping, NetworkLayer):
         ])  # fmt: skip
 
     def _bind_weights(self, weights: list[Weights]) -> None:
-        """Take hold of the weights of each layer and direction."""
+        """Keep references to the weights of each layer and direction."""
         self._weights = weights
         self._sized = self._cell.sized(self._array_kind, self.input_size, self.hidden_size, self.output_size)
         self._kept = {}
@@ -105,11 +105,11 @@ class Weighted(Masking, Memory, Stepping, NetworkLayer):
         device : str
             "cuda" or "cuda:1", a GPU; "cpu", the host.
         dtype : "float32", "float64", "bfloat16" or "float16", optional
-            Of all arrays on a GPU; with the last two cells and their gradients are of float32. Default: as it is. The
-            layer's `dtype` is what it has on the host; there it has no other.
+            The dtype of all arrays on a GPU; with the last two, cells and their gradients are float32. Default: as it
+            is. On the host, a layer always has its own `dtype`.
         library : "cupy" or "torch", optional
-            Whose arrays the parameters are to be on a GPU. Default: as they are; from the host, that which the program
-            has imported, CuPy where it has both or neither and both are installed.
+            The library whose arrays the parameters are on a GPU. Default: as they are; from the host, the library that
+            the program has imported, CuPy where it has both or neither and both are installed.
 
         Returns
         -------
@@ -148,7 +148,7 @@ class Weighted(Masking, Memory, Stepping, NetworkLayer):
         return other
 
     def _kind_for(self, x: object) -> Kind:
-        """Return what the arrays of a call must be like: as the parameters; x must not be another library's."""
+        """Return the kind of a call's arrays, that of the parameters; x must not be another library's."""
         own = self._array_kind
         if not isinstance(own, DeviceKind):
             return own
