@@ -1,6 +1,6 @@
-"""Arrays where they are: NumPy's on the host, on a GPU those of the library that the caller uses.
+"""Arrays where they are: NumPy's on the host, on a GPU those of the caller's library.
 
-What an array is like is its `Kind`: a NumPy dtype for the host, a `DeviceKind` for a GPU. What makes arrays takes one.
+The `Kind` of an array is a NumPy dtype on the host and a `DeviceKind` on a GPU. Functions that make arrays take one.
 """
 
 from __future__ import annotations
@@ -21,12 +21,15 @@ Array = NDArray[Any]
 Kind = np.dtype[Any] | DeviceKind
 Given = TypeVar("Given", Array, Array | None)
 
+# The dtypes of arrays on the host.
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
 ALIGNMENT = 64
 WORTH_ALIGNING = 1 << 14
 
 
 def kind_of(array: Array) -> Kind:
-    """What an array is like."""
+    """Return the kind of an array."""
     if isinstance(array, ndarray):
         return array.dtype
     library = library_of(array)
@@ -35,7 +38,7 @@ def kind_of(array: Array) -> Kind:
 
 
 class Shape:
-    """Stands for an array where only the shape counts: it has no values."""
+    """A stand-in for an array, with a shape but no values."""
 
     def __init__(self, shape: tuple[int, ...], itemsize: int) -> None:
         self.shape, self.itemsize = shape, itemsize
@@ -45,9 +48,9 @@ class Shape:
 
 
 def memory(array: Array | Shape) -> tuple[int, int]:
-    """Where an array on a device begins, and its bytes."""
+    """Return the address of an array on a device and its number of bytes."""
     if isinstance(array, Shape):
-        return ALIGNMENT, prod(array.shape) * array.itemsize  # nobody reads there
+        return ALIGNMENT, prod(array.shape) * array.itemsize  # Nobody reads that memory.
     library = library_of(array)
     if library is None:
         raise TypeError(f"an array was expected, not {type(array).__name__}")
@@ -55,12 +58,12 @@ def memory(array: Array | Shape) -> tuple[int, int]:
 
 
 def cells_of(kind: Kind) -> Kind:
-    """What cells are like where other arrays are of this kind."""
+    """Return the kind of cells where other arrays are of this kind."""
     return kind.cells if isinstance(kind, DeviceKind) else kind
 
 
 def empty(shape: tuple[int, ...], kind: Kind) -> Array:
-    """An uninitialised array; a large one begins at a multiple of 64 bytes, as vectors like it."""
+    """Return an uninitialised array; a large one is aligned to 64 bytes, which suits vectors."""
     if type(kind) is DeviceKind:
         array: Array = kind.library.empty(shape, kind)
         return array
@@ -70,7 +73,7 @@ def empty(shape: tuple[int, ...], kind: Kind) -> Array:
 
 
 def zeros(shape: tuple[int, ...], kind: Kind) -> Array:
-    """An array of zeros, aligned likewise."""
+    """Return an array of zeros, aligned as by `empty`."""
     if type(kind) is DeviceKind:
         array: Array = kind.library.zeros(shape, kind)
         return array
@@ -87,23 +90,23 @@ def _aligned(make: Callable[..., Array], shape: tuple[int, ...], dtype: np.dtype
 
 
 def empty_like(array: Array) -> Array:
-    """An uninitialised array of the same shape and kind."""
+    """Return an uninitialised array of the same shape and kind."""
     return np.empty_like(array) if isinstance(array, ndarray) else empty(tuple(array.shape), kind_of(array))
 
 
 def zeros_like(array: Array) -> Array:
-    """An array of zeros of the same shape and kind."""
+    """Return an array of zeros of the same shape and kind."""
     return np.zeros_like(array) if isinstance(array, ndarray) else zeros(tuple(array.shape), kind_of(array))
 
 
 def contiguous(array: Array) -> Array:
-    """The same, or a C-contiguous copy."""
+    """Return the array, or a C-contiguous copy."""
     kind = kind_of(array)
     return kind.library.contiguous(array) if isinstance(kind, DeviceKind) else np.ascontiguousarray(array)
 
 
 def take(array: Array, indices: Array | range, axis: int) -> Array:
-    """Those of an axis; `indices` are on the host."""
+    """Return the entries at these indices along an axis; the indices are on the host."""
     kind = kind_of(array)
     if not isinstance(kind, DeviceKind):
         return np.take(array, indices, axis)
@@ -113,22 +116,22 @@ def take(array: Array, indices: Array | range, axis: int) -> Array:
 
 
 def concatenate(arrays: Sequence[Array], axis: int) -> Array:
-    """One after the other."""
+    """Join arrays along an axis."""
     kind = kind_of(arrays[0])
     return kind.library.concatenate(arrays, axis) if isinstance(kind, DeviceKind) else np.concatenate(arrays, axis)
 
 
 def moved(array: Array, kind: Kind) -> Array:
-    """A host's array where `kind` says, of that dtype."""
+    """Return an array of the host as one of `kind`."""
     return kind.library.from_host(array, kind) if isinstance(kind, DeviceKind) else array
 
 
 def on_device(array: Given, kind: Kind) -> Given:
-    """As `moved`, of what may be there already, or None."""
+    """Move an array of the host as `moved` does; leave an array on a device, or None, as it is."""
     return moved(array, kind) if isinstance(array, np.ndarray) else array
 
 
 def on_host(array: Array) -> Array:
-    """The array, or a copy of one on a device, for NumPy."""
+    """Return a NumPy array: the array itself, or a copy of one on a device."""
     kind = kind_of(array)
     return kind.library.to_host(array) if isinstance(kind, DeviceKind) else array

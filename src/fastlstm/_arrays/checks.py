@@ -1,6 +1,6 @@
 """Checks of arguments before any kernel runs: each error names the argument, what was expected and what came.
 
-What an array must be like is a `Kind`: for a call on a GPU all arrays must be on its device, of whatever library.
+Arrays must be of a `Kind`: for a call on a GPU they must all be on its device, but may be of any library.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import operator
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from numbers import Real
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -17,21 +17,20 @@ import numpy as np
 from numpy import ndarray  # Every call looks it up often, and an attribute of the module takes several times as long.
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from fastlstm._arrays.arrays import Array, Kind, empty
+from fastlstm._arrays.arrays import FLOATS, Array, Kind, empty
 from fastlstm._arrays.buffers import find_overlap
+from fastlstm._arrays.hints import conversion, dtype_hint
 from fastlstm._arrays.libraries import FLOATS as DEVICE_FLOATS
 from fastlstm._arrays.libraries import DeviceKind, library_of
 from fastlstm._system import devices
 
 Value = TypeVar("Value")
 
-FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 MOST_LAYERS = 1 << 16
-WRITTEN_TO = ("flat", "gradients", "workspace")  # arguments of which a converted copy would be of no use
 
 
 class EntryError(ValueError):
-    """A wrong entry of an array. Who has made the array, of rows of some data, can tell where it is in those.
+    """The error of a wrong entry of an array; code that made the array of rows of data can translate the index.
 
     `message` has "{at}" where the entry's index belongs, if anywhere.
     """
@@ -41,20 +40,20 @@ class EntryError(ValueError):
         super().__init__(self.told(index))
 
     def told(self, index: tuple[int, ...]) -> str:
-        """The message with this index."""
+        """Return the message with this index."""
         return self.message.replace("{at}", f"[{', '.join(map(str, index))}]" if index else "")
 
 
 def first_entry(wrong: NDArray[np.bool]) -> tuple[int, ...]:
-    """The index of the first entry that is wrong."""
+    """Return the index of the first entry that is wrong."""
     return tuple(map(int, np.argwhere(wrong)[0]))
 
 
 def float_dtype(dtype: DTypeLike) -> np.dtype[Any]:
-    """`dtype` if it is float32 or float64."""
+    """Return `dtype` if it is float32 or float64."""
     try:
         found: np.dtype[Any] | None = np.dtype(dtype)
-    except TypeError:  # a name that NumPy does not know, as that of a format of GPUs'
+    except TypeError:  # NumPy does not know the name, which may be that of a format of GPUs.
         found = None
     if found is None or found not in FLOATS:
         name = str(dtype if found is None else found)
@@ -64,7 +63,7 @@ def float_dtype(dtype: DTypeLike) -> np.dtype[Any]:
 
 
 def flag(name: str, value: object) -> bool:
-    """`value` as a bool if it is one: no other object is read as true or false."""
+    """Return `value` as a bool if it is one: no other object is taken as true or false."""
     if value is True or value is False:
         return value
     if isinstance(value, np.bool):
@@ -73,17 +72,17 @@ def flag(name: str, value: object) -> bool:
 
 
 def integer(name: str, value: object) -> int:
-    """`value` as an int if it is an integer, of Python or NumPy."""
+    """Return `value` as an int if it is an integer of Python or NumPy."""
     if not isinstance(value, (bool, np.bool)):
         try:
-            return operator.index(value)  # type: ignore[arg-type]  # what has no index raises TypeError
+            return operator.index(value)  # type: ignore[arg-type]  # An object without an index raises TypeError.
         except TypeError:
             pass
     raise TypeError(f"{name} must be an int, not {_named(value)}")
 
 
 def positive_int(name: str, value: object) -> int:
-    """`value` as an int of at least 1."""
+    """Return `value` as an int if it is at least 1."""
     found = integer(name, value)
     if found < 1:
         raise ValueError(f"{name} must be at least 1, not {found}")
@@ -91,7 +90,7 @@ def positive_int(name: str, value: object) -> int:
 
 
 def num_layers(value: object) -> int:
-    """`value` as the number of layers in a stack, each of which takes time and memory however small it is."""
+    """Return `value` as the number of layers, which is limited: even a small layer takes time and memory."""
     found = positive_int("num_layers", value)
     if found > MOST_LAYERS:
         raise ValueError(f"num_layers must be at most {MOST_LAYERS}, not {found}")
@@ -99,7 +98,7 @@ def num_layers(value: object) -> int:
 
 
 def count(name: str, value: object) -> int:
-    """`value` as an int of at least 0."""
+    """Return `value` as an int if it is at least 0."""
     found = integer(name, value)
     if found < 0:
         raise ValueError(f"{name} must be at least 0, not {found}")
@@ -107,7 +106,7 @@ def count(name: str, value: object) -> int:
 
 
 def number(name: str, value: object) -> float:
-    """As `number_or_nan`, but not NaN."""
+    """Return `value` as a float if it is a real number other than NaN."""
     found = number_or_nan(name, value)
     if math.isnan(found):
         raise ValueError(f"{name} must be a number, not {found}")
@@ -115,7 +114,7 @@ def number(name: str, value: object) -> float:
 
 
 def number_or_nan(name: str, value: object) -> float:
-    """`value` as a float if it is a real number, of Python or NumPy."""
+    """Return `value` as a float if it is a real number of Python or NumPy."""
     if type(value) is float:
         return value
     if isinstance(value, np.ndarray) and value.ndim == 0:
@@ -132,7 +131,7 @@ def number_or_nan(name: str, value: object) -> float:
 
 
 def finite(name: str, value: object, dtype: np.dtype[Any] = FLOATS[1]) -> float:
-    """`value` as a float if it is a finite number in this dtype."""
+    """Return `value` as a float if it is a finite number in this dtype."""
     found, largest = number(name, value), float(np.finfo(dtype).max)
     if abs(found) > largest:
         raise ValueError(f"{name} must be a finite number of {dtype}, not {found}")
@@ -140,7 +139,7 @@ def finite(name: str, value: object, dtype: np.dtype[Any] = FLOATS[1]) -> float:
 
 
 def within(name: str, value: object, end: float) -> float:
-    """`value` as a float if it is at least 0 and below `end`."""
+    """Return `value` as a float if it is at least 0 and below `end`."""
     found = number_or_nan(name, value)
     if not 0 <= found < end:
         upper = "finite" if end == math.inf else f"below {end}"
@@ -149,7 +148,7 @@ def within(name: str, value: object, end: float) -> float:
 
 
 def rate(name: str, value: object) -> float:
-    """`value` as a float if it is a rate at which something may be dropped."""
+    """Return `value` as a float if it is a rate at which something may be dropped."""
     found = number_or_nan(name, value)
     if not 0 <= found < 1:
         raise ValueError(f"{name} must be a number from 0 to less than 1, not {value!r}")
@@ -157,7 +156,7 @@ def rate(name: str, value: object) -> float:
 
 
 def above_zero(name: str, value: object) -> float:
-    """`value` as a float if it is above 0."""
+    """Return `value` as a float if it is above 0."""
     found = number_or_nan(name, value)
     if not found > 0:
         raise ValueError(f"{name} must be above 0, not {found}")
@@ -165,7 +164,7 @@ def above_zero(name: str, value: object) -> float:
 
 
 def seed(name: str, value: object) -> np.random.Generator:
-    """The generator of random numbers that `value` stands for: None, a seed, or a generator itself."""
+    """Return the generator of random numbers for `value`: None, a seed, or a generator itself."""
     if value is None or isinstance(value, np.random.Generator):
         return np.random.default_rng(value)
     try:
@@ -177,14 +176,14 @@ def seed(name: str, value: object) -> np.random.Generator:
 
 
 def generator(name: str, value: object) -> np.random.Generator:
-    """`value` if it is a generator of random numbers."""
+    """Return `value` if it is a generator of random numbers."""
     if not isinstance(value, np.random.Generator):
         raise TypeError(f"{name} must be a numpy.random.Generator, not {_named(value)}")
     return value
 
 
 def ids(name: str, value: object, vocabulary_size: int | None = None) -> NDArray[np.int64]:
-    """A copy of `value` if it is an array of integers, of a vocabulary: what is checked must not change."""
+    """Return a copy of `value` if it is an array of integers, of a vocabulary; a copy cannot change once checked."""
     if not isinstance(value, np.ndarray):
         raise TypeError(f"{name} must be a NumPy array, not {_named(value)}{conversion(name, value, 'int64')}")
     if unmasked(name, value).dtype.kind not in "iu":
@@ -197,7 +196,7 @@ def ids(name: str, value: object, vocabulary_size: int | None = None) -> NDArray
 
 
 def symbol(name: str, value: object, vocabulary_size: int | None = None) -> int:
-    """`value` as an int if it is the id of a symbol, one of so many where that is known."""
+    """Return `value` as an int if it is the id of a symbol, below `vocabulary_size` if that is given."""
     found = integer(name, value)
     if found < 0 or (vocabulary_size is not None and found >= vocabulary_size):
         end = "on" if vocabulary_size is None else f"to {vocabulary_size - 1}"
@@ -206,7 +205,7 @@ def symbol(name: str, value: object, vocabulary_size: int | None = None) -> int:
 
 
 def path(name: str, value: object) -> str:
-    """`value` as text if it is the path of a file: no number, which would be a descriptor."""
+    """Return `value` as text if it is the path of a file; a number would be a descriptor."""
     if not isinstance(value, (str, bytes, os.PathLike)):
         raise TypeError(f"{name} must be the path of a file, a str or a pathlib.Path, not {_named(value)}")
     found = os.fsdecode(value)
@@ -227,12 +226,12 @@ def counted(number: int, thing: str) -> str:
 
 
 def _named(value: object) -> str:
-    """What `value` is, for a message: the type's name, of an array its shape too."""
+    """Return a description of `value` for a message: the name of the type, the shape of an array."""
     return f"an array of shape {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
 
 
 def is_array(name: str, value: object, kind: Kind | None = None, anywhere: bool = False) -> Array:
-    """`value` if it is an array of `kind`; else of float32 or float64, on the host or, with `anywhere`, on a device."""
+    """Return `value` if it is an array of `kind`; for None, a float array on the host or, with `anywhere`, a device."""
     if not isinstance(value, ndarray):
         hint = "" if isinstance(kind, DeviceKind) else conversion(name, value, kind)
         return _on_device(name, value, FLOATS[0] if kind is None and not anywhere else kind, hint)
@@ -243,40 +242,12 @@ def is_array(name: str, value: object, kind: Kind | None = None, anywhere: bool 
     if isinstance(kind, DeviceKind):
         raise TypeError(f"{name} is on the host, but must be on {kind.place} as the other arrays are")
     raise TypeError(
-        f"{name} must have dtype {kind or 'float32 or float64'}, not {value.dtype}{_hint(name, value, kind)}"
+        f"{name} must have dtype {kind or 'float32 or float64'}, not {value.dtype}{dtype_hint(name, value, kind)}"
     )
 
 
-def conversion(name: str, value: object, dtype: object = None) -> str:
-    """How to make an array of `value`, for a message; "" where it is not known, or results are written to it."""
-    line = "" if name in WRITTEN_TO else converted(name, value, dtype)
-    return line and f": {line} makes one"
-
-
-def converted(name: str, value: object, dtype: object = None) -> str:
-    """The expression that makes an array, of this dtype or its own, of what is called `name`; "" for none."""
-    if not name.isidentifier():
-        return ""
-    if hasattr(value, "to_numpy"):  # a data frame, or a column of one
-        return f"{name}.to_numpy()" + ("" if dtype is None else f".astype(np.{dtype})")
-    made = "" if dtype is None else f", np.{dtype}"
-    if type(value) in (list, tuple, range) or hasattr(value, "__array__"):
-        return f"np.asarray({name}{made})"
-    return f"np.array(list({name}){made})" if isinstance(value, Iterator) else ""
-
-
-def _hint(name: str, value: NDArray[Any], kind: np.dtype[Any] | None) -> str:
-    """How to convert an input of another dtype: not what is written to, nor a part of another object."""
-    if not name.isidentifier() or name in WRITTEN_TO or value.dtype.kind not in "biuf":
-        return ""
-    hint = f": {name}.astype(np.{FLOATS[0] if kind is None else kind}) converts it"
-    if kind is not None and value.dtype in FLOATS and name in ("x", "x_t", "h", "query", "encoded"):
-        hint += f", a layer or network with dtype=np.{value.dtype} takes it as it is"
-    return hint
-
-
 def _on_device(name: str, value: object, kind: Kind | None, hint: str) -> Array:
-    """As `is_array`, of what is not NumPy's: an array on a device, as one of the library that the call uses."""
+    """Return `value` as an array of the call's library if it is on a device; `is_array` of values not NumPy's."""
     library = library_of(value)
     if library is None:
         expected = f"an array on {kind.place}" if isinstance(kind, DeviceKind) else "a NumPy array"
@@ -299,14 +270,14 @@ def _on_device(name: str, value: object, kind: Kind | None, hint: str) -> Array:
 
 
 def unmasked(name: str, value: Value) -> Value:
-    """`value`, unless it is a masked array."""
+    """Return `value` unless it is a masked array."""
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} is a masked array, whose mask would be ignored: fill it first")
     return value
 
 
 def sized(name: str, value: object, ndim: int, axes: str, kind: Kind | None = None, *, anywhere: bool = False) -> Array:
-    """`value` if it is a float array of `ndim` dimensions, described by `axes`; for the argument that decides sizes."""
+    """Return `value`, an argument that decides sizes, if it is a float array of `ndim` dimensions, named by `axes`."""
     array = is_array(name, value, kind, anywhere)
     if array.ndim != ndim:
         raise ValueError(f"{name} must have shape {axes}, not {tuple(array.shape)}")
@@ -314,7 +285,7 @@ def sized(name: str, value: object, ndim: int, axes: str, kind: Kind | None = No
 
 
 def matching(name: str, value: object, shape: tuple[int, ...], kind: Kind, axes: str) -> Array:
-    """`value` as a C-contiguous array if it has this shape and kind; a copy where it is not contiguous."""
+    """Return `value` as a C-contiguous array if it has this shape and kind; a copy if it is not contiguous."""
     if type(value) is ndarray and value.dtype == kind and value.shape == shape:
         array = value  # The usual case, quickly.
     else:
@@ -330,7 +301,7 @@ def matching(name: str, value: object, shape: tuple[int, ...], kind: Kind, axes:
 
 
 def output(name: str, value: object, shape: tuple[int, ...], kind: Kind, axes: str) -> Array:
-    """`value` if results can be written into it: the shape, the kind, C-contiguous, aligned, writable."""
+    """Return `value` if results can be written to it: of this shape and kind, C-contiguous, aligned, writable."""
     if isinstance(kind, DeviceKind):
         array = is_array(name, value, kind)
         if not kind.library.is_contiguous(array):
@@ -363,12 +334,12 @@ def disjoint(
 
 
 def _names_of(outputs: Mapping[str, Array], inputs: Mapping[str, Array | None]) -> list[str]:
-    """The names of the arrays that there are, in the order in which `disjoint` looks at them."""
+    """Return the names of the arrays that are not None, in the order in which `disjoint` looks at them."""
     return [name for name, array in (*inputs.items(), *outputs.items()) if array is not None]
 
 
 def workspace(value: Array | None, size: int, kind: Kind) -> Array:
-    """A one-dimensional array of at least `size` values: `value` if it is one, else a new one."""
+    """Return `value` if it is a one-dimensional array of at least `size` values; a new one for None."""
     if value is None:
         return np.empty(size, kind) if isinstance(kind, np.dtype) else empty((size,), kind)
     array = sized("workspace", value, 1, "(n,)", kind)
@@ -378,7 +349,7 @@ def workspace(value: Array | None, size: int, kind: Kind) -> Array:
 
 
 def items(name: str, value: object, expected: str, *counts: int) -> tuple[Any, ...]:
-    """`value` if it is a tuple or list of so many."""
+    """Return `value` as a tuple if it is a tuple or list with one of these lengths."""
     if not isinstance(value, (tuple, list)):
         raise TypeError(f"{name} must be {expected}, not {type(value).__name__}")
     if len(value) not in counts:
@@ -387,18 +358,18 @@ def items(name: str, value: object, expected: str, *counts: int) -> tuple[Any, .
 
 
 def pair(name: str, value: object, expected: str) -> tuple[Any, Any]:
-    """`value` if it is a tuple or list of two."""
+    """Return the two items of a tuple or list."""
     first, second = items(name, value, expected, 2)
     return first, second
 
 
 def optional(name: str, value: object, shape: tuple[int, ...], kind: Kind, axes: str) -> Array | None:
-    """As `matching`, but None stays None."""
+    """Return `value` as `matching` does; None stays None."""
     return None if value is None else matching(name, value, shape, kind, axes)
 
 
 def lengths(value: ArrayLike | None, T: int, B: int, axis: str = "T", name: str = "lengths") -> NDArray[np.int64]:
-    """How many of T steps each of B rows has: all where `value` is None. `axis` is what T is called."""
+    """Return how many of T steps each of B rows has, all if `value` is None; messages call T `axis`."""
     if value is None:
         return np.full(B, T, np.int64)
     given = np.array(unmasked(name, value))  # a copy: what is checked must not change

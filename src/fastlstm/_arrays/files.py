@@ -1,7 +1,7 @@
 """Files in the safetensors format: arrays and one JSON text, whole or not at all.
 
-The package safetensors is not used: it maps a file, which must not change then, or holds its bytes twice, and ends or
-hangs the process where there is no memory for them. The tests compare with it, in both directions.
+The package safetensors is not used: it maps a file, which must not change meanwhile, or holds its bytes twice, and it
+kills or hangs the process if memory runs out. The tests compare with it, in both directions.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ from fastlstm._arrays import whole_files
 from fastlstm._arrays.arrays import Array
 
 VERSION = 1
-KEY = "fastlstm"  # in the metadata
-METADATA = "__metadata__"  # in the header
-LARGEST_HEADER = 100_000_000  # bytes, that of the format
+# The key of the header, and within it that of the metadata.
+METADATA = "__metadata__"
+KEY = "fastlstm"
+# The bytes of the largest header that the format allows.
+LARGEST_HEADER = 100_000_000
 ALIGNMENT = 8
 DTYPES = {name: np.dtype(dtype) for name, dtype in (("F64", "<f8"), ("F32", "<f4"), ("I64", "<i8"), ("I32", "<i4"))}
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
@@ -31,27 +33,27 @@ USES = {
     "network": "fastlstm.load makes it",
     "checkpoint": "nn.fit(..., checkpoint=path, resume=True) goes on from it, with the same network and optimiser",
 }
-"""What files of each kind are for."""
+"""The use of files of each kind, for messages."""
 
-# What content that makes no sense leads to.
+# The errors that content without meaning leads to.
 DAMAGED = (ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError)
 
 
 class FileError(ValueError):
-    """A file that is damaged, or not one of fastlstm's, or of another version; nothing of it is used."""
+    """The error of a file that is damaged, not one of fastlstm's, or of another version; nothing of it is used."""
 
 
 def write(path: str | os.PathLike[str], kind: str, arrays: Mapping[str, Array], content: Mapping[str, Any]) -> None:
-    """Write arrays of numbers, and what JSON can hold, so that the file is there whole or as it was before."""
+    """Write arrays of numbers and content for JSON; a failure leaves the file as it was before."""
     name = check.path("path", path)
-    arrays = {key: np.array(array, order="C") for key, array in arrays.items()}  # as they are now
+    arrays = {key: np.array(array, order="C") for key, array in arrays.items()}  # A copy cannot change.
     text = _text(content)
     if _text(json.loads(text)) != text:
         raise ValueError("two keys of a dict to be written are the same as text, which keys in JSON are")
     header: dict[str, Any] = {"version": VERSION, "kind": kind, "content": json.loads(text)}
     header["sha256"] = _digest(header, arrays)
-    table: dict[str, Any] = {METADATA: {KEY: _text(header)}}  # one entry: the order of several would be left to chance
-    ordered = sorted(arrays.items(), key=lambda item: (-item[1].itemsize, item[0]))  # so that each is aligned
+    table: dict[str, Any] = {METADATA: {KEY: _text(header)}}  # A single entry has only one order.
+    ordered = sorted(arrays.items(), key=lambda item: (-item[1].itemsize, item[0]))  # Each is then aligned.
     end = 0
     for key, array in ordered:
         begin, end = end, end + array.nbytes
@@ -66,9 +68,9 @@ def write(path: str | os.PathLike[str], kind: str, arrays: Mapping[str, Array], 
 
 
 def read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Array], dict[str, Any]]:
-    """Give the arrays and the content of a file of this kind, once all of it is known to be as it was written.
+    """Return the arrays and the content of a file of this kind, once the digest shows that they are as written.
 
-    The bytes are read once, into memory that is ours, after the header has been found to fit the file's size.
+    The header is checked against the size of the file first; the bytes are then read once, into new memory.
     """
     with open(check.path("path", path), "rb", opener=whole_files.opener) as file:
         size = whole_files.size_of(file, path)
@@ -98,7 +100,7 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Array], dic
 
 
 def _table(file: BinaryIO, size: int) -> tuple[dict[str, Any], int]:
-    """What a file of this size says of its arrays, and how many bytes they have."""
+    """Return the table of arrays in a file of this size, and the number of their bytes."""
     length = int.from_bytes(file.read(8), "little")
     if length > min(size - 8, LARGEST_HEADER):
         raise ValueError(f"its header would have {length} bytes")
@@ -109,7 +111,7 @@ def _table(file: BinaryIO, size: int) -> tuple[dict[str, Any], int]:
 
 
 def _layout(table: Mapping[str, Any], size: int) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
-    """The dtype and the shape of each array, in the order of their bytes, if they are all of `size` bytes."""
+    """Return the dtype and shape of each array, in the order of their bytes, which must be `size` in all."""
     layout, end = {}, 0
     for name, entry in sorted(table.items(), key=lambda item: item[1]["data_offsets"]):
         dtype, shape, begin = DTYPES[entry["dtype"]], tuple(entry["shape"]), end
@@ -125,7 +127,7 @@ def _layout(table: Mapping[str, Any], size: int) -> dict[str, tuple[np.dtype[Any
 
 
 def _arrays(file: BinaryIO, layout: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]) -> dict[str, Array]:
-    """All arrays, from the rest of a file."""
+    """Return all arrays, read from the rest of a file."""
     arrays = {}
     for name, (dtype, shape) in layout.items():
         array = arrays[name] = np.empty(shape, dtype)
@@ -141,7 +143,7 @@ def _text(header: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A number or array of NumPy's, for JSON."""
+    """Convert a number or array of NumPy for JSON."""
     if isinstance(value, (np.generic, np.ndarray)):
         return value.tolist()
     raise TypeError(f"what is written must be for JSON: not {type(value).__name__}")

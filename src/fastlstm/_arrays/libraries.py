@@ -1,6 +1,6 @@
-"""Array libraries on a GPU: what is asked of CuPy and of PyTorch, the same of each.
+"""Array libraries on a GPU: one interface to CuPy and to PyTorch.
 
-Neither is imported before an array of it comes, or a GPU is named.
+A library is imported when one of its arrays arrives or a GPU is named, not before.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ LibraryName = Literal["cupy", "torch"]
 DeviceDType = Literal["float32", "float64", "bfloat16", "float16"]
 
 CUDA = 2
-"""Of DLPack's kinds of devices."""
+"""The number of this kind of device in DLPack."""
 FLOATS = ("float32", "float64", "bfloat16", "float16")
-"""What the kernels compute with on a device."""
+"""The dtypes that the kernels compute with on a device."""
 
 
 @final
 @dataclass(frozen=True)
 class DeviceKind:
-    """What the arrays of a call on a GPU are like: whose, on which device, of what values.
+    """The kind of the arrays of a call on a GPU: their library, their device and their dtype.
 
-    Values have the names of dtypes; bfloat16, which NumPy lacks, is one of them.
+    `values` is the name of the dtype; NumPy has no bfloat16.
     """
 
     library: Library
@@ -40,80 +40,80 @@ class DeviceKind:
 
     @property
     def itemsize(self) -> int:
-        """Bytes of a value."""
+        """The bytes of a value."""
         return 2 if self.values == "bfloat16" else np.dtype(self.values).itemsize
 
     @property
     def place(self) -> str:
-        """The device, as messages call it."""
+        """The name of the device in messages."""
         return f"cuda:{self.index}"
 
     def __str__(self) -> str:
         return f"{self.values} of {self.library.name} on {self.place}"
 
     def of(self, values: str) -> DeviceKind:
-        """The same, of other values."""
+        """Return the same kind with another dtype."""
         return DeviceKind(self.library, self.index, values)
 
     @property
     def cells(self) -> DeviceKind:
-        """What cells are like: never of fewer than 32 bits."""
+        """The kind of cells, which have at least 32 bits."""
         return self.of("float32") if self.itemsize == 2 else self
 
 
 class Library(Protocol):
-    """What is asked of an array library. Arrays are its own, on the device that `kind` says."""
+    """The operations that an array library must have. Arrays are its own, on the device that `kind` says."""
 
     name: LibraryName
 
     def owns(self, value: object) -> bool:
-        """Whether it is an array of this library on a device."""
+        """Return whether a value is an array of this library on a device."""
 
     def adopt(self, name: str, value: Any) -> Any:
-        """Another library's array as one of this, in the same memory; its own as it is, if the kernels may use it."""
+        """Return an array of this library in the same memory, checked to be one that the kernels may use."""
 
     def kind(self, array: Any) -> DeviceKind:
-        """What an array is like."""
+        """Return the kind of an array."""
 
     def device(self, index: int | None) -> int:
-        """That index, or the current device's."""
+        """Return the given index of a device, or that of the current device for None."""
 
     def stream(self, index: int) -> int:
-        """The address of the device's current stream."""
+        """Return the address of the device's current stream."""
 
     def memory(self, array: Any) -> tuple[int, int]:
-        """Where a contiguous array begins, and its bytes."""
+        """Return the address of a contiguous array and its number of bytes."""
 
     def empty(self, shape: Sequence[int], kind: DeviceKind) -> Any:
-        """A new array."""
+        """Return a new array."""
 
     def zeros(self, shape: Sequence[int], kind: DeviceKind) -> Any:
-        """A new array of zeros."""
+        """Return a new array of zeros."""
 
     def is_contiguous(self, array: Any) -> bool:
-        """Whether it is in C order, without gaps."""
+        """Return whether an array is C-contiguous."""
 
     def contiguous(self, array: Any) -> Any:
-        """The same, or a copy that is."""
+        """Return the array, or a copy that is C-contiguous."""
 
     def take(self, array: Any, indices: Any, axis: int) -> Any:
-        """Those of an axis, as `numpy.take` does."""
+        """Return the entries at these indices along an axis, as `numpy.take` does."""
 
     def concatenate(self, arrays: Sequence[Any], axis: int) -> Any:
-        """One after the other."""
+        """Join arrays along an axis."""
 
     def as_bytes(self, array: Any) -> Any:
-        """An array of bool as one of uint8."""
+        """Return an array of bool as one of uint8, in the same memory."""
 
     def from_host(self, array: Any, kind: DeviceKind) -> Any:
-        """A copy of NumPy's, rounded where `kind` has fewer bits."""
+        """Return a copy of a NumPy array, rounded where `kind` has fewer bits."""
 
     def to_host(self, array: Any) -> Any:
-        """A copy for NumPy; what has fewer than 32 bits in float32."""
+        """Return a copy as a NumPy array, of float32 where values have fewer than 32 bits."""
 
 
 class CuPy:
-    """Arrays of CuPy."""
+    """The library of CuPy's arrays."""
 
     name: LibraryName = "cupy"
 
@@ -182,13 +182,13 @@ class CuPy:
 
 
 class Torch:
-    """Tensors of PyTorch."""
+    """The library of PyTorch's tensors."""
 
     name: LibraryName = "torch"
 
     def __init__(self) -> None:
         torch = self.torch = importlib.import_module("torch")
-        # Where the device is emulated, its memory is the processor's.
+        # An emulated device has the memory of the processor.
         self.type = "cpu" if devices.is_emulated() else "cuda"
         names = ("float32", "float64", "bfloat16", "float16", "bool", "uint8", "int32", "int64")
         self.dtypes = {name: getattr(torch, name) for name in names}
@@ -257,7 +257,7 @@ class Torch:
 
     def from_host(self, array: Any, kind: DeviceKind) -> Any:
         own = self.torch.from_numpy(np.array(array, order="C"))
-        # The host waits for its own memory to be read, not for what the stream has to do before.
+        # The host waits until its own memory has been read, not for the earlier work of the stream.
         return own.to(self._device(kind.index), self.dtypes[kind.values], non_blocking=True)
 
     def to_host(self, array: Any) -> Any:
@@ -269,12 +269,12 @@ CLASSES: dict[str, type[CuPy] | type[Torch]] = {"cupy": CuPy, "torch": Torch}
 
 @functools.cache
 def library(name: LibraryName) -> Library:
-    """CuPy or PyTorch; ImportError where it is not installed."""
+    """Return CuPy or PyTorch; raise ImportError if it is not installed."""
     return CLASSES[name]()
 
 
 def preferred() -> Library:
-    """That which the process has imported, else that which is installed, CuPy before PyTorch."""
+    """Return a library that the process has imported, else one that is installed, CuPy before PyTorch."""
     names: tuple[LibraryName, ...] = ("cupy", "torch")
     for name in sorted(names, key=lambda name: name not in sys.modules):
         try:
@@ -292,7 +292,7 @@ def _on_a_device(value: object) -> bool:
 
 
 def native_library(value: object) -> Library | None:
-    """Whose array on a device it is; None where it is neither CuPy's nor PyTorch's."""
+    """Return the library that owns an array on a device; None for any other value."""
     name = type(value).__module__.partition(".")[0]
     if name not in CLASSES:
         return None
@@ -301,12 +301,12 @@ def native_library(value: object) -> Library | None:
 
 
 def library_of(value: object) -> Library | None:
-    """Whose array on a device it is, or whose it can become; None where it is none."""
+    """Return the library that owns an array on a device or can adopt it; None for any other value."""
     return native_library(value) or (preferred() if _on_a_device(value) else None)
 
 
 def values_of(dtype: object, device: str) -> str:
-    """The name of a dtype, NumPy's or PyTorch's, if the kernels on a device, or on "cpu", compute with it."""
+    """Return the name of a dtype of NumPy or PyTorch with which the kernels compute on a device, or on "cpu"."""
     name = str(dtype).removeprefix("torch.")
     if name not in FLOATS and not isinstance(dtype, str):
         with contextlib.suppress(TypeError):
@@ -318,7 +318,7 @@ def values_of(dtype: object, device: str) -> str:
 
 
 def device_kind(device: str, values: str, name: LibraryName | None = None) -> np.dtype[Any] | DeviceKind:
-    """The kind of arrays on a device: "cpu" is the host, "cuda" the library's current GPU, "cuda:1" the second."""
+    """Return the kind of arrays on a device: "cpu", "cuda" for the library's current GPU, "cuda:1" for the second."""
     if not isinstance(device, str):
         raise TypeError(f"device must be a str such as 'cpu' or 'cuda:0', not {type(device).__name__}")
     if name is not None and name not in CLASSES:

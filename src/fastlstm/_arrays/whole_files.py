@@ -18,13 +18,13 @@ if sys.platform != "win32":
     import fcntl
 
 PARTIAL = re.compile(r"\.fastlstm-[0-9a-f]{16}\.partial")
-"""Names of files while they are written, beside those that they are to replace."""
+"""The names of files while they are written, in the folder of the file that they will replace."""
 ABANDONED_AFTER = 3600.0
-"""Seconds without a write after which such a file is nobody's any more, on Windows, where it is not locked."""
+"""The seconds without a write after which such a file is abandoned, on Windows, where it is not locked."""
 
 
 def size_of(file: BinaryIO, path: object) -> int:
-    """How many bytes an open file has; OSError, with this path, if it is not a regular one."""
+    """Return the size of an open file in bytes; raise OSError, with this path, if it is not a regular file."""
     found = os.fstat(file.fileno())
     _check_regular(found, path)
     return found.st_size
@@ -36,11 +36,11 @@ def opener(path: str, flags: int) -> int:
 
 
 def replace(path: str, parts: Iterable[Any]) -> None:
-    """Put a file of these bytes in the place of `path`, whole, or leave what is there, whatever happens meanwhile.
+    """Replace `path` by a file of these bytes, either completely or, if anything goes wrong, not at all.
 
-    The file that a link names is replaced, and the link stays. A file keeps its mode and, where that is allowed, its
-    owner. Of many who replace one file at the same time the last one wins. What has been written when the process is
-    killed stays beside it, in a file that the next to replace a file of that folder removes.
+    If `path` is a link, the file that it names is replaced and the link stays. The mode is kept and, where that is
+    allowed, the owner. If many replace one file at the same time, the last one wins. A process that is killed leaves
+    a partial file in the same folder, which the next call for a file of that folder removes.
     """
     before = _status(path)
     target = os.path.realpath(path) if os.path.islink(path) else path
@@ -55,7 +55,7 @@ def replace(path: str, parts: Iterable[Any]) -> None:
 
 
 def _status(path: str) -> os.stat_result | None:
-    """What is there now, if anything is; OSError if it cannot be replaced by a file."""
+    """Return the status of the file that exists, if any; raise OSError if a file cannot replace it."""
     try:
         found = os.stat(path)
     except FileNotFoundError:
@@ -72,11 +72,11 @@ def _check_regular(found: os.stat_result, path: object) -> None:
 
 
 def _replace(target: str, before: os.stat_result | None, partial: str, parts: Iterable[Any], path: str) -> bool:
-    """Write `partial` and rename it; False if another process has removed it before it was locked.
+    """Write `partial` and rename it; return False if another process removed it before it was locked.
 
     An interrupt may come between any two instructions, so that the name is known before there is a file of this name.
     """
-    mode = 0o666 if before is None else 0o600  # until it has that of the file before it
+    mode = 0o666 if before is None else 0o600  # Until the file gets the mode of the one before it.
     try:
         with open(partial, "xb", opener=functools.partial(os.open, mode=mode)) as file:
             if not _lock(file, partial):
@@ -88,21 +88,21 @@ def _replace(target: str, before: os.stat_result | None, partial: str, parts: It
             if before is not None:
                 _make_alike(partial, before)
             if sys.platform == "win32":
-                file.close()  # an open file cannot be renamed there; elsewhere it is locked until it has its name
+                file.close()  # Windows cannot rename an open file; elsewhere it stays locked until it has its name.
             os.replace(partial, target)
         return True
     except BaseException as error:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(partial)
         if isinstance(error, OSError) and error.errno is not None:
-            raise OSError(error.errno, error.strerror, path) from error  # the caller knows no other name
+            raise OSError(error.errno, error.strerror, path) from error  # The caller knows no other name.
         raise
 
 
 def _lock(file: BinaryIO, partial: str) -> bool:
-    """Show other processes that a new file is being written; False if one has removed it before."""
+    """Lock a new file while it is written; return False if another process removed it before."""
     if sys.platform != "win32":
-        with contextlib.suppress(OSError):  # a file system without locks
+        with contextlib.suppress(OSError):  # Some file systems have no locks.
             fcntl.flock(file, fcntl.LOCK_EX)
     return os.path.exists(partial)
 
@@ -116,8 +116,8 @@ def _make_alike(partial: str, before: os.stat_result) -> None:
 
 
 def _remove_abandoned(folder: str) -> None:
-    """Remove what processes that were killed have left in a folder."""
-    with contextlib.suppress(OSError):  # it may be written to, but not be listed
+    """Remove the partial files that killed processes have left in a folder."""
+    with contextlib.suppress(OSError):  # A folder may be writable but not readable.
         for name in os.listdir(folder):
             if PARTIAL.fullmatch(name):
                 with contextlib.suppress(OSError):
@@ -131,15 +131,15 @@ def _remove_if_abandoned(partial: str) -> None:
         return
     with open(partial, "r+b", opener=opener) as file:
         size_of(file, partial)
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # BlockingIOError where it is being written
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # Raises BlockingIOError while the file is being written.
         os.unlink(partial)
 
 
 def _flush(folder: str) -> None:
-    """Have the new name outlive a power cut."""
+    """Write the folder to the disk, so that the new name survives a power cut."""
     opened = None
     try:
-        with contextlib.suppress(OSError):  # a folder that may not be read; the file is there all the same
+        with contextlib.suppress(OSError):  # A folder that cannot be read has the file all the same.
             opened = os.open(folder, os.O_RDONLY)
             os.fsync(opened)
     finally:

@@ -1,4 +1,4 @@
-"""How many threads a call uses by default: what the environment asks for, else what this process can run at once."""
+"""The default number of threads: that of the environment, else as many as this process can run at once."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def default_num_threads(most: int, environ: Mapping[str, str] = os.environ, root
     Raises
     ------
     ValueError
-        If FASTLSTM_NUM_THREADS is not from 1 to `most`. An OMP_NUM_THREADS that means nothing is warned of and ignored:
-        it is not ours.
+        If FASTLSTM_NUM_THREADS is not from 1 to `most`. An invalid OMP_NUM_THREADS, which other libraries use too, is
+        ignored with a warning.
     """
     own = environ.get("FASTLSTM_NUM_THREADS", "").strip()
     if own:
@@ -36,7 +36,7 @@ def default_num_threads(most: int, environ: Mapping[str, str] = os.environ, root
         return Default(int(own), "FASTLSTM_NUM_THREADS")
     everybodys = environ.get("OMP_NUM_THREADS", "").strip()
     if everybodys:
-        first = everybodys.partition(",")[0].strip()  # of a list, one number for each level of nesting
+        first = everybodys.partition(",")[0].strip()  # A list has a number for each level of nesting.
         if re.fullmatch("[0-9]{1,9}", first) and int(first) >= 1:
             return Default(min(int(first), most), "OMP_NUM_THREADS")
         warnings.warn(
@@ -57,20 +57,20 @@ def usable_processors() -> int:
     return os.cpu_count() or 1
 
 
-# ---- control groups, by which Linux limits the time of the processes of a container ----
+# ---- control groups, with which Linux limits the processor time of a container ----
 
 
 def cpu_quota(root: Path = Path("/")) -> float:
-    """Return how many processors' time this process may use, rounded up; infinity where nothing limits it.
+    """Return the quota of processor time in processors, rounded up; infinity where there is none.
 
-    A group above may allow less than the process's own. Reads both versions of control groups below `root`.
+    A parent group may allow less than the group of the process. Both versions of control groups are read below `root`.
     """
     try:
         groups = (root / "proc/self/cgroup").read_text(errors="replace").splitlines()
         mounts = (root / "proc/self/mountinfo").read_text(errors="replace").splitlines()
     except OSError:
         return math.inf
-    paths: dict[str, str] = {}  # of the groups, by controller; version 2 has one for all, without a name
+    paths: dict[str, str] = {}  # By controller; the one group of version 2 has no name.
     for line in groups:
         _, controllers, path = (*line.split(":", 2), "", "")[:3]
         paths |= dict.fromkeys(controllers.split(","), path)
@@ -89,17 +89,17 @@ def cpu_quota(root: Path = Path("/")) -> float:
 
 
 def _unescaped(field: str) -> str:
-    r"""Return a field of mountinfo, where a space is \040, as it is meant."""
+    r"""Return a field of mountinfo without its escapes, such as \040 for a space."""
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), field)
 
 
 def _folders(mounted: str, shown: str, path: str) -> list[PurePosixPath]:
-    """Return the folders of a group and of all above it, as far as the mount shows them, relative to the root."""
+    """Return the folders of a group and its parents, as far as the mount shows them, relative to the root."""
     top = PurePosixPath(mounted.lstrip("/"))
     try:
         below = PurePosixPath(path).relative_to(shown)
     except ValueError:
-        below = PurePosixPath()  # a container whose group is mounted under another name
+        below = PurePosixPath()  # The group of a container may be mounted under another name.
     if ".." in below.parts:
         below = PurePosixPath()
     own = top / below
@@ -122,7 +122,7 @@ def _read(path: Path) -> str:
 
 
 def _processors(quota: str, period: str) -> float:
-    """Return how many processors' time a quota is, both in microseconds; infinity where there is none: "max", -1."""
+    """Return a quota of a period, both in microseconds, in processors; infinity where there is none: "max", -1."""
     if re.fullmatch("[0-9]+", quota) and re.fullmatch("[0-9]+", period) and int(quota) > 0 and int(period) > 0:
         return math.ceil(int(quota) / int(period))
     return math.inf

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fastlstm._arrays import checks as check
 from fastlstm._arrays.arrays import Array, empty
+from fastlstm._arrays.hints import conversion
 from fastlstm._engine.threads import get_num_threads
 from fastlstm.nn import _losses
 
@@ -23,7 +24,7 @@ def counted(mask: object, shape: tuple[int, ...]) -> tuple[NDArray[np.bool] | No
         return None, math.prod(shape)
     if not isinstance(mask, np.ndarray) or mask.dtype != np.bool:
         given = f"an array of {mask.dtype}" if isinstance(mask, np.ndarray) else type(mask).__name__
-        raise TypeError(f"mask must be a NumPy array of bool, not {given}{check.conversion('mask', mask, 'bool')}")
+        raise TypeError(f"mask must be a NumPy array of bool, not {given}{conversion('mask', mask, 'bool')}")
     mask = np.array(check.unmasked("mask", mask), order="C")  # A copy cannot change once it is checked.
     if mask.shape != shape[: mask.ndim]:
         raise ValueError(f"mask must have the target's shape {shape}, or that of its leading axes, not {mask.shape}")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fastlstm._arrays import checks as check
 from fastlstm._arrays.arrays import Array
+from fastlstm._arrays.hints import conversion, converted
 
 __all__ = ["Batch", "BatchSource", "Batches", "Chunks", "pad"]
 
@@ -296,7 +297,7 @@ class Chunks:
         self.batch_size, self.steps = check.positive_int("batch_size", batch_size), check.positive_int("steps", steps)
         for name, array in (("sequence", sequence), ("targets", targets)):
             if not isinstance(array, np.ndarray) or array.ndim == 0:
-                hint = check.conversion(name, array)
+                hint = conversion(name, array)
                 raise TypeError(f"{name} must be an array with an axis for the steps, not {type(array).__name__}{hint}")
             check.unmasked(name, array)
         if len(targets) != len(sequence):
@@ -359,7 +360,7 @@ def check_symbols(name: str, items: Any, axis: str) -> Any:
 def check_items(name: str, items: object) -> None:
     """Raise unless `items` are arrays of the same dtype, and of the same shape except for the first axis."""
     if not isinstance(items, (list, tuple, np.ndarray)):
-        line = f"list({name})" if isinstance(items, Iterator) else check.converted(name, items)
+        line = f"list({name})" if isinstance(items, Iterator) else converted(name, items)
         hint = f": {line} makes one" if line else ""
         if hasattr(items, "to_numpy"):
             hint += f", [{line}] one of a single sequence"
@@ -367,7 +368,7 @@ def check_items(name: str, items: object) -> None:
     check.unmasked(name, items)
     for k, item in enumerate(items):
         if not isinstance(item, np.ndarray) or item.ndim == 0:
-            line = check.converted("one", item)
+            line = converted("one", item)
             hint = f": [{line} for one in {name}] makes arrays" if line and np.ndim(item) else ""
             if name == "targets" and not hint:
                 hint = "; one for each sequence is an array: np.array(targets)"
