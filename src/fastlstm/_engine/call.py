@@ -213,12 +213,12 @@ class Call:
         batch = self.batch
         return (batch.T, batch.B, *last) if batch.offsets is None else (batch.count, *last)
 
-    def shape_of(self, rows: str, size: int) -> tuple[int, ...]:
-        """Return the shape of an array of a tape with these rows: those of the steps, initial ones, or both."""
+    def tape_rows(self) -> dict[str, tuple[int, ...]]:
+        """Return the axes before the last of a tape's arrays, by the rows that they have."""
         batch = self.batch
-        if rows == "initial":
-            return batch.B, size
-        return self.shape(size) if rows == "steps" else self.shape_with_initial(size)
+        if batch.offsets is None:
+            return {"steps": (batch.T, batch.B), "initial": (batch.B,), "all": (batch.T + 1, batch.B)}
+        return {"steps": (batch.count,), "initial": (batch.B,), "all": (batch.B + batch.count,)}
 
     def shape_with_initial(self, H: int) -> tuple[int, ...]:
         """Return the shape of such an array that has the initial rows too."""

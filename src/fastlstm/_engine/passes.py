@@ -25,8 +25,8 @@ MOST_VALUES = 1 << 55
 # They run passes that have been started, those of a layer's directions: (passes, num_threads, device).
 run_forward, run_backward = _forward.run_passes, _backward.run_passes
 
-# They take h, c and g of a state: parts that a cell does not have follow those that it has.
-NO_PARTS = None, None
+# They take three parts of a state: by the number of those that a cell has, what follows them.
+NO_PARTS = (None, None, None), (None, None), (None,), ()
 
 
 # ---- forward ----
@@ -57,7 +57,8 @@ def start_forward(
         checkpoints = tape.checkpoints.begin(first)
     elif tape is not None:
         arrays = tape.arrays()
-    forward.start(x, (*first, *NO_PARTS)[:3], y, y_offset, (*last, *NO_PARTS)[:3], arrays, checkpoints, workspace)
+    no_parts = NO_PARTS[len(first)]
+    forward.start(x, first + no_parts, y, y_offset, last + no_parts, arrays, checkpoints, workspace)
 
 
 # ---- backward ----
@@ -83,11 +84,10 @@ def start_backward(
     deltas: tuple[Array, ...] | None, accumulate: bool, workspace: Array,
 ) -> None:  # fmt: skip
     """Give a pass its arrays. It reads dy from column `dy_offset` on; `gradients` are those of W, R, b, p and proj."""
-    again = None if tape.checkpoints is None else tape.checkpoints.start()
+    again, no_parts = None if tape.checkpoints is None else tape.checkpoints.start(), NO_PARTS[len(dfirst)]
     backward.start(
-        tape.x, tape.arrays(), again, dy, dy_offset, (*dlast, *NO_PARTS)[:3], dc, dx, gradients,
-        (*dfirst, *NO_PARTS)[:3],
-        None if resets is None else (*resets, *NO_PARTS)[:3], deltas, accumulate, workspace,
+        tape.x, tape.arrays(), again, dy, dy_offset, dlast + no_parts, dc, dx, gradients, dfirst + no_parts,
+        None if resets is None else resets + no_parts, deltas, accumulate, workspace,
     )  # fmt: skip
 
 

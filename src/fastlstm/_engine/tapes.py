@@ -58,19 +58,19 @@ class CellTape:
             with_or_without = "with" if before is None else "without"
             raise ValueError(f"tape must be of a call {with_or_without} recompute, as this one is")
         arrays: dict[str, Any] = {}
-        K = weights.R.shape[1]
+        K, lead = weights.R.shape[1], call.tape_rows()
         if recompute is not None:
             for name, size, kind, _, _, rows, needs in sized.tape:
                 if needs in IN_EVERY_TAPE:
-                    arrays[name] = empty((0, *call.shape_of(rows, K if size is None else size)[1:]), kind)
+                    arrays[name] = empty((0, *lead[rows][1:], K if size is None else size), kind)
             checkpoints = Checkpoints.of_call(call, weights, sized, recompute, before)
             return cls(x, **arrays, call=replace(call, recompute=recompute), checkpoints=checkpoints)
-        keeps_y_prev = _keeps_y_prev(call, weights) or (given is not None and not given._computes_y_prev)
+        absent = _absent(call, weights, given)
         for name, size, kind, label, axes, rows, needs in sized.tape:
-            if needs and not _is_needed(needs, call, weights, keeps_y_prev):
+            if needs in absent:
                 arrays[name] = None
                 continue
-            shape = call.shape_of(rows, K if size is None else size)
+            shape = (*lead[rows], K if size is None else size)
             own = None
             if given is not None:
                 own = given._y_prev if needs == "y_prev" else getattr(given, name)
@@ -92,7 +92,7 @@ class CellTape:
         """Return a tape of these arrays as they are now, once they fit each other, the call and its weights."""
         if call.options is not None:
             call = call.checked(sized.P, sized.H)
-        K, y_prev = weights.R.shape[1], self._y_prev
+        K, y_prev, lead = weights.R.shape[1], self._y_prev, call.tape_rows()
         x = check.matching("tape.x", self.x, call.shape(weights.W.shape[1]), call.kind, "(T, B, I)")
         arrays: dict[str, Any] = {}
         if self.checkpoints is not None:
@@ -100,15 +100,15 @@ class CellTape:
             assert checkpoints is not None
             arrays = {name: getattr(self, name) for name, *_, needs in sized.tape if needs in IN_EVERY_TAPE}
             return type(self)(x, **arrays, call=call, checkpoints=checkpoints.checked(call, weights, sized))
-        keeps_y_prev = _keeps_y_prev(call, weights) or not self._computes_y_prev
+        absent = _absent(call, weights, self)
         for name, size, kind, label, axes, rows, needs in sized.tape:
             array = y_prev if needs == "y_prev" else getattr(self, name)
-            if needs and not _is_needed(needs, call, weights, keeps_y_prev):
+            if needs in absent:
                 if array is not None and needs != "h0":
                     raise ValueError(f"{label} must be None, since the forward pass kept none")
                 arrays[name] = None
                 continue
-            shape = call.shape_of(rows, K if size is None else size)
+            shape = (*lead[rows], K if size is None else size)
             arrays[name] = check.matching(label, array, shape, kind, axes)
         return type(self)(x, **arrays, call=call)
 
@@ -151,16 +151,15 @@ class CellTape:
 IN_EVERY_TAPE = "", "y_prev"
 
 
-def _keeps_y_prev(call: Call, weights: Weights) -> bool:
-    return weights.proj is not None or call.keeps_y_prev
-
-
-def _is_needed(needs: str, call: Call, weights: Weights, keeps_y_prev: bool) -> bool:
-    if needs == "y_prev":
-        return keeps_y_prev
-    if needs == "h0":
-        return not keeps_y_prev
-    return call.keeps_c_prev if needs == "c_prev" else weights.proj is not None
+def _absent(call: Call, weights: Weights, tape: CellTape | None) -> tuple[str | None, ...]:
+    """Return which needs of arrays a call does not have; a tape that has y^{t-1} goes on having it."""
+    projects = weights.proj is not None
+    keeps_y_prev = projects or call.keeps_y_prev or (tape is not None and not tape._computes_y_prev)
+    return (
+        "h0" if keeps_y_prev else "y_prev",
+        None if projects else "proj",
+        None if call.keeps_c_prev else "c_prev",
+    )
 
 
 def _with_y_prev(name: str) -> Callable[[type[T]], type[T]]:

@@ -211,9 +211,8 @@ def run(
     ready: list[tuple[Call, Weights, Any]] = []
     if out is not None or workspace is not None or type(tape) is not bool:  # All must fit before any is written to.
         to_fill = [None] * count if type(tape) is bool else stack._tapes_to_fill(tape)
-        ready = [
-            _begin(stack, k, call, reset, reset_to, masks, below, with_tape, steps, to_fill[k]) for k in range(count)
-        ]
+        for k, own_tape in enumerate(to_fill):
+            ready.append(_begin(stack, k, call, reset, reset_to, masks, below, with_tape, steps, own_tape))
         tapes = [kept for *_, kept in ready if kept is not None]
         outputs, inputs = stack._named(tapes, [own for own, *_ in ready], masks)
         if out is not None:
@@ -314,7 +313,7 @@ def run_back(
     dfirst = target.state
     if dfirst is None or opens_state:
         dfirst = cell.empty_kernel_state(stack._lead(call.batch.B), sized)
-    every: list[tuple[Array, ...] | None] = [None] * count
+    every: list[Any] = [None] * count
     above = dy
     for k0 in range(count - D, -1, -D):
         started, dxs, dRs = [], [], []
@@ -334,7 +333,7 @@ def run_back(
                 space = check.workspace(workspace, backward.workspace(), kind)
             dx = target.x if k == 0 and not opens_rows else empty(call.shape(weights.W.shape[1]), kind)
             if deltas:
-                every[k] = tuple([empty(call.shape(size), own_kind) for size, own_kind in sized.deltas])
+                every[k] = _new_deltas(call, sized)
             own_dfirst, resets = stack._part(dfirst, k), None
             if own.options is not None:
                 resets = passes.gradients_of_resets(own.options, own_dfirst)
@@ -368,10 +367,18 @@ def run_back(
     x = call.close(above, stack.batch_first, num_threads, target.x if opens_rows else None)
     if opens_state:
         dfirst = call.close_state(dfirst, sized.H, target.state)
-    if not deltas:
-        return x, cell.public(dfirst), None
-    named = [cell.named_deltas([call.padded(rows) for rows in arrays]) for arrays in every if arrays is not None]
+    named = _named_deltas(call, every) if deltas else None
     return x, cell.public(dfirst), named
+
+
+def _new_deltas(call: Call, sized: Sized) -> tuple[Array, ...]:
+    """Return arrays for the deltas of every step of a layer and direction."""
+    return tuple([empty(call.shape(size), kind) for size, kind in sized.deltas])
+
+
+def _named_deltas(call: Call, every: list[tuple[Array, ...]]) -> list[Any]:
+    """Return the deltas of all layers and directions by name, in the caller's layout."""
+    return [call.cell.named_deltas([call.padded(rows) for rows in arrays]) for arrays in every]
 
 
 def _write_dR(
