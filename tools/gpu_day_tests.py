@@ -1,4 +1,4 @@
-"""A plugin of pytest for tools/gpu-day: the tests that tell most come first, and a run goes on where another broke off.
+"""A plugin of pytest for tools/gpu-day: the most telling tests come first, and a run continues an interrupted one.
 
 GPU_DAY_TESTS       a file for lines of JSON: one when a test starts, and one when it has ended
 GPU_DAY_LAST_GROUP  the last of the groups below to run
@@ -21,7 +21,7 @@ KEY = (
     r"::(test_float32|test_tf32|test_large_networks|test_larger_sizes\[.*vanilla|test_fewer_bits\[vanilla--|"
     r"test_each_algorithm_runs|test_nan_does_not_hang).*"
 )
-# What tells most comes first: each precision in each way to run; one option at a time; then all else.
+# The most telling tests come first: each precision with each algorithm, one option at a time, then all others.
 GROUPS = [
     KEY + "steps",
     KEY + "resident",
@@ -44,7 +44,7 @@ def write(test: str, outcome: str, says: list[str] | None = None, seconds: float
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Put the tests in order; leave out those that have been started before, and the groups whose time is later."""
+    """Sort the tests; leave out those that were started before, and the groups that run later."""
     begun = set()
     if FILE.exists():
         begun = {json.loads(line)["test"] for line in FILE.read_text("utf-8").splitlines()}
@@ -59,7 +59,7 @@ def pytest_runtest_logstart(nodeid: str) -> None:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Note how a test ended, and leave where it has made the device unusable."""
+    """Note how a test ended, and exit if it has made the device unusable."""
     if report.when == "call" or report.failed or report.skipped:
         says = report.longreprtext.splitlines()[-12:] if report.failed else None
         write(report.nodeid, report.outcome, says, round(report.duration, 3))
@@ -69,13 +69,13 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Say that it is well where no test was left to run."""
+    """Report success if no test was left to run."""
     if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
         session.exitstatus = pytest.ExitCode.OK
 
 
 def device_works() -> bool:
-    """Return whether the device still does what it is told."""
+    """Return whether the device still works."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available():
         return True

@@ -7,7 +7,7 @@ from .cases import Case
 
 
 def every_case(isa: str) -> Iterator[Case]:
-    """Give all combinations for an instruction set, which must be the one in use.
+    """Yield all combinations for an instruction set, which must be the one in use.
 
     The kernels of a device, which "emulated" has the processor run, are those of the passes alone.
     """

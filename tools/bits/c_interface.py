@@ -40,7 +40,7 @@ NETWORKS: dict[str, list[Any]] = {
 
 
 def cases(isa: str) -> Iterator[Case]:
-    """Give the combinations of the C interface."""
+    """Yield the combinations of the C interface."""
     for options in chosen("C interface", NETWORKS, 60):
         if options["g"] == "hard_logistic" and {"rnn", "dense"} & set(options["layers"]):
             options["g"] = "usual"  # neither has it

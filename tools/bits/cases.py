@@ -1,4 +1,4 @@
-"""What a combination is, and how combinations are chosen from the values of each option."""
+"""Combinations, and their choice from the values of each option."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Results = dict[str, Any]
 
 @dataclass(frozen=True)
 class Case:
-    """One combination: its full name, and what computes its results."""
+    """One combination: its full name, and the function that computes its results."""
 
     name: str
     compute: Callable[[], Results]
@@ -39,7 +39,7 @@ def _written(value: object) -> str:
 
 
 def chosen(subject: str, values: dict[str, list[Any]], more: int) -> Iterator[Options]:
-    """Choose combinations in which all pairs of two options' values occur, and then so many more at random.
+    """Choose combinations in which all pairs of two options' values occur, and some more at random.
 
     Each step begins with a pair that has not occurred yet, and takes the one of some random combinations with it that
     has the most such pairs.

@@ -70,7 +70,7 @@ RNN: dict[str, list[Any]] = OPTIONS | {
 
 
 def cases() -> Iterator[Case]:
-    """Give the combinations of the functions."""
+    """Yield the combinations of the functions."""
     for options in chosen("lstm functions", LSTM, 250):
         name = named("lstm_forward, lstm_backward", options)
         yield Case(name, partial(_lstm, SimpleNamespace(**options), random_numbers(name)))

@@ -65,7 +65,7 @@ CHUNKS = CELL | {
 
 
 def cases(frozen: bool) -> Iterator[Case]:
-    """Give the combinations of the layers, with or without frozen networks."""
+    """Yield the combinations of the layers, with or without frozen networks."""
     for subject, values, more, compute in (
         ("layers", SEQUENCES, 250, _sequences),
         ("steps", STEPS, 100, _steps),

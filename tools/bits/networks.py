@@ -65,7 +65,7 @@ CTC: dict[str, list[Any]] = {
 
 
 def cases() -> Iterator[Case]:
-    """Give the combinations of `fastlstm.nn`."""
+    """Yield the combinations of `fastlstm.nn`."""
     for subject, values, more, compute in (
         ("parts of nn", PARTS, 0, _part),
         ("losses", LOSSES, 0, _loss),
