@@ -1,4 +1,4 @@
-"""What only a real GPU can show; test_devices.py has all that an emulated one shows too."""
+"""Tests that only a real GPU can pass; test_devices.py has those that an emulated one passes too."""
 
 import subprocess
 import sys
@@ -174,7 +174,7 @@ def test_a_thread_s_device_stays_as_it_was(torch):
 
 
 def test_threads_come_and_go(torch):
-    """What belongs to a stream is handed from thread to thread."""
+    """The buffers of a stream are handed from thread to thread."""
     lstm = LSTM(8, 32, seed=0).to("cuda", library="torch")
     x = torch.zeros((5, 2, 8), device="cuda")
     for _ in range(50):

@@ -1,4 +1,4 @@
-"""What of GPUs there is everywhere: names, and why there is none."""
+"""The part of GPUs that exists on every machine: names, and the reason why there is no GPU."""
 
 import pytest
 

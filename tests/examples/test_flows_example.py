@@ -33,7 +33,7 @@ def test_runs_and_shows_what_vanishes(flows, tmp_path, monkeypatch, capsys):
     assert found["simple RNN"][1] < 1e-8
     assert found["LSTM"][0] < 0.1
     assert found["LSTM"][1] > 0.1
-    # What the page says: the norms fall as the largest eigenvalue has them fall, the bound with ||R|| does not.
+    # The page says that the norms fall as the largest eigenvalue predicts, and that the bound with ||R|| does not.
     numbers = re.search(r"is (\S+), its .* (\S+); .* by a factor of (\S+) a step", shown).groups()
     R, eigenvalue, factor = map(float, numbers)
     assert eigenvalue + 0.2 < R

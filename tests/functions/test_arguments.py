@@ -172,7 +172,7 @@ each_argument = pytest.mark.parametrize(("make", "name"), ARGUMENTS)
 
 
 def arguments(wanted):
-    """Those of which wanted(make, name) holds."""
+    """Return the cases for which wanted(make, name) holds."""
     return pytest.mark.parametrize(("make", "name"), [p for p in ARGUMENTS if wanted(*p.values)])
 
 

@@ -18,7 +18,7 @@ def converted(array, dtype):
 
 
 def row_results(case, options, row, steps, dtype, num_threads):
-    """What belongs to one row: of all rows if it is None, else computed for it alone, without padding."""
+    """Return the results of one row, computed for that row alone without padding; of all rows for None."""
     case = {name: converted(array, dtype) for name, array in case.items()}
     options = dict(options)
     if "zoneout" in options:

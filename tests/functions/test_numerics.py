@@ -10,7 +10,7 @@ batches = pytest.mark.parametrize("sizes", [(4, 3, 5, 9), (3, 9, 17, 33), (2, 50
 
 
 def rows(result, keep):
-    """What belongs to single batch rows, of those that are to be kept."""
+    """Return the results of single batch rows, for the rows to keep."""
     axes = {"y": 1, "h": 0, "c": 0, "dx": 1, "dh0": 0, "dc0": 0}
     return {name: np.compress(keep, array, axes[name]) for name, array in result.items() if name in axes}
 
@@ -160,7 +160,7 @@ def test_large_weights_saturate_without_nan(B, dtype, isa):
 @both_dtypes
 @pytest.mark.parametrize("B", [1, 9])
 def test_denormal_inputs(B, dtype, isa):
-    """They may count as zero, so that results differ from the reference by denormals and rounding only."""
+    """Denormals may count as zero, so that results differ from the reference by denormals and rounding only."""
     tiny = np.finfo(dtype).smallest_subnormal
     case = lstm_case(3, B, 7, 17, dtype=dtype)
     for name in ("x", "h0", "c0", "b"):

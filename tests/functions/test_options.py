@@ -242,7 +242,7 @@ def test_rows_without_a_step(T, reverse, isa):
 
 @pytest.mark.parametrize("names", [(), ("reverse",), ("reverse", "lengths"), ("zero",), ("reset",), ("proj",)], ids=str)
 def test_gates_of_the_state_matter(names):
-    """Each of them, to some output, and the gates returned are those of the last step."""
+    """Each gate goes to some output, and the gates returned are those of the last step."""
     case, options = options_case("FGR", {*names})
     y, state, tape = lstm_forward(case, tape=True, **options)
     if not {"lengths", "zero"} & {*names}:

@@ -190,7 +190,7 @@ ONNX_OPTIONS = {
 @pytest.mark.parametrize("option", ONNX_OPTIONS)
 @pytest.mark.parametrize("sizes", SIZES[2:], ids=str)
 def test_onnxruntime_lstm_options(onnx, sizes, option, peephole, lengths):
-    """Its clip leaves c alone, as ours does."""
+    """The clip of ONNX leaves c alone, as that of fastlstm does."""
     own, attributes = ONNX_OPTIONS[option]
     T, B, _, H = sizes
     case = lstm_case(*sizes, peephole=peephole, dtype=np.float32)

@@ -141,7 +141,7 @@ def test_sums_of_rows(P, dtype, isa):
 
 
 def results(dtype, tiny):
-    """What layers give for inputs that are denormal, some by way of their parameters."""
+    """Layers with denormal inputs, some of which come from the parameters."""
     large = dtype(1e30)
     dense = Dense(40, 30, dtype=dtype, seed=0)
     dense.params["V"][:] *= large

@@ -279,7 +279,7 @@ def test_layers(kind, how, num_threads):
 
 
 def test_truncated_bptt_is_as_before():
-    """It needs no tape of many steps."""
+    """Recomputing needs no tape of many steps."""
     lstm, x = LSTM(3, 7, seed=0), np.random.default_rng(0).standard_normal((40, 30, 3)).astype(np.float32)
     (chunk,) = truncated_bptt(lstm, x, k1=40)
     y, _, tape = lstm.forward(x, recompute=1)

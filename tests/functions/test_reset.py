@@ -148,7 +148,7 @@ RNN_MORE = {"plain": {}, "all": {"dropout": 0.3, "recurrent_dropout": 0.3, "zone
 
 
 def layer_case(network):
-    """What a call of a layer and its backward pass take, and the masks."""
+    """Return the arguments of a layer's call and of its backward pass, and the masks."""
     rng = np.random.default_rng(1)
 
     def state():
@@ -268,7 +268,7 @@ def test_every_way_to_call_a_layer(num_threads, to, isa):
 
 
 def test_two_recordings_in_one_row():
-    """What reset is for, as its documentation says it, in float32 and with the default state."""
+    """Run recordings one after another, as the documentation of reset says, in float32 with the default state."""
     rng = np.random.default_rng(0)
     network = LSTM(4, 16, num_layers=2, bidirectional=True, batch_invariant=True, seed=0)
     one, other = (rng.standard_normal((steps, 1, 4)).astype(np.float32) for steps in (30, 50))

@@ -30,7 +30,7 @@ def exact(delta, seen):
 
 
 def before(array):
-    """What each step saw, from zeros on."""
+    """Return the inputs of each step, beginning with zeros."""
     return np.concatenate([np.zeros_like(array[:1]), array[:-1]])
 
 
@@ -118,5 +118,5 @@ def test_c_interface(sizes):
     for name, array in expected.params.items():
         start = (layer.params[name].ctypes.data - layer.flat.ctypes.data) // 4
         found = gradients[start : start + array.size].reshape(array.shape)
-        # What a step gives is rounded in its own way: only sums of a running kind would be farther away.
+        # The results of a step are rounded in their own way: only running sums would be farther away.
         assert_close({name: found, "own": own.params[name]}, {name: array, "own": array}, NEAR)

@@ -86,7 +86,7 @@ def is_private(node, path):
 
 
 def form(node, integers=False, values=False):
-    """What decides which memory is used, and how; numbers in arrays are in it for a batch's lengths, or `integers`."""
+    """Return all that decides which memory is used; the values of arrays only for lengths, or with `integers`."""
     if isinstance(node, np.ndarray):
         exact = values or (integers and node.dtype == np.int64)
         return type(node).__name__, node.shape, node.dtype.str, node.tolist() if exact else None
@@ -293,7 +293,7 @@ def crossed(own, other, rng):
 
 
 def refused(private, call, *arguments, **options):
-    """What a call gives; None where it refuses, by an exception of the right kind that says what must be."""
+    """Return the results of a call; None if it refuses with an exception of the right kind and message."""
     try:
         return call(*arguments, **options)
     except REFUSED as found:

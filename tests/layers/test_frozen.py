@@ -145,7 +145,7 @@ def test_bfloat16_makes_no_weight_infinite(name):
     Frozen(network, "bfloat16")
 
 
-# What is multiplied with the weights of W may have any size: pressures in pascals, prices, times in milliseconds.
+# Inputs may be of any magnitude: pressures in pascals, prices, times in milliseconds.
 UNITS = [1e-30, 1e-5, 1.0, 1e2, 1e5, 1e30]
 
 

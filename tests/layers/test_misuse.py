@@ -1,4 +1,4 @@
-"""What does not fit together is refused before anything is written."""
+"""Arguments that do not fit together are refused before anything is written."""
 
 import copy
 

@@ -59,7 +59,7 @@ def test_pytorch(layer, shape, options, how):
 
 
 def fgr(*sizes, **options):
-    """Its state has gates too."""
+    """The state of FGR has gates too."""
     return LSTM(*sizes, variant="FGR", **options)
 
 

@@ -16,7 +16,7 @@ def network(layer=LSTM, **options):
 
 
 def fgr(*sizes, **options):
-    """Its state has gates too."""
+    """The state of FGR has gates too."""
     return LSTM(*sizes, variant="FGR", **options)
 
 

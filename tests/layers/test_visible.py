@@ -1,4 +1,4 @@
-"""What layers show: every delta, every cell and gate; gradients that arrive at every cell."""
+"""The values that layers show: every delta, every cell and gate; gradients that arrive at every cell."""
 
 import re
 
@@ -95,7 +95,7 @@ def test_gradients_at_every_cell(shape, name):
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("variant", ["vanilla", "CIFG"])
 def test_cells_and_gates_of_each_layer(variant, batch_first, lengths):
-    """They are (T, B, H), whatever the sequences' layout, and obey the equations."""
+    """Cells and gates are (T, B, H) in any layout of sequences, and obey the equations."""
     network = LSTM(I, H, 2, bidirectional=True, variant=variant, batch_first=batch_first, dtype=np.float64, seed=0)
     x, _, (h0, c0), _, _ = arguments(network)
     y, (_, c_last), tape = network.forward(x, (h0, c0), lengths)

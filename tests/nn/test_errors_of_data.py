@@ -172,7 +172,7 @@ def test_pairs():
 
 @pytest.mark.parametrize("batch_first", LAYOUTS)
 def test_chunks(batch_first):
-    """What is wrong is a step of the one sequence that they are made of."""
+    """The error is in a step of the one sequence of which chunks are made."""
     rng = np.random.default_rng(0)
     x, target = rng.normal(size=(103, 3)).astype(np.float32), rng.integers(0, 4, 103)
     wrong = target.copy()

@@ -1,4 +1,4 @@
-"""What is no array: taken where it has one meaning, else refused with the line that converts it."""
+"""Values that are no arrays: taken if they have one meaning, else refused with the line that converts them."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ class Frame:
 
 
 class Tensor:
-    """What NumPy makes an array of, as PyTorch's tensors."""
+    """A value of which NumPy can make an array, such as a tensor of PyTorch."""
 
     def __init__(self, values):
         self.values = np.asarray(values)
@@ -63,7 +63,7 @@ TAKERS = {
 @pytest.mark.parametrize("name", TAKERS)
 @pytest.mark.parametrize("made", [Frame, Tensor, lambda x: x.tolist(), lambda x: tuple(x), lambda x: iter(x)])
 def test_the_line_that_converts(name, made):
-    """It is given to whoever gives what is no array, and it works."""
+    """The hint is given for values that are no arrays, and works."""
     call, dtype = TAKERS[name]
     expected = call(x if dtype is None else x.astype(dtype))
     argument = call.__code__.co_varnames[0]

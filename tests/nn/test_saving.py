@@ -427,7 +427,7 @@ def test_a_file_that_changes_while_it_is_read(saved, monkeypatch, change):
     whole, layout = path.read_bytes(), files._layout
 
     def later(*arguments):
-        # What a buffer holds has been read already: the file must be larger than it is.
+        # The file must be larger than a buffer, whose contents have been read already.
         data = {"shorter": whole[:-400_000], "longer": whole + b"\0", "other bytes": whole[:-1] + b"\1"}[change]
         with path.open("r+b") as file:
             file.write(data)

@@ -377,7 +377,7 @@ def test_progress(capsys):
 
 
 def test_without_tqdm(monkeypatch, capsys):
-    """There is no bar, which is said once."""
+    """No bar appears, and one message says so."""
     monkeypatch.setitem(sys.modules, "tqdm", None)
     _progress._say_how_to_get_one.cache_clear()
     assert fit(network(), mse, data(), epochs=1, progress=False).stopped == "epochs"

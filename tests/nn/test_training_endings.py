@@ -524,7 +524,7 @@ def test_a_batch_of_nothing_counts_nothing(loss, average):
     ],
 )
 def test_a_sequence_of_nothing_that_has_a_target_counts(layers):
-    """What a network says of no steps at all can be wrong."""
+    """The outputs of a network for no steps at all can be wrong."""
     rng = np.random.default_rng(0)
     x = [rng.normal(size=(T, 2)).astype(np.float32) for T in (0, 0, 3, 0, 5)]
     batches = Batches(x, rng.normal(size=(5, 3)).astype(np.float32), 2)
@@ -561,7 +561,7 @@ def test_a_source_of_its_own_may_give_a_batch_of_nothing():
 
 
 def test_a_model_that_hands_on_whatever_it_is_given():
-    """Its `forward` names no argument `state`, and takes it."""
+    """The network's `forward` takes `state` without naming it as an argument."""
     inner = nn.Sequential(LSTM(1, 4, seed=0), nn.Dense(4, 1, seed=0))
 
     class Model:

@@ -366,7 +366,7 @@ def public_callables():
 
 
 def parameters():
-    """What is a flag, a number or a seed by its annotation: (callable, parameter) of all that is public."""
+    """Return (callable, parameter) for every public parameter annotated as a flag, a number or a seed."""
     for label, function in public_callables():
         for name, parameter in inspect.signature(function).parameters.items():
             annotation = re.sub(r"(Callable|list|dict)\[.*\]", "", str(parameter.annotation))

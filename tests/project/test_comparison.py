@@ -1,4 +1,4 @@
-"""What COMPARISON.md claims is tested where it says so."""
+"""The claims of COMPARISON.md are tested where it says so."""
 
 import re
 from pathlib import Path

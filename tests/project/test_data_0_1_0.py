@@ -1,4 +1,4 @@
-"""What 0.1.0 wrote: files, a checkpoint, pickles and a program in C give today what they gave then.
+"""Data of 0.1.0: files, a checkpoint, pickles and a program in C give the same results today.
 
 What was stored comes back bit for bit; what is computed with it is as exact as any result, since sums may have another
 order in a later version.

@@ -37,7 +37,7 @@ def test_no_other_module_has_a_page():
 
 
 def test_deltas_of_gates_have_a_bar():
-    """They are with respect to the values before activation, in the pages, the docstrings and the pictures."""
+    """Deltas are with respect to the values before activation, in the pages, the docstrings and the pictures."""
     places = [*(ROOT / "docs").glob("*/*.md"), *(ROOT / "src" / "fastlstm").glob("**/*.py")]
     bare = {path.name for path in places if re.search(r"\\delta ?[ifzo]\^", path.read_text("utf-8"))}
     barred = {path.name for path in places if re.search(r"\\delta\\bar\{[ifzo]\}\^", path.read_text("utf-8"))}

@@ -231,7 +231,7 @@ def test_the_default_number_of_threads_changes_meanwhile(default_threads):
 
 
 def run_script(code, environment):
-    """What a program prints; it warns and complains of nothing."""
+    """Return the output of a program, which must not warn or fail."""
     result = subprocess.run(
         [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
         env=environment | {"PYTHONPATH": os.pathsep.join(sys.path)},

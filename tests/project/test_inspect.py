@@ -94,7 +94,7 @@ def differences(f, k):
 
 
 def input_of(network, x, state, layer):
-    """What the layer sees, (T, B, columns)."""
+    """Return the inputs of the layer, (T, B, columns)."""
     if layer == 0:
         return x.swapaxes(0, 1) if network.batch_first else x
     below = [inspect.flows(network, x, state, layer=layer - 1, direction=d) for d in range(network.directions)]

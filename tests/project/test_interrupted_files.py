@@ -64,7 +64,7 @@ def counts(printed):
 
 
 def test_ctrl_c_at_every_moment_of_a_save(tmp_path):
-    """It stays a KeyboardInterrupt, and leaves the old file or the new one, and nothing else, not even an open file."""
+    """An interrupt stays a KeyboardInterrupt, and leaves the old file or the new one and no other, not even open."""
     program = (
         SAVE
         + """
@@ -97,7 +97,7 @@ def test_ctrl_c_at_every_moment_of_a_save(tmp_path):
 
 
 def test_kill_at_every_moment_of_a_save(tmp_path):
-    """It leaves the old file or the new one, and at most one other, which the next save removes."""
+    """A killed process leaves the old file or the new one, and at most one other, which the next save removes."""
     program = (
         SAVE
         + """
@@ -245,7 +245,7 @@ def test_a_file_that_another_process_rewrites_in_place(tmp_path):
 
 
 def test_on_windows_what_is_abandoned_is_known_by_its_age(tmp_path, monkeypatch):
-    """There are no locks there, and an open file is neither renamed nor removed; tried here without locks."""
+    """Windows has no such locks, and neither renames nor removes an open file; tried here without locks."""
     path, old, young = tmp_path / "network", *(tmp_path / f".fastlstm-{k:016x}.partial" for k in (1, 2))
     old.touch()
     young.touch()

@@ -213,7 +213,7 @@ def test_other_threads_do_not_ask(environment):
 
 
 def test_beside_other_threads(environment):
-    """Those that want the GIL, and those that have the pool."""
+    """Threads that want the GIL, and threads that use the pool."""
     code = """
     lstm, x = fastlstm.LSTM(100, 256, seed=0), normal(3000, 32, 100)
     end = threading.Event()

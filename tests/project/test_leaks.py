@@ -21,7 +21,7 @@ WARM_UP = 150  # calls: more than any cache holds
 ROUND = 80
 ALLOWED = 150  # bytes a call: what a cache keeps of a call takes more; NumPy fills its own pools by and by
 
-# What a call keeps may be as large as its largest argument: so sizes go down.
+# A call may keep memory as large as its largest argument, so that sizes must go down.
 WORK = {}
 
 

@@ -1,4 +1,4 @@
-"""What messages say beside the argument's name: how to convert, how to write in place, numbers of things in words."""
+"""The hints of messages: how to convert, how to write in place, and numbers of things in words."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What the pages on migrating carry over gives the peer's values; what they cannot, they refuse by its name."""
+"""Networks carried over by the pages on migrating give the peer's values; others are refused by name."""
 
 import importlib
 import itertools
@@ -16,7 +16,7 @@ T, B, I, H = 7, 3, 4, 5
 
 
 def names_of(page, tmp_path_factory):
-    """What the code of a page defines."""
+    """Return the names that the code of a page defines."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp(page))
         return run_page(ROOT / "docs" / "migrating" / f"{page}.md")
@@ -302,7 +302,7 @@ def keras(tmp_path_factory):
 
 
 POLICY = {"module": "keras", "class_name": "DTypePolicy", "config": {"name": "float32"}, "registered_name": None}
-# What get_config() of Keras 3.15 gives, but for the initializers' own settings.
+# The results of get_config() of Keras 3.15, without the settings of initializers.
 CONFIG = {
     "name": "lstm", "trainable": True, "dtype": POLICY, "return_sequences": True, "return_state": False,
     "go_backwards": False, "stateful": False, "unroll": False, "zero_output_for_mask": False, "units": H,

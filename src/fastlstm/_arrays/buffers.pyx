@@ -71,7 +71,7 @@ cdef class Buffers:
         if type(array) is not ndarray:
             return False
         cdef Py_buffer *view = self.take(array, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | (PyBUF_WRITABLE if writable else 0))
-        cdef char letter = 102 if size == 4 else 100  # f, d
+        cdef char letter = 102 if size == 4 else 100  # The codes of f and d.
         return (view.itemsize == size and view.format[0] == letter and view.format[1] == 0
                 and view.ndim == ndim and (ndim == 2 or view.shape[0] == 1)
                 and view.shape[view.ndim - 2] == B and view.shape[view.ndim - 1] == columns)

@@ -372,7 +372,7 @@ def lengths(value: ArrayLike | None, T: int, B: int, axis: str = "T", name: str 
     """Return how many of T steps each of B rows has, all if `value` is None; messages call T `axis`."""
     if value is None:
         return np.full(B, T, np.int64)
-    given = np.array(unmasked(name, value))  # a copy: what is checked must not change
+    given = np.array(unmasked(name, value))  # A copy cannot change once it is checked.
     if given.dtype.kind not in "iu" and given.size:
         raise TypeError(f"{name} must be integers, not {given.dtype}")
     if given.shape != (B,):

@@ -93,7 +93,7 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Array], dic
                 raise FileError(f"{path} has no content that is known: {type(content).__name__}")
         except FileError:
             raise
-        # What json and NumPy raise is among these: JSON that is too deep or not an object.
+        # These include the errors of json and NumPy: JSON that is too deep or not an object.
         except DAMAGED as error:
             raise FileError(f"{path} is damaged, or not a file in the safetensors format: {error}") from error
     return arrays, content

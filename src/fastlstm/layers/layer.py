@@ -1,4 +1,4 @@
-"""What all recurrent layers share: their arguments and their calls, forward, backward and step by step."""
+"""The arguments and the calls that all recurrent layers share: forward, backward and step by step."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ class Params(dict[str, Array]):
 
 
 class Gradients:
-    """What a layer's `backward` returns.
+    """The gradients that a layer's `backward` returns.
 
     Attributes
     ----------
