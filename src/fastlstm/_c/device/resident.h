@@ -17,142 +17,7 @@
 #ifndef FL_RESIDENT_H
 #define FL_RESIDENT_H
 
-#include "device/program.h"
-
-enum { WARPS = 8 };
-typedef struct {
-    FL_CHUNK_ALIGN stored values[CHUNK];
-} chunk;
-/* A tile has so many batch rows at least and at most, and SUMS sums in all; with zeros the inner dimension is a
- * multiple of STEP. Those of tensor cores have 16 lines and 8 rows, up to 4 of them side by side. */
-#ifdef FL_TENSOR_CORES
-enum { FEWEST_TOGETHER = 8, MOST_TOGETHER = 32, STEP = 16 };
-FL_BOTH int lines_of_tile(int together) { return (void)together, 16; }
-#else
-enum { FEWEST_TOGETHER = 1, MOST_TOGETHER = 8, SUMS = 32, STEP = WARP * CHUNK };
-FL_BOTH int lines_of_tile(int together) { return SUMS / together; }
-#endif
-
-/* How a program is divided among blocks. */
-typedef struct {
-    fl_size groups, members; /* blocks: member m of group g is block g members + m */
-    fl_size rows, units;     /* of a block, at most */
-    fl_size gates;           /* rows of weights for a unit */
-    fl_size inner, padded;   /* values in a row of weights; with zeros, a multiple of STEP, */
-    fl_size stride;          /* and from a row to the next: not one that puts a column into one bank of memory */
-    int together, parts;     /* batch rows of a tile; warps for one tile */
-    fl_size bytes;           /* of a block's own memory */
-    int cluster;             /* the members are a cluster */
-} geometry;
-
-/* What a device has for one kernel. */
-typedef struct {
-    fl_size blocks, bytes; /* at the same time; own memory of each */
-    fl_size cluster;       /* most blocks in one; 0 where there are none */
-} limits;
-
-/* Of a block's memory, for the op at hand and the cell. */
-enum { OWN_BYTES = (sizeof(op) + sizeof(fl_cell) + 15) / 16 * 16 };
-
-FL_BOTH fl_size ceil_div(fl_size a, fl_size b) { return (a + b - 1) / b; }
-FL_BOTH fl_size smaller(fl_size a, fl_size b) { return a < b ? a : b; }
-FL_BOTH fl_size larger(fl_size a, fl_size b) { return a > b ? a : b; }
-
-/* ---- on the host: whether and how ---- */
-
-/* The first step of a program whose steps can share their weights; NULL of any other. Its rows are in `rows`. */
-static const op *first_step(const program *p, fl_size *rows) {
-    const op *first = NULL;
-    int steps = 0;
-    *rows = 0;
-    for (int k = 0; k < p->count; k++) {
-        const op *o = &p->ops[k];
-        *rows = larger(*rows, o->row1);
-        if (o->kind == OP_CARRY && ((o->of.carry.columns && o->of.carry.columns != p->hidden) ||
-                                    (o->of.carry.units && o->of.carry.units != p->hidden)))
-            return NULL;
-        if (!is_step(o->kind)) continue;
-        steps++;
-        if (!is_forward(o->kind) && (o->of.backward.extra_panels || inner_of(o) != p->cell.gates * p->hidden))
-            return NULL;
-        if (first && (weights_of(o) != weights_of(first) || inner_of(o) != inner_of(first))) return NULL;
-        first = first ? first : o;
-    }
-    return steps > 1 ? first : NULL;
-}
-
-static void divide_block(geometry *g) {
-    const fl_size lines = g->units * g->gates, tiles = ceil_div(lines, lines_of_tile(g->together));
-    g->parts = tiles < WARPS ? (int)(WARPS / tiles) : 1;
-    g->bytes = OWN_BYTES + (lines + g->together) * g->stride * (fl_size)sizeof(stored) +
-               g->parts * lines * g->together * (fl_size)sizeof(real);
-}
-
-/* Hidden units for which a block has the memory, at most `units`. */
-static fl_size units_that_fit(geometry g, fl_size units, fl_size bytes) {
-    fl_size low = 0, high = units; /* `low` fit; more memory for more units, nearly always */
-    while (low < high) {
-        g.units = low + (high - low + 1) / 2;
-        divide_block(&g);
-        if (g.bytes <= bytes)
-            low = g.units;
-        else
-            high = g.units - 1;
-    }
-    return low;
-}
-
-/* How to divide a program, in clusters or not; 0 where it cannot be. */
-static int divide_program(geometry *g, const program *p, const limits *most, int cluster) {
-    fl_size rows;
-    const op *first = first_step(p, &rows);
-    const fl_size H = p->hidden, blocks = cluster ? most->cluster : most->blocks;
-    if (!first || !blocks || !rows || !H) return 0;
-    memset(g, 0, sizeof(*g));
-    g->gates = is_forward(first->kind) ? p->cell.gates : 1;
-    g->inner = inner_of(first);
-    g->padded = ceil_div(g->inner, STEP) * STEP;
-    g->stride = g->padded + CHUNK;
-    g->cluster = cluster;
-    fl_size fewest = 0; /* blocks that hold R, with as many batch rows at a time as there is memory for */
-    for (g->together = MOST_TOGETHER; g->together >= FEWEST_TOGETHER; g->together /= 2) {
-        const fl_size units = units_that_fit(*g, H, most->bytes);
-        fewest = units ? ceil_div(H, units) : blocks + 1;
-        if (fewest <= blocks) break;
-    }
-    if (fewest > blocks) return 0;
-    if (cluster) {
-        g->groups = smaller(most->blocks / blocks, rows);
-        g->members = fewest;
-        for (fl_size members = 1; members <= blocks; members *= 2) /* all of a cluster, to have few units each */
-            if (members >= fewest && ceil_div(H, members) >= FL_RESIDENT_UNITS) g->members = members;
-        if (!g->groups) return 0;
-    } else {
-        g->groups = larger(1, smaller(blocks / fewest, ceil_div(rows, MOST_TOGETHER)));
-        g->members = larger(fewest, smaller(blocks / g->groups, ceil_div(H, FL_RESIDENT_UNITS)));
-    }
-    g->rows = ceil_div(rows, g->groups);
-    g->groups = ceil_div(rows, g->rows);
-    g->units = ceil_div(H, g->members);
-    if (!cluster) g->members = ceil_div(H, g->units);
-    while (g->together > FEWEST_TOGETHER && g->together / 2 >= g->rows) g->together /= 2;
-    divide_block(g);
-    return g->bytes <= most->bytes;
-}
-
-/* Whether a program is to run so, and how: as asked for, or where it is likely to be faster than step by step. */
-static int choose_resident(geometry *g, const program *p, const limits *most, fl_algorithm asked) {
-    const fl_size worth = sizeof(stored) == 2   ? FL_RESIDENT_WORK_16
-                          : sizeof(stored) == 4 ? FL_RESIDENT_WORK_32
-                                                : FL_RESIDENT_WORK_64;
-    if (asked != FL_STEPS && asked != FL_RESIDENT && divide_program(g, p, most, 1) &&
-        (asked == FL_CLUSTER || g->rows * g->units * g->gates * g->padded <= worth))
-        return 1;
-    return (asked == FL_AUTO || asked == FL_RESIDENT) && divide_program(g, p, most, 0) &&
-           (asked == FL_RESIDENT || g->rows * g->units * g->gates * g->padded <= worth);
-}
-
-/* ---- in a block ---- */
+#include "device/geometry.h"
 
 typedef struct block {
     fl_size member, members, row0, row1, unit0, units;
@@ -184,8 +49,8 @@ FL_INLINE block block_of(const geometry *g, fl_size hidden, fl_size index, char 
     return b;
 }
 
-/* Loads `count` rows, one every `step` values, of which the first `there` are there; all else becomes zero, to the end
- * of each row. */
+/* Load `count` rows, one every `step` values, of which only the first `there` exist; fill all else with zeros, to the
+ * end of each row. */
 FL_INLINE void load_rows(stored *to, const geometry *g, const stored *from, fl_size step, fl_size there,
                          fl_size count) {
     enum { AHEAD = FL_CHUNKS_AHEAD };
@@ -221,7 +86,7 @@ FL_INLINE void load_weights(const block *b, const geometry *g, const op *first, 
     }
 }
 
-/* The values of the inner dimension that one of the parts has. */
+/* Return which values of the inner dimension a part has. */
 FL_INLINE void values_of_part(const geometry *g, int part, fl_size *first, fl_size *end) {
     const fl_size share = ceil_div(g->padded / STEP, g->parts) * STEP;
     *first = smaller(part * share, g->padded);
@@ -231,7 +96,7 @@ FL_INLINE void values_of_part(const geometry *g, int part, fl_size *first, fl_si
 #ifdef FL_TENSOR_CORES
 #include "device/tensor.h"
 #else
-/* Adds up a tile: lines [line, line + M) of the weights times N batch rows, over the values of one part. */
+/* Compute a tile: lines [line, line + M) of the weights times N batch rows, over the values of one part. */
 FL_INLINE void tile_product(const block *b, const geometry *g, const int N, fl_size line, int part) {
     const int M = SUMS / N;
     const fl_size lines = b->units * g->gates, lane = THREAD % WARP;
@@ -261,7 +126,7 @@ FL_INLINE void tile_product(const block *b, const geometry *g, const int N, fl_s
 }
 #endif
 
-/* The product of a block for N batch rows, which are in `seen`. */
+/* Compute a block's product for N batch rows, which are in `seen`. */
 FL_INLINE void block_product(const block *b, const geometry *g, const int N) {
     const fl_size M = lines_of_tile(N), tiles = ceil_div(b->units * g->gates, M);
     for (fl_size task = THREAD / WARP; task < tiles * g->parts; task += THREADS / WARP)
@@ -317,7 +182,7 @@ FL_INLINE void finish_backward(const fl_backward *s, const real *sent, fl_size r
     }
 }
 
-/* A step for the block's units and the batch rows [row0, row1). */
+/* Run a step for the block's units and the batch rows [row0, row1). */
 FL_FUNCTION void block_step(const block *b, const geometry *g, fl_size row0, fl_size row1) {
     const op *o = b->now;
     const int forward = is_forward(o->kind);
@@ -349,7 +214,7 @@ FL_FUNCTION void block_step(const block *b, const geometry *g, fl_size row0, fl_
     }
 }
 
-/* What lies between steps, one unit of one row. */
+/* Run what lies between two steps, for one unit of one row. */
 FL_INLINE void unit_between(const op *o, fl_size hidden, fl_size row, fl_size unit) {
     if (o->kind == OP_CARRY) {
         const row_carry *c = &o->of.carry;
@@ -365,12 +230,12 @@ FL_INLINE void unit_between(const op *o, fl_size hidden, fl_size row, fl_size un
     }
 }
 
-/* All of a program, by one block. */
+/* Run a program, as one block. */
 FL_FUNCTION void block_program(const program *p, const geometry *g, block b) {
     int loaded = 0;
     for (int k = 0; k < p->count; k++) {
         const fl_size row0 = larger(p->ops[k].row0, b.row0), row1 = smaller(p->ops[k].row1, b.row1);
-        if (row0 >= row1) continue; /* so it is for all of the group */
+        if (row0 >= row1) continue; /* as in all other blocks of the group */
         for (fl_size word = THREAD; word < (fl_size)(sizeof(op) / sizeof(uint64_t)); word += THREADS)
             ((uint64_t *)b.now)[word] = ((const uint64_t *)&p->ops[k])[word];
         if (THREAD == 0) *b.cell = p->cell;

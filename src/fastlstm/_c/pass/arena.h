@@ -4,7 +4,7 @@
 
 #include "kernels.h"
 
-/* More than any memory has; sums and products of sizes stay there. */
+/* More bytes than any memory has: the result of a sum or product of sizes that is too large. */
 #define FL_TOO_MUCH (SIZE_MAX / 4)
 
 static inline size_t fl_plus(size_t a, size_t b) { return a > FL_TOO_MUCH - b ? FL_TOO_MUCH : a + b; }
@@ -13,7 +13,7 @@ static inline size_t fl_times(size_t a, size_t b) {
     return !small && b && a > FL_TOO_MUCH / b ? FL_TOO_MUCH : a * b;
 }
 
-/* With base NULL the memory is only counted. */
+/* Memory of which `used` bytes are taken; with base NULL, bytes are only counted. */
 typedef struct {
     char *base;
     size_t used;
@@ -21,7 +21,7 @@ typedef struct {
 
 enum { FL_ALIGNMENT = 64 };
 
-/* An arena in memory that begins anywhere. */
+/* Return an arena in memory that begins anywhere. */
 static inline fl_arena fl_arena_in(const void *memory) {
     const fl_arena arena = {(char *)(((uintptr_t)memory + FL_ALIGNMENT - 1) / FL_ALIGNMENT * FL_ALIGNMENT), 0};
     return arena;
@@ -33,19 +33,19 @@ static inline char *fl_take(fl_arena *arena, size_t bytes) {
     return piece;
 }
 
-/* Takes a (rows, columns) array of values of so many bytes. */
+/* Take a (rows, columns) array of values of `size` bytes. */
 static inline char *fl_take_array(fl_arena *arena, fl_size rows, fl_size columns, fl_size size) {
     return fl_take(arena, fl_times((size_t)rows, fl_times((size_t)columns, (size_t)size)));
 }
 
-/* The bytes that an arena which begins anywhere needs; 0 where they are too many. */
+/* Return how many bytes an arena needs that begins anywhere; 0 where they are too many. */
 static inline size_t fl_arena_bytes(const fl_arena *arena) {
     const size_t bytes = fl_plus(arena->used, FL_ALIGNMENT);
     return bytes == FL_TOO_MUCH ? 0 : bytes;
 }
 static inline int fl_is_too_much(const fl_arena *arena) { return fl_arena_bytes(arena) == 0; }
 
-/* Where `values` of an array begin; NULL stays NULL. */
+/* Return the address of a value of an array, by its index; NULL for NULL. */
 static inline char *fl_at(const void *array, fl_size values, fl_size size) {
     return array ? (char *)array + values * size : NULL;
 }

@@ -74,23 +74,24 @@ typedef struct {
     fl_size in_part;      /* rows in their parts */
 } fl_backward_pass;
 
-/* Lays out the workspace. */
+/* Lay out the workspace. */
 void fl_lay_out_backward_pass(fl_backward_pass *b, fl_arena *arena);
 
-/* Divides the work. */
+/* Divide the work. */
 void fl_divide_backward_pass(fl_backward_pass *b, int num_threads);
 
-/* Begins with the gradient that arrives at the final state; clears what is added to. */
+/* Start with the gradient that arrives at the final state; clear the sums. */
 void fl_start_backward_pass(fl_backward_pass *b);
 
-/* The rows of step s that have another step. */
+/* Return how many rows of step s have another step. */
 fl_size fl_rows_going_on(const fl_backward_pass *b, fl_size s);
 
-/* Some rows' deltas of step s, of rows that end with it (`last`) or go on; gives how many multiply-adds they took. */
+/* Compute deltas of step s, for some rows that all end with it (`last`) or all go on; return the number of
+ * multiply-adds. */
 fl_size fl_run_backward_rows(const fl_backward_pass *b, fl_size s, fl_size row0, fl_size row1, fl_size unit0,
                              fl_size unit1, int last);
 
-/* With a projection, dy^t before the step. */
+/* Compute dy^t, which a step with a projection needs first. */
 void fl_run_dy(const fl_backward_pass *b, fl_size s, fl_size row0, fl_size row1, fl_size column0, fl_size column1,
                int last);
 

@@ -13,7 +13,7 @@ typedef struct {
     fl_size borders[FL_MAX_THREADS + 1]; /* by rows: where each part begins */
 } fl_division;
 
-/* A part's batch rows and hidden units. */
+/* The batch rows and hidden units of a part. */
 typedef struct {
     fl_size row0, row1, unit0, unit1;
 } fl_share;
@@ -23,24 +23,24 @@ typedef struct {
 void fl_divide(fl_division *d, const fl_rows *r, fl_size H, fl_size block, fl_size weights, fl_size size,
                int num_threads);
 
-/* Divides anew for some steps: some rows may have none of them. */
+/* Divide the rows again for some steps, since some rows may have none of them. */
 void fl_divide_rows(fl_division *d, const fl_rows *r, fl_span steps);
 
 fl_share fl_share_of(const fl_division *d, int part, fl_size B, fl_size H, fl_size block);
 
-/* Where `part` begins when `count` things in blocks are divided evenly. */
+/* Return where `part` begins when `count` items in blocks are divided evenly. */
 static inline fl_size fl_border(fl_size count, fl_size block, int part, int parts) {
     return fl_smaller(count, fl_ceil_div(count, block) * part / parts * block);
 }
 
-/* Where a piece of [first, last) ends: whole blocks, each of whose items takes so much work. A call can be stopped
- * between two pieces. */
+/* Return where the next piece of [first, last) ends: it has whole blocks, of items that take `work` each. A call can be
+ * stopped between two pieces. */
 static inline fl_size fl_piece_end(fl_size first, fl_size last, fl_size block, fl_size work) {
     if ((last - first) * work <= FL_WORK_OF_A_PIECE) return last;
     return fl_smaller(last, first + fl_larger(1, FL_WORK_OF_A_PIECE / (work * block)) * block);
 }
 
-/* Is the call to be stopped? Only who runs it in the pool can ask. */
+/* Ask whether to stop the call; NULL where it does not run in the pool. */
 typedef int (*fl_ask_stop)(void);
 static inline int fl_asked_to_stop(fl_ask_stop stopped) { return stopped && stopped(); }
 

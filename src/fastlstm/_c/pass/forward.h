@@ -69,40 +69,41 @@ typedef struct {
     char *c_space; /* (B, H), likewise */
 } fl_forward_pass;
 
-/* Are there enough rows for packing weights to pay? */
+/* Return whether there are enough rows for packing weights to pay. */
 static inline int fl_many_rows(const fl_rows *r) { return r->invariant || r->count >= FL_ROWS_TO_PACK; }
 
-/* Decides whether W x is hoisted and whether the steps read panels. `weight_size` is the bytes of a stored weight. */
+/* Decide whether W x is hoisted and whether the steps read panels. `weight_size` is the bytes of a stored weight. */
 void fl_plan_weights(fl_forward_pass *f, fl_size weight_size);
 
-/* Lays out the workspace. */
+/* Lay out the workspace. */
 void fl_lay_out_forward_pass(fl_forward_pass *f, fl_arena *arena);
 
-/* Divides the work. */
+/* Divide the work. */
 void fl_divide_forward_pass(fl_forward_pass *f, int num_threads);
 
 /* The gates that panels of W hold side by side: all for a step; for W x before the steps one, whose results lie side by
  * side too. Weights that are given as panels serve both. */
 static inline fl_size fl_gates_side_by_side(const fl_forward_pass *f) { return f->hoists && !f->packed ? 1 : f->gates; }
 
-/* W x of a block of steps, as a task for fl_multiply. */
+/* Return W x of a block of steps, as a task for fl_multiply. */
 fl_multiplication fl_hoisted_product(fl_forward_pass *f, fl_span block);
 
-/* Begins with the initial state: the final state of rows without a step, and what the first steps see. */
+/* Start with the initial state: write the final state of rows without a step, and what the first steps see. */
 void fl_start_forward_pass(const fl_forward_pass *f);
 
-/* What the first step of a segment sees, kept (`back` 0) or brought back; brought back, with the states that the
- * segment's later rows begin with. */
+/* Keep what the first step of a segment sees; or restore it, and write the states that the segment's later rows begin
+ * with. */
 void fl_keep_checkpoint(const fl_forward_pass *f, fl_span segment);
 void fl_begin_segment(fl_forward_pass *f, fl_span segment);
 
-/* Some rows and units of step s; gives how many multiply-adds they took. */
+/* Run some rows and units of step s; return the number of multiply-adds. */
 fl_size fl_run_forward_step(const fl_forward_pass *f, fl_size s, fl_share own);
 
-/* Hands y and c from step s to the next, for own rows, hidden units and columns of y; final states of rows that end. */
+/* Hand y and c from step s to the next, for a part's rows, hidden units and columns of y; write the final states of
+ * rows that end. */
 void fl_hand_on(const fl_forward_pass *f, fl_size s, fl_share own, fl_size column0, fl_size column1);
 
-/* Where step s writes y for the caller, and what is projected. */
+/* Return where step s writes y for the caller, and where what is projected. */
 char *fl_y_of(const fl_forward_pass *f, fl_size s);
 char *fl_m_of(const fl_forward_pass *f, fl_size s);
 

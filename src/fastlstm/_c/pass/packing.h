@@ -4,10 +4,11 @@
 
 #include "pass/division.h"
 
-/* The vectors of a panel of packed rows. */
+/* Return how many vectors wide a panel of packed rows is. */
 static inline int fl_vectors(const fl_kernels *k) { return (int)(k->column_block / k->unit_block); }
 
-/* The values of the packed columns of weights (gates H, K), and of the packed rows of A (rows, columns). */
+/* Return the number of values of the packed columns of weights (gates H, K), and of the packed rows of A (rows,
+ * columns). */
 static inline fl_size fl_column_panels(const fl_kernels *k, fl_size gates, fl_size H, fl_size K) {
     return fl_padded_columns(k, gates, H) * K;
 }
@@ -36,14 +37,14 @@ static inline fl_packing fl_rows_to_pack(const fl_kernels *k, void *panels, int 
     return (fl_packing){k, panels, 0, columns, A, rows, row_step, vectors};
 }
 
-/* The task of packing; its argument is an fl_packing. */
+/* Pack a part: a task whose argument is an fl_packing. */
 void fl_pack(void *packing, int part, int parts);
 
-/* Some rows and columns of a product, so that a product that takes long can be stopped between its columns. */
+/* Compute some rows and columns of a product, in pieces between which a long product can be stopped. */
 void fl_multiply_pieces(const fl_kernels *k, const fl_product *product, fl_ask_stop stopped, fl_size row0, fl_size row1,
                         fl_size column0, fl_size column1);
 
-/* The task of a product, divided by rows; its argument is an fl_multiplication. */
+/* Compute a part of a product's rows: a task whose argument is an fl_multiplication. */
 typedef struct {
     const fl_kernels *k;
     fl_product product;

@@ -22,12 +22,12 @@ static inline fl_size fl_first_row(const fl_rows *r, fl_size t) {
     return r->offsets ? (fl_size)r->offsets[t] : fl_smaller(t * r->B, r->count);
 }
 
-/* The number of rows of step t; before the first and after the last step there are none. */
+/* Return the number of rows of step t: none before the first and after the last step. */
 static inline fl_size fl_rows_at(const fl_rows *r, fl_size t) {
     return t < 0 || t >= r->T ? 0 : fl_first_row(r, t + 1) - fl_first_row(r, t);
 }
 
-/* The time t at which a direction runs its s-th step, and the other way round. */
+/* Return the time t at which a direction runs its step s; or, the same computation, the step of a time. */
 static inline fl_size fl_time(const fl_rows *r, int reverse, fl_size s) { return reverse ? r->T - 1 - s : s; }
 
 /* The steps from time t0 on, before time t1. */
@@ -35,7 +35,7 @@ typedef struct {
     fl_size t0, t1;
 } fl_span;
 
-/* The first of a span's steps in the order in which a direction runs them. */
+/* Return the first of a span's steps, in the order in which a direction runs them. */
 static inline fl_size fl_first_step(const fl_rows *r, int reverse, fl_span span) {
     return reverse ? r->T - span.t1 : span.t0;
 }
@@ -43,7 +43,7 @@ static inline fl_size fl_first_step(const fl_rows *r, int reverse, fl_span span)
 /* Time is cut into blocks by where a step's rows begin: step t is in the block first(t) / rows. So the cuts are the
  * same from either end, and a block of more rows is made of whole smaller ones where those divide it.
  *
- * Takes the first or the last block from the steps that are left; all of them where `rows` is 0. */
+ * Take the first or the last block from the steps that are left; all of them where `rows` is 0. */
 fl_span fl_next_block(fl_span *left, const fl_rows *r, fl_size rows, int last);
 
 /* The rows of a block where a step leaves `bytes` for each of them. They are few, to be used again while they are in
@@ -52,7 +52,7 @@ static inline fl_size fl_rows_per_block(const fl_kernels *k, fl_size bytes) {
     return k->device ? fl_larger(FL_ROWS_PER_BLOCK, FL_DEVICE_BLOCK / fl_larger(bytes, 1)) : FL_ROWS_PER_BLOCK;
 }
 
-/* The most rows that any block has. */
+/* Return the most rows that any block has. */
 static inline fl_size fl_block_rows(const fl_rows *r, fl_size rows) { return fl_smaller(r->count, rows + r->B); }
 
 /* With recompute, a segment of k steps is made of whole blocks: its rows, and the number of segments of so many rows.

@@ -14,7 +14,7 @@ static inline void fl_start_totals(const fl_kernels *k, const fl_sum *sums, int 
     for (int n = 0; n < count; n++) k->clear(sums[n].total, 0, sums[n].values * bytes, 1, NULL);
 }
 
-/* Parts that are full go to the totals. */
+/* Add the parts to the totals, and clear them. */
 static inline void fl_add_parts(const fl_kernels *k, const fl_sum *sums, int count, fl_size bytes) {
     for (int n = 0; n < count; n++) {
         if (!sums[n].part) continue;
@@ -23,13 +23,13 @@ static inline void fl_add_parts(const fl_kernels *k, const fl_sum *sums, int cou
     }
 }
 
-/* The totals go to the last parts, where the sums are then. */
+/* Add the totals to the last parts, which then hold the sums. */
 static inline void fl_add_totals(const fl_kernels *k, const fl_sum *sums, int count) {
     for (int n = 0; n < count; n++)
         if (sums[n].part) k->add_bias_gradient(sums[n].part, sums[n].total, 1, sums[n].values, 0, sums[n].values);
 }
 
-/* A product that sums over its K rows, as multiply() of all rows of C, in groups. */
+/* Multiply, for all rows of C, and sum over the product's K rows in groups. */
 static inline void fl_multiply_in_groups(const fl_kernels *k, const fl_product *p, fl_size rows, fl_size column0,
                                          fl_size column1, fl_size bytes) {
     const fl_size width = p->vectors * k->unit_block;

@@ -17,18 +17,18 @@ typedef struct {
     char *m;      /* (rows, H) what is projected */
 } fl_tape;
 
-/* What passes between the steps at t - 1 and t, in either direction; a row of cells has `bytes`. */
+/* Return the cells between the steps at t - 1 and t, in either direction; a row of them has `bytes` bytes. */
 static inline char *fl_c_between(const fl_tape *tape, const fl_rows *r, fl_size t, fl_size bytes) {
     if (!tape->c) return NULL;
     return tape->c + (t > tape->t0 ? r->B + fl_first_row(r, t - 1) - tape->row : 0) * bytes;
 }
 
-/* c^t. */
+/* Return c^t. */
 static inline char *fl_c_on_tape(const fl_tape *tape, const fl_rows *r, int reverse, fl_size t, fl_size bytes) {
     return fl_c_between(tape, r, reverse ? t : t + 1, bytes);
 }
 
-/* c^{t-1} as step t saw it. */
+/* Return c^{t-1} as step t saw it. */
 static inline char *fl_c_prev_on_tape(const fl_tape *tape, const fl_rows *r, int reverse, fl_size t, fl_size bytes) {
     if (tape->c_prev) return tape->c_prev + (fl_first_row(r, t) - tape->row) * bytes;
     return fl_c_between(tape, r, reverse ? t + 1 : t, bytes);
