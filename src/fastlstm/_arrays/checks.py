@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy import empty as new_empty
 from numpy import ndarray  # Every call looks it up often, and an attribute of the module takes several times as long.
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
@@ -341,7 +342,7 @@ def _names_of(outputs: Mapping[str, Array], inputs: Mapping[str, Array | None]) 
 def workspace(value: Array | None, size: int, kind: Kind) -> Array:
     """Return `value` if it is a one-dimensional array of at least `size` values; a new one for None."""
     if value is None:
-        return np.empty(size, kind) if isinstance(kind, np.dtype) else empty((size,), kind)
+        return empty((size,), kind) if type(kind) is DeviceKind else new_empty(size, kind)
     array = sized("workspace", value, 1, "(n,)", kind)
     if len(array) < size:
         raise ValueError(f"workspace must have at least {size} values, not {len(array)}")

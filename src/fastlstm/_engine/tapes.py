@@ -57,30 +57,37 @@ class CellTape:
         if given is not None and (before is None) != (recompute is None):
             with_or_without = "with" if before is None else "without"
             raise ValueError(f"tape must be of a call {with_or_without} recompute, as this one is")
-        arrays: dict[str, Any] = {}
         K, lead = weights.R.shape[1], call.tape_rows()
         if recompute is not None:
+            few: dict[str, Any] = {}
             for name, size, kind, _, _, rows, needs in sized.tape:
                 if needs in IN_EVERY_TAPE:
-                    arrays[name] = empty((0, *lead[rows][1:], K if size is None else size), kind)
+                    few[name] = empty((0, *lead[rows][1:], K if size is None else size), kind)
             checkpoints = Checkpoints.of_call(call, weights, sized, recompute, before)
-            return cls(x, **arrays, call=replace(call, recompute=recompute), checkpoints=checkpoints)
+            return cls(x, **few, call=replace(call, recompute=recompute), checkpoints=checkpoints)
+        arrays: list[Array | None] = []
         absent = _absent(call, weights, given)
         for name, size, kind, label, axes, rows, needs in sized.tape:
             if needs in absent:
-                arrays[name] = None
+                arrays.append(None)
                 continue
             shape = (*lead[rows], K if size is None else size)
             own = None
             if given is not None:
                 own = given._y_prev if needs == "y_prev" else getattr(given, name)
             if given is None or (needs == "y_prev" and given._computes_y_prev):
-                arrays[name] = empty(shape, kind)
+                arrays.append(empty(shape, kind))
             else:
-                arrays[name] = check.output(label, own, shape, kind, axes)
-        return cls(x, **arrays, call=call)
+                arrays.append(check.output(label, own, shape, kind, axes))
+        return cls._of_arrays(x, arrays, call)
 
-    def __init__(self, x: Array, **parts: Any) -> None:  # Each subclass is a dataclass and has its own.
+    @classmethod
+    def _of_arrays(cls, x: Array, arrays: list[Array | None], call: Call) -> Self:
+        """Return a tape of arrays in the order of the cell's row, which is that of the fields but for h0, the last."""
+        h0 = arrays.pop()
+        return cls(x, *arrays, call, None, h0)
+
+    def __init__(self, x: Array, *parts: Any, **named: Any) -> None:  # Each subclass is a dataclass and has its own.
         raise NotImplementedError
 
     def __setstate__(self, state: tuple[None, dict[str, Any]]) -> None:
@@ -94,23 +101,23 @@ class CellTape:
             call = call.checked(sized.P, sized.H)
         K, y_prev, lead = weights.R.shape[1], self._y_prev, call.tape_rows()
         x = check.matching("tape.x", self.x, call.shape(weights.W.shape[1]), call.kind, "(T, B, I)")
-        arrays: dict[str, Any] = {}
         if self.checkpoints is not None:
             checkpoints = self._checkpoints()
             assert checkpoints is not None
-            arrays = {name: getattr(self, name) for name, *_, needs in sized.tape if needs in IN_EVERY_TAPE}
-            return type(self)(x, **arrays, call=call, checkpoints=checkpoints.checked(call, weights, sized))
+            few = {name: getattr(self, name) for name, *_, needs in sized.tape if needs in IN_EVERY_TAPE}
+            return type(self)(x, **few, call=call, checkpoints=checkpoints.checked(call, weights, sized))
+        arrays: list[Array | None] = []
         absent = _absent(call, weights, self)
         for name, size, kind, label, axes, rows, needs in sized.tape:
             array = y_prev if needs == "y_prev" else getattr(self, name)
             if needs in absent:
                 if array is not None and needs != "h0":
                     raise ValueError(f"{label} must be None, since the forward pass kept none")
-                arrays[name] = None
+                arrays.append(None)
                 continue
             shape = (*lead[rows], K if size is None else size)
-            arrays[name] = check.matching(label, array, shape, kind, axes)
-        return type(self)(x, **arrays, call=call)
+            arrays.append(check.matching(label, array, shape, kind, axes))
+        return self._of_arrays(x, arrays, call)
 
     @property
     def keeps_y_prev(self) -> bool:

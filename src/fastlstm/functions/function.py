@@ -137,8 +137,10 @@ def backward(
     kept = tape.checked(call, weights, sized)
     assert kept.call is not None
     call = kept.call
-    dy = check.optional("dy", dy, (T, B, sized.P), kind, "(T, B, H)")
-    dc = check.optional("dc", dc, (T, B, sized.H), cells_of(kind), "(T, B, H)")
+    if dy is not None:
+        dy = check.matching("dy", dy, (T, B, sized.P), kind, "(T, B, H)")
+    if dc is not None:
+        dc = check.matching("dc", dc, (T, B, sized.H), cells_of(kind), "(T, B, H)")
     dlast = stack._checked_state("dstate", dstate, B, kind, "d")
     shapes = {"x": (T, B, I), "b": weights.W.shape[:1]}
     for name, array in parameters.items():
