@@ -3,8 +3,10 @@
     python bench/instructions.py                                # needs Linux, valgrind and a C compiler; three minutes
     python bench/instructions.py --json now.json
     python bench/instructions.py --json now.json --before then.json
+    python bench/instructions.py --only backward
 
-The second command keeps the counts, the third compares them with those of another build. The instruction set is AVX2,
+The second command keeps the counts, the third compares them with those of another build, the fourth counts the calls
+that have a word in their name. The instruction set is AVX2,
 the most that valgrind knows, and all calls use one thread.
 """
 
@@ -139,11 +141,16 @@ def cases() -> dict[str, Callable[[], object]]:
     }
 
 
-def run_marked(library: str) -> None:
+def chosen(only: str) -> dict[str, Callable[[], object]]:
+    """Return the calls with a word in their name."""
+    return {name: call for name, call in cases().items() if only in name}
+
+
+def run_marked(library: str, only: str) -> None:
     """Make the calls of each case between two marks; this is what runs under valgrind."""
     mark = ctypes.CDLL(library).mark
     gc.disable()  # as timeit does: when a collection comes, and what it costs, depends on what else is in memory
-    for call in [lambda: None, *cases().values()]:
+    for call in [lambda: None, *chosen(only).values()]:
         for _ in range(3):
             call()
         mark()
@@ -170,15 +177,15 @@ def counted(command: list[str], folder: Path) -> list[int]:
     return totals[1::2]
 
 
-def count() -> dict[str, int]:
-    """Return the instructions of each call."""
+def count(only: str) -> dict[str, int]:
+    """Return the instructions of each call with a word in its name."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "mark.c").write_text(MARK)
         library = str(folder / "mark.so")
         subprocess.run(["cc", "-shared", "-fPIC", str(folder / "mark.c"), "-o", library], check=True)
-        nothing, *calls = counted([sys.executable, __file__, "--marked", library], folder)
-        counts = {case: (total - nothing) // CALLS for case, total in zip(cases(), calls, strict=True)}
+        nothing, *calls = counted([sys.executable, __file__, "--marked", library, "--only", only], folder)
+        counts = {case: (total - nothing) // CALLS for case, total in zip(chosen(only), calls, strict=True)}
         (folder / "calls.c").write_text(IN_C)
         flags = subprocess.run(
             [sys.executable, "-m", "fastlstm", "--cflags", "--libs"], capture_output=True, text=True, check=True
@@ -186,7 +193,8 @@ def count() -> dict[str, int]:
         program = str(folder / "calls")
         subprocess.run(["cc", "-O2", f"-DCALLS={CALLS}", str(folder / "calls.c"), *flags, "-o", program], check=True)
         totals = zip(CASES_IN_C, counted([program], folder), strict=True)
-        return counts | {f"fastlstm_{case} in C, H = 64": total // CALLS for case, total in totals}
+        in_c = {f"fastlstm_{case} in C, H = 64": total // CALLS for case, total in totals}
+        return counts | {case: total for case, total in in_c.items() if only in case}
 
 
 def main() -> None:
@@ -194,12 +202,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the counts to a file")
     parser.add_argument("--before", type=Path, metavar="FILE", help="compare with the counts in a file")
+    parser.add_argument("--only", default="", metavar="WORD", help="count the calls that have this in their name")
     parser.add_argument("--marked", metavar="LIBRARY", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.marked:
-        run_marked(given.marked)
+        run_marked(given.marked, given.only)
         return
-    counts = count()
+    counts = count(given.only)
     before = json.loads(given.before.read_text()) if given.before else {}
     print("| instructions of a call |" + (" before | now | change |" if before else " now |"))
     print("| --- |" + " ---: |" * (3 if before else 1))

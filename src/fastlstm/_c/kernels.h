@@ -143,6 +143,7 @@ typedef struct {
     fl_size panel_step; /* values from one of these panels to the next */
     void *dc;           /* (B, H) in: what step t + 1 sends to c^t; out: what step t sends to c^{t-1} */
     void *dc_all;       /* (B, H) out: dc^t; or NULL */
+    void *y_again;      /* (B, H) out: y^t, as the forward step computed it; or NULL */
 } fl_backward;
 
 typedef void (*fl_forward_step)(const fl_forward *, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1);

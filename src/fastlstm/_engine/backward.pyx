@@ -322,7 +322,7 @@ def recompute_y_prev(KernelCell cell, batch, bint reverse, gates, c, h0, y_prev,
     cdef fl_backward_pass b
     cdef Buffers get = Buffers(6)
     cdef fl_call call
-    cdef fl_size rows, row
+    cdef fl_size rows, row, s
     memset(&b, 0, sizeof(fl_backward_pass))
     b.k = kernels(size) if device is None else device.kernels()
     b.size, b.cell_size, b.reverse, b.gates = size, max(size, 4), reverse, cell.cell.gates
@@ -333,8 +333,9 @@ def recompute_y_prev(KernelCell cell, batch, bint reverse, gates, c, h0, y_prev,
     b.tape.c = <char *>get.input("tape.c", c, (b.rows.B + rows) * b.constant.hidden * b.cell_size)
     b.tape.h0 = <char *>get.input("tape.h0", h0, b.rows.B * row)
     b.y_prev = <char *>get.output("tape.y_prev", y_prev, rows * row)
-    b.s1 = b.rows.T
     start_passes(&call, b.k, device)
     with nogil:
-        fl_y_prev_part(&b, 0, 1)
+        for s in range(b.rows.T):
+            b.s0, b.s1 = s, s + 1
+            fl_y_prev_part(&b, 0, 1)
     finish_passes(&call, b.k, device)

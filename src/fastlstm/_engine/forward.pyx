@@ -82,39 +82,38 @@ cdef void project_part(void *argument, int part, int parts) noexcept nogil:
     fl_hand_on(f, f.s0, own, column0, column1)
 
 
-cdef void run_steps(fl_forward_pass *f, fl_size s0, fl_size s1) noexcept nogil:
-    """Run some steps: parts that have rows of their own do all of them, parts that share rows meet after each."""
-    cdef fl_size s, work = 0
-    cdef int parts = f.division.parts
-    if f.division.by_rows or parts == 1:
-        f.s0, f.s1 = s0, s1
-        parallel(step_part, f, parts)
-        return
-    for s in range(s0, s1):
-        f.s0, f.s1 = s, s + 1
-        parallel(step_part, f, parts)
-        if f.proj != NULL:
-            parallel(project_part, f, parts)
-        work += f.rows.B * f.constant.hidden * f.unit_work
-        if work >= FL_WORK_BEFORE_A_LOOK:
-            if stopped():
-                return
-            work = 0
-
-
 cdef void run_span(fl_forward_pass *f, fl_span left) noexcept nogil:
-    """Run the steps of a span, block by block: all steps, or those of a segment."""
-    cdef fl_size s0
+    """Run the steps of a span, block by block: all steps, or those of a segment.
+
+    Parts that have rows of their own run all steps of a block, parts that share rows meet after each.
+    """
+    cdef fl_size s0, s1, s, work = 0
     cdef fl_span block
     cdef fl_multiplication wx
+    cdef int parts
     while left.t0 < left.t1 and not stopped():
         block = fl_next_block(&left, &f.rows, f.block_rows if f.hoists else 0, f.reverse)
         fl_divide_rows(&f.division, &f.rows, block)
+        parts = f.division.parts
         if f.hoists:
             wx = fl_hoisted_product(f, block)
-            parallel(fl_multiply, &wx, f.division.parts)
+            parallel(fl_multiply, &wx, parts)
         s0 = fl_first_step(&f.rows, f.reverse, block)
-        run_steps(f, s0, s0 + block.t1 - block.t0)
+        s1 = s0 + block.t1 - block.t0
+        if f.division.by_rows or parts == 1:
+            f.s0, f.s1 = s0, s1
+            parallel(step_part, f, parts)
+            continue
+        for s in range(s0, s1):
+            f.s0, f.s1 = s, s + 1
+            parallel(step_part, f, parts)
+            if f.proj != NULL:
+                parallel(project_part, f, parts)
+            work += f.rows.B * f.constant.hidden * f.unit_work
+            if work >= FL_WORK_BEFORE_A_LOOK:
+                if stopped():
+                    return
+                work = 0
 
 
 cdef void prepare(fl_forward_pass *f, int num_threads) noexcept nogil:
@@ -378,8 +377,7 @@ cdef class Step:
         with nogil:
             if self.cell.has_c and get.views[5].buf != get.views[4].buf:
                 memcpy(f.c_last, get.views[4].buf, B * H * size)
-            f.s1 = 1
-            run_steps(&f, 0, 1)
+            run_span(&f, fl_span(0, 1))
             memcpy(get.views[3].buf, f.y, B * H * size)
         end_call(&call)
         return True

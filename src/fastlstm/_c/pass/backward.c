@@ -66,6 +66,11 @@ static const unsigned char *reset_at(const fl_backward_pass *b, fl_size t) {
     return (const unsigned char *)fl_at(b->reset, fl_first_row(&b->rows, t), 1);
 }
 
+/* Where y^{t-1} is written again for the products of this block. */
+static char *y_prev_of(const fl_backward_pass *b, fl_size s) {
+    return b->y_prev + (fl_first_row(&b->rows, time_of(b, s)) - b->delta_row) * b->constant.hidden * b->size;
+}
+
 fl_size fl_rows_going_on(const fl_backward_pass *b, fl_size s) {
     const fl_size next = s + 1 < b->rows.T ? fl_rows_at(&b->rows, time_of(b, s + 1)) : 0;
     return fl_smaller(fl_rows_at(&b->rows, time_of(b, s)), next);
@@ -111,6 +116,7 @@ fl_size fl_run_backward_rows(const fl_backward_pass *b, fl_size s, fl_size row0,
     } else {
         step.delta_next = delta_of(b, s + 1);
         step.reset = reset_at(b, time_of(b, s + 1));
+        if (b->recomputes_y && s + 1 < b->s_end) step.y_again = y_prev_of(b, s + 1);
     }
     step.gates = b->tape.gates + (row - b->tape.row) * b->gates * H * b->size;
     step.c = c_of(b, t);
@@ -224,31 +230,21 @@ void fl_end_backward_block(fl_backward_pass *b, fl_span block) {
 void fl_y_prev_part(void *backward_pass, int part, int parts) {
     const fl_backward_pass *b = (const fl_backward_pass *)backward_pass;
     const fl_rows *r = &b->rows;
-    const fl_size H = b->constant.hidden;
+    const fl_size H = b->constant.hidden, s0 = b->s0;
     const fl_size unit0 = fl_border(H, b->k->column_block, part, parts),
-                  unit1 = fl_border(H, b->k->column_block, part + 1, parts);
-    for (fl_size s = b->s0, next; s < b->s1; s = next) {
-        fl_size t = time_of(b, s), rows = fl_rows_at(r, t), from = 0;
-        next = s + 1;
-        if (s > 0) {
-            const fl_size before = fl_rows_at(r, time_of(b, s - 1));
-            from = fl_smaller(rows, before);
-            /* Without lengths, the rows of steps follow one another. */
-            if (!r->offsets) {
-                next = b->s1;
-                from = rows = rows * (next - s);
-                if (b->reverse) t = time_of(b, next - 1);
-            }
-        }
-        char *to = b->y_prev + (fl_first_row(r, t) - b->delta_row) * H * b->size;
-        if (from) {
-            const fl_size t_before = b->reverse ? t + 1 : t - 1;
-            b->k->cells[b->constant.cell->kind].outputs(
-                b->constant.cell, H, b->tape.gates + (fl_first_row(r, t_before) - b->tape.row) * b->gates * H * b->size,
-                c_of(b, t_before), to, from, unit0, unit1);
-        }
-        b->k->copy(to + unit0 * b->size, H * b->size, b->tape.h0 + unit0 * b->size, H * b->size,
-                   (unit1 - unit0) * b->size, from, rows);
+                  unit1 = fl_border(H, b->k->column_block, part + 1, parts), end = r->offsets ? b->s1 : s0 + 1;
+    if (s0 > 0) {
+        const fl_size t = time_of(b, s0 - 1), row = fl_first_row(r, t) - b->tape.row;
+        b->k->cells[b->constant.cell->kind].outputs(b->constant.cell, H, b->tape.gates + row * b->gates * H * b->size,
+                                                    c_of(b, t), y_prev_of(b, s0),
+                                                    fl_smaller(fl_rows_at(r, t), fl_rows_at(r, time_of(b, s0))), unit0,
+                                                    unit1);
+    }
+    for (fl_size s = s0; s < end; s++) {
+        const fl_size begin = s ? fl_rows_at(r, time_of(b, s - 1)) : 0, rows = fl_rows_at(r, time_of(b, s));
+        if (begin < rows)
+            b->k->copy(y_prev_of(b, s) + unit0 * b->size, H * b->size, b->tape.h0 + unit0 * b->size, H * b->size,
+                       (unit1 - unit0) * b->size, begin, rows);
     }
 }
 

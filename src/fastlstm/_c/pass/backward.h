@@ -103,8 +103,8 @@ void fl_begin_backward_block(fl_backward_pass *b, fl_span block);
 void fl_gather_backward_block(fl_backward_pass *b, fl_span block);
 void fl_end_backward_block(fl_backward_pass *b, fl_span block);
 
-/* Tasks, whose argument is an fl_backward_pass, for the block that begin and gather have set: y^{t-1} again, dp, and
- * dproj += dy^T m. */
+/* Tasks, whose argument is an fl_backward_pass, for the block that begin and gather have set: dp, and dproj += dy^T m;
+ * before them, what the first step saw of y, which no step of the block has written. */
 void fl_y_prev_part(void *backward_pass, int part, int parts);
 void fl_peephole_part(void *backward_pass, int part, int parts);
 void fl_projection_part(void *backward_pass, int part, int parts);

@@ -168,6 +168,7 @@ FL_INLINE void lstm_cell_backward(const fl_backward *s, const int plain, const i
     const vec o = at_o >= 0 ? s_load_part(gates + at_o * H, n) : one;
     const vec c_prev = v_load_part((const real *)s->c_prev + at, n), c = v_load_part((const real *)s->c + at, n);
     const vec hc = plain ? v_tanh(c) : apply(cell->h, c);
+    if (s->y_again) s_store_part((stored *)s->y_again + at, v_mul(hc, o), n);
 
     vec dc = v_load_part(dc_carry, n), stays = v_zero();
     if (!plain) {

@@ -24,8 +24,9 @@ FL_INLINE vec rnn_output_again(const fl_cell *cell, const stored *h, const real 
 /* The delta, from the sum of what the next step sends to h; gives it. */
 FL_INLINE vec rnn_cell_backward(const fl_backward *s, vec seen, fl_size row, fl_size unit, fl_size n) {
     const fl_size H = s->hidden, at = row * H + unit;
-    const vec dh = y_gradient_of(&s->y, seen, row, unit, H, n);
-    const vec d = times_derivative(s->cell->g, dh, s_load_part((const stored *)s->gates + at, n));
+    const vec dh = y_gradient_of(&s->y, seen, row, unit, H, n), h = s_load_part((const stored *)s->gates + at, n);
+    const vec d = times_derivative(s->cell->g, dh, h);
+    if (s->y_again) s_store_part((stored *)s->y_again + at, h, n);
     s_store_part((stored *)s->delta + at, d, n);
     return d;
 }
