@@ -174,6 +174,8 @@ static void copy_columns(const fl_forward_pass *f, char *to, fl_size to_step, co
 }
 
 void fl_hand_on(const fl_forward_pass *f, fl_size s, fl_share own, fl_size column0, fl_size column1) {
+    /* Where the next step has the same rows, it reads what this one has written. */
+    if (!f->carries && !f->rows.offsets && s + 1 < f->s_end) return;
     const fl_size t = time_of(f, s), row = fl_first_row(&f->rows, t), H = f->constant.hidden;
     const fl_size end = fl_smaller(own.row1, fl_rows_at(&f->rows, t)), keep = rows_kept(f, s);
     char *y = fl_y_of(f, s);
