@@ -29,7 +29,7 @@ cdef gemm_function dgemm = find("dgemm")
 
 cdef void matmul(const fl_kernels *kernels, int itemsize, bint transpose_a, bint transpose_b, Py_ssize_t m,
                  Py_ssize_t n, Py_ssize_t k, const void *a, const void *b, double beta, void *c) noexcept nogil:
-    """C = op(A) op(B) + beta C for dense row-major matrices; C is (m, n), op(A) (m, k), op(B) (k, n).
+    """Compute C = op(A) op(B) + beta C for dense row-major matrices; C is (m, n), op(A) (m, k), op(B) (k, n).
 
     BLAS counts by columns and so sees each matrix transposed: it computes C^T = op(B)^T op(A)^T.
     """

@@ -2,9 +2,9 @@ from fastlstm._arrays.buffers cimport Buffers
 from fastlstm._cells.kernel cimport KernelCell
 from fastlstm._engine.passes cimport fl_forward_pass, fl_span
 
-# What comes before all steps: the division of the work, the packed weights.
+# Divide the work and pack the weights, before all steps.
 cdef void prepare(fl_forward_pass *f, int num_threads) noexcept nogil
-# The steps of a span, block by block.
+# Run the steps of a span, block by block.
 cdef void run_span(fl_forward_pass *f, fl_span left) noexcept nogil
 
 

@@ -22,9 +22,9 @@ cdef struct Move:
 
 
 def arrange(lengths, order, back, offsets):
-    """Fills `order`, the rows longest first, its inverse `back`, and `offsets`, where each step's rows begin.
+    """Fill `order`, the rows longest first, its inverse `back`, and `offsets`, where each step's rows begin.
 
-    False where a length is not from 0 to T. All are arrays of int64.
+    Return False where a length is not from 0 to T. All are arrays of int64.
     """
     cdef Buffers get = Buffers(4)
     cdef const int64_t *length = <const int64_t *>get.read(lengths)
@@ -84,7 +84,7 @@ cdef void scatter_part(void *argument, int part, int parts) noexcept nogil:
 
 
 cdef int lay_out(Move *m, Buffers get, batch, order, padded, bint writable) except -1:
-    """Of an order that is copied, so that it cannot change, and has a row of the caller's for each."""
+    """Take the arrays of a move. `order` is copied, so that it cannot change; each of its entries must be a row."""
     cdef Py_buffer *view = get.take(padded, PyBUF_STRIDES | (PyBUF_WRITABLE if writable else 0))
     cdef fl_rows r = rows_of(get, batch)
     cdef fl_size b
@@ -105,7 +105,7 @@ cdef int lay_out(Move *m, Buffers get, batch, order, padded, bint writable) exce
 
 
 def gather(batch, order, padded, rows, int num_threads):
-    """The rows of `padded` (T, B, ...), which has any strides of T and B, to `rows` (count, ...)."""
+    """Copy the rows of `padded` (T, B, ...), which may have any strides of T and B, to `rows` (count, ...)."""
     cdef Buffers get = Buffers(4)
     cdef Move m
     cdef fl_call call
@@ -118,7 +118,7 @@ def gather(batch, order, padded, rows, int num_threads):
 
 
 def scatter(batch, order, rows, padded, int num_threads):
-    """`rows` (count, ...) to `padded` (T, B, ...), which has any strides of T and B; zeros past the ends."""
+    """Copy `rows` (count, ...) to `padded` (T, B, ...), which may have any strides of T and B; zeros past the ends."""
     cdef Buffers get = Buffers(4)
     cdef Move m
     cdef fl_call call

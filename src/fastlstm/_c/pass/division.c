@@ -1,6 +1,6 @@
 #include "pass/division.h"
 
-/* Fills part after part with rows up to the cost `most`; do the parts hold all rows? */
+/* Fill part after part with rows, each up to the cost `most`; return whether the parts hold all rows. */
 static int set_borders(fl_division *d, const fl_rows *r, fl_span span, fl_size most) {
     fl_size b = 0, steps = span.t1 - span.t0;
     for (int part = 0; part < d->parts; part++) {
@@ -18,7 +18,7 @@ static int set_borders(fl_division *d, const fl_rows *r, fl_span span, fl_size m
     return b == r->B;
 }
 
-/* The costliest part is to cost little, with sequences left whole. */
+/* The most expensive part is to cost as little as possible, with sequences left whole. */
 void fl_divide_rows(fl_division *d, const fl_rows *r, fl_span span) {
     if (!d->by_rows) return;
     if (fl_rows_at(r, span.t0) == fl_rows_at(r, span.t1 - 1)) {

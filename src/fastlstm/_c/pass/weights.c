@@ -65,7 +65,6 @@ static void add_sum(const fl_weight_gradients *w, const void *a, const void *a_t
         fl_multiply_in_groups(w->k, &product, K, column0, fl_smaller(column0 + width, column1), w->size);
 }
 
-/* Some columns of the deltas for the gradients of the weights; some rows for dx. */
 void fl_add_products_part(void *gradients, int part, int parts) {
     const fl_weight_gradients *w = (const fl_weight_gradients *)gradients;
     const fl_size columns = w->gates * w->hidden, block = fl_panel_columns(w->k, w->gates);

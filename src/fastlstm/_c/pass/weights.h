@@ -31,14 +31,14 @@ typedef struct {
         *dR_sum; /* (I, padded gates H), (outputs, padded gates H), columns in the order of the delta panels */
 } fl_weight_gradients;
 
-/* Lays out the workspace of blocks of at most `rows` rows; `W_too` is the packed W. */
+/* Lay out the workspace of blocks of at most `rows` rows; `W_too` is the packed W. */
 void fl_lay_out_weight_gradients(fl_weight_gradients *w, fl_size rows, int W_too, fl_arena *arena);
 
-/* Clears what is added to, where a pass has `count` rows in all, in blocks of at most `rows`. */
+/* Clear what is added to, where a pass has `count` rows in all, in blocks of at most `rows`. */
 void fl_clear_weight_gradients(fl_weight_gradients *w, fl_size rows, fl_size count);
 
-/* Would reading a column of rows of K values meet few sets of the cache? Then it is transposed first: where a row has a
- * kilobyte or more. */
+/* Return whether a row of K values is so long that reading a column would meet few sets of the cache: such an array is
+ * transposed first. */
 static inline int fl_is_far(const fl_weight_gradients *w, fl_size K) { return K * w->size >= FL_FAR_ROW; }
 
 /* Tasks, whose argument is an fl_weight_gradients: x and y_prev transposed, where they are far; then

@@ -1,11 +1,11 @@
-/* What lies between two time steps: zoneout, resets, dropout of what the next step sees; and the gradients' way
- * back. */
+/* What lies between two time steps: zoneout, resets, dropout of what the next step sees; forward, and backward for the
+ * gradient of y. */
 #ifndef FL_CARRY_H
 #define FL_CARRY_H
 
 #include "step/product.h"
 
-/* The share of the state before that zoneout keeps. */
+/* Return a state after zoneout, which keeps a share of the state before. */
 FL_INLINE real zoned(real share, real before, real now) { return share * before + (1 - share) * now; }
 
 FL_INLINE const stored *at_row(const void *array, fl_size row, fl_size step) {
@@ -55,7 +55,8 @@ FL_FUNCTION void carry(const fl_carry *s, fl_size row0, fl_size row1, fl_size co
     }
 }
 
-/* The gradient of y for one row and n columns from `column` on, from `seen`: that of what the next step saw of it. */
+/* Return the gradient of y for one row and n columns from `column` on. `seen` is the gradient of what the next step saw
+ * of it. */
 FL_INLINE vec y_gradient_of(const fl_y_gradient *s, vec seen, fl_size row, fl_size column, fl_size width, fl_size n) {
     const fl_size at = row * width + column;
     if (s->mask) seen = v_mul(seen, s_load_part((const stored *)s->mask + at, n));
@@ -79,7 +80,7 @@ FL_INLINE vec y_gradient_of(const fl_y_gradient *s, vec seen, fl_size row, fl_si
 }
 
 #ifndef FL_TARGET_DEVICE
-/* The product that a gradient of y begins with, for `columns` vectors from `column` on. */
+/* Compute the product that a gradient of y begins with, for `columns` vectors from `column` on. */
 FL_INLINE void product_seen(accumulators acc, const fl_y_gradient *s, int columns, fl_size row, fl_size rows,
                             fl_size column) {
     const factor a = {(const real *)s->a + row * s->K, s->K, 1, s->K, panel_at(s->panels, FL_FULL, s->K, column), NULL};

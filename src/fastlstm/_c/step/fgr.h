@@ -5,10 +5,10 @@
 
 #include "step/lstm.h"
 
-/* How many extra columns there are. */
+/* Return the number of extra columns, padded to whole vectors. */
 FL_INLINE fl_size fgr_columns(fl_size hidden) { return (hidden + VL - 1) / VL * 3 * VL; }
 
-/* Where a row's gates from `unit` on go: to the next step, or, where there is none, to the state. */
+/* Return where a row's gates from `unit` on are written: for the next step, or for the final state. */
 FL_INLINE stored *fgr_gates_to(const fl_forward *s, fl_size row, fl_size unit) {
     void *to = row < s->keep ? s->extra_seen : s->extra_last;
     return to ? (stored *)to + row * (row < s->keep ? s->y_step : fgr_columns(s->hidden)) + 3 * unit : NULL;
@@ -34,8 +34,8 @@ FL_INLINE vec fgr_output_again(const fl_cell *cell, const stored *gates, const r
     return lstm_output_again(cell, gates, c, hidden, row, unit, n);
 }
 
-/* The deltas for one row and n units, from what the next step sends to y and to the gates: 3 vectors, one every `step`
- * values, or NULL. */
+/* Compute the deltas for one row and n units, from what the next step sends to y and to the gates: 3 vectors, one every
+ * `step` values, or NULL. */
 FL_INLINE void fgr_cell_backward(const fl_backward *s, const bounds *b, vec dy, const real *sent_to_gates, fl_size step,
                                  fl_size row, fl_size unit, fl_size n) {
     const int reset = s->reset && s->reset[row];

@@ -71,7 +71,7 @@ static void forward_in_halves(const fl_forward *s, const halves *whole, const ha
 }
 #endif
 
-/* The whole sum from that of the products, for n units: `at_wx` and `unit` are their places in wx and b. */
+/* Complete the sum of the products for n units, whose places in wx and b are `at_wx` and `unit`. */
 FL_INLINE vec sum_of(const fl_forward *s, vec sum, fl_size at_wx, fl_size unit, fl_size n) {
     const vec b = s_load_part((const stored *)s->b + unit, n);
     if (s->wx) {

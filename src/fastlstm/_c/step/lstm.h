@@ -17,8 +17,8 @@ enum { GATE_I, GATE_F, GATE_Z, GATE_O };
 #define PEEPHOLE_I_F(place) (place)
 #define PEEPHOLE_O(place) ((place) - 1)
 
-/* What goes into an activation, for one row and n units from `unit` on: acc holds W x^t + R y^{t-1}, without W x^t when
- * s->wx is given, one vector per gate. */
+/* Return what goes into an activation, for one row and n units from `unit` on: acc holds W x^t + R y^{t-1}, without W
+ * x^t when s->wx is given, one vector per gate. */
 FL_INLINE vec before_activation(const fl_forward *s, const int place, const real *acc, fl_size at_gates, fl_size unit,
                                 fl_size n) {
     const fl_size block = place * s->hidden;
@@ -130,8 +130,8 @@ static void lstm_forward(const fl_forward *s, fl_size row0, fl_size row1, fl_siz
 
 /* ---- backward ---- */
 
-/* Where bounds were at work, the derivative is zero: those of sigma and g, as they show in their results that were
- * stored. */
+/* The values of sigma and g at the bounds of clipping, as they are stored: where a result is one of them or beyond, the
+ * derivative is zero. */
 typedef struct {
     vec gate_low, gate_high, g_low, g_high;
 } bounds;
@@ -150,8 +150,9 @@ FL_INLINE vec gate_derivative(const fl_cell *cell, const int plain, const bounds
     return cell->clip != 0 ? v_between(b->gate_low, gate, b->gate_high, d) : d;
 }
 
-/* The deltas for one row and n units, from dy^t and the gradients that arrive at i, f and o themselves, NULL for
- * none. d_i, d_f, d_z and d_o are with respect to the sums before activation, which the equations write with a bar. */
+/* Compute the deltas for one row and n units, from dy^t and the gradients that arrive at i, f and o themselves, NULL
+ * for none. d_i, d_f, d_z and d_o are with respect to the sums before activation, which the equations write with a bar.
+ */
 FL_INLINE void lstm_cell_backward(const fl_backward *s, const int plain, const int peephole, const bounds *b, vec dy,
                                   const vec *to_i_f_o, fl_size row, fl_size unit, fl_size n) {
     const fl_cell *cell = s->cell;
@@ -237,7 +238,8 @@ FL_INLINE void lstm_cell_backward(const fl_backward *s, const int plain, const i
 #undef STORE_DELTA
 }
 
-/* The same, from the sum of what the next step sends to y. `plain` and `peephole` are known to the compiler. */
+/* Compute the deltas from the sum of what the next step sends to y. `plain` and `peephole` are known to the compiler.
+ */
 FL_INLINE void lstm_unit_backward(const fl_backward *s, const int plain, const int peephole, const bounds *b, vec sent,
                                   fl_size row, fl_size unit, fl_size n) {
     const fl_y_gradient *y = &s->y;

@@ -50,7 +50,7 @@ FL_INLINE vec v_load_weights(const fl_format format, const char *panel, int v) {
 }
 #endif
 
-/* The part of the panels, `vectors` wide, that begins at a panel's `column`. */
+/* Return where the panel that begins at `column` lies. */
 FL_INLINE const char *panel_at(const void *panels, fl_format format, fl_size K, fl_size column) {
     return panels ? (const char *)panels + column * K * weight_bytes(format) : NULL;
 }
@@ -167,13 +167,13 @@ static void product(accumulators acc, int columns, fl_size rows, fl_format forma
         }
 }
 
-/* Rows of the next accumulator block, of those from row to end: blocks of nearly equal height. */
+/* Return the height of the next accumulator block of the rows from `row` to `end`; all are nearly equal. */
 FL_INLINE fl_size next_rows(fl_size row, fl_size end) {
     const fl_size rows = end - row, blocks = (rows + FL_ROW_BLOCK - 1) / FL_ROW_BLOCK;
     return rows <= FL_ROW_BLOCK ? rows : (rows + blocks - 1) / blocks; /* a division is long beside a small step */
 }
 
-/* Vectors of the panel that starts at `column` of so many, where panels are `vectors` wide. */
+/* Return how many vectors the panel has that begins at `column` of `columns`; a whole one has `vectors`. */
 FL_INLINE int vectors_from(fl_size column, fl_size columns, int vectors) {
     return (int)at_most((columns - column + VL - 1) / VL, vectors);
 }
@@ -186,7 +186,8 @@ FL_INLINE int vectors_of_gate(fl_size gates) { return gates > 1 ? 1 : COLUMNS; }
 FL_INLINE fl_size panel_units(fl_size gates) { return vectors_of_gate(gates) * VL; }
 FL_INLINE int panel_vectors(fl_size gates) { return (int)gates * vectors_of_gate(gates); }
 
-/* A forward panel's column v that starts at `unit`: its first row in the weights, and how many units it has. */
+/* Return the first row in the weights of a forward panel's vector v, where the panel begins at `unit`; store its number
+ * of units. */
 FL_INLINE fl_size column_rows(fl_size gates, fl_size hidden, fl_size unit, int v, fl_size *units) {
     const int alone = vectors_of_gate(gates) > 1;
     const fl_size first = alone ? unit + v * VL : unit;
@@ -196,7 +197,7 @@ FL_INLINE fl_size column_rows(fl_size gates, fl_size hidden, fl_size unit, int v
 
 enum { DOTS = 4 }; /* weight rows at once, in products by rows */
 
-/* Dot products of `rows` rows of [f1 f2], from `row` on, with up to DOTS rows of [W1 W2], from w_row on. */
+/* Compute the dot products of `rows` rows of [f1 f2], from `row` on, with up to DOTS rows of [W1 W2], from w_row on. */
 FL_INLINE void dots(const int rows, accumulators acc, fl_size row, fl_size column, const factor *f1, const real *W1,
                     const factor *f2, const real *W2, fl_size w_row, fl_size count) {
     vec sum[4][DOTS];
@@ -233,7 +234,7 @@ FL_INLINE void dots(const int rows, accumulators acc, fl_size row, fl_size colum
     }
 }
 
-/* The same product from weights that are not packed, for so few rows that packing would not pay. */
+/* Compute the product from weights that are not packed, for so few rows that packing would not pay. */
 static void product_by_rows(accumulators acc, int columns, fl_size rows, const factor *f1, const real *W1,
                             const factor *f2, const real *W2, fl_size gates, fl_size hidden, fl_size unit) {
     assert(0 < rows && rows <= FL_ROW_BLOCK && 0 < columns && columns <= COLUMNS);
@@ -283,7 +284,7 @@ static void pack_rows(void *panels, int vectors, const void *A, fl_size row_step
     }
 }
 
-/* C = A B or C += A B, with B in panels. */
+/* Compute C = A B or C += A B, with B in panels. */
 static void multiply(const fl_product *p, fl_size row0, fl_size row1, fl_size column0, fl_size column1) {
     const int vectors = p->vectors ? p->vectors : COLUMNS;
     const fl_size H = p->columns, width = p->gates > 1 ? VL : vectors * VL;

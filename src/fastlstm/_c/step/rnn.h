@@ -5,7 +5,7 @@
 #include "step/carry.h"
 #include "step/forward.h"
 
-/* h^t, from the sum of the products, for one row and n units. */
+/* Compute h^t from the sum of the products, for one row and n units. */
 FL_INLINE void rnn_cell(const fl_forward *s, vec sum, fl_size row, fl_size unit, fl_size n) {
     const fl_size at = row * s->hidden + unit;
     const vec h = apply(s->cell->g, sum_of(s, sum, at, unit, n));
@@ -21,7 +21,7 @@ FL_INLINE vec rnn_output_again(const fl_cell *cell, const stored *h, const real 
     return s_load_part(h + row * hidden + unit, n);
 }
 
-/* The delta, from the sum of what the next step sends to h; gives it. */
+/* Compute the delta from the sum of what the next step sends to h; return it. */
 FL_INLINE vec rnn_cell_backward(const fl_backward *s, vec seen, fl_size row, fl_size unit, fl_size n) {
     const fl_size H = s->hidden, at = row * H + unit;
     const vec dh = y_gradient_of(&s->y, seen, row, unit, H, n), h = s_load_part((const stored *)s->gates + at, n);
