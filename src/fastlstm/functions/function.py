@@ -38,7 +38,7 @@ class Function(Stack):
             H = check.sized("proj", proj, 2, "(P, H)", kind).shape[1]
         cell.check_optional(given)
         self._sized = sized = cell.sized(kind, inputs, H, P, proj is not None)
-        # Those that are given, checked.
+        # The parameters that are given, by name, once they are checked.
         parameters: Parameters = {}
         self.parameters = parameters
         for name, value in given.items():

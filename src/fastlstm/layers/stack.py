@@ -119,7 +119,7 @@ class Stack:
         return self.num_layers * self.directions, B
 
     def _lead_axes(self) -> str:
-        """Return how messages write them."""
+        """Return how messages write the axes of a state before the last."""
         return "1, B" if self.num_layers * self.directions == 1 else "layers D, B"
 
     def _part(self, state: State, k: int) -> State:
@@ -288,7 +288,7 @@ def _begin(
 class Target:
     """Where a backward pass writes its gradients."""
 
-    # Those of the parameters of each layer and direction, by name.
+    # The gradients of the parameters of each layer and direction, by name.
     parameters: Sequence[Mapping[str, Array]]
     x: Array
     # The gradients of the initial state in the caller's layout; None for new arrays.
