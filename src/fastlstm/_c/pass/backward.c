@@ -235,10 +235,9 @@ void fl_y_prev_part(void *backward_pass, int part, int parts) {
                   unit1 = fl_border(H, b->k->column_block, part + 1, parts), end = r->offsets ? b->s1 : s0 + 1;
     if (s0 > 0) {
         const fl_size t = time_of(b, s0 - 1), row = fl_first_row(r, t) - b->tape.row;
-        b->k->cells[b->constant.cell->kind].outputs(b->constant.cell, H, b->tape.gates + row * b->gates * H * b->size,
-                                                    c_of(b, t), y_prev_of(b, s0),
-                                                    fl_smaller(fl_rows_at(r, t), fl_rows_at(r, time_of(b, s0))), unit0,
-                                                    unit1);
+        b->k->cells[b->constant.cell->kind].outputs(
+            b->constant.cell, H, b->tape.gates + row * b->gates * H * b->size, c_of(b, t), y_prev_of(b, s0),
+            fl_smaller(fl_rows_at(r, t), fl_rows_at(r, time_of(b, s0))), unit0, unit1);
     }
     for (fl_size s = s0; s < end; s++) {
         const fl_size begin = s ? fl_rows_at(r, time_of(b, s - 1)) : 0, rows = fl_rows_at(r, time_of(b, s));
