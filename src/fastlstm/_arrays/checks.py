@@ -298,7 +298,9 @@ def matching(name: str, value: object, shape: tuple[int, ...], kind: Kind, axes:
             return array if kind.library.is_contiguous(array) else kind.library.contiguous(array)
         array = np.asarray(array)
     flags = array.flags
-    return array if flags.c_contiguous and flags.aligned else np.require(array, requirements=["C", "A"])
+    if flags.carray or (flags.c_contiguous and flags.aligned):  # One attribute settles it for arrays to be written to.
+        return array
+    return np.require(array, requirements=["C", "A"])
 
 
 def output(name: str, value: object, shape: tuple[int, ...], kind: Kind, axes: str) -> Array:
