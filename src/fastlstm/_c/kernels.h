@@ -1,12 +1,13 @@
 /* What the compiled kernels offer to the time loops: one table of functions per instruction set and precision.
  *
- * All matrices are row-major and dense, unless a step from row to row is given: a (B, H) array has rows of H
- * values, one after the other. `void *` stands for the table's precision. B counts batch rows, I inputs, H hidden
- * units. The gates of a row are blocks of H values in the order i, f, z, o.
+ * All matrices are row-major and dense, unless a row stride is given: a (B, H) array has rows of H values, one after
+ * the other; a field y_step is the number of values from one row of y to the next. `void *` points to values of the
+ * table's precision. B counts batch rows, I inputs, H hidden units. The gates of a row are blocks of H values in the
+ * order i, f, z, o.
  *
- * A cell may hand on extra columns beside y, which the next step sees too: for each vector of hidden units as many
- * vectors, side by side, as its row of cells.def says. In a row of what a step sees they come after y's values; R has
- * columns for them, in the same order.
+ * A cell may pass extra columns to the next step beside y: for each vector of hidden units as many vectors, side by
+ * side, as the cell's row of cells.def says. In a row of y as the next step sees it, they come after the values of y;
+ * R has columns for them, in the same order.
  *
  * A step works on batch rows [row0, row1) and hidden units [unit0, unit1), so that threads can share it; unit0 is a
  * multiple of the table's `unit_block`, unit1 too unless it is H. No function allocates, blocks or keeps state.
@@ -23,10 +24,11 @@ typedef ptrdiff_t fl_size;
 
 typedef enum { FL_TANH, FL_RELU, FL_LOGISTIC, FL_IDENTITY, FL_HARD_LOGISTIC } fl_activation;
 
-/* How packed weights are stored; all but the first in single precision only. Arithmetic is always that of the table. */
+/* How packed weights are stored: as they are, or in single precision also as bfloat16 or int8. The arithmetic is in the
+ * table's precision, whatever the format. */
 typedef enum { FL_FULL, FL_BFLOAT16, FL_INT8 } fl_format;
 
-/* Which cell: a row of cells.def. */
+/* The kind of a cell: the number of its row of cells.def. */
 typedef enum {
 #define CELL(name, NAME, has_c, gates_are_y, extra, forms) FL_##NAME,
 #include "cells.def"
@@ -34,122 +36,123 @@ typedef enum {
     FL_CELLS
 } fl_cell_kind;
 
-/* The most gate blocks that a cell has. */
+/* The largest number of gate blocks of any cell. */
 enum { FL_MOST_GATES = 4 };
 
-/* What distinguishes one cell from another of its kind, too. The simple RNN has one block, and g alone. */
+/* A cell: its kind and its options. The simple RNN has one gate block, and of the activations only g. */
 typedef struct {
     fl_cell_kind kind;
-    int gates;          /* blocks of H rows in W, R and b, and in the gates of a row */
-    int i, f, z, o;     /* the place of each among them; -1 where there is none, whose gate is 1 */
-    int coupled;        /* f = 1 - i */
-    fl_activation gate; /* sigma of i, f, o */
-    fl_activation g, h; /* of z, and of c on its way to y */
-    double clip;        /* bound of what goes into sigma and g; 0 for none */
-    double cell_clip;   /* bound of c; 0 for none */
-    int plain;          /* all four gates, logistic and tanh, no bounds: known to the compiler */
+    int gates;          /* number of gate blocks: H rows each in W, R and b, H values each in the gates of a row */
+    int i, f, z, o;     /* position of each gate among the blocks; -1 for a gate that the cell lacks, which is then 1 */
+    int coupled;        /* whether f = 1 - i */
+    fl_activation gate; /* activation sigma of the gates i, f, o */
+    fl_activation g, h; /* activations of the block input z, and of c before the output gate */
+    double clip;        /* clipping bound of the arguments of sigma and g; 0 for no clipping */
+    double cell_clip;   /* clipping bound of c; 0 for no clipping */
+    int plain;          /* whether there are all four gates, logistic and tanh, no clipping: a form compiled apart */
 } fl_cell;
 
-/* One time step, forward. A row of what the step sees has `outputs` values: those of y, H without a projection, and
- * the extra columns. */
+/* One forward time step. A row of y^{t-1} as the step sees it has `outputs` values: those of y, which are H without a
+ * projection, then the extra columns. */
 typedef struct {
     const fl_cell *cell;
     fl_size hidden, input, outputs;
-    const void *W, *R;               /* (gates H, I), (gates H, outputs): used where R_panels is NULL */
-    const void *W_panels, *R_panels; /* from pack_columns, in this */
-    fl_format format;
-    const void *scale;   /* (gates H,) factors of the rows of R; NULL for 1 */
-    const void *ratio;   /* with scale, (gates H,): the factors of the rows of W are so many times as large */
-    const void *b;       /* (gates H,) */
-    const void *p;       /* a row for each of i, f, o that there is; NULL without peepholes */
-    const void *x;       /* (B, I); NULL when wx holds its product */
-    const void *wx;      /* (B, gates H) W x^t, not yet scaled; NULL when x is given. May be the same memory as gates */
-    const void *y_prev;  /* (B, outputs) y^{t-1}, */
-    fl_size y_prev_step; /* a row every so many values */
-    const void *c_prev;  /* (B, H) c^{t-1} */
-    void *gates;         /* (B, gates H) out: activated gates, for the RNN h^t; or NULL */
-    void *c;             /* (B, H) out: c^t; may be c_prev */
-    fl_size keep;        /* rows that the next step has too: y and extra_seen are for them, extra_last for the rest */
-    void *y;             /* (B, H) out: y^t, must not be y_prev; or NULL */
+    const void *W, *R;               /* (gates H, I), (gates H, outputs): read where R_panels is NULL */
+    const void *W_panels, *R_panels; /* W and R as packed by pack_columns */
+    fl_format format;                /* of the packed weights */
+    const void *scale;               /* (gates H,) scale factors of the rows of R; NULL for 1 */
+    const void *ratio;               /* with scale, (gates H,): scale factors of the rows of W, divided by those of R */
+    const void *b;                   /* (gates H,) */
+    const void *p;      /* (1 to 3, H) a row for each of i, f, o that the cell has; NULL without peepholes */
+    const void *x;      /* (B, I); NULL when wx holds W x^t */
+    const void *wx;     /* (B, gates H) W x^t, not yet scaled; NULL when x is given; may be the same memory as gates */
+    const void *y_prev; /* (B, outputs) y^{t-1} as the step sees it */
+    fl_size y_prev_step;
+    const void *c_prev; /* (B, H) c^{t-1} as the step sees it */
+    void *gates;        /* (B, gates H) out: activated gates, for the RNN h^t; or NULL */
+    void *c;            /* (B, H) out: c^t; may be c_prev */
+    fl_size keep; /* rows that the next step has too: y and extra_seen are written for these, extra_last for the rest */
+    void *y;      /* (B, H) out: y^t; must not be y_prev; or NULL */
     fl_size y_step;
-    void *y_copy; /* (B, H) out: y^t once more, of all rows; or NULL */
+    void *y_copy; /* (B, H) out: a copy of y^t, of all rows; or NULL */
     fl_size y_copy_step;
-    void *extra_seen; /* out: the extra columns for the next step, a row every y_step values; or NULL */
-    void *extra_last; /* (B, extra columns) out: those of the other rows; or NULL */
+    void *extra_seen; /* out: the extra columns for the next step, rows y_step values apart; or NULL */
+    void *extra_last; /* (B, extra columns) out: the extra columns of rows that end here; or NULL */
 } fl_forward;
 
-/* From a step to the next: y and c as the next step sees them. Rows [row0, row1) of both steps. */
+/* What lies between two steps: the state of a step, and y and c as the next step sees them. Rows [row0, row1) are rows
+ * of both steps. */
 typedef struct {
-    fl_size hidden, width; /* of c, of y */
-    fl_size keep;          /* rows that the next step has; the others' states are final */
+    fl_size hidden, width; /* values in a row of c, and of y */
+    fl_size keep;          /* rows that the next step has too; the states of the others are final */
     void *y;               /* (B, width) in, with zoneout also out: y^t */
     fl_size y_step;
-    const void *y_before; /* zoneout: (B, width) y^{t-1} of the first `before` rows, the others' is y_first */
+    const void *y_before; /* zoneout: (B, width) y^{t-1} of the first `before` rows; that of the others is y_first */
     fl_size y_before_step, before;
-    const unsigned char *reset_before; /* zoneout: which rows this step reset; or NULL */
-    const void *zone_y, *zone_c;       /* (B, ...) what share of the state before stays; or NULL */
-    const unsigned char *reset;        /* which rows the next step resets, */
-    const void *y_first, *c_first;     /* (B, ...) to these */
-    int reset_to_zero;                 /* or to zero */
-    const void *mask;                  /* (B, width) of y; or NULL */
-    void *y_seen;                      /* out, for the next step; NULL where that reads y */
+    const unsigned char *reset_before; /* zoneout: the rows that this step has reset; or NULL */
+    const void *zone_y, *zone_c;       /* (B, width), (B, H) share of the previous state that zoneout keeps; or NULL */
+    const unsigned char *reset;        /* the rows that the next step resets; or NULL */
+    const void *y_first, *c_first;     /* (B, width), (B, H) the initial state, which a reset restores */
+    int reset_to_zero;                 /* whether a reset sets the state to zero instead */
+    const void *mask;                  /* (B, width) dropout mask of y; or NULL */
+    void *y_seen;                      /* out: y as the next step sees it; NULL where the next step reads y */
     fl_size y_seen_step;
-    int y_is_there;          /* the step has written it, so that a reset alone changes it */
+    int y_is_there;          /* whether the step has written y_seen already, so that only a reset changes it */
     int extra;               /* vectors of extra columns for each vector of units */
-    const void *extra_first; /* (B, extra columns) what a reset sets those of y_seen to; or NULL */
+    const void *extra_first; /* (B, extra columns) the initial extra columns, which a reset restores; or NULL */
     const void *c, *c_prev;  /* (B, H) c^t, and c^{t-1} as this step saw it */
-    void *c_seen;            /* out, for the next step; NULL where that reads c */
-    void *c_last;            /* out, for the rows without a next step */
+    void *c_seen;            /* out: c as the next step sees it; NULL where the next step reads c */
+    void *c_last;            /* out: c of the rows without a next step */
 } fl_carry;
 
-/* The gradient of J with respect to y^t: from above, and from the later steps through what they saw of it. */
+/* The gradient of J with respect to y^t: from above, and from the next step, through y^t as that step saw it. */
 typedef struct {
-    const void *a; /* (B, K) of the next step: a panels is the gradient of what it saw; NULL for none */
+    const void *a; /* (B, K) factor of the product a panels, the gradient of y^t as the next step saw it; or NULL */
     fl_size K;
     const void *panels;
-    const void *above; /* (B, width); or NULL */
+    const void *above; /* (B, width) gradient from above; or NULL */
     fl_size above_step;
-    const void *last; /* (B, width) gradient arriving at the final state, of rows that end here; or NULL */
-    const void *mask; /* as in fl_carry, of the next step */
-    const unsigned char *reset;
-    void *to_first;   /* (B, width) += what a reset sends to the initial state; or NULL */
-    const void *zone; /* of this step */
-    void *zoned;      /* (B, width) in: what zoneout of the next step sends here; out: to the step before */
-    void *all;        /* (B, width) out: the gradient; or NULL */
+    const void *last;           /* (B, width) gradient of the final state, for rows that end here; or NULL */
+    const void *mask;           /* (B, width) dropout mask of y for the next step; or NULL */
+    const unsigned char *reset; /* the rows that the next step resets; or NULL */
+    void *to_first;             /* (B, width) out: += what a reset passes to the initial state; or NULL */
+    const void *zone;           /* (B, width) share of y^{t-1} that zoneout keeps in y^t; or NULL */
+    void *zoned; /* (B, width) in: what zoneout of the next step passes to y^t; out: of this to y^{t-1} */
+    void *all;   /* (B, width) out: the gradient; or NULL */
 } fl_y_gradient;
 
-/* One time step, backward: deltas of step t from those of step t + 1. */
+/* One backward time step: the deltas of step t, from those of step t + 1. */
 typedef struct {
     const fl_cell *cell;
     fl_size hidden;
-    fl_y_gradient y;            /* with a projection: of its input, a = dy^t */
-    const void *extra_panels;   /* from pack_rows of R's extra columns, those of a vector of units wide; or NULL */
-    const void *delta_next;     /* for extra_panels, (B, gates H) of the next step; NULL at the last */
-    const void *d_extra_last;   /* (B, extra columns) gradient that arrives at those of the final state; or NULL */
-    const void *p;              /* NULL without peepholes */
-    const void *gates;          /* (B, gates H) of this step */
-    const void *c_prev, *c;     /* (B, H) */
-    const void *dc_above;       /* (B, H) gradient arriving at c^t from above; or NULL */
-    const unsigned char *reset; /* which rows the next step resets; or NULL */
-    void *dc_first;             /* (B, H) += what a reset sends to the initial cell; or NULL */
-    void *d_extra_first;        /* (B, extra columns) += what a reset sends to the initial ones; or NULL */
-    const void *zone_c;         /* (B, H); or NULL */
-    int simple;         /* none of extra_panels, dc_above, reset, zone_c, dc_all, y.mask, .reset, .zone, .all: known to
-                           the compiler */
-    void *sent;         /* a device's, (B, gates H) of sums: what the next step sends; else NULL */
-    void *delta;        /* (B, gates H) out: before the activations */
-    void *delta_panels; /* out: the same as panels, for the weight gradients; or NULL. A panel has the units of a
+    fl_y_gradient y;            /* gradient of y^t; with a projection, of the projection's input, from a = dy^t */
+    const void *extra_panels;   /* R's extra columns, by pack_rows: a panel has those of a vector of units; or NULL */
+    const void *delta_next;     /* (B, gates H) deltas of the next step, for extra_panels; NULL at the last step */
+    const void *d_extra_last;   /* (B, extra columns) gradient of the final state's extra columns; or NULL */
+    const void *p;              /* as in fl_forward; NULL without peepholes */
+    const void *gates;          /* (B, gates H) activated gates of this step */
+    const void *c_prev, *c;     /* (B, H) c^{t-1} as this step saw it, and c^t */
+    const void *dc_above;       /* (B, H) gradient of c^t from above; or NULL */
+    const unsigned char *reset; /* the rows that the next step resets; or NULL */
+    void *dc_first;             /* (B, H) out: += what a reset passes to the initial cell state; or NULL */
+    void *d_extra_first;        /* (B, extra columns) out: += what a reset passes to the initial ones; or NULL */
+    const void *zone_c;         /* (B, H) share of c^{t-1} that zoneout keeps in c^t; or NULL */
+    int simple;         /* whether extra_panels, dc_above, reset, zone_c, dc_all, y.mask, y.reset, y.zone and y.all are
+                           all NULL: a form compiled apart */
+    void *sent;         /* on a device, (B, gates H) sums that the next step passes to this one; else NULL */
+    void *delta;        /* (B, gates H) out: deltas, with respect to the gates before their activations */
+    void *delta_panels; /* out: the deltas as panels, for the weight gradients; or NULL. A panel has the units of a
                            forward panel, with the gates' deltas side by side; zero-padded */
-    fl_size panel_step; /* values from one of these panels to the next */
-    void *dc;           /* (B, H) in: what step t + 1 sends to c^t; out: what step t sends to c^{t-1} */
+    fl_size panel_step; /* values from one panel of deltas to the next */
+    void *dc;           /* (B, H) in: what step t + 1 passes to c^t; out: what step t passes to c^{t-1} */
     void *dc_all;       /* (B, H) out: dc^t; or NULL */
     void *y_again;      /* (B, H) out: y^t, as the forward step computed it; or NULL */
 } fl_backward;
 
 typedef void (*fl_forward_step)(const fl_forward *, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1);
 typedef void (*fl_backward_step)(const fl_backward *, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1);
-/* y (rows, H) for units [unit0, unit1), from the gates and the cells that a step has left on the tape: bit for bit what
- * the step computed, where a tape has as many bits as the arithmetic. */
+/* Compute y (rows, H) again for units [unit0, unit1), from the gates and the cell states on the tape: bit for bit what
+ * the step computed, where the tape has as many bits as the arithmetic. */
 typedef void (*fl_outputs)(const fl_cell *, fl_size hidden, const void *gates, const void *c, void *y, fl_size rows,
                            fl_size unit0, fl_size unit1);
 typedef struct {
@@ -158,60 +161,60 @@ typedef struct {
     fl_outputs outputs;
 } fl_cell_kernels;
 
-/* The logarithm of zero in double precision: far below that of any number, far above the end of the numbers. */
+/* The logarithm of zero in double precision: far below the logarithm of any number, far above the lowest number. */
 #define FL_CTC_ZERO (-1e300)
 
-/* ln sum e^x in two parts, which lose nothing beside each other: the largest x, and the logarithm of the sum of
- * e^(x - it). */
+/* ln sum e^x in two parts, so that adding them does not round: the largest x, and the logarithm of the sum of
+ * e^(x - largest). */
 typedef struct {
     double largest, log_sum;
 } fl_ctc_norm;
 
-/* C = A B, or C += A B, over many rows. */
+/* A product C = A B, or C += A B, over many rows. */
 typedef struct {
-    fl_size columns, K; /* C is (rows, columns), B (K, columns); with gates > 1, that many times as many columns */
+    fl_size columns, K; /* C is (rows, gates columns), B (K, gates columns) */
     const void *a;      /* A's value at row m and column k is a[m * a_row_step + k * a_k_step] */
     fl_size a_row_step, a_k_step;
-    const void *panels; /* B: from pack_rows or a step's deltas, `vectors` vectors wide; from pack_columns of B^T, */
-    int vectors;        /* or 0, on a processor: B^T itself (columns, K), for few rows */
-    fl_size gates;      /* so many gates side by side; 1 for all others */
-    fl_format format;
+    const void *panels; /* B as panels of pack_rows, or of a step's deltas, or B^T as panels of pack_columns */
+    int vectors;        /* width of a panel in vectors; or 0, on a processor: `panels` is B^T unpacked, for few rows */
+    fl_size gates;      /* number of gates side by side in a panel; 1 for any other matrix */
+    fl_format format;   /* of the panels */
     void *c;
     fl_size c_row_step;
-    int add;
-    int sums; /* C is of sums: not of fewer bits where a device stores all else so */
+    int add;  /* whether C += A B */
+    int sums; /* whether C holds sums, which a device keeps in 32 bits or more even where it stores the rest in 16 */
 } fl_product;
 
-/* A loss that is a sum over elements (rows, columns), and its gradient. */
+/* A loss that is a sum over the elements of (rows, columns) arrays, and its gradient. */
 typedef enum { FL_SQUARED, FL_ABSOLUTE, FL_HUBER, FL_LOGISTIC_LOSS } fl_loss_kind;
 typedef struct {
     fl_loss_kind kind;
     fl_size columns;
     const void *prediction, *target;
-    const unsigned char *mask; /* (rows,) those that count; or NULL for all */
-    double scale;              /* of the gradient */
-    double delta;              /* FL_HUBER: where the square ends */
+    const unsigned char *mask; /* (rows,) the rows that count; NULL for all */
+    double scale;              /* factor of the gradient */
+    double delta;              /* FL_HUBER: the error from which the loss is linear */
     void *gradient;            /* (rows, columns) out */
 } fl_loss;
 
-/* The cross-entropy of a softmax with given classes, and its gradient. */
+/* The cross-entropy between the target classes and a softmax, and its gradient. */
 typedef struct {
     fl_size classes;
     const void *logits;        /* (rows, classes) */
-    const int64_t *target;     /* (rows,) classes; or NULL, for the softmax alone */
-    const unsigned char *mask; /* (rows,) those that count; or NULL for all */
-    const void *weights;       /* (classes,); or NULL for ones */
+    const int64_t *target;     /* (rows,) target classes; NULL for the softmax alone */
+    const unsigned char *mask; /* (rows,) the rows that count; NULL for all */
+    const void *weights;       /* (classes,) class weights; NULL for ones */
     double sum_of_weights;
-    double smoothing;
-    double scale;   /* of the gradient */
-    void *gradient; /* (rows, classes) out: the gradient, or the softmax */
+    double smoothing; /* label smoothing */
+    double scale;     /* factor of the gradient */
+    void *gradient;   /* (rows, classes) out: the gradient; without a target, the softmax */
 } fl_softmax;
 
 /* A step of stochastic gradient descent. */
 typedef struct {
     void *theta; /* (n,) in and out: the parameters */
     const void *gradient;
-    void *velocity; /* (n,) in and out; or NULL, without momentum */
+    void *velocity; /* (n,) in and out; NULL without momentum */
     double rate, momentum, decay;
     int nesterov;
 } fl_sgd;
@@ -220,73 +223,75 @@ typedef struct {
 typedef struct {
     void *theta; /* (n,) in and out: the parameters */
     const void *gradient;
-    void *m, *v; /* (n,) in and out: the running means */
+    void *m, *v; /* (n,) in and out: running means of the gradient and of its square */
     double beta1, beta2, epsilon;
     double rate, root, keep;
 } fl_adam;
 
 typedef struct {
-    fl_size unit_block;   /* the vector length, of which all panels are made */
+    fl_size unit_block;   /* vector length: all panels are made of vectors */
     fl_size row_block;    /* batch rows per register tile */
     fl_size column_block; /* columns per panel: 4 vectors */
-    int device;           /* memory is not the processor's own: W x is always hoisted, weights are read as they are */
+    int device;           /* whether this is a device with its own memory: W x is always hoisted, no weights packed */
 
-    /* Forward panels of weights A (gates H, K). Panel j holds, for each k, the weights of its hidden units side by
-     * side, zero-padded: a vector for each gate of unit_block units, or of a single gate column_block units. */
+    /* Pack weights A (gates H, K) into forward panels. Panel j holds, for each k, the weights of its hidden units side
+     * by side, zero-padded: unit_block units, a vector for each gate; of a single gate, column_block units. */
     void (*pack_columns)(void *panels, fl_size gates, fl_size hidden, const void *A, fl_size K, fl_size panel0,
                          fl_size panel1);
-    /* Panels of A (rows, columns), which has a row every `row_step` values: panel j holds, for each row, `vectors`
-     * vectors of neighbouring columns. */
+    /* Pack A (rows, columns), whose rows are `row_step` values apart, into panels: panel j holds, for each row,
+     * `vectors` vectors of neighbouring columns. */
     void (*pack_rows)(void *panels, int vectors, const void *A, fl_size row_step, fl_size rows, fl_size columns,
                       fl_size panel0, fl_size panel1);
 
-    const fl_cell_kernels *cells; /* FL_CELLS of them */
-    /* y for columns [column0, column1), c for units [unit0, unit1). */
+    const fl_cell_kernels *cells; /* (FL_CELLS,) by fl_cell_kind */
+    /* Compute what lies between two steps: y for columns [column0, column1), c for units [unit0, unit1). */
     void (*carry)(const fl_carry *, fl_size row0, fl_size row1, fl_size column0, fl_size column1, fl_size unit0,
                   fl_size unit1);
-    /* dy (B, width), alone: for a projection, and for the initial state. */
+    /* Compute dy (B, width) alone: for a projection, and for the initial state. */
     void (*y_gradient)(const fl_y_gradient *, void *dy, fl_size width, fl_size row0, fl_size row1, fl_size column0,
                        fl_size column1);
 
     void (*multiply)(const fl_product *, fl_size row0, fl_size row1, fl_size column0, fl_size column1);
-    /* A^T (columns, rows) for columns [column0, column1) of A (rows, columns). */
+    /* Write A^T (columns, rows) for columns [column0, column1) of A (rows, columns). */
     void (*transpose)(void *a_transposed, const void *a, fl_size rows, fl_size columns, fl_size column0,
                       fl_size column1);
-    /* dA (gates H, K) = G^T or += G^T for units [unit0, unit1): G (K, padded gates H) has its columns in the order of
-     * the delta panels. dA has a row every K values. */
+    /* Compute dA (gates H, K) = G^T or dA += G^T for units [unit0, unit1). The columns of G (K, padded gates H) are in
+     * the order of the delta panels. */
     void (*unpack_gradient)(void *dA, const void *G, fl_size gates, fl_size hidden, fl_size K, int add, fl_size unit0,
                             fl_size unit1);
-    /* db += sum over rows of delta (rows, columns), for columns [column0, column1). */
+    /* Add the sum over the rows of delta (rows, columns) to db, for columns [column0, column1). */
     void (*add_bias_gradient)(void *db, const void *delta, fl_size rows, fl_size columns, fl_size column0,
                               fl_size column1);
-    /* dp += the peephole gradients of these rows, the deltas of i and f times c_prev and of o times c, for units
-     * [unit0, unit1). */
+    /* Add the peephole gradients of these rows to dp, for units [unit0, unit1): the deltas of i and f times c_prev,
+     * the delta of o times c. */
     void (*add_peephole_gradient)(void *dp, const fl_cell *, const void *delta, const void *c_prev, const void *c,
                                   fl_size rows, fl_size hidden, fl_size unit0, fl_size unit1);
 
-    void (*activate)(fl_activation, const void *x, void *y, fl_size n); /* y = g(x), n values */
-    /* dx = dy g'(x), from y = g(x), n values; dx may be dy */
+    /* Compute y = g(x), n values. */
+    void (*activate)(fl_activation, const void *x, void *y, fl_size n);
+    /* Compute dx = dy g'(x) from y = g(x), n values; dx may be dy. */
     void (*differentiate)(fl_activation, const void *y, const void *dy, void *dx, fl_size n);
 
-    /* The sum of the losses of these rows, and their gradients. */
+    /* Write the gradients of these rows; return the sum of their losses. */
     double (*elementwise_loss)(const fl_loss *, fl_size row0, fl_size row1);
     double (*softmax)(const fl_softmax *, fl_size row0, fl_size row1);
 
-    /* Elements [first, last); whether the velocity, or v, is finite in all of them. */
+    /* Update elements [first, last); return whether the velocity, or v, is finite in all of them. */
     int (*sgd)(const fl_sgd *, fl_size first, fl_size last);
     int (*adam)(const fl_adam *, fl_size first, fl_size last);
-    double (*sum_of_squares)(const void *x, fl_size n); /* in double precision, as this: */
+    /* Return the sum of squares, or multiply by a factor: both in double precision. */
+    double (*sum_of_squares)(const void *x, fl_size n);
     void (*scale)(void *x, double factor, fl_size n);
-    /* For each of `count` rows, in order: row ids[row] of sums += it, in columns [column0, column1). */
+    /* Add each of `count` rows, in order, to row ids[row] of sums, in columns [column0, column1). */
     void (*add_rows)(void *sums, const int64_t *ids, const void *rows, fl_size count, fl_size columns, fl_size column0,
                      fl_size column1);
 
-    /* sums = factor times the sum, in double precision, of `count` rows, one every `step` values, in columns
-     * [column0, column1); or sums += that. */
+    /* Compute sums = factor times the sum of `count` rows, or sums += that, in double precision, in columns [column0,
+     * column1). Rows are `step` values apart. */
     void (*sum_rows)(void *sums, const void *rows, fl_size step, fl_size count, double factor, int add, fl_size column0,
                      fl_size column1);
 
-    /* Connectionist temporal classification: see ctc.h. The last two are in double precision only. */
+    /* Connectionist temporal classification: see ctc.h. ctc_step and ctc_shares exist in double precision only. */
     fl_ctc_norm (*ctc_softmax)(const void *x, fl_size K, double weight, void *y);
     void (*ctc_emissions)(const void *x, fl_ctc_norm norm, const int64_t *labels, fl_size step, fl_size L, double *y);
     void (*ctc_subtract)(void *dx, double weight, const double *share, const int64_t *labels, fl_size step, fl_size L,
@@ -296,20 +301,20 @@ typedef struct {
     void (*ctc_shares)(const double *labels, const double *blanks, const double *labels_back, const double *blanks_back,
                        const double *y_labels, double y_blank, fl_size L, double *share);
 
-    /* Memory, the processor's or a device's: rows of `bytes` bytes, one every `step` bytes. */
+    /* Copy or clear memory, the processor's or a device's: rows of `bytes` bytes, `step` bytes apart. `which` marks the
+     * rows to clear; NULL for all. */
     void (*copy)(void *to, fl_size to_step, const void *from, fl_size from_step, fl_size bytes, fl_size row0,
                  fl_size row1);
-    void (*clear)(void *to, fl_size step, fl_size bytes, fl_size rows,
-                  const unsigned char *which); /* those marked; NULL: all */
-    /* A device's own product, as matmul() of _engine/blas.pyx; NULL on a processor. */
+    void (*clear)(void *to, fl_size step, fl_size bytes, fl_size rows, const unsigned char *which);
+    /* Compute a product of matrices on a device, as matmul() of _engine/blas.pyx does; NULL on a processor. */
     void (*matmul)(int transpose_a, int transpose_b, fl_size m, fl_size n, fl_size k, const void *a, const void *b,
                    double beta, void *c);
-    /* A device may keep steps, and what lies between them, until something else is asked for; with this nothing
-     * waits. NULL on a processor. */
+    /* Run the steps that a device has queued: a device may hold steps, and what lies between them, back until something
+     * else is asked for. NULL on a processor. */
     void (*finish)(void);
 } fl_kernels;
 
-/* A cell's row of cells.def, which says what each column means. */
+/* A row of cells.def, which says what each column means. */
 typedef struct {
     const char *name;
     int has_c, gates_are_y, extra;
@@ -324,22 +329,22 @@ static inline const fl_cell_row *fl_row_of_cell(fl_cell_kind kind) {
     return &rows[kind];
 }
 
-/* Hidden units in a forward panel, of which a thread's share of a step is made: where a gate stands alone, as many
- * neighbouring vectors as a tile has registers for. */
+/* Return the number of hidden units in a forward panel; a thread's share of a step is a number of panels. A panel of a
+ * single gate has as many neighbouring vectors as a tile has registers for. */
 static inline fl_size fl_panel_units(const fl_kernels *k, fl_size gates) {
     return gates > 1 ? k->unit_block : k->column_block;
 }
-/* The columns of a panel, */
+/* Return the number of columns of a forward panel. */
 static inline fl_size fl_panel_columns(const fl_kernels *k, fl_size gates) { return gates * fl_panel_units(k, gates); }
-/* how many such panels there are, */
+/* Return the number of forward panels for so many gates and hidden units. */
 static inline fl_size fl_panel_count(const fl_kernels *k, fl_size gates, fl_size hidden) {
     return (hidden + fl_panel_units(k, gates) - 1) / fl_panel_units(k, gates);
 }
-/* and the columns of all, which are the padded gates H. */
+/* Return the number of columns of all forward panels: gates H, padded. */
 static inline fl_size fl_padded_columns(const fl_kernels *k, fl_size gates, fl_size hidden) {
     return fl_panel_count(k, gates, hidden) * fl_panel_columns(k, gates);
 }
-/* Columns of an array, padded to panels of so many vectors. */
+/* Return the number of columns of an array, padded to panels of `vectors` vectors. */
 static inline fl_size fl_padded(const fl_kernels *k, int vectors, fl_size columns) {
     const fl_size width = vectors * k->unit_block;
     return (columns + width - 1) / width * width;

@@ -1,4 +1,4 @@
-/* exp, the logistic function and tanh on vectors: see "Numerics" in the documentation.
+/* exp, log1p, the logistic function, tanh and the other activations on vectors: see "Numerics" in the documentation.
  *
  * exp: x = n ln 2 + r, |r| <= ln 2 / 2 (Cody and Waite's two-part ln 2); e^r - 1 is a polynomial, near-minimax on that
  * interval (relative error of e^r below 3e-10 in single and 2e-17 in double precision).
@@ -14,9 +14,9 @@
 #define FL_LN2_HI 0.693359375f
 #define FL_LN2_LO -2.12194440054690583e-4f
 #define FL_ROUND (12582912.0f + 127.0f) /* 1.5 * 2^23 and the exponent's bias */
-#define FL_EXP_MIN -87.0f               /* the result is a normal number, */
-#define FL_EXP_MAX 88.0f                /* and here finite, with a denormal reciprocal */
-#define FL_TANH_IS_1 20.0f              /* 2x from which on tanh x is 1 */
+#define FL_EXP_MIN -87.0f               /* e^x is still a normal number here */
+#define FL_EXP_MAX 88.0f                /* e^x is still finite here, and its reciprocal denormal */
+#define FL_TANH_IS_1 20.0f              /* the value of 2x from which tanh x is 1 */
 FL_TERMS float exp_terms[] = {0.00019891080463998842f, 0.0013933730715792083f, 0.008333310844647863f,
                               0.041666464197405692f,   0.16666666681704216f,   0.50000000135387299f};
 FL_TERMS float tanh_terms[] = {0.002060621435f, -0.008113507022f, 0.0216894059f,
@@ -48,8 +48,8 @@ FL_TERMS double log1p_terms[] = {1.773976532385059e-1,  9.902817874689634e-2,  1
 #define FL_TANH_TERMS ((int)(sizeof tanh_terms / sizeof tanh_terms[0]))
 #define FL_EXP_TERMS ((int)(sizeof exp_terms / sizeof exp_terms[0]))
 
-/* The polynomial whose first term is terms[0], its terms in pairs: a chain half as long as one by one, with no more
- * work. */
+/* Evaluate a polynomial whose coefficient of the highest power is terms[0]. Taking the terms in pairs makes a chain of
+ * dependent operations half as long as Horner's, with no more work. */
 FL_INLINE vec v_polynomial(const real *terms, const int count, vec x, vec x2) {
     vec q = count % 2 ? v_set1(terms[0]) : v_fma(v_set1(terms[0]), x, v_set1(terms[1]));
     FL_UNROLL
@@ -76,22 +76,23 @@ FL_INLINE vec v_exp(vec x) {
     return v_fma(e.two_n, e.p, e.two_n);
 }
 
-/* log(1 + u) for u from 0 to 1: 2 artanh(s), s = u / (2 + u), whose odd polynomial is near-minimax up to 1/3 (relative
- * error 1e-10 in single and 5e-17 in double precision). */
+/* Return log(1 + u) for u from 0 to 1: 2 artanh(s), s = u / (2 + u), by an odd polynomial that is near-minimax up to
+ * s = 1/3 (relative error 1e-10 in single and 5e-17 in double precision). */
 FL_INLINE vec v_log1p(vec u) {
     const vec s = v_quotient(u, v_add(v_set1(2), u)), s2 = v_mul(s, s);
     const vec q = v_polynomial(log1p_terms, FL_LOG1P_TERMS, s2, v_mul(s2, s2));
     return v_fma(v_mul(s, s2), q, v_add(s, s));
 }
 
-/* 1 / (1 + e^-x). Where that is a denormal number it is zero, with the floating-point mode that kernels run in. */
+/* Return 1 / (1 + e^-x); zero where that is a denormal number, in the floating-point mode that kernels run in. */
 FL_INLINE vec v_logistic(vec x) {
     const vec one = v_set1(1), in_range = v_clamped(v_set1(-FL_EXP_MAX), v_set1(-FL_EXP_MIN), x);
     const exponential e = v_exponential(v_sub(v_zero(), in_range));
     return v_quotient(one, v_fma(e.two_n, e.p, v_add(one, e.two_n)));
 }
 
-/* Below 0.695 an odd polynomial; above, where nothing cancels, tanh|x| = 1 - 2 / (1 + e^(2|x|)). */
+/* Return tanh x: up to |x| = 0.695 by an odd polynomial; above, where nothing cancels, by
+ * tanh|x| = 1 - 2 / (1 + e^(2|x|)). */
 FL_INLINE vec v_tanh(vec x) {
     const vec a = v_abs(x), one = v_set1(1);
     const exponential e = v_exponential(v_min(v_set1(FL_TANH_IS_1), v_add(a, a)));
@@ -105,7 +106,7 @@ FL_INLINE vec v_tanh(vec x) {
 
 FL_INLINE vec v_bounded(vec x, real bound) { return v_clamped(v_set1(-bound), v_set1(bound), x); }
 
-/* 0.2 x + 0.5 between 0 and 1, as ONNX and Keras define it. */
+/* Return 0.2 x + 0.5 clipped to [0, 1], as ONNX and Keras define the hard logistic function. */
 FL_INLINE vec v_hard_logistic(vec x) {
     return v_clamped(v_zero(), v_set1(1), v_fma(v_set1((real)0.2), x, v_set1((real)0.5)));
 }
@@ -120,13 +121,13 @@ FL_INLINE vec apply(const fl_activation g, vec a) {
     }
 }
 
-/* d where low < x < high, else zero; NaN stays NaN. */
+/* Return d where low < x < high, else zero; NaN stays NaN. */
 FL_INLINE vec v_between(vec low, vec x, vec high, vec d) {
     const vec none = v_mul(v_mul(d, x), v_zero());
     return v_if_greater(x, low, v_if_greater(high, x, d, none), none);
 }
 
-/* d g'(a), from h = g(a) */
+/* Return d g'(a), from h = g(a). */
 FL_INLINE vec times_derivative(const fl_activation g, vec d, vec h) {
     switch (g) {
     case FL_TANH: return v_mul(d, v_fnma(h, h, v_set1(1)));
@@ -137,7 +138,7 @@ FL_INLINE vec times_derivative(const fl_activation g, vec d, vec h) {
     }
 }
 
-/* sum + d g'(a), with tanh without rounding the product. */
+/* Return sum + d g'(a), from h = g(a); for tanh, without rounding the product. */
 FL_INLINE vec plus_times_derivative(vec sum, const fl_activation g, vec d, vec h) {
     return g == FL_TANH ? v_fma(d, v_fnma(h, h, v_set1(1)), sum) : v_add(times_derivative(g, d, h), sum);
 }

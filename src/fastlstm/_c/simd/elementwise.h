@@ -1,4 +1,4 @@
-/* An activation function over an array, and its derivative. */
+/* Activation functions over an array, and their derivatives. */
 #ifndef FL_ELEMENTWISE_H
 #define FL_ELEMENTWISE_H
 

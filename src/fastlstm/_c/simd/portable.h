@@ -1,4 +1,4 @@
-/* The vectors of any other processor: C11 loops, which a compiler may vectorise; and those of a device, of one lane. */
+/* The vectors of any other processor: C11 loops, which a compiler may vectorise. A device's vectors have one lane. */
 #ifndef FL_PORTABLE_H
 #define FL_PORTABLE_H
 
@@ -31,7 +31,7 @@ FL_INLINE vec v_add(vec a, vec b) { LANES(a.lane[l] + b.lane[l]); }
 FL_INLINE vec v_sub(vec a, vec b) { LANES(a.lane[l] - b.lane[l]); }
 FL_INLINE vec v_mul(vec a, vec b) { LANES(a.lane[l] * b.lane[l]); }
 FL_INLINE vec v_div(vec a, vec b) { LANES(a.lane[l] / b.lane[l]); }
-FL_INLINE vec v_sqrt(vec a) { LANES((real)sqrt(a.lane[l])); } /* of a float, in double, and rounded once more: exact */
+FL_INLINE vec v_sqrt(vec a) { LANES((real)sqrt(a.lane[l])); } /* exact for a float too: computed in double, rounded */
 FL_INLINE vec v_max(vec bound, vec x) { LANES(bound.lane[l] > x.lane[l] ? bound.lane[l] : x.lane[l]); }
 FL_INLINE vec v_min(vec bound, vec x) { LANES(bound.lane[l] < x.lane[l] ? bound.lane[l] : x.lane[l]); }
 #if FL_FMA

@@ -1,13 +1,13 @@
 /* One vector type `vec` of VL values of type `real`, for every instruction set and both precisions.
  *
- * The compiler's command defines FL_BITS (32 or 64), and the including file one of FL_TARGET_AVX512,
+ * The compiler's command line defines FL_BITS (32 or 64), and the including file one of FL_TARGET_AVX512,
  * FL_TARGET_AVX2, FL_TARGET_BASE (SSE2), FL_TARGET_NEON, FL_TARGET_PORTABLE, FL_TARGET_DEVICE (a GPU's thread,
  * which has one lane). Everything else in the kernels is written with the few operations below.
  *
- * v_sum4 gives the sums of four vectors' lanes. The FL_DOUBLE_PARTS parts of a vec in double precision, d_part(x,
- * k), are each a vec_double.
+ * v_sum4 computes the sums of the lanes of four vectors. In double precision a vec has FL_DOUBLE_PARTS parts; part k,
+ * d_part(x, k), is a vec_double.
  *
- * NaN: v_max(bound, x) and v_min(bound, x) give x when x is NaN; the order of the operands matters on x86.
+ * NaN: v_max(bound, x) and v_min(bound, x) return x when x is NaN; the order of the operands matters on x86.
  */
 #ifndef FL_SIMD_H
 #define FL_SIMD_H
@@ -21,7 +21,7 @@
 #define FL_CAT_(a, b, c) a##b##c
 #define FL_CAT(a, b, c) FL_CAT_(a, b, c)
 
-/* FL_FUNCTION is for what a device runs and is too long to inline, FL_TERMS for constants that it reads. */
+/* FL_FUNCTION marks functions that a device runs and that are too long to inline, FL_TERMS constants that it reads. */
 #if defined(__CUDACC__)
 #define FL_INLINE static __device__ __forceinline__
 #define FL_FUNCTION static __device__
@@ -51,7 +51,7 @@
 #endif
 
 #define FL_CACHE_LINE 64
-/* To the first-level cache; to the second level. */
+/* Prefetch to the first-level cache, or with v_prefetch_far to the second-level cache. */
 #if defined(__GNUC__)
 #define v_prefetch(address) __builtin_prefetch(address)
 #define v_prefetch_far(address) __builtin_prefetch(address, 0, 2)
@@ -111,15 +111,14 @@ FL_INLINE void v_store_n(real *p, vec x, ptrdiff_t n) {
 }
 #endif
 
-/* a / b for finite a and b, b not denormal. A reciprocal of 14 bits, and one step of Newton's on the quotient: as
- * exact as a division but for 2^-28, in a third of its time. */
+/* Return a / b for finite a and b, b not denormal. With AVX-512: a reciprocal of 14 bits and one Newton step on the
+ * quotient, within 2^-28 of a division, in a third of its time. */
 #if FL_BYTES == 64 && FL_BITS == 32
 FL_INLINE vec v_quotient(vec a, vec b) {
     vec r = _mm512_rcp14_ps(b), q = v_mul(a, r);
     return v_fma(v_fnma(b, q, a), r, q);
 }
-#elif defined(FL_TARGET_PORTABLE) || \
-    defined(FL_TARGET_DEVICE) /* which have no mode for it: a denormal quotient is zero */
+#elif defined(FL_TARGET_PORTABLE) || defined(FL_TARGET_DEVICE) /* no mode that flushes denormals: do it here */
 FL_INLINE vec v_quotient(vec a, vec b) {
     const vec q = v_div(a, b);
     return v_if_greater(v_set1(FL_SMALLEST), v_abs(q), v_zero(), q);
@@ -128,7 +127,7 @@ FL_INLINE vec v_quotient(vec a, vec b) {
 FL_INLINE vec v_quotient(vec a, vec b) { return v_div(a, b); }
 #endif
 
-/* The first n of VL lanes, n in 1..VL: the tail case is rare, so a branch beats a mask everywhere. */
+/* Load or store the first n of VL lanes, n in 1..VL: the tail is rare, so a branch is faster than a mask everywhere. */
 FL_INLINE vec v_load_part(const real *p, ptrdiff_t n) {
     assert(0 < n && n <= VL);
     return n == VL ? v_load(p) : v_load_n(p, n);

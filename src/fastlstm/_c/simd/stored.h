@@ -1,5 +1,5 @@
-/* What arrays of inputs, weights, gates, outputs and their gradients hold: reals, or on a device, in half as many bits,
- * bfloat16 (FL_STORED_BFLOAT16) or float16 (FL_STORED_FLOAT16). Cells, their gradients and all sums are reals. */
+/* The type of stored inputs, weights, gates, outputs and their gradients: real, or on a device, in half as many bits,
+ * bfloat16 (FL_STORED_BFLOAT16) or float16 (FL_STORED_FLOAT16). Cell states, their gradients and all sums are reals. */
 #ifndef FL_STORED_H
 #define FL_STORED_H
 
@@ -34,7 +34,7 @@ FL_INLINE vec s_load(const stored *p) { return v_set1(of_stored(*p)); }
 FL_INLINE void s_store(stored *p, vec x) { *p = to_stored(x.lane[0]); }
 FL_INLINE vec s_load_part(const stored *p, ptrdiff_t n) { return (void)n, s_load(p); }
 FL_INLINE void s_store_part(stored *p, vec x, ptrdiff_t n) { (void)n, s_store(p, x); }
-FL_INLINE vec s_rounded(vec x) { return v_set1(of_stored(to_stored(x.lane[0]))); } /* as it comes back from memory */
+FL_INLINE vec s_rounded(vec x) { return v_set1(of_stored(to_stored(x.lane[0]))); } /* as stored and loaded again */
 #else
 typedef real stored;
 #define of_stored(x) (x)

@@ -10,7 +10,7 @@ typedef struct {
     double rest;
 } wide;
 
-/* sum += a b in each of the first n lanes. */
+/* Add a b to the sum, in each of the first n lanes. */
 FL_INLINE void add_products(wide *sum, vec a, vec b, ptrdiff_t n) {
     if (n == VL) {
         FL_UNROLL
@@ -30,7 +30,7 @@ FL_INLINE wide nothing(void) {
     return sum;
 }
 
-/* What has been added in each lane. */
+/* Write the sum of each lane. */
 FL_INLINE void lanes(double *lane, const wide *sum) {
     for (int k = 0; k < FL_DOUBLE_PARTS; k++) d_store(lane + k * (VL / FL_DOUBLE_PARTS), sum->part[k]);
 }

@@ -86,17 +86,17 @@ FL_INLINE vec v_fnma(vec a, vec b, vec c) { return MM(fnmadd)(a, b, c); } /* c -
 FL_INLINE vec v_fma(vec a, vec b, vec c) { return v_add(v_mul(a, b), c); }
 FL_INLINE vec v_fnma(vec a, vec b, vec c) { return v_sub(c, v_mul(a, b)); }
 #endif
-/* The low bits of x moved into the exponent field: 2^n where x = n + bias + 1.5 * 2^FL_MANTISSA. */
+/* Move the low bits of x into the exponent field: 2^n where x = n + bias + 1.5 * 2^FL_MANTISSA. */
 FL_INLINE vec v_exponent(vec x) { return MM_AS_REAL(MM_SHIFT(MM_AS_INT(x), FL_MANTISSA)); }
 FL_INLINE vec v_abs(vec x) { return MM(andnot)(v_set1((real)-0.0), x); }
-/* |a| with the sign of b; a must not be negative. */
+/* Return |a| with the sign of b; a must not be negative. */
 FL_INLINE vec v_with_sign(vec a, vec b) { return MM(or)(a, MM (and)(v_set1((real)-0.0), b)); }
 
 #if FL_BYTES == 64
 FL_INLINE vmask v_first(ptrdiff_t n) { return (vmask)((1u << n) - 1); }
 FL_INLINE vec v_load_n(const real *p, ptrdiff_t n) { return MM(maskz_loadu)(v_first(n), p); }
 FL_INLINE void v_store_n(real *p, vec x, ptrdiff_t n) { MM(mask_storeu)(p, v_first(n), x); }
-/* a > b ? x : y; a NaN in a or b gives y */
+/* Return a > b ? x : y; a NaN in a or b gives y. */
 #if FL_BITS == 32
 FL_INLINE vec v_if_greater(vec a, vec b, vec x, vec y) {
     return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), y, x);
@@ -121,7 +121,7 @@ FL_INLINE vec v_if_greater(vec a, vec b, vec x, vec y) {
 }
 #endif
 
-/* Weights in fewer bits: a bfloat16 is the upper half of a float. */
+/* Load weights that are stored in fewer bits: a bfloat16 is the upper half of a float. */
 #if FL_BITS == 32
 #if FL_BYTES == 64
 FL_INLINE vec v_load_bfloat16(const uint16_t *p) {
@@ -151,7 +151,7 @@ FL_INLINE vec v_load_int8(const int8_t *p) {
 #endif
 #endif
 
-/* A vector's parts in double precision. */
+/* The parts of a vector in double precision. */
 #if FL_BITS == 32
 #define FL_DOUBLE_PARTS 2
 #if FL_BYTES == 64
@@ -180,7 +180,7 @@ FL_INLINE vec_double d_zero(void) { return MM_DOUBLE(setzero)(); }
 FL_INLINE void d_store(double *p, vec_double x) { MM_DOUBLE(storeu)(p, x); }
 #endif
 
-/* The register's 128-bit parts, added up. */
+/* Add up the 128-bit parts of a register. */
 #if FL_BITS == 32
 FL_INLINE __m128 fold(vec x) {
 #if FL_BYTES == 64

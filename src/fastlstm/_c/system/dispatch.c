@@ -6,7 +6,7 @@
 #define FL_ARM 1
 #endif
 
-/* A row of targets.def as code(name, detection) where it is compiled, and else as none(name, detection). */
+/* Expand a row of targets.def to code(name, detection) where it is compiled, else to none(name, detection). */
 #define ROW_ANY(code, none, name, detection) code(name, detection)
 #if FL_X86
 #define ROW_X86 ROW_ANY
@@ -51,7 +51,7 @@ static unsigned long long xcr0(void) {
 }
 #endif
 
-/* The processor must have the instructions and the operating system must save their registers. */
+/* Return whether the processor has the instructions and the operating system saves their registers. */
 static int has(unsigned ebx_of_leaf_7, unsigned state) {
     enum { FMA = 1 << 12, OSXSAVE = 1 << 27, AVX = 1 << 28 }; /* leaf 1, ecx */
     unsigned leaf1[4], leaf7[4];
@@ -88,7 +88,7 @@ const fl_kernels *fl_isa_kernels(int isa, int bytes) {
     return bytes == 4 ? targets[isa].kernels_32 : targets[isa].kernels_64;
 }
 
-#ifdef FL_EMULATED /* a device on the processor: see emulated.inc */
+#ifdef FL_EMULATED /* the processor as a device: see emulated.inc */
 extern const fl_backend fl_emulated;
 #endif
 

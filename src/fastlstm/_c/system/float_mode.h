@@ -1,5 +1,5 @@
 /* Denormal numbers count as zero inside a kernel, so that they cost no more than others. The mode belongs to the
- * thread; every task saves it, sets it and puts it back. */
+ * thread; every task saves it, sets it and restores it. */
 #ifndef FL_FLOAT_MODE_H
 #define FL_FLOAT_MODE_H
 
@@ -11,8 +11,8 @@ static inline fl_float_mode fl_flush_denormals(void) {
     if ((before & 0x8040) != 0x8040) _mm_setcsr(before | 0x8040); /* flush to zero, denormals are zero */
     return before;
 }
-/* Exception flags that the task raised are dropped, too: the caller sees its register as it was. Writing it waits
- * for all that came before: where the caller flushes denormals already, it is left alone, flags included. */
+/* Restore the caller's register, without the exception flags that the task raised. Writing the register waits for all
+ * earlier instructions: where the caller flushes denormals already, it is left alone, flags included. */
 static inline void fl_restore_float_mode(fl_float_mode before) {
     if ((before & 0x8040) != 0x8040) _mm_setcsr(before);
 }

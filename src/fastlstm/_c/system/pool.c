@@ -1,7 +1,7 @@
-/* One job at a time, divided into as many shares as threads can run at once: of n, share k is the parts k, k + n, k
- * + 2n and so on. A job has an epoch; share k may be taken while claims[k] == 2 epoch, by changing it to 2 epoch +
- * 1. Worker k tries share k only, so that a thread meets the same data again at the next time step. A worker that
- * comes late finds its share taken and goes back to waiting; it never touches the job. */
+/* The pool runs one job at a time, divided into as many shares as threads can run at once: of n shares, share k has the
+ * parts k, k + n, k + 2n and so on. A job has an epoch; a thread takes share k by changing claims[k] from 2 epoch to
+ * 2 epoch + 1. Worker k tries share k only, so that a thread finds the same data in its cache at the next time step. A
+ * worker that comes late finds its share taken and goes back to waiting; it never touches the job. */
 #if defined(__linux__)
 #define _GNU_SOURCE /* sched_getcpu, sched_setaffinity */
 #else
@@ -55,7 +55,7 @@ static void pause_briefly(void) {
 #endif
 }
 
-/* ---- the two systems ---- */
+/* ---- locks of Windows and of POSIX systems ---- */
 #if defined(_WIN32)
 static SRWLOCK lock = SRWLOCK_INIT;
 static CONDITION_VARIABLE wake = CONDITION_VARIABLE_INIT;
@@ -74,7 +74,7 @@ static void wake_all(void) { pthread_cond_broadcast(&wake); }
 static void yield_processor(void) { sched_yield(); }
 #endif
 
-/* How many threads can run at once: processors that the calling thread may use. */
+/* Return the number of threads that can run at once: the processors that the calling thread may use. */
 static int count_processors(void) {
 #if defined(FL_PROCESSORS) /* for tests */
     return FL_PROCESSORS;
@@ -83,7 +83,7 @@ static int count_processors(void) {
     int count = 0;
     if (!GetProcessAffinityMask(GetCurrentProcess(), &own, &all)) return FL_MAX_THREADS;
     for (; own; own &= own - 1) count++;
-    return count ? count : FL_MAX_THREADS; /* none are shown where the machine has more than 64 */
+    return count ? count : FL_MAX_THREADS; /* the mask may be empty where the machine has more than 64 processors */
 #elif defined(__linux__)
     cpu_set_t allowed;
     return sched_getaffinity(0, sizeof(allowed), &allowed) ? FL_MAX_THREADS : CPU_COUNT(&allowed);
@@ -129,20 +129,20 @@ static void leave_processor(int processor) { (void)processor; }
 
 static struct {
     counter busy;   /* 1 while a thread owns the pool */
-    int workers;    /* started so far; only the owner changes it */
-    int processors; /* that the owner may use, as seen at `looked`, for a program may change them */
+    int workers;    /* workers started so far; only the owner changes this */
+    int processors; /* processors that the owner may use, counted at `looked`, since a program may change them */
     long long looked;
     fl_task task;
     void *argument;
     int parts;
     int threads;   /* shares of the job */
-    fl_call *call; /* whose job it is, if anyone's */
-    int caller;    /* the processor of the caller that woke the sleepers */
+    fl_call *call; /* the call that the job belongs to, or NULL */
+    int caller;    /* the processor of the caller that woke the sleeping workers */
     char padding1[64];
-    counter epoch;    /* of the latest job */
+    counter epoch;    /* epoch of the latest job */
     counter sleepers; /* workers that wait for `wake` */
     char padding2[64];
-    counter pending; /* shares of the job that are not finished, share 0 aside */
+    counter pending; /* shares of the job that are not finished, without share 0 */
     char padding3[64];
     counter claims[FL_MAX_THREADS];
 } pool;
@@ -151,7 +151,7 @@ static struct {
 #if defined(_MSC_VER) && !defined(__clang__)
 static __declspec(thread) fl_call *current;
 #else
-static _Thread_local fl_call *current; /* whose task this thread runs, if anyone's; its address tells threads apart */
+static _Thread_local fl_call *current; /* the call whose task this thread runs, or NULL; its address names the thread */
 #endif
 
 static int has_stopped(void) { return current && load(&current->stopped); }
@@ -174,11 +174,11 @@ int fl_stopped(void) {
         const long long now = fl_ticks();
         if (!call->next) call->next = now + FL_FIRST_ASKED;
         if (now >= call->next) {
-            current = NULL; /* whoever is asked may make calls of its own, and start threads that inherit the mode */
+            current = NULL; /* `ask` may make calls of its own, and start threads that inherit the mode */
             const fl_float_mode here = fl_flush_denormals();
             fl_restore_float_mode(call->mode);
             if (call->ask(call)) store(&call->stopped, 1);
-            fl_flush_denormals(); /* since a mode that flushes is not restored where it is left alone */
+            fl_flush_denormals(); /* restoring a mode that flushes leaves the register alone */
             fl_restore_float_mode(here);
             current = call;
         }
@@ -192,7 +192,7 @@ static void run(fl_task task, void *argument, int share, int shares, int parts) 
     fl_restore_float_mode(before);
 }
 
-/* Waits until the epoch is no longer `seen`; gives the new one. */
+/* Wait until the epoch is no longer `seen`; return the new one. */
 static long long next_epoch(long long seen) {
     for (int spin = 0; spin < FL_SPINS_BEFORE_SLEEP; spin++) {
         if (load(&pool.epoch) != seen) return load(&pool.epoch);
@@ -214,7 +214,7 @@ static void work(int share) {
         if (change(&pool.claims[share], 2 * epoch, 2 * epoch + 1)) {
             current = pool.call;
             run(pool.task, pool.argument, share, pool.threads, pool.parts);
-            current = NULL; /* the call may end as soon as its last share has */
+            current = NULL; /* the call may end as soon as its last share is finished */
             add(&pool.pending, -1);
         }
     }
@@ -232,8 +232,8 @@ static int start_worker(int share) {
     return 1;
 }
 #else
-/* The child of a fork has none of its parent's workers, and nobody holds the pool there. A job that another thread
- * of the parent had under way is not the child's: none of its shares may be taken. */
+/* Forget the parent's workers in the child of a fork, which has none of them; no thread owns the pool there. A job that
+ * another thread of the parent was running is not the child's: none of its shares may be taken. */
 static void forget_workers(void) {
     pool.workers = 0;
     store(&pool.pending, 0); /* of a job that was asked about, when the answer was a fork */
@@ -262,7 +262,7 @@ static int start_worker(int share) {
 }
 #endif
 
-/* How many threads to run so many parts with. */
+/* Return the number of threads that run so many parts. */
 static int threads_for(int parts) {
     const long long now = fl_ticks();
     if (!pool.processors || now != pool.looked) pool.processors = count_processors();
@@ -287,7 +287,7 @@ static void run_shared(fl_task task, void *argument, int parts, int threads) {
         pool.caller = this_processor();
         wake_all();
         release();
-        yield_processor(); /* to a worker that was woken here */
+        yield_processor(); /* to a worker that was woken on this processor */
     }
 
     run(task, argument, 0, threads, parts);

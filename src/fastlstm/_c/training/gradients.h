@@ -1,6 +1,7 @@
-/* What is done with gradients: an optimiser's step, their norm, rows added up.
+/* Operations on gradients: an optimiser's step, the norm, sums of rows.
  *
- * A step rounds after every operation, as NumPy does: nothing is fused, so that all instruction sets give the same. */
+ * A step rounds after every operation, as NumPy does: nothing is fused, so that all instruction sets give the same
+ * result. */
 #ifndef FL_GRADIENTS_H
 #define FL_GRADIENTS_H
 
@@ -8,8 +9,8 @@
 #include "step/transpose.h"
 #include "simd/wide.h"
 
-/* Whether the elements [first, last) are numbers. Their sum nearly always says so: only where it is none are they
- * looked at. */
+/* Return whether elements [first, last) are all finite. Where their sum is finite, they are; only where it is not is
+ * each element looked at. */
 static int all_finite(vec sum, const void *x, fl_size first, fl_size last) {
     real lane[VL], all = 0;
     v_store(lane, sum);
@@ -69,7 +70,7 @@ static double sum_of_squares(const void *x, fl_size n) {
     return total(&sum);
 }
 
-/* In double precision: the factor may be too small for a float. */
+/* Multiply x by a factor, in double precision: the factor may be too small for a float. */
 static void scale(void *x, double factor, fl_size n) {
     for (fl_size k = 0; k < n; k++) ((real *)x)[k] = (real)(factor * (double)((real *)x)[k]);
 }

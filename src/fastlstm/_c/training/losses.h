@@ -1,4 +1,4 @@
-/* Losses that are a sum over elements, with their gradient: J += s v(y, t) and dJ/dy = s v'(y, t). */
+/* Losses that are a sum over elements, with their gradients: J += s v(y, t) and dJ/dy = s v'(y, t). */
 #ifndef FL_LOSSES_H
 #define FL_LOSSES_H
 
@@ -6,7 +6,7 @@
 #include "step/transpose.h"
 #include "simd/wide.h"
 
-/* The value is a b, for a sum in double precision; d is its derivative. */
+/* An element's loss a b, as two factors whose products are summed in double precision, and its derivative d. */
 typedef struct {
     vec a, b, d;
 } value;
@@ -14,7 +14,7 @@ typedef struct {
 FL_INLINE value elementwise_value(const fl_loss_kind kind, vec y, vec t, real delta) {
     const vec one = v_set1(1), zero = v_zero(), e = v_sub(y, t), size = v_abs(e);
     switch (kind) {
-    case FL_SQUARED: return (value){e, e, e}; /* half of it, so that it cannot overflow */
+    case FL_SQUARED: return (value){e, e, e}; /* half the derivative, so that it cannot overflow */
     case FL_ABSOLUTE: return (value){size, one, v_if_greater(size, zero, v_with_sign(one, e), v_mul(size, e))};
     case FL_HUBER: {
         const vec q = v_min(v_set1(delta), size);
@@ -28,7 +28,7 @@ FL_INLINE value elementwise_value(const fl_loss_kind kind, vec y, vec t, real de
     }
 }
 
-/* The sum of the values of elements [first, last). */
+/* Write the gradients of elements [first, last); return the sum of their losses. */
 FL_INLINE double sum_of_values(const fl_loss_kind kind, const fl_loss *f, fl_size first, fl_size last) {
     const vec scale = v_set1((real)(kind == FL_SQUARED ? 2 * f->scale : f->scale));
     wide sum = nothing();
@@ -51,7 +51,8 @@ static double sum_of_run(const fl_loss *f, fl_size first, fl_size last) {
     }
 }
 
-/* Rows that lie together and all count, or all do not, are one run of elements. */
+/* Compute the loss of rows [row0, row1). Neighbouring rows that all count, or that all do not, are one run of elements.
+ */
 static double elementwise_loss(const fl_loss *f, fl_size row0, fl_size row1) {
     const fl_size columns = f->columns;
     double sum = 0;

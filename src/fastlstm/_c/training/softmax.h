@@ -1,4 +1,4 @@
-/* Softmax, and its cross-entropy with its gradient: each row is read from memory once, and written once.
+/* The softmax, and its cross-entropy with the gradient: each row is read from memory once, and written once.
  *
  * With s = sum_k e^(x_k - max x), p_k = e^(x_k - max x) / s, the target's distribution q_k = (1 - eps) [k = target] +
  * eps / K and class weights w, a row's loss is sum_k q_k w_k (log s - (x_k - max x)), its gradient p_k sum_j q_j w_j -
@@ -19,7 +19,7 @@ static real largest(const real *x, fl_size n) {
         for (fl_size k = 1; k < n; k++) max = x[k] > max ? x[k] : max;
         return max;
     }
-    vec m = v_load(x + n - VL); /* some are looked at twice, which does not matter */
+    vec m = v_load(x + n - VL); /* some values are compared twice, which does no harm */
     for (fl_size k = 0; k + VL <= n; k += VL) m = v_max(m, v_load(x + k));
     real lane[VL];
     v_store(lane, m);
@@ -28,7 +28,7 @@ static real largest(const real *x, fl_size n) {
     return max;
 }
 
-/* e = e^(x - max), zero where that is too small to matter; gives their sum. */
+/* Compute e = e^(x - max), zero where that is too small to matter; return the sum. */
 static real exponentials(real *e, const real *x, real max, fl_size n) {
     const vec shift = v_set1(max), least = v_set1(FL_EXP_MIN);
     vec sum[4] = {v_zero(), v_zero(), v_zero(), v_zero()};
@@ -51,7 +51,7 @@ static real exponentials(real *e, const real *x, real max, fl_size n) {
     return (lane[0] + lane[1]) + (lane[2] + lane[3]);
 }
 
-/* sum_k w_k (x_k - max), w NULL for ones; halves of the differences, which do not overflow, are added up */
+/* Return sum_k w_k (x_k - max), w NULL for ones. Halves of the differences are summed, since they cannot overflow. */
 static double weighted_sum(const real *x, const real *w, real max, fl_size n) {
     wide sum = nothing();
     for (fl_size k = 0; k < n; k += VL) {
@@ -63,7 +63,7 @@ static double weighted_sum(const real *x, const real *w, real max, fl_size n) {
     return 2 * total(&sum);
 }
 
-/* g = a g - b w, w NULL for ones */
+/* Compute g = a g - b w, w NULL for ones. */
 static void combine(real *g, real a, real b, const real *w, fl_size n) {
     for (fl_size k = 0; k < n; k += VL) {
         const fl_size part = at_most(n - k, VL);
@@ -72,7 +72,8 @@ static void combine(real *g, real a, real b, const real *w, fl_size n) {
     }
 }
 
-/* The sum of the losses of rows [row0, row1) whose mask is set; without targets the gradient is the softmax. */
+/* Write the gradients of rows [row0, row1) and return the sum of the losses of those that the mask counts; without
+ * targets, write the softmax instead. */
 static double softmax(const fl_softmax *f, fl_size row0, fl_size row1) {
     const fl_size K = f->classes;
     const real *const w = f->weights;
