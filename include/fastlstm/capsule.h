@@ -13,7 +13,7 @@
 
 #define FASTLSTM_CAPSULE "fastlstm._runtime.c_interface"
 
-/* What the capsule points to. Later versions add at the end. */
+/* The functions to which the capsule points. Later versions add more at the end. */
 typedef struct {
     int version; /* FASTLSTM_C_VERSION of the installed package */
     const char *(*message)(fastlstm_status);
@@ -35,7 +35,7 @@ typedef struct {
 #ifdef Py_PYTHON_H
 static const fastlstm_interface *fastlstm_functions = NULL;
 
-/* 0, or -1 with an exception set. */
+/* Import the functions of fastlstm.h; return 0, or -1 with an exception set. */
 static inline int import_fastlstm(void) {
     const fastlstm_interface *found = (const fastlstm_interface *)PyCapsule_Import(FASTLSTM_CAPSULE, 0);
     if (!found) return -1;

@@ -1,4 +1,4 @@
-/* Memory that is given out piece by piece, each aligned. */
+/* An arena: memory that is taken in aligned pieces. */
 #ifndef FL_ARENA_H
 #define FL_ARENA_H
 
@@ -21,7 +21,7 @@ typedef struct {
 
 enum { FL_ALIGNMENT = 64 };
 
-/* Return an arena in memory that begins anywhere. */
+/* Return an arena in memory of any alignment. */
 static inline fl_arena fl_arena_in(const void *memory) {
     const fl_arena arena = {(char *)(((uintptr_t)memory + FL_ALIGNMENT - 1) / FL_ALIGNMENT * FL_ALIGNMENT), 0};
     return arena;
@@ -38,14 +38,14 @@ static inline char *fl_take_array(fl_arena *arena, fl_size rows, fl_size columns
     return fl_take(arena, fl_times((size_t)rows, fl_times((size_t)columns, (size_t)size)));
 }
 
-/* Return how many bytes an arena needs that begins anywhere; 0 where they are too many. */
+/* Return the number of bytes that an arena needs in memory of any alignment; 0 where they are too many. */
 static inline size_t fl_arena_bytes(const fl_arena *arena) {
     const size_t bytes = fl_plus(arena->used, FL_ALIGNMENT);
     return bytes == FL_TOO_MUCH ? 0 : bytes;
 }
 static inline int fl_is_too_much(const fl_arena *arena) { return fl_arena_bytes(arena) == 0; }
 
-/* Return the address of a value of an array, by its index; NULL for NULL. */
+/* Return the address of an array's value by its index; NULL for a NULL array. */
 static inline char *fl_at(const void *array, fl_size values, fl_size size) {
     return array ? (char *)array + values * size : NULL;
 }

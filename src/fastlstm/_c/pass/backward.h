@@ -13,32 +13,32 @@ typedef struct {
     const fl_kernels *k;
     fl_backward_step step;
     fl_ask_stop stopped;
-    fl_backward constant;  /* what is the same at every step */
-    fl_y_gradient between; /* likewise, on the way from y^t to the step after it */
+    fl_backward constant;  /* a step's arguments that are the same at every step */
+    fl_y_gradient between; /* arguments of y^t's gradient that are the same at every step */
     fl_weight_gradients weights;
     fl_rows rows;
     int reverse;
     fl_size size;      /* bytes of a value */
-    fl_size cell_size; /* bytes of a cell, and of a sum */
+    fl_size cell_size; /* bytes of a value of c, and of a sum */
     fl_size gates;
     fl_size outputs;    /* P */
     fl_size K;          /* values in a row of y as the steps see it */
-    fl_size block;      /* hidden units that a thread's share is made of */
-    fl_size unit_work;  /* multiply-adds that a step takes for a row and unit; 0 on a device */
-    fl_size block_rows; /* in a block of steps */
+    fl_size block;      /* hidden units in a block, of which a thread's share has whole ones */
+    fl_size unit_work;  /* multiply-adds of a step per row and unit; 0 on a device */
+    fl_size block_rows; /* rows in a block of steps */
     int packed;         /* Is R packed? Not for a single plain step. */
-    int given_panels;   /* W and R are given as panels. */
+    int given_panels;   /* Are W and R given as panels? */
     int with_deltas;    /* Are the deltas of all steps wanted? */
     fl_division division;
-    fl_size s0, s1;    /* the steps to run, last first */
-    fl_size s_end;     /* where their block ends */
-    fl_size delta_row; /* of all rows, where delta and delta_panels begin */
+    fl_size s0, s1;    /* the steps [s0, s1) to run, last first */
+    fl_size s_end;     /* the end of their block */
+    fl_size delta_row; /* the row, among all rows, at which delta and delta_panels begin */
     const char *R;
     const char *proj; /* (P, H), or NULL */
     const char *x;    /* (rows, I) */
     fl_tape tape;
     int recomputes_y;       /* Is y^{t-1} not on the tape? */
-    fl_forward_pass *again; /* recompute: what runs a segment again; or NULL */
+    fl_forward_pass *again; /* the forward pass that recomputes a segment; NULL without recompute */
     /* Options. */
     int reset_to_zero;
     const char *reset;  /* (rows,) bytes, or NULL */
@@ -49,7 +49,7 @@ typedef struct {
     fl_size dy_step;
     const char *dh;       /* (B, P) */
     const char *dc;       /* (B, H) */
-    const char *d_extra;  /* (B, K - P): at the extra columns */
+    const char *d_extra;  /* (B, K - P): gradient of the final extra columns */
     const char *dc_above; /* (rows, H) */
     /* Results beside those of the weights; each may be NULL. */
     char *dx; /* (rows, I) */
@@ -62,16 +62,16 @@ typedef struct {
     char *dc_all;    /* (rows, H) */
     /* Workspace. */
     char *delta;        /* (rows of a block, gates H), or delta_all */
-    char *delta_before; /* (B, gates H): of the step that ran before this block, in the order of this pass */
-    char *y_prev;       /* (rows of a block, P), where it is not on the tape */
-    char *dy_space;     /* (rows of a block, P): with a projection, the gradient of what it gives */
+    char *delta_before; /* (B, gates H): deltas of the step that this pass ran just before the block */
+    char *y_prev;       /* (rows of a block, P), where y^{t-1} is not on the tape */
+    char *dy_space;     /* (rows of a block, P): with a projection, the gradient of its result */
     char *m_panels;     /* with a projection, packed rows of the tape's m */
-    char *zoned;        /* (B, P): what zoneout sends from step to step */
+    char *zoned;        /* (B, P): gradient that zoneout passes from step to step */
     char *R_panels;     /* may be given */
     char *extra_panels;
     char *proj_panels;
-    fl_sum sums[FL_SUMS]; /* of many rows: dW, dR, db, dp, dproj */
-    fl_size in_part;      /* rows in their parts */
+    fl_sum sums[FL_SUMS]; /* sums over many rows: dW, dR, db, dp, dproj */
+    fl_size in_part;      /* rows in the current parts of these sums */
 } fl_backward_pass;
 
 /* Lay out the workspace. */
@@ -83,10 +83,10 @@ void fl_divide_backward_pass(fl_backward_pass *b, int num_threads);
 /* Start with the gradient that arrives at the final state; clear the sums. */
 void fl_start_backward_pass(fl_backward_pass *b);
 
-/* Return how many rows of step s have another step. */
+/* Return the number of rows of step s that have another step. */
 fl_size fl_rows_going_on(const fl_backward_pass *b, fl_size s);
 
-/* Compute deltas of step s, for some rows that all end with it (`last`) or all go on; return the number of
+/* Compute the deltas of step s, for some rows that all end with it (`last`) or all go on; return the number of
  * multiply-adds. */
 fl_size fl_run_backward_rows(const fl_backward_pass *b, fl_size s, fl_size row0, fl_size row1, fl_size unit0,
                              fl_size unit1, int last);
@@ -95,21 +95,23 @@ fl_size fl_run_backward_rows(const fl_backward_pass *b, fl_size s, fl_size row0,
 void fl_run_dy(const fl_backward_pass *b, fl_size s, fl_size row0, fl_size row1, fl_size column0, fl_size column1,
                int last);
 
-/* Compute a part of the gradient of the initial state, for those of some rows that begin with step s. */
+/* Compute a part of the gradient of the initial state, for those rows of [row0, row1) that begin with step s. */
 void fl_run_first_state(const fl_backward_pass *b, fl_size s, fl_size row0, fl_size row1, int part, int parts);
 
-/* Before and after the steps of a block: where its deltas are; what their products read; what the next block needs. */
+/* Begin a block of steps: set where its deltas are. After the steps, gather what the products of its deltas read; after
+ * those, keep what the next block needs. */
 void fl_begin_backward_block(fl_backward_pass *b, fl_span block);
 void fl_gather_backward_block(fl_backward_pass *b, fl_span block);
 void fl_end_backward_block(fl_backward_pass *b, fl_span block);
 
-/* Tasks, whose argument is an fl_backward_pass, for the block that begin and gather have set: dp, and dproj += dy^T m;
- * before them, what the first step saw of y, which no step of the block has written. */
+/* Compute a part of what the deltas of the current block give: first y^{t-1} of the block's first step, which none of
+ * its steps has written; then dp, and dproj += dy^T m. These are tasks whose argument is an fl_backward_pass. */
 void fl_y_prev_part(void *backward_pass, int part, int parts);
 void fl_peephole_part(void *backward_pass, int part, int parts);
 void fl_projection_part(void *backward_pass, int part, int parts);
 
-/* Sums of many rows are made of parts. A device sums in its own way. */
+/* Return whether sums over rows are made in parts: where there are many rows, and not on a device, which sums in its
+ * own way. */
 static inline int fl_sums_in_parts(const fl_backward_pass *b) {
     return b->rows.count > FL_ROWS_PER_PART && !b->k->device;
 }

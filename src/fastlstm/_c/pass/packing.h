@@ -4,7 +4,7 @@
 
 #include "pass/division.h"
 
-/* Return how many vectors wide a panel of packed rows is. */
+/* Return the width in vectors of a panel of packed rows. */
 static inline int fl_vectors(const fl_kernels *k) { return (int)(k->column_block / k->unit_block); }
 
 /* Return the number of values of the packed columns of weights (gates H, K), and of the packed rows of A (rows,
@@ -16,8 +16,7 @@ static inline fl_size fl_row_panels(const fl_kernels *k, int vectors, fl_size ro
     return fl_padded(k, vectors, columns) * rows;
 }
 
-/* A is packed by columns, as weights (gates H, K), or with gates 0 by rows, as (K, H) with a row every so many values.
- */
+/* A matrix A to pack: by columns, weights (gates H, K); or with gates 0 by rows, (K, H), `row_step` values apart. */
 typedef struct {
     const fl_kernels *k;
     void *panels;

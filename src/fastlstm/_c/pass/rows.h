@@ -1,5 +1,5 @@
-/* The rows of a batch, time step after time step, longest sequence first: step t has the rows [first(t), first(t + 1))
- * of all, which are the first ones of the batch. */
+/* The rows of a batch, time step after time step, longest sequence first: of all rows, step t has [first(t),
+ * first(t + 1)), which are the first sequences of the batch. */
 #ifndef FL_ROWS_H
 #define FL_ROWS_H
 
@@ -15,7 +15,7 @@ typedef struct {
     fl_size B;
     fl_size count;          /* rows of all steps */
     const int64_t *offsets; /* (T + 1,) first(t); NULL where every step has B rows, the last one perhaps fewer */
-    int invariant;          /* No row's result may depend on how many others there are. */
+    int invariant;          /* Must a row's result not depend on the number of other rows? */
 } fl_rows;
 
 static inline fl_size fl_first_row(const fl_rows *r, fl_size t) {
@@ -30,7 +30,7 @@ static inline fl_size fl_rows_at(const fl_rows *r, fl_size t) {
 /* Return the time t at which a direction runs its step s; or, the same computation, the step of a time. */
 static inline fl_size fl_time(const fl_rows *r, int reverse, fl_size s) { return reverse ? r->T - 1 - s : s; }
 
-/* The steps from time t0 on, before time t1. */
+/* The steps with times in [t0, t1). */
 typedef struct {
     fl_size t0, t1;
 } fl_span;
@@ -40,23 +40,24 @@ static inline fl_size fl_first_step(const fl_rows *r, int reverse, fl_span span)
     return reverse ? r->T - span.t1 : span.t0;
 }
 
-/* Time is cut into blocks by where a step's rows begin: step t is in the block first(t) / rows. So the cuts are the
- * same from either end, and a block of more rows is made of whole smaller ones where those divide it.
+/* Take the first or the last block from the steps that are left; all of them where `rows` is 0.
  *
- * Take the first or the last block from the steps that are left; all of them where `rows` is 0. */
+ * Time is cut into blocks by the row at which a step begins: step t is in block first(t) / rows. So the cuts are the
+ * same from either end, and a larger block is made of whole smaller ones where their size divides its size. */
 fl_span fl_next_block(fl_span *left, const fl_rows *r, fl_size rows, int last);
 
-/* The rows of a block where a step leaves `bytes` for each of them. They are few, to be used again while they are in
- * the cache. A device has many: its caches are small, and it loses time between blocks. */
+/* Return the number of rows of a block, where each row takes `bytes` bytes. On a processor they are few, to be read
+ * again while they are in the cache. On a device they are many: its caches are small, and it loses time between blocks.
+ */
 static inline fl_size fl_rows_per_block(const fl_kernels *k, fl_size bytes) {
     return k->device ? fl_larger(FL_ROWS_PER_BLOCK, FL_DEVICE_BLOCK / fl_larger(bytes, 1)) : FL_ROWS_PER_BLOCK;
 }
 
-/* Return the most rows that any block has. */
+/* Return the largest number of rows that a block can have. */
 static inline fl_size fl_block_rows(const fl_rows *r, fl_size rows) { return fl_smaller(r->count, rows + r->B); }
 
-/* With recompute, a segment of k steps is made of whole blocks: its rows, and the number of segments of so many rows.
- */
+/* Return the rows of a segment of k steps, which with recompute is made of whole blocks; and the number of segments of
+ * so many rows. */
 static inline fl_size fl_segment_rows(fl_size k, fl_size B) {
     return fl_larger(fl_ceil_div(k * B, FL_ROWS_PER_BLOCK), 1) * FL_ROWS_PER_BLOCK;
 }

@@ -1,12 +1,12 @@
-/* Gradients are sums over rows, of which there may be millions. One running sum in few bits would lose what is small
- * beside it: rows are summed in groups, the sums of groups in parts, and the parts in a total. */
+/* Gradients are sums over rows, of which there may be millions. A single running sum in few bits would lose small
+ * terms: rows are summed in groups, the sums of groups in parts, and the parts in a total. */
 #ifndef FL_SUMS_H
 #define FL_SUMS_H
 
 #include "kernels.h"
 
 typedef struct {
-    void *part, *total; /* `values` of each; without a part, NULL, there is nothing to sum */
+    void *part, *total; /* (values,) each; a NULL part means that there is nothing to sum */
     fl_size values;
 } fl_sum;
 
@@ -14,7 +14,7 @@ static inline void fl_start_totals(const fl_kernels *k, const fl_sum *sums, int 
     for (int n = 0; n < count; n++) k->clear(sums[n].total, 0, sums[n].values * bytes, 1, NULL);
 }
 
-/* Add the parts to the totals, and clear them. */
+/* Add the parts to the totals, and clear the parts. */
 static inline void fl_add_parts(const fl_kernels *k, const fl_sum *sums, int count, fl_size bytes) {
     for (int n = 0; n < count; n++) {
         if (!sums[n].part) continue;
@@ -29,7 +29,7 @@ static inline void fl_add_totals(const fl_kernels *k, const fl_sum *sums, int co
         if (sums[n].part) k->add_bias_gradient(sums[n].part, sums[n].total, 1, sums[n].values, 0, sums[n].values);
 }
 
-/* Multiply, for all rows of C, and sum over the product's K rows in groups. */
+/* Compute a product for all rows of C, adding up its K terms in groups. */
 static inline void fl_multiply_in_groups(const fl_kernels *k, const fl_product *p, fl_size rows, fl_size column0,
                                          fl_size column1, fl_size bytes) {
     const fl_size width = p->vectors * k->unit_block;

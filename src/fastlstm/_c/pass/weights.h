@@ -1,4 +1,4 @@
-/* What the deltas of some time steps give: the gradients of the weights, and dx. */
+/* The gradients of the weights, and dx, from the deltas of a block of time steps. */
 #ifndef FL_WEIGHTS_H
 #define FL_WEIGHTS_H
 
@@ -12,38 +12,38 @@ typedef struct {
     fl_size gates, input, hidden;
     fl_size outputs;    /* columns of R */
     const void *W;      /* (gates H, I) */
-    void *dW, *dR, *db; /* db is added to. */
-    int accumulate;     /* Add to dW and dR too. */
-    int begun;          /* dW and dR, or their sums below, hold something already. */
-    int add_dx;         /* dx holds something already, from the other direction. */
-    /* Of these steps. */
+    void *dW, *dR, *db; /* out; db is always added to */
+    int accumulate;     /* Are dW and dR added to as well? */
+    int begun;          /* Do dW and dR, or their sums below, hold the gradients of earlier blocks? */
+    int add_dx;         /* Does dx hold the gradient of the other direction already? */
+    /* The block. */
     fl_size rows;       /* time steps times batch rows */
     const void *delta;  /* (rows, gates H) */
     const void *x;      /* (rows, I) */
     const void *y_prev; /* (rows, outputs) */
     void *dx;           /* (rows, I), or NULL */
-    /* Workspace; NULL where the rows are too few for packing to pay: the products are then BLAS's. */
-    char *delta_panels; /* written by the backward steps */
+    /* Workspace; NULL where the rows are too few for packing to pay, and BLAS computes the products. */
+    char *delta_panels; /* the deltas as panels, which the backward steps write */
     char *W_panels;     /* the packed rows of W; may be given */
     char *x_transposed; /* (I, rows) */
     char *y_transposed; /* (outputs, rows) */
-    char *dW_sum,
-        *dR_sum; /* (I, padded gates H), (outputs, padded gates H), columns in the order of the delta panels */
+    /* (I, padded gates H), (outputs, padded gates H) transposed gradients, columns in the order of the delta panels */
+    char *dW_sum, *dR_sum;
 } fl_weight_gradients;
 
-/* Lay out the workspace of blocks of at most `rows` rows; `W_too` is the packed W. */
+/* Lay out the workspace of blocks of at most `rows` rows; `W_too` includes the packed W. */
 void fl_lay_out_weight_gradients(fl_weight_gradients *w, fl_size rows, int W_too, fl_arena *arena);
 
-/* Clear what is added to, where a pass has `count` rows in all, in blocks of at most `rows`. */
+/* Clear the gradients that are added to, for a pass of `count` rows in blocks of at most `rows`. */
 void fl_clear_weight_gradients(fl_weight_gradients *w, fl_size rows, fl_size count);
 
-/* Return whether a row of K values is so long that reading a column would meet few sets of the cache: such an array is
+/* Return whether a row of K values is so long that the values of a column share few sets of the cache: such an array is
  * transposed first. */
 static inline int fl_is_far(const fl_weight_gradients *w, fl_size K) { return K * w->size >= FL_FAR_ROW; }
 
-/* Tasks, whose argument is an fl_weight_gradients: x and y_prev transposed, where they are far; then
- * db += sum of delta, and by panels dW += delta^T x, dR += delta^T y_prev, dx = delta W; at the end of a pass, the sums
- * brought to dW and dR. */
+/* Compute a part of the gradients: transpose x and y_prev, where their rows are that long; then compute
+ * db += sum of delta, and by panels dW += delta^T x, dR += delta^T y_prev, dx = delta W; at the end of a pass, write
+ * the sums to dW and dR. These are tasks whose argument is an fl_weight_gradients. */
 void fl_transpose_part(void *gradients, int part, int parts);
 void fl_add_products_part(void *gradients, int part, int parts);
 void fl_unpack_weight_gradients_part(void *gradients, int part, int parts);

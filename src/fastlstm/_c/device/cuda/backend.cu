@@ -1,4 +1,4 @@
-/* CUDA as a backend: the devices there are, and what the tables of kernels work with. */
+/* The CUDA backend: a description of the devices, and the tables of kernels. */
 #include "device/backend.h"
 #include "device/cuda/context.h"
 

@@ -15,7 +15,7 @@ static thread_local struct {
 } context;
 
 static std::mutex lock;
-static std::vector<fl_cuda_belongings> idle; /* of streams that no thread is at work on */
+static std::vector<fl_cuda_belongings> idle; /* belongings of streams on which no thread works */
 static thread_local fl_cuda_belongings own = {-1, 0, NULL, NULL, NULL, NULL};
 
 void fl_cuda_begin(int device, void *stream, fl_algorithm asked, int tf32) {
@@ -25,7 +25,7 @@ void fl_cuda_begin(int device, void *stream, fl_algorithm asked, int tf32) {
     context.tf32 = tf32;
     memset(context.used, 0, sizeof(context.used));
     context.message[0] = 0;
-    (void)cudaGetLastError(); /* someone else's */
+    (void)cudaGetLastError(); /* forget an error of other code */
     fl_cuda_check(cudaGetDevice(&context.device_before));
     if (device != context.device_before) fl_cuda_check(cudaSetDevice(device));
 }
@@ -69,7 +69,7 @@ void fl_cuda_destroy(fl_cuda_belongings *belongings) {
     fl_cuda_destroy_graphs(belongings);
     fl_cuda_destroy_blas(belongings);
     (void)cudaFree(belongings->workspace);
-    (void)cudaFree(belongings->flags); /* which waits for the device */
+    (void)cudaFree(belongings->flags); /* cudaFree waits for the device */
     (void)cudaSetDevice(before);
     (void)cudaGetLastError();
 }
@@ -95,8 +95,8 @@ void *fl_cuda_allocate(size_t bytes) {
 uint32_t *fl_cuda_flags(size_t count) {
     enum { MOST = 1 << 12 };
     fl_cuda_belongings *belongings = fl_cuda_own();
-    /* A graph of the caller's may run beside other work of this stream, for as long as it likes: its flags are its
-     * own. */
+    /* A graph that the caller records may run at any time, beside other work of this stream: it gets flags of its own.
+     */
     if (fl_cuda_captured()) return (uint32_t *)fl_cuda_allocate(count * sizeof(uint32_t));
     if (count > MOST) fl_cuda_fail("a kernel of too many blocks");
     if (!belongings->flags) belongings->flags = (uint32_t *)fl_cuda_allocate(MOST * sizeof(uint32_t));

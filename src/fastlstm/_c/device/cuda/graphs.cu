@@ -1,6 +1,6 @@
-/* Steps one by one take the processor longer to start than a small network takes on the device. Work that comes
- * again with the same arguments, as in training with the same arrays, is recorded the second time, and from then on
- * started at once. */
+/* CUDA graphs. To start steps one by one takes the processor longer than a small network takes on the device. Work that
+ * is repeated with the same arguments, as in training with the same arrays, is recorded as a graph the second time, and
+ * from then on started in one call. */
 #include "device/cuda/context.h"
 
 #include <algorithm>
@@ -10,14 +10,14 @@
 struct recorded {
     std::vector<char> key;
     cudaGraphExec_t graph;
-    uint64_t used; /* when it was started last */
+    uint64_t used; /* the time `now` of its last start */
 };
 struct fl_cuda_graphs {
     std::vector<recorded> all;
-    std::vector<uint64_t> seen; /* hashes of what has come once, the last ones */
-    uint64_t now;
-    cudaStream_t recording, before;
-    bool broken; /* after a failure nothing more is recorded */
+    std::vector<uint64_t> seen;     /* hashes of the latest keys that have come once */
+    uint64_t now;                   /* counts starts and recordings */
+    cudaStream_t recording, before; /* the stream that records, and the one that it replaces meanwhile */
+    bool broken;                    /* set by a failure, after which nothing more is recorded */
 };
 
 static uint64_t hash_of(const void *key, size_t bytes) { /* FNV-1a, word by word */
@@ -58,8 +58,8 @@ int fl_cuda_begin_record(const void *key, size_t bytes) {
         return 0;
     }
     own->now++;
-    /* The caller may be recording a graph of its own; the stream may be one that cannot be recorded, so it is
-     * another. */
+    /* Nothing is recorded while the caller records a graph of its own. Not every stream can be captured, so a stream of
+     * its own does the recording. */
     if (own->broken || fl_cuda_failed() || fl_cuda_captured()) return 0;
     if (own->all.size() == FL_GRAPHS && own->now - oldest_of(own)->used < FL_GRAPH_LONG_UNUSED) return 0;
     if (!own->recording && cudaStreamCreateWithFlags(&own->recording, cudaStreamNonBlocking) != cudaSuccess)

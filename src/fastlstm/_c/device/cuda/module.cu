@@ -1,4 +1,4 @@
-/* The Python module: `backend` is what fastlstm.gpu takes hold of. */
+/* The Python module; fastlstm.gpu reads its attribute `backend`. */
 #include <Python.h>
 
 #include "device/backend.h"

@@ -1,6 +1,5 @@
-/* Matrix products by cuBLAS, which is taken from the process or the system when it is needed: there are no headers
- * to build with, and CuPy's or PyTorch's own copy will do. The few declarations of it here are as its reference has
- * them. */
+/* Matrix products by cuBLAS, which is loaded when it is first needed, from the process or the system: the build needs
+ * no headers of it, and CuPy's or PyTorch's copy will do. The few declarations here follow its reference. */
 #include "device/cuda/context.h"
 
 #include <dlfcn.h>
@@ -26,13 +25,14 @@ static struct {
 
 static void *open_cublas(void) {
     static const char *const names[] = {"libcublas.so.13", "libcublas.so.12", "libcublas.so"};
-    for (const int flags : {RTLD_NOW | RTLD_NOLOAD, RTLD_NOW}) /* one that is in the process already, first */
+    for (const int flags : {RTLD_NOW | RTLD_NOLOAD, RTLD_NOW}) /* prefer one that the process has loaded */
         for (const char *name : names)
             if (void *library = dlopen(name, flags)) return library;
     return NULL;
 }
 
-/* Again where it was not found: it may have come into the process since. */
+/* Load cuBLAS; return whether it was found. A search that failed is repeated, since the process may have loaded it
+ * since. */
 static bool load_cublas(void) {
     static std::mutex lock;
     static bool found = false;
@@ -48,7 +48,7 @@ static bool load_cublas(void) {
     return found = cublas.create && cublas.destroy && cublas.set_stream && cublas.set_workspace && cublas.gemm;
 }
 
-/* The handle of this thread's stream, ready for it; NULL after an error. */
+/* Return the cuBLAS handle of this thread's stream, ready for use; NULL after an error. */
 static handle take_handle(void) {
     fl_cuda_belongings *own = fl_cuda_own();
     if (!load_cublas()) {
@@ -58,13 +58,12 @@ static handle take_handle(void) {
     if (!own->workspace) own->workspace = fl_cuda_allocate(FL_CUBLAS_WORKSPACE);
     if (!own->workspace) return NULL;
     if (!own->blas) {
-        cudaStreamCaptureMode mode =
-            cudaStreamCaptureModeRelaxed; /* so that this may happen while a graph is recorded */
+        cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed; /* allows this while a graph is recorded */
         fl_cuda_check(cudaThreadExchangeStreamCaptureMode(&mode));
         if (cublas.create(&own->blas)) own->blas = NULL;
         fl_cuda_check(cudaThreadExchangeStreamCaptureMode(&mode));
     }
-    /* A new stream takes the workspace away. */
+    /* Setting the stream resets the workspace. */
     if (own->blas && cublas.set_stream(own->blas, fl_cuda_stream()) == 0 &&
         cublas.set_workspace(own->blas, own->workspace, FL_CUBLAS_WORKSPACE) == 0)
         return own->blas;
@@ -77,7 +76,7 @@ void fl_cuda_destroy_blas(fl_cuda_belongings *belongings) {
     if (belongings->blas) (void)cublas.destroy(belongings->blas);
 }
 
-/* cuBLAS counts by columns and sees each matrix transposed: it computes C^T = op(B)^T op(A)^T. */
+/* cuBLAS is column-major and sees each matrix transposed: it computes C^T = op(B)^T op(A)^T. */
 void fl_cuda_gemm(fl_precision precision, int transpose_a, int transpose_b, fl_size m, fl_size n, fl_size k,
                   const void *a, fl_size lda, const void *b, fl_size ldb, int add, int sums, void *c, fl_size ldc) {
     static const int types[FL_PRECISIONS] = {REAL_32, REAL_64, REAL_B16, REAL_16};
@@ -87,7 +86,7 @@ void fl_cuda_gemm(fl_precision precision, int transpose_a, int transpose_b, fl_s
     const int type = types[precision], c_type = sums && !wide ? REAL_32 : type;
     const int compute = wide ? COMPUTE_64 : precision == FL_IN_FLOAT32 && fl_cuda_tf32() ? COMPUTE_TF32 : COMPUTE_32;
     if (m <= 0 || n <= 0 || fl_cuda_failed()) return;
-    if (k <= 0) { /* a sum of nothing */
+    if (k <= 0) { /* an empty sum */
         const size_t size = wide ? 8 : c_type == REAL_32 ? 4 : 2;
         if (!add)
             fl_cuda_check(cudaMemset2DAsync(c, (size_t)ldc * size, 0, (size_t)n * size, (size_t)m, fl_cuda_stream()));
@@ -101,7 +100,7 @@ void fl_cuda_gemm(fl_precision precision, int transpose_a, int transpose_b, fl_s
     const handle blas = take_handle();
     if (!blas) return;
     const int a_step = lda > 0 ? (int)lda : 1,
-              b_step = ldb > 0 ? (int)ldb : 1; /* also of matrices that it does not read */
+              b_step = ldb > 0 ? (int)ldb : 1; /* at least 1, even where cuBLAS reads nothing */
     const int status = cublas.gemm(blas, transpose_b ? OP_T : OP_N, transpose_a ? OP_T : OP_N, (int)n, (int)m, (int)k,
                                    wide ? (const void *)&one_64 : &one_32, b, type, b_step, a, type, a_step,
                                    wide ? (const void *)&beta_64 : &beta_32, c, c_type, (int)ldc, compute,

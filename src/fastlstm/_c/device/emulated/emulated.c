@@ -1,4 +1,4 @@
-/* The processor as a device whose memory is its own, for tests. The kernels are in emulated.inc. */
+/* The processor as a device with its own memory, for tests. The kernels are in emulated.inc. */
 #include "device/emulated/emulated.h"
 
 #include <stdio.h>

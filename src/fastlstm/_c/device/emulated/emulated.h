@@ -1,4 +1,4 @@
-/* What a thread works with on the emulated device. */
+/* The state of a thread that works on the emulated device. */
 #ifndef FL_EMULATED_H
 #define FL_EMULATED_H
 
