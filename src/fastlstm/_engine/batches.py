@@ -29,7 +29,7 @@ class Batch:
     invariant: bool = False
 
     def same_rows(self, other: Batch) -> bool:
-        """Whether another batch has the same rows at each step."""
+        """Return whether another batch has the same rows at each step."""
         a, b = self.offsets, other.offsets
         same = a is b or (a is not None and b is not None and np.array_equal(a, b))
         return same and (self.T, self.B, self.count) == (other.T, other.B, other.count)
@@ -82,7 +82,7 @@ def _integers(name: str, value: Any) -> NDArray[np.int64]:
 
 
 def as_packed(name: str, value: Any) -> Any:
-    """A packed sequence of whatever library as a `PackedSequence`, its order checked; anything else as it is."""
+    """Return a packed sequence of any library as a `PackedSequence`, once its order is checked; else `value` itself."""
     if isinstance(value, np.ndarray) or not hasattr(value, "batch_sizes"):
         return value
     sizes = _integers(f"{name}.batch_sizes", value.batch_sizes)
@@ -141,7 +141,7 @@ class Lengths:
 
     @classmethod
     def of_packed(cls, packed: PackedSequence) -> Lengths:
-        """Those of a packed sequence, which `as_packed` gave."""
+        """Return the lengths of a packed sequence that `as_packed` has returned."""
         self = cls.__new__(cls)
         sizes, order, back = packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices
         T, B = len(sizes), int(sizes[0]) if sizes.size else 0
@@ -164,7 +164,7 @@ class Lengths:
         raise AttributeError(f"{name} cannot be set: the lengths of a call stay as they are")
 
     def _caller_rows(self) -> NDArray[np.int64]:
-        """Of each of the kernels' rows, which it is of the caller's T x B."""
+        """Return the index of each of the kernels' rows among the caller's T B rows."""
         batch = self.batch
         assert batch.offsets is not None
         step = np.repeat(np.arange(batch.T), np.diff(batch.offsets))
@@ -172,7 +172,7 @@ class Lengths:
         return np.asarray(step * batch.B + self.order[row], np.int64)
 
     def pack(self, array: Array, num_threads: int = 1, out: Array | None = None) -> Array:
-        """(T, B, ...) of the caller's as the kernels' (count, ...)."""
+        """Return a (T, B, ...) array of the caller's as the kernels' rows, (count, ...)."""
         if not isinstance(array, np.ndarray):
             return take(array.reshape(array.shape[0] * array.shape[1], *array.shape[2:]), self._caller_rows(), 0)
         rows = empty((self.batch.count, *array.shape[2:]), array.dtype) if out is None else out
@@ -182,7 +182,7 @@ class Lengths:
         return rows
 
     def pad(self, rows: Array, out: Array | None = None, num_threads: int = 1) -> Array:
-        """The kernels' (count, ...) as (T, B, ...), zero past each end; rows of `out` must be contiguous."""
+        """Return the kernels' rows as (T, B, ...), zero past each end; rows of `out` must be contiguous."""
         if len(rows) != self.batch.count:
             raise ValueError(f"there must be {check.counted(self.batch.count, 'row')}, not {len(rows)}")
         kind, (T, B) = kind_of(rows), self.shape
@@ -199,15 +199,15 @@ class Lengths:
         return padded
 
     def repacked(self, data: Array) -> PackedSequence:
-        """The kernels' rows packed as the caller's were, in arrays of its own."""
+        """Return the kernels' rows as a packed sequence like the caller's, in arrays of its own."""
         assert self.packed is not None
         _, sizes, order, back = self.packed
         return PackedSequence(data, sizes.copy(), *(None if own is None else own.copy() for own in (order, back)))
 
     def sort(self, state: Array) -> Array:
-        """(..., B, size) with the longest sequence's row first."""
+        """Return a (..., B, size) array with the row of the longest sequence first."""
         return take(state, self.order, -2)
 
     def unsort(self, state: Array) -> Array:
-        """(..., B, size) in the caller's order."""
+        """Return a (..., B, size) array in the caller's order."""
         return take(state, self._back, -2)

@@ -188,7 +188,7 @@ class Call:
         return Call(self.cell, self.batch, self.kind, self.lengths, reverse, options)
 
     def check_rows(self) -> None:
-        """Raise unless its parts are what they should be, and its lengths those of its batch."""
+        """Raise unless the parts of the call are what they should be, and its lengths are those of its batch."""
         own, lengths = self.batch, self.lengths
         if not (isinstance(own, Batch) and (lengths is None or isinstance(lengths, Lengths))):
             raise TypeError("tape.call must be that of a forward pass, with a Batch and Lengths or None")
@@ -221,7 +221,7 @@ class Call:
         return {"steps": (batch.count,), "initial": (batch.B,), "all": (batch.B + batch.count,)}
 
     def shape_with_initial(self, H: int) -> tuple[int, ...]:
-        """Return the shape of such an array that has the initial rows too."""
+        """Return the shape of an array with the initial rows, and a row for each step and row of the batch."""
         batch = self.batch
         return (batch.T + 1, batch.B, H) if batch.offsets is None else (batch.B + batch.count, H)
 

@@ -19,13 +19,13 @@ from fastlstm._engine.tapes import CellTape
 from fastlstm._system.backend import Device
 from fastlstm._system.float_mode import as_in_kernels
 
-# So many values that no count of bytes of a call's arrays overflows, and that no machine has memory for them.
+# The limit of values in a call's arrays: no machine has memory for more, and no count of their bytes overflows.
 MOST_VALUES = 1 << 55
 
-# They run passes that have been started, those of a layer's directions: (passes, num_threads, device).
+# Both run the passes of a layer's directions once they are started: (passes, num_threads, device).
 run_forward, run_backward = _forward.run_passes, _backward.run_passes
 
-# They take three parts of a state: by the number of those that a cell has, what follows them.
+# A pass takes three parts of a state. By the number of parts that a cell has: what fills the others.
 NO_PARTS = (None, None, None), (None, None), (None,), ()
 
 
@@ -51,7 +51,7 @@ def start_forward(
     forward: ForwardPass, tape: CellTape | None, x: Array, first: State, y: Array, y_offset: int, last: State,
     workspace: Array,
 ) -> None:  # fmt: skip
-    """Give a pass its arrays. It writes y from column `y_offset` on, the last state and the tape."""
+    """Give a pass its arrays. The pass writes y from column `y_offset` on, the last state and the tape."""
     arrays = checkpoints = None
     if tape is not None and tape.checkpoints is not None:
         checkpoints = tape.checkpoints.begin(first)
@@ -83,7 +83,7 @@ def start_backward(
     dx: Array, gradients: tuple[Array | None, ...], dfirst: State, resets: State | None,
     deltas: tuple[Array, ...] | None, accumulate: bool, workspace: Array,
 ) -> None:  # fmt: skip
-    """Give a pass its arrays. It reads dy from column `dy_offset` on; `gradients` are those of W, R, b, p and proj."""
+    """Give a pass its arrays. The pass reads dy from column `dy_offset` on; `gradients` are of W, R, b, p and proj."""
     again, no_parts = None if tape.checkpoints is None else tape.checkpoints.start(), NO_PARTS[len(dfirst)]
     backward.start(
         tape.x, tape.arrays(), again, dy, dy_offset, dlast + no_parts, dc, dx, gradients, dfirst + no_parts,
@@ -112,7 +112,7 @@ def workspace_size(
     cell: Cell, kind: Kind, T: object, B: object, I: object, H: object, proj_size: object, recompute: int | None,
     batch_invariant: bool,
 ) -> int:  # fmt: skip
-    """Return the values with which both passes of any options need allocate none; no array is made of such sizes."""
+    """Return the size of a workspace that is enough for both passes with any options; no array is made to find it."""
     T, B, I, H = check.count("T", T), check.count("B", B), check.positive_int("I", I), check.positive_int("H", H)
     projected, n = check.count("proj_size", proj_size), cell.gates
     k = None if recompute is None else check.positive_int("recompute", recompute)

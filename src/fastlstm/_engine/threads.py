@@ -47,7 +47,7 @@ def get_num_threads() -> int:
 
 
 def checked_num_threads(num_threads: int | None) -> int:
-    """`num_threads` if it is a legal number, the default if it is None."""
+    """Return `num_threads` if it is a legal number, the default if it is None."""
     if num_threads is None:
         return current.number
     number = check.integer("num_threads", num_threads)

@@ -286,7 +286,7 @@ def _begin(
 
 @dataclass(slots=True)
 class Target:
-    """Where a backward pass writes its gradients."""
+    """The arrays to which a backward pass writes its gradients."""
 
     # The gradients of the parameters of each layer and direction, by name.
     parameters: Sequence[Mapping[str, Array]]
