@@ -59,7 +59,7 @@ typedef struct {
     fl_size hidden, input, outputs;
     const void *W, *R;               /* (gates H, I), (gates H, outputs): read where R_panels is NULL */
     const void *W_panels, *R_panels; /* W and R as packed by pack_columns */
-    fl_format format;                /* of the packed weights */
+    fl_format format;                /* format of the packed weights */
     const void *scale;               /* (gates H,) scale factors of the rows of R; NULL for 1 */
     const void *ratio;               /* with scale, (gates H,): scale factors of the rows of W, divided by those of R */
     const void *b;                   /* (gates H,) */
@@ -178,7 +178,7 @@ typedef struct {
     const void *panels; /* B as panels of pack_rows, or of a step's deltas, or B^T as panels of pack_columns */
     int vectors;        /* width of a panel in vectors; or 0, on a processor: `panels` is B^T unpacked, for few rows */
     fl_size gates;      /* number of gates side by side in a panel; 1 for any other matrix */
-    fl_format format;   /* of the panels */
+    fl_format format;   /* format of the panels */
     void *c;
     fl_size c_row_step;
     int add;  /* whether C += A B */

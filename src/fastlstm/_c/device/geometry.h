@@ -8,8 +8,8 @@ enum { WARPS = 8 };
 typedef struct {
     FL_CHUNK_ALIGN stored values[CHUNK];
 } chunk;
-/* A tile has so many batch rows at least and at most, and SUMS sums in all; with zeros the inner dimension is a
- * multiple of STEP. Those of tensor cores have 16 lines and 8 rows, up to 4 of them side by side. */
+/* The fewest and the most batch rows of a tile, which has SUMS sums in all. The inner dimension is padded with zeros to
+ * a multiple of STEP. Tiles of tensor cores have 16 lines and 8 rows, up to 4 of them side by side. */
 #ifdef FL_TENSOR_CORES
 enum { FEWEST_TOGETHER = 8, MOST_TOGETHER = 32, STEP = 16 };
 FL_BOTH int lines_of_tile(int together) { return (void)together, 16; }
@@ -18,22 +18,22 @@ enum { FEWEST_TOGETHER = 1, MOST_TOGETHER = 8, SUMS = 32, STEP = WARP * CHUNK };
 FL_BOTH int lines_of_tile(int together) { return SUMS / together; }
 #endif
 
-/* How a program is divided among blocks. */
+/* The division of a program among blocks. */
 typedef struct {
-    fl_size groups, members; /* blocks: member m of group g is block g members + m */
-    fl_size rows, units;     /* of a block, at most */
+    fl_size groups, members; /* member m of group g is block g members + m */
+    fl_size rows, units;     /* the most batch rows and hidden units of a block */
     fl_size gates;           /* rows of weights for a unit */
-    fl_size inner, padded;   /* values in a row of weights; with zeros, a multiple of STEP, */
-    fl_size stride;          /* and from a row to the next: not one that puts a column into one bank of memory */
-    int together, parts;     /* batch rows of a tile; warps for one tile */
-    fl_size bytes;           /* of a block's own memory */
-    int cluster;             /* the members are a cluster */
+    fl_size inner, padded;   /* values in a row of weights; the same, padded with zeros to a multiple of STEP */
+    fl_size stride;          /* values from a row of weights to the next, so that a column is spread over banks */
+    int together, parts;     /* batch rows of a tile; warps that share a tile */
+    fl_size bytes;           /* bytes of a block's own memory */
+    int cluster;             /* whether the members of a group are a cluster */
 } geometry;
 
-/* What a device has for one kernel. */
+/* The limits of one kernel on a device. */
 typedef struct {
-    fl_size blocks, bytes; /* at the same time; own memory of each */
-    fl_size cluster;       /* most blocks in one; 0 where there are none */
+    fl_size blocks, bytes; /* blocks at the same time; bytes of a block's own memory */
+    fl_size cluster;       /* the most blocks of a cluster; 0 where there are no clusters */
 } limits;
 
 /* The bytes of a block's memory for the current operation and the cell. */
@@ -72,7 +72,7 @@ static void divide_block(geometry *g) {
                g->parts * lines * g->together * (fl_size)sizeof(real);
 }
 
-/* Return for how many hidden units a block has memory, at most `units`. */
+/* Return the number of hidden units, at most `units`, for which a block has memory. */
 static fl_size units_that_fit(geometry g, fl_size units, fl_size bytes) {
     fl_size low = 0, high = units; /* `low` fit; more memory for more units, nearly always */
     while (low < high) {

@@ -18,10 +18,10 @@ typedef struct {
 } row_copy;
 typedef struct {
     fl_carry s;
-    fl_size columns, units; /* of y, of c */
+    fl_size columns, units; /* values in a row of y, and of c */
 } row_carry;
 
-/* For batch rows [row0, row1), all units. */
+/* An operation on batch rows [row0, row1) and all units. */
 typedef struct {
     op_kind kind;
     fl_size row0, row1;
@@ -33,18 +33,18 @@ typedef struct {
     } of;
 } op;
 
-/* A program is an argument of a kernel, which may have 32,764 bytes of them. */
+/* A program is an argument of a kernel, whose arguments may take 32,764 bytes. */
 enum { MOST_OPS = 96 };
 typedef struct {
-    fl_cell cell;   /* of all steps, */
-    op_kind kind;   /* which are of this kind; OP_CARRY where there is none yet, */
-    fl_size hidden; /* of so many units */
-    int count;      /* of ops */
+    fl_cell cell;   /* the cell of all steps */
+    op_kind kind;   /* the kind of all steps; OP_CARRY where there is no step yet */
+    fl_size hidden; /* H of all steps */
+    int count;      /* number of ops */
     op ops[MOST_OPS];
 } program;
 
 #ifdef __CUDACC__
-#define FL_BOTH static __host__ __device__ inline /* of a processor, and of a device */
+#define FL_BOTH static __host__ __device__ inline /* functions of the processor and of the device */
 #else
 #define FL_BOTH static inline
 #endif

@@ -23,9 +23,9 @@ typedef struct block {
     fl_size member, members, row0, row1, unit0, units;
     stored *weights, *seen; /* (units gates, padded), (together, padded) */
     real *sums;             /* (parts, units gates, together) */
-    op *now;                /* the op at hand, */
-    fl_cell *cell;          /* and its cell */
-    uint32_t *flags, epoch; /* of the group, for group_sync */
+    op *now;                /* the current operation */
+    fl_cell *cell;          /* the cell of the current operation */
+    uint32_t *flags, epoch; /* flags of the group's members and epoch of this one, for group_sync */
     int cluster;
 } block;
 

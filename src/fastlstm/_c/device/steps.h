@@ -8,7 +8,8 @@
 #include "step/carry.h"
 #include "step/cells.h"
 
-/* C = op(A) op(B), or C += where `add`: row-major, C (m, n), a row every so many values. With `sums` C is of reals. */
+/* Compute C = op(A) op(B), or with `add` C += op(A) op(B), for row-major matrices, C (m, n), whose rows are lda, ldb
+ * and ldc values apart. With `sums`, C has reals. */
 static void gemm(int transpose_a, int transpose_b, fl_size m, fl_size n, fl_size k, const stored *a, fl_size lda,
                  const stored *b, fl_size ldb, int add, int sums, void *c, fl_size ldc);
 
@@ -121,7 +122,7 @@ static void forward_step(const fl_forward *s, fl_size row0, fl_size row1, fl_siz
 
 typedef struct {
     fl_carry carry;
-    fl_size row0, columns, units, most; /* of y, of c, of either */
+    fl_size row0, columns, units, most; /* values in a row of y, of c, the larger of both */
 } carried;
 
 FL_FUNCTION void carry_at(const carried *s, fl_size k) {

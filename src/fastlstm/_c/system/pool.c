@@ -236,7 +236,7 @@ static int start_worker(int share) {
  * another thread of the parent was running is not the child's: none of its shares may be taken. */
 static void forget_workers(void) {
     pool.workers = 0;
-    store(&pool.pending, 0); /* of a job that was asked about, when the answer was a fork */
+    store(&pool.pending, 0); /* a call's `ask` may have forked during a job */
     for (int k = 0; k < FL_MAX_THREADS; k++) store(&pool.claims[k], 0);
     store(&pool.busy, 0);
     store(&pool.sleepers, 0);
