@@ -114,3 +114,15 @@ def test_a_plain_tape_is_filled_by_a_call_with_options(options):
         again = fastlstm.lstm_forward(x, *weights, tape=plain, **options)[2]
         assert again.gates is plain.gates
         assert_same({"y_prev": again.y_prev}, {"y_prev": fresh.y_prev})
+
+
+@pytest.mark.parametrize("wrong", [None, np.zeros(0, np.float32), np.zeros((T, B, 4 * H), np.float64)])
+@pytest.mark.parametrize("name", ["gates", "c", "h0"])
+def test_arrays_of_another_size_are_refused(name, wrong):
+    tape = LSTM(I, H, seed=0).forward(numbers(T, B, I))[2].layers[0]
+    setattr(tape, name, wrong)
+    if name == "h0" and wrong is None:
+        assert tape.y_prev is None
+        return
+    with pytest.raises(ValueError, match=r"tape"):
+        tape.y_prev  # noqa: B018

@@ -323,6 +323,8 @@ def recompute_y_prev(KernelCell cell, batch, bint reverse, gates, c, h0, y_prev,
     cdef Buffers get = Buffers(6)
     cdef fl_call call
     cdef fl_size rows, row, s
+    if gates is None or h0 is None or (c is None and cell.has_c):
+        raise ValueError("the tape must have its gates, its cells and h0")
     memset(&b, 0, sizeof(fl_backward_pass))
     b.k = kernels(size) if device is None else device.kernels()
     b.size, b.cell_size, b.reverse, b.gates = size, max(size, 4), reverse, cell.cell.gates
