@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple, get_args
 
 from fastlstm._arrays.arrays import Array
-from fastlstm._cells.cell import ACTIVATIONS, Cell, Parameter, Part, Sized, TapePart
+from fastlstm._cells.cell import Cell, Parameter, Part, Sized, TapePart
 from fastlstm._cells.kernel import KernelCell
 
 Nonlinearity = Literal["tanh", "relu", "logistic", "identity"]
+NONLINEARITIES = get_args(Nonlinearity)
 
 
 class RNNDeltas(NamedTuple):
@@ -83,6 +84,6 @@ class RNNCell(Cell):
 @functools.cache
 def rnn_cell(nonlinearity: str = "tanh") -> RNNCell:
     """Return the cell with this activation function."""
-    if nonlinearity not in ACTIVATIONS[:4]:
-        raise ValueError(f"nonlinearity must be one of {', '.join(ACTIVATIONS[:4])}, not {nonlinearity!r}")
+    if nonlinearity not in NONLINEARITIES:
+        raise ValueError(f"nonlinearity must be one of {', '.join(NONLINEARITIES)}, not {nonlinearity!r}")
     return RNNCell(nonlinearity)

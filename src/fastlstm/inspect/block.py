@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastlstm._arrays.arrays import Array
+from fastlstm._cells.kernel import activate
 from fastlstm.inspect import _runs, _style
 from fastlstm.inspect._canvas import Canvas
 from fastlstm.inspect._style import COLOURS, GREY, INK
@@ -99,17 +100,11 @@ def block_values(
     at = _runs.index("t", t, T), _runs.index("row", row, B), _runs.index("unit", unit, H)
     i, f, z, o, c, y, c_prev = (float(getattr(values, name)[at]) for name in ("i", "f", "z", "o", "c", "y", "c_prev"))
     # h(c) is not on the tape, and where o is 0 the quotient y / o would not give it.
-    h = float(_ACTIVATIONS[network._cell.activations[2]](np.float64(c)))
-    return BlockValues(i, f, z, o, c_prev, c, f * c_prev, i * z, h, y)
+    h = np.array([c])
+    activate(network._cell.activations[2], h, h)
+    return BlockValues(i, f, z, o, c_prev, c, f * c_prev, i * z, float(h[0]), y)
 
 
-_ACTIVATIONS: dict[str, Any] = {
-    "tanh": np.tanh,
-    "logistic": lambda a: 1 / (1 + np.exp(-a)),
-    "relu": lambda a: np.maximum(a, 0),
-    "identity": lambda a: a,
-    "hard_logistic": lambda a: np.clip(0.2 * a + 0.5, 0, 1),
-}
 _SYMBOLS = {"logistic": r"$\sigma$", "hard_logistic": r"hard $\sigma$", "identity": "id"}
 
 

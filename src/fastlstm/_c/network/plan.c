@@ -7,14 +7,13 @@ const char *fastlstm_message(fastlstm_status status) {
     switch (status) {
     case FASTLSTM_OK: return "all is well";
     case FASTLSTM_NULL: return "a pointer that must be there is NULL";
-    case FASTLSTM_VERSION:
-        return "the description is not of a version that this library knows: .version is to be FASTLSTM_C_VERSION";
+    case FASTLSTM_VERSION: return "the version of the description is unknown: .version must be FASTLSTM_C_VERSION";
     case FASTLSTM_DTYPE: return "dtype must be FASTLSTM_FLOAT32 or FASTLSTM_FLOAT64";
     case FASTLSTM_SIZE: return "a size is zero, or larger than memory can hold";
-    case FASTLSTM_KIND: return "a layer's kind or variant is not one there is";
-    case FASTLSTM_ACTIVATION: return "a layer's activation is not one that it can have";
+    case FASTLSTM_KIND: return "a layer's kind or variant is unknown";
+    case FASTLSTM_ACTIVATION: return "a layer has an activation that its kind cannot have";
     case FASTLSTM_OPTION:
-        return "a layer has an option that its kind does not have, or a bound that is not a positive number";
+        return "a layer has an option that its kind does not have, or clips to a value that is not a positive number";
     case FASTLSTM_INSTRUCTION_SET: return "the instruction set is unknown, or this machine does not have it";
     case FASTLSTM_MEMORY: return "the memory for the plan is too small: see fastlstm_plan_bytes";
     case FASTLSTM_PARAMETERS: return "the plan has no parameters yet: see fastlstm_set_parameters";
@@ -29,6 +28,8 @@ const char *fastlstm_message(fastlstm_status status) {
 /* ---- the description ---- */
 
 static const fl_activation ACTIVATIONS[] = {FL_IDENTITY, FL_TANH, FL_RELU, FL_LOGISTIC, FL_IDENTITY, FL_HARD_LOGISTIC};
+
+#define LAST_OF(array) ((int)(sizeof(array) / sizeof(array)[0]) - 1)
 
 static int is_one(int number, int last) { return number >= 0 && number <= last; }
 
@@ -70,17 +71,17 @@ static const struct {
     int gated;                  /* Has it variants, peepholes, clipping, and activations of the gates and of c? */
     int recurrent;              /* Has it R, and perhaps a reverse direction? */
 } KINDS[] = {
-    [FASTLSTM_LSTM] = {lstm_of, FASTLSTM_HARD_LOGISTIC, 1, 1},
+    [FASTLSTM_LSTM] = {lstm_of, LAST_OF(ACTIVATIONS), 1, 1},
     [FASTLSTM_RNN] = {rnn_of, FASTLSTM_IDENTITY, 0, 1},
     [FASTLSTM_DENSE] = {dense_of, FASTLSTM_IDENTITY, 0, 0},
 };
 
 static fastlstm_status check_layer(const fastlstm_layer *d) {
-    if (!is_one(d->kind, FASTLSTM_DENSE) || !is_one(d->variant, FASTLSTM_CIFG)) return FASTLSTM_KIND;
+    if (!is_one(d->kind, LAST_OF(KINDS)) || !is_one(d->variant, FASTLSTM_CIFG)) return FASTLSTM_KIND;
     if (d->units == 0 || d->units >= FL_TOO_MUCH) return FASTLSTM_SIZE;
     if (d->gate != FASTLSTM_USUAL && d->gate != FASTLSTM_LOGISTIC && d->gate != FASTLSTM_HARD_LOGISTIC)
         return FASTLSTM_ACTIVATION;
-    if (!is_one(d->g, KINDS[d->kind].last_g) || !is_one(d->h, FASTLSTM_HARD_LOGISTIC)) return FASTLSTM_ACTIVATION;
+    if (!is_one(d->g, KINDS[d->kind].last_g) || !is_one(d->h, LAST_OF(ACTIVATIONS))) return FASTLSTM_ACTIVATION;
     if (!is_bound(d->clip) || !is_bound(d->cell_clip)) return FASTLSTM_OPTION;
     if (!KINDS[d->kind].gated && (d->peephole || d->variant || d->gate || d->h || d->clip != 0 || d->cell_clip != 0))
         return FASTLSTM_OPTION;
