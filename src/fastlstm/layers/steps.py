@@ -68,8 +68,8 @@ class Stepping(Stack):
     def _call_as_step(self, x: Any, state: Any, num_threads: int | None) -> tuple[Any, Any]:
         """Run a call of one step by `step`."""
         x_t = x[:, 0] if self.batch_first else x[0]
-        if state is None:
-            state = self._cell.public(self.zero_state(len(x_t)))
+        if state is None:  # A layer that steps directly is a single one, whose parts of the state are alike.
+            state = self._cell.public((np.zeros((1, len(x_t), self.hidden_size), self.dtype),) * len(self._cell.state))
         layer: Any = self  # A subclass may override `step`.
         y_t, last = layer.step(x_t, state, num_threads=num_threads)
         return y_t[:, np.newaxis] if self.batch_first else y_t[np.newaxis], last
