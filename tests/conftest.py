@@ -1,10 +1,14 @@
 import os
+import signal
 
 import pytest
 from cases import ISAS
 
 import fastlstm
 from fastlstm._system import runtime
+
+# A shell that starts the tests in the background has SIGINT ignored, and some of them send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=[runtime.ISA] if os.environ.get("FASTLSTM_ISA") else ISAS)
