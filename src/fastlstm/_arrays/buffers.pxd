@@ -9,7 +9,8 @@ cdef class Buffers:
     cdef Py_buffer *take_device(self, array, Py_buffer *view) except NULL
     cdef const void *read(self, array) except? NULL
     cdef void *write(self, array) except? NULL
-    # As `read` and `write`, of an array that must have so many bytes: its owner may change it after it was checked.
+    # Take an array as `read` and `write` do, and raise unless it has `size` bytes: its owner may have changed it since
+    # it was checked.
     cdef const void *input(self, const char *name, array, fl_size size) except? NULL
     cdef void *output(self, const char *name, array, fl_size size) except? NULL
     # Raise where the memory of the last array, a workspace, ends before `end`.

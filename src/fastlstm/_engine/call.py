@@ -58,7 +58,7 @@ class Weights(NamedTuple):
 
 @dataclass
 class Call:
-    """What a forward pass of one layer in one direction is like: the backward pass reads it from the tape.
+    """The description of a forward pass of one layer in one direction, which the tape keeps for the backward pass.
 
     Nothing changes a call. It is not frozen, since that takes several times as long to make and to read.
     """

@@ -1,4 +1,4 @@
-"""What the loops over time share: batches as the kernels have them, and what surrounds passes."""
+"""The batch of a pass as the kernels read it, and the calls before and after passes run, for both loops over time."""
 from libc.stdint cimport int64_t
 
 from fastlstm._arrays.buffers cimport Buffers

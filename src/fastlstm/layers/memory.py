@@ -11,8 +11,8 @@ from fastlstm._arrays.arrays import Array, Kind, empty
 from fastlstm._arrays.libraries import DeviceKind
 from fastlstm.layers.stack import Stack
 
-# An array is kept if it has at least so many bytes, and at most so many bytes are kept in all: a call that needs more
-# takes so long that clearing hardly counts.
+# The fewest bytes for which an array is kept, and the most that are kept in all: a call that needs more takes so long
+# that the clearing of new memory hardly counts.
 WORTH_KEEPING, MOST_TO_KEEP = 1 << 18, 1 << 24
 
 
