@@ -18,7 +18,9 @@ import fastlstm.inspect
 
 MODULES = {"fastlstm": fastlstm, "fastlstm.nn": fastlstm.nn, "fastlstm.inspect": fastlstm.inspect}
 MODULES |= {"fastlstm.reference": fastlstm.reference}
-INTERNAL = {"of_call", "arrays", "named", "read", "checked", "check_steps", "needs"}
+INTERNAL = {"of_call", "arrays", "named", "read", "checked", "check_steps", "needs", "takes_sequences", "takes_ids"}
+# What a layer's class says to the networks around it, which the base class describes.
+HOOKS = {"shapes", "initialise", "compute", "gradients", "output_for"}
 
 
 def full_name(name: str, here: str | None) -> str | None:
@@ -71,7 +73,10 @@ class NameOrCode(Name):
 
 def skip(app: Sphinx, what: str, name: str, member: object, skipped: bool, options: object) -> bool | None:
     """Leave out what the library's own parts say to each other, and fields, which the class describes."""
-    return True if name in INTERNAL or type(member).__name__ == "_tuplegetter" else None
+    place = getattr(member, "__module__", None), str(getattr(member, "__qualname__", None))
+    own = place[0] == "fastlstm.nn.layer" or place == ("fastlstm.layers.network_layer", "NetworkLayer.output_for")
+    hidden = name in INTERNAL or (name in HOOKS and not own) or type(member).__name__ == "_tuplegetter"
+    return True if hidden else None
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -78,6 +78,15 @@ INDEX = ints(0, bad=[10**6, -(10**6)])
 
 # ---- what can be called: its valid arguments, and the kind of each that is a flag, a number or a seed ----
 
+
+class Own(nn.Layer):
+    def compute(self, x):
+        return x, None
+
+    def gradients(self, kept, dy):
+        return dy, {}
+
+
 lstm, rnn = LSTM(2, 3, seed=0), RNN(2, 3, seed=0)
 masked = LSTM(2, 3, recurrent_dropout=0.5, seed=0)
 x, x_t, y = np.ones((4, 2, 2), np.float32), np.ones((2, 2), np.float32), np.ones((4, 2, 3), np.float32)
@@ -284,6 +293,8 @@ CASES = {
     "Last.__call__": (last, {"y": x}, {"directions": DIRECTIONS}),
     "Last.forward": (last.forward, {"y": x}, {"directions": DIRECTIONS}),
     "Last.backward": (last.backward, out_of(last, tape_of(last, x), x_t), {"accumulate": FLAG}),
+    "Layer": (Own, {}, {"seed": SEED}),
+    "Layer.backward": (Own().backward, out_of(Own(), tape_of(Own(), x), x), {"accumulate": FLAG}),
     "Mean.backward": (mean.backward, out_of(mean, tape_of(mean, x), x_t), {"accumulate": FLAG}),
     "Seq2Seq.forward": (seq2seq.forward, {"x": x, "target_in": ids, "rng": rng}, {"rng": GENERATOR}),
     "Seq2Seq.backward": (
@@ -361,6 +372,8 @@ def public_callables():
             if name not in ("Chunk", "Gradients"):  # which the library makes, as it does tapes
                 yield name, found
             for method in dir(found):
+                if method == "initialise":  # The base class calls it, once, with a generator that it has made.
+                    continue
                 if callable(getattr(found, method)) and (method == "__call__" or not method.startswith("_")):
                     yield f"{name}.{method}", getattr(found, method)
 

@@ -32,6 +32,28 @@ history = nn.fit(model, nn.mse, data, epochs=1, progress=False)
 assert_type(history, nn.History)
 assert_type(history.epochs[0].loss, float)
 
+
+class Shift(nn.Layer):
+    """A vector added to each step."""
+
+    def __init__(self, input_size: int) -> None:
+        self.input_size = input_size
+        super().__init__()
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shape of the vector."""
+        return {"b": (self.input_size,)}
+
+    def compute(self, x: NDArray[Any]) -> tuple[NDArray[Any], None]:
+        """Return x + b."""
+        return x + self.params["b"], None
+
+    def gradients(self, kept: None, dy: NDArray[Any]) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
+        """Return dJ/dx and dJ/db."""
+        return dy, {"b": dy.reshape(-1, self.input_size).sum(axis=0)}
+
+
+nn.Sequential(Shift(3), LSTM(3, 8, seed=0))
 assert_type(Stream(lstm, B=4).step(x[0]), NDArray[Any])
 assert_type(fastlstm.get_num_threads(), int)
 assert_type(fastlstm.rounding_error(lstm, x, "int8").largest, float)

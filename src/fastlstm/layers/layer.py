@@ -29,7 +29,7 @@ class Layer(Backpropagating, Generic[StateT, GivenT]):
     """Recurrent layers, one above the other, in one direction or two; `LSTM` and `RNN` add the cell."""
 
     needs = ("state", "lengths", "rng")
-    _takes_sequences = True
+    takes_sequences = True
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class Layer(Backpropagating, Generic[StateT, GivenT]):
         """P: values that each direction gives, the hidden size or `proj_size`."""
         return self.proj_size or self.hidden_size
 
-    def _output_for(self, below: Signal) -> Signal:
+    def output_for(self, below: Signal) -> Signal:
         """Return the output of the layer: a sequence with the outputs of all directions side by side."""
         return Signal(self.directions * self.output_size, True, self.directions)
 

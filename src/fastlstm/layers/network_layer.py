@@ -29,8 +29,8 @@ class NetworkLayer(Parametric):
     """
 
     needs: tuple[str, ...] = ()
-    """What `forward` takes besides x: some of "state", "lengths", "rng" and "directions". A call takes no "rng"."""
-    _takes_sequences = False
+    """The arguments of `forward` besides x: some of "state", "lengths", "rng" and "directions"; a call has no "rng"."""
+    takes_sequences = False
     """Whether x must be a sequence, (T, B, ...)."""
 
     @property
@@ -41,7 +41,7 @@ class NetworkLayer(Parametric):
 
     def _check_below(self, below: Signal, name: str) -> None:
         """Raise ValueError unless the layer, which is called `name` in messages, takes the values from below."""
-        if self._takes_sequences and below.is_sequence is False:
+        if self.takes_sequences and below.is_sequence is False:
             raise ValueError(f"{name} must have sequences below it, not a Last or Mean: {self!r}")
         if below.features is None or self._step_shape in (None, (below.features,)):
             return
@@ -49,9 +49,24 @@ class NetworkLayer(Parametric):
             raise ValueError(f"{name} must be the first that is not Dropout, since it takes ids: {self!r}")
         raise ValueError(f"{name} must have input_size {below.features}, which is what comes from below: {self!r}")
 
-    def _output_for(self, below: Signal) -> Signal:
-        """Return the output of the layer for the input `below`."""
-        return Signal(getattr(self, "output_size", below.features), below.is_sequence)
+    def output_for(self, below: Signal) -> Signal:
+        """Return what is known of y before a call, given what is known of x.
+
+        Default: y has `output_size` features, or as many as x, and is a sequence where x is one. A subclass says where
+        it is otherwise: ``below._replace(is_sequence=False)`` for one vector of each row, ``below`` itself where the
+        outputs of a bidirectional layer stay side by side.
+
+        Parameters
+        ----------
+        below : Signal
+            What is known of x.
+
+        Returns
+        -------
+        Signal
+        """
+        as_many = getattr(self, "input_size", None) if below.features is None else below.features
+        return Signal(getattr(self, "output_size", as_many), below.is_sequence)
 
     def _run(self, x: Any, context: Mapping[str, Any], tapes: list[Any] | None) -> tuple[Any, list[Any]]:
         """Return y, and the state in a list, empty for a layer without one.

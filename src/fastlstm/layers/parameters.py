@@ -182,6 +182,10 @@ class Parametric:
     def arguments(self) -> dict[str, Any]:
         """Return the arguments that make a layer like this one, but for those of the initial parameters."""
         names = [name for name in inspect.signature(type(self)).parameters if name not in ONLY_AT_FIRST]
+        for name in names:
+            if not hasattr(self, name):
+                kind = type(self).__name__
+                raise AttributeError(f"{kind} must have an attribute for each of its arguments: self.{name} = {name}")
         return {name: getattr(self, name) for name in names}
 
     def _take(self, size: int) -> None:

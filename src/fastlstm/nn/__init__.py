@@ -4,8 +4,8 @@ A layer has its parameters in one buffer, ``layer.flat``, and returns its gradie
 an optimiser or clipping is one call on one array.
 
 Layers
-    `Dense`, `Embedding`, `Dropout`, `Last`, `Mean`, `Attention`, and `fastlstm.LSTM` and `RNN`. Networks of layers:
-    `Sequential`, `Decoder` and `Seq2Seq`.
+    `Dense`, `Embedding`, `Dropout`, `Last`, `Mean`, `Attention`, and `fastlstm.LSTM` and `RNN`; `Layer`, the base class
+    of your own. Networks of layers: `Sequential`, `Decoder` and `Seq2Seq`.
 Data, sequences first, and the losses that go with them
     `Batches`: a target for each sequence or each step, with `mse`, `mae`, `huber`, `logistic_loss`,
     `softmax_cross_entropy`. `Chunks`: one long sequence, the same losses. `Pairs`: for a `Seq2Seq`, with
@@ -17,6 +17,7 @@ Training and using
     `fit`, `evaluate`, `History`; `softmax`, `ctc_best_path`, `ctc_beam_search`.
 """
 
+from fastlstm.layers.network_layer import Signal
 from fastlstm.nn._beams import Hypothesis
 from fastlstm.nn.adam import Adam, AdamW
 from fastlstm.nn.attention import Attention, AttentionMemory, AttentionTape
@@ -30,6 +31,7 @@ from fastlstm.nn.dense import Dense, DenseTape
 from fastlstm.nn.dropout import Dropout, DropoutTape
 from fastlstm.nn.embedding import Embedding, EmbeddingTape
 from fastlstm.nn.history import Epoch, History
+from fastlstm.nn.layer import Layer, LayerTape
 from fastlstm.nn.pairs import Pairs
 from fastlstm.nn.pooling import Last, Mean
 from fastlstm.nn.regression_losses import huber, mae, mse
@@ -65,12 +67,15 @@ __all__ = [
     "History",
     "Hypothesis",
     "Last",
+    "Layer",
+    "LayerTape",
     "Mean",
     "Pairs",
     "Seq2Seq",
     "Seq2SeqTape",
     "Sequential",
     "SequentialTape",
+    "Signal",
     "StepDecay",
     "Transcripts",
     "clip_norm",

@@ -12,9 +12,9 @@ from fastlstm._arrays import checks as check
 from fastlstm._arrays.arrays import Array, empty
 from fastlstm._cells.kernel import activate, differentiate
 from fastlstm._engine.threads import get_num_threads
-from fastlstm.layers.network_layer import NetworkLayer
-from fastlstm.layers.parameters import Gradients
+from fastlstm.layers.parameters import Gradients, draw
 from fastlstm.nn import _gradients, _products
+from fastlstm.nn.layer import Layer
 
 __all__ = ["Dense", "DenseTape"]
 
@@ -38,7 +38,7 @@ class DenseTape(NamedTuple):
     y: Array
 
 
-class Dense(NetworkLayer):
+class Dense(Layer):
     r"""A densely connected layer on the last axis.
 
     .. math::
@@ -107,15 +107,15 @@ class Dense(NetworkLayer):
         if activation not in get_args(Activation):
             raise ValueError(f"activation must be one of {', '.join(get_args(Activation))}, not {activation!r}")
         self.activation = activation
-        self.dtype = check.float_dtype(dtype)
-        self._allocate()
-        self._initialise(seed, 1 / math.sqrt(self.input_size))
+        super().__init__(dtype=dtype, seed=seed)
 
-    def _shapes(self) -> dict[str, tuple[int, ...]]:
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the names and shapes of the parameters."""
         return {"V": (self.output_size, self.input_size), "c": (self.output_size,)}
 
-    def _bind(self) -> None:
-        self._V, self._c = self.params["V"], self.params["c"]
+    def initialise(self, rng: np.random.Generator) -> None:
+        """Draw the initial parameters."""
+        draw(rng, self.flat, 1 / math.sqrt(self.input_size))
 
     def __call__(self, h: Array) -> Array:
         """Return y = g(c + V h), without a tape.
@@ -136,8 +136,8 @@ class Dense(NetworkLayer):
         h = check.matching("h", h, (*leading, self.input_size), self.dtype, "(..., input_size)")
         y = empty((*leading, self.output_size), self.dtype)
         rows = y.reshape(-1, self.output_size)  # One large product is faster than one for each leading index.
-        rows[:] = self._c
-        _products.multiply(h.reshape(-1, self.input_size), self._V.T, rows, get_num_threads(), add=True)
+        rows[:] = self.params["c"]
+        _products.multiply(h.reshape(-1, self.input_size), self.params["V"].T, rows, get_num_threads(), add=True)
         if self.activation != "identity":
             activate(self.activation, y, y)
         return y, DenseTape(h, y)
@@ -180,7 +180,7 @@ class Dense(NetworkLayer):
         do, dV, dc = dy.reshape(-1, self.output_size), grads.params["V"], grads.params["c"]
         _products.multiply(do.T, h.reshape(-1, self.input_size), dV, threads, add=accumulate)
         _gradients.sum_rows(dc[np.newaxis], do[:, np.newaxis], np.array([len(do)], np.int64), threads, add=accumulate)
-        _products.multiply(do, self._V, dh.reshape(-1, self.input_size), threads)
+        _products.multiply(do, self.params["V"], dh.reshape(-1, self.input_size), threads)
         grads.x, grads.state = dh, None
         return grads
 

@@ -10,8 +10,9 @@ from fastlstm._arrays import checks as check
 from fastlstm._arrays.arrays import Array, empty
 from fastlstm._system.float_mode import as_in_kernels
 from fastlstm.layers import masks
-from fastlstm.layers.network_layer import NetworkLayer, Signal
+from fastlstm.layers.network_layer import Signal
 from fastlstm.layers.parameters import Gradients
+from fastlstm.nn.layer import Layer
 
 __all__ = ["Dropout", "DropoutTape"]
 
@@ -28,7 +29,7 @@ class DropoutTape(NamedTuple):
     mask: Array
 
 
-class Dropout(NetworkLayer):
+class Dropout(Layer):
     r"""A layer without parameters that drops values at random in training, so that no unit relies on another.
 
     .. math::
@@ -78,16 +79,9 @@ class Dropout(NetworkLayer):
 
     def __init__(self, rate: float) -> None:
         self.rate = check.rate("rate", rate)
-        self.dtype = np.dtype(np.float32)  # Every layer has one; without parameters, x may have any.
-        self._allocate()
+        super().__init__()
 
-    def _shapes(self) -> dict[str, tuple[int, ...]]:
-        return {}
-
-    def _bind(self) -> None:
-        """Do nothing: there are no parameters."""
-
-    def _output_for(self, below: Signal) -> Signal:
+    def output_for(self, below: Signal) -> Signal:
         """Return `below`: the output is like the input."""
         return below
 

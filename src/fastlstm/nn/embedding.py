@@ -11,9 +11,9 @@ from numpy.typing import DTypeLike, NDArray
 from fastlstm._arrays import checks as check
 from fastlstm._arrays.arrays import Array, empty
 from fastlstm._engine.threads import get_num_threads
-from fastlstm.layers.network_layer import NetworkLayer
-from fastlstm.layers.parameters import Gradients
+from fastlstm.layers.parameters import Gradients, draw
 from fastlstm.nn import _gradients
+from fastlstm.nn.layer import Layer
 
 __all__ = ["Embedding", "EmbeddingTape"]
 
@@ -30,7 +30,7 @@ class EmbeddingTape(NamedTuple):
     ids: NDArray[np.int64]
 
 
-class Embedding(NetworkLayer):
+class Embedding(Layer):
     r"""A table with a row for each of V symbols, such as words: the first layer of a network whose input is symbols.
 
     .. math::
@@ -95,18 +95,18 @@ class Embedding(NetworkLayer):
     ) -> None:
         self.vocabulary_size = check.positive_int("vocabulary_size", vocabulary_size)
         self.output_size = check.positive_int("output_size", output_size)
-        self.dtype = check.float_dtype(dtype)
-        self._allocate()
-        self._initialise(seed, 1 / math.sqrt(self.output_size))
+        super().__init__(dtype=dtype, seed=seed)
 
+    takes_ids = True
     _writes_few_gradients = True
-    _step_shape = ()
 
-    def _shapes(self) -> dict[str, tuple[int, ...]]:
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the name and shape of the table."""
         return {"E": (self.vocabulary_size, self.output_size)}
 
-    def _bind(self) -> None:
-        self._E = self.params["E"]
+    def initialise(self, rng: np.random.Generator) -> None:
+        """Draw the initial rows."""
+        draw(rng, self.flat, 1 / math.sqrt(self.output_size))
 
     def __call__(self, ids: NDArray[np.integer]) -> Array:
         """Return the rows, without a tape.
@@ -126,7 +126,7 @@ class Embedding(NetworkLayer):
         """Run the layer as a call does, and return x and a tape for `backward`."""
         own = check.ids("ids", ids, self.vocabulary_size)
         x = empty((*own.shape, self.output_size), self.dtype)
-        np.take(self._E, own, axis=0, out=x, mode="clip")  # This mode needs no buffer; all ids are in range.
+        np.take(self.params["E"], own, axis=0, out=x, mode="clip")  # This mode needs no buffer; all ids are in range.
         return x, EmbeddingTape(own)
 
     def backward(

@@ -11,9 +11,10 @@ from fastlstm._arrays import checks as check
 from fastlstm._arrays.arrays import Array
 from fastlstm._engine.threads import get_num_threads
 from fastlstm._system.float_mode import as_in_kernels
-from fastlstm.layers.network_layer import NetworkLayer, Signal
+from fastlstm.layers.network_layer import Signal
 from fastlstm.layers.parameters import Gradients
 from fastlstm.nn import _gradients
+from fastlstm.nn.layer import Layer
 
 __all__ = ["Last", "Mean", "PoolingTape"]
 
@@ -26,26 +27,19 @@ class PoolingTape(NamedTuple):
     directions: int
 
 
-class _Pooling(NetworkLayer):
+class _Pooling(Layer):
     """A layer without parameters from (T, B, P) to (B, P)."""
 
-    _takes_sequences = True
+    takes_sequences = True
 
     def __init__(self) -> None:
-        self.dtype = np.dtype(np.float32)  # Every layer has one; without parameters, y may have any.
-        self._allocate()
+        super().__init__()
 
-    def _shapes(self) -> dict[str, tuple[int, ...]]:
-        return {}
-
-    def _bind(self) -> None:
-        """Do nothing: there are no parameters."""
-
-    def _output_for(self, below: Signal) -> Signal:
+    def output_for(self, below: Signal) -> Signal:
         """Return the output of the layer: one vector for each row, as long as those of the steps."""
         return Signal(below.features, False)
 
-    def _checked(self, y: Array, lengths: ArrayLike | None, directions: int) -> tuple[Array, PoolingTape]:
+    def _checked_y(self, y: Array, lengths: ArrayLike | None, directions: int) -> tuple[Array, PoolingTape]:
         """Return y and its tape, checked."""
         y = check.sized("y", y, 3, "(T, B, P)")
         return y, self._tape(y.shape, lengths, directions)
@@ -124,7 +118,7 @@ class Last(_Pooling):
 
     def forward(self, y: Array, lengths: ArrayLike | None = None, *, directions: int = 1) -> tuple[Array, PoolingTape]:
         """Run the layer as a call does, and return the outputs and a tape for `backward`."""
-        y, tape = self._checked(y, lengths, directions)
+        y, tape = self._checked_y(y, lengths, directions)
         T, B, P = tape.shape
         last = np.zeros((B, P), y.dtype)
         some, ends, half = self._ends(tape)
@@ -195,7 +189,7 @@ class Mean(_Pooling):
 
     def forward(self, y: Array, lengths: ArrayLike | None = None) -> tuple[Array, PoolingTape]:
         """Run the layer as a call does, and return the means and a tape for `backward`."""
-        y, tape = self._checked(y, lengths, 1)
+        y, tape = self._checked_y(y, lengths, 1)
         mean = np.empty(tape.shape[1:], y.dtype)
         y = check.matching("y", y, tape.shape, y.dtype, "(T, B, P)")
         _gradients.sum_rows(mean, y, tape.lengths, get_num_threads(), mean=True)

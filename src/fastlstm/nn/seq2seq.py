@@ -103,7 +103,7 @@ class Seq2Seq(Composite):
             raise ValueError("encoder must not have batch_first: the sequences of a Seq2Seq are (S, B, ...)")
         if encoder is not None:
             check_layer("layers[0]", encoder)
-            size, is_sequence, _ = encoder._output_for(Signal())
+            size, is_sequence, _ = encoder.output_for(Signal())
             if size not in (None, decoder.encoded_size):
                 raise ValueError(
                     f"decoder must have encoded_size {size}, which the encoder gives, not {decoder.encoded_size}"

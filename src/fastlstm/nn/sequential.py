@@ -116,8 +116,10 @@ class Sequential(Composite, NetworkLayer):
     # ---- a layer of another network ----
 
     @property
-    def _takes_sequences(self) -> bool:  # type: ignore[override]
-        return any(layer._takes_sequences for layer in self.layers)
+    def takes_sequences(self) -> bool:  # type: ignore[override]
+        """Whether x must be a sequence, since one of the layers takes nothing else."""
+        """Whether x must be a sequence, since one of the layers takes nothing else."""
+        return any(layer.takes_sequences for layer in self.layers)
 
     @property
     def _step_shape(self) -> tuple[int, ...] | None:
@@ -127,16 +129,16 @@ class Sequential(Composite, NetworkLayer):
         """Yield the input of each layer, where that of the first is `below`."""
         for layer in self.layers:
             yield below
-            below = layer._output_for(below)
+            below = layer.output_for(below)
 
     def _check_below(self, below: Signal, name: str) -> None:
         """Raise ValueError unless each layer takes the values from below; messages name the layers of this network."""
         for k, (layer, signal) in enumerate(zip(self.layers, self._signals(below), strict=True)):
             layer._check_below(signal, f"layers[{k}]")
 
-    def _output_for(self, below: Signal) -> Signal:
+    def output_for(self, below: Signal) -> Signal:
         """Return the output of the last layer, where the input of the first is `below`."""
-        return reduce(lambda signal, layer: layer._output_for(signal), self.layers, below)
+        return reduce(lambda signal, layer: layer.output_for(signal), self.layers, below)
 
     def _run(self, x: Any, context: Mapping[str, Any], tapes: list[Any] | None) -> tuple[Any, list[Any]]:
         """Run the layers, with a tape of their own for the network around them; see `NetworkLayer._run`."""
@@ -151,7 +153,7 @@ class Sequential(Composite, NetworkLayer):
     @property
     def directions(self) -> int:
         """2 if the outputs are those of a bidirectional layer, else 1."""
-        return self._output_for(Signal()).directions
+        return self.output_for(Signal()).directions
 
     @property
     def recurrent(self) -> list[Any]:
@@ -249,7 +251,7 @@ class Sequential(Composite, NetworkLayer):
         if not isinstance(x, np.ndarray):
             return x
         shape = self._step_shape
-        if shape and (x.shape[2:] != shape if x.ndim == 3 else self._takes_sequences):
+        if shape and (x.shape[2:] != shape if x.ndim == 3 else self.takes_sequences):
             raise ValueError(f"x must have shape (B, T, {shape[0]}), not {x.shape}")
         return _swapped(x)
 
@@ -340,7 +342,7 @@ class Sequential(Composite, NetworkLayer):
             inputs = inputs.swapaxes(0, 1)
         batches = Batches(inputs, None, batch_size)
         check_sequences("inputs", self, inputs)
-        features, is_sequence, _ = self._output_for(Signal())
+        features, is_sequence, _ = self.output_for(Signal())
         if isinstance(inputs, np.ndarray) and not len(inputs) and features is not None:
             steps = () if is_sequence is False else inputs.shape[1:2]
             return np.empty((0, *steps, features) if self.batch_first else (*steps, 0, features), self.dtype)
@@ -365,10 +367,10 @@ class Sequential(Composite, NetworkLayer):
 def check_layer(name: str, value: object) -> None:
     """Raise TypeError unless the value is a layer that a network can be made of."""
     if not isinstance(value, NetworkLayer):
-        raise TypeError(
-            f"{name} must be an LSTM, RNN, Dense, Embedding, Dropout, Last, Mean or Sequential, "
-            f"not {type(value).__name__}"
-        )
+        given = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+        raise TypeError(f"{name} must be an LSTM, RNN, Dense or another nn.Layer, or Sequential, not {given}")
+    if "flat" not in vars(value):
+        raise TypeError(f"{name} has no parameters' buffer: the __init__ of {type(value).__name__} must call super()'s")
 
 
 def check_sequences(name: str, network: Any, sequences: Sequence[Array] | Array) -> None:
