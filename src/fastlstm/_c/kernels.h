@@ -30,7 +30,7 @@ typedef enum { FL_FULL, FL_BFLOAT16, FL_INT8 } fl_format;
 
 /* The kind of a cell: the number of its row of cells.def. */
 typedef enum {
-#define CELL(name, NAME, has_c, gates_are_y, extra, forms) FL_##NAME,
+#define CELL(name, NAME, ...) FL_##NAME,
 #include "cells.def"
 #undef CELL
     FL_CELLS
@@ -43,6 +43,8 @@ enum { FL_MOST_GATES = 4 };
 typedef struct {
     fl_cell_kind kind;
     int gates;          /* number of gate blocks: H rows each in W, R and b, H values each in the gates of a row */
+    int kept;           /* number of blocks of H values in the gates of a row on the tape: `gates`, or more */
+    int p_rows;         /* rows of H values that p may have */
     int i, f, z, o;     /* position of each gate among the blocks; -1 for a gate that the cell lacks, which is then 1 */
     int coupled;        /* whether f = 1 - i */
     fl_activation gate; /* activation sigma of the gates i, f, o */
@@ -63,14 +65,16 @@ typedef struct {
     const void *scale;               /* (gates H,) scale factors of the rows of R; NULL for 1 */
     const void *ratio;               /* with scale, (gates H,): scale factors of the rows of W, divided by those of R */
     const void *b;                   /* (gates H,) */
-    const void *p;      /* (1 to 3, H) a row for each of i, f, o that the cell has; NULL without peepholes */
+    const void *p;      /* (p_rows, H) parameters of hidden units, or NULL: peepholes, a row for each of i, f, o that
+                           an LSTM has; of a GRU, the bias of R's block n */
     const void *x;      /* (B, I); NULL when wx holds W x^t */
     const void *wx;     /* (B, gates H) W x^t, not yet scaled; NULL when x is given; may be the same memory as gates */
     const void *y_prev; /* (B, outputs) y^{t-1} as the step sees it */
     fl_size y_prev_step;
-    const void *c_prev; /* (B, H) c^{t-1} as the step sees it */
-    void *gates;        /* (B, gates H) out: activated gates, for the RNN h^t; or NULL */
-    void *c;            /* (B, H) out: c^t; may be c_prev */
+    const void *c_prev; /* (B, H) c^{t-1} as the step sees it; NULL where it is y_prev */
+    void *Ry;           /* on a device, (B, gates H): R y^{t-1}, where the cell wants it apart from W x^t; else NULL */
+    void *gates;        /* (B, kept H) out: activated gates, for the RNN h^t; or NULL */
+    void *c;            /* (B, H) out: c^t; may be c_prev; NULL where it is y */
     fl_size keep; /* rows that the next step has too: y and extra_seen are written for these, extra_last for the rest */
     void *y;      /* (B, H) out: y^t; must not be y_prev; or NULL */
     fl_size y_step;
@@ -92,7 +96,8 @@ typedef struct {
     const unsigned char *reset_before; /* zoneout: the rows that this step has reset; or NULL */
     const void *zone_y, *zone_c;       /* (B, width), (B, H) share of the previous state that zoneout keeps; or NULL */
     const unsigned char *reset;        /* the rows that the next step resets; or NULL */
-    const void *y_first, *c_first;     /* (B, width), (B, H) the initial state, which a reset restores */
+    const void *y_first, *c_first;     /* (B, width), (B, H) the initial state, which a reset restores; NULL c_first
+                                          where c is y */
     int reset_to_zero;                 /* whether a reset sets the state to zero instead */
     const void *mask;                  /* (B, width) dropout mask of y; or NULL */
     void *y_seen;                      /* out: y as the next step sees it; NULL where the next step reads y */
@@ -100,7 +105,7 @@ typedef struct {
     int y_is_there;          /* whether the step has written y_seen already, so that only a reset changes it */
     int extra;               /* vectors of extra columns for each vector of units */
     const void *extra_first; /* (B, extra columns) the initial extra columns, which a reset restores; or NULL */
-    const void *c, *c_prev;  /* (B, H) c^t, and c^{t-1} as this step saw it */
+    const void *c, *c_prev;  /* (B, H) c^t, NULL where it is y; and c^{t-1} as this step saw it */
     void *c_seen;            /* out: c as the next step sees it; NULL where the next step reads c */
     void *c_last;            /* out: c of the rows without a next step */
 } fl_carry;
@@ -117,8 +122,9 @@ typedef struct {
     const unsigned char *reset; /* the rows that the next step resets; or NULL */
     void *to_first;             /* (B, width) out: += what a reset passes to the initial state; or NULL */
     const void *zone;           /* (B, width) share of y^{t-1} that zoneout keeps in y^t; or NULL */
-    void *zoned; /* (B, width) in: what zoneout of the next step passes to y^t; out: of this to y^{t-1} */
-    void *all;   /* (B, width) out: the gradient; or NULL */
+    void *zoned;           /* (B, width) in: what zoneout of the next step passes to y^t; out: of this to y^{t-1} */
+    void *all;             /* (B, width) out: the gradient; or NULL */
+    const void *through_c; /* (B, width) where c is y: what the next step passes to it beside y; else NULL */
 } fl_y_gradient;
 
 /* One backward time step: the deltas of step t, from those of step t + 1. */
@@ -141,12 +147,14 @@ typedef struct {
                            all NULL: a form compiled apart */
     void *sent;         /* on a device, (B, gates H) sums that the next step passes to this one; else NULL */
     void *delta;        /* (B, gates H) out: deltas, with respect to the gates before their activations */
+    void *delta_R;      /* (B, gates H) out: deltas of R y^{t-1}, where the cell has other ones there; else NULL */
     void *delta_panels; /* out: the deltas as panels, for the weight gradients; or NULL. A panel has the units of a
                            forward panel, with the gates' deltas side by side; zero-padded */
-    fl_size panel_step; /* values from one panel of deltas to the next */
-    void *dc;           /* (B, H) in: what step t + 1 passes to c^t; out: what step t passes to c^{t-1} */
-    void *dc_all;       /* (B, H) out: dc^t; or NULL */
-    void *y_again;      /* (B, H) out: y^t, as the forward step computed it; or NULL */
+    void *delta_R_panels; /* out: delta_R as panels, likewise */
+    fl_size panel_step;   /* values from one panel of deltas to the next */
+    void *dc;             /* (B, H) in: what step t + 1 passes to c^t; out: what step t passes to c^{t-1} */
+    void *dc_all;         /* (B, H) out: dc^t; or NULL */
+    void *y_again;        /* (B, H) out: y^t, as the forward step computed it; or NULL */
 } fl_backward;
 
 typedef void (*fl_forward_step)(const fl_forward *, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1);
@@ -155,10 +163,14 @@ typedef void (*fl_backward_step)(const fl_backward *, fl_size row0, fl_size row1
  * the step computed, where the tape has as many bits as the arithmetic. */
 typedef void (*fl_outputs)(const fl_cell *, fl_size hidden, const void *gates, const void *c, void *y, fl_size rows,
                            fl_size unit0, fl_size unit1);
+/* Add the gradient of p of these rows to dp, for units [unit0, unit1). */
+typedef void (*fl_add_p_gradient)(void *dp, const fl_cell *, const void *delta, const void *delta_R, const void *c_prev,
+                                  const void *c, fl_size rows, fl_size hidden, fl_size unit0, fl_size unit1);
 typedef struct {
     fl_forward_step forward;
     fl_backward_step backward;
     fl_outputs outputs;
+    fl_add_p_gradient add_p_gradient;
 } fl_cell_kernels;
 
 /* The logarithm of zero in double precision: far below the logarithm of any number, far above the lowest number. */
@@ -262,11 +274,6 @@ typedef struct {
     /* Add the sum over the rows of delta (rows, columns) to db, for columns [column0, column1). */
     void (*add_bias_gradient)(void *db, const void *delta, fl_size rows, fl_size columns, fl_size column0,
                               fl_size column1);
-    /* Add the peephole gradients of these rows to dp, for units [unit0, unit1): the deltas of i and f times c_prev,
-     * the delta of o times c. */
-    void (*add_peephole_gradient)(void *dp, const fl_cell *, const void *delta, const void *c_prev, const void *c,
-                                  fl_size rows, fl_size hidden, fl_size unit0, fl_size unit1);
-
     /* Compute y = g(x), n values. */
     void (*activate)(fl_activation, const void *x, void *y, fl_size n);
     /* Compute dx = dy g'(x) from y = g(x), n values; dx may be dy. */
@@ -317,12 +324,12 @@ typedef struct {
 /* A row of cells.def, which says what each column means. */
 typedef struct {
     const char *name;
-    int has_c, gates_are_y, extra;
+    int has_c, gates_are_y, extra, c_is_y, own_R_deltas;
 } fl_cell_row;
 
 static inline const fl_cell_row *fl_row_of_cell(fl_cell_kind kind) {
     static const fl_cell_row rows[FL_CELLS] = {
-#define CELL(name, NAME, has_c, gates_are_y, extra, forms) {#name, has_c, gates_are_y, extra},
+#define CELL(name, NAME, forms, ...) {#name, __VA_ARGS__},
 #include "cells.def"
 #undef CELL
     };

@@ -6,10 +6,14 @@ import functools
 
 from fastlstm._cells.cell import ACTIVATIONS, GATE_ACTIVATIONS, Cell, Part, State
 from fastlstm._cells.fgr import FGRCell
+from fastlstm._cells.gru import GRUCell, gru_cell
 from fastlstm._cells.lstm import BLOCKS, LSTMCell, checked_clip
 from fastlstm._cells.rnn import RNNCell, rnn_cell
 
-__all__ = ["BLOCKS", "Cell", "LSTMCell", "Part", "RNNCell", "State", "checked_clip", "lstm_cell", "rnn_cell"]
+__all__ = [
+    "BLOCKS", "Cell", "GRUCell", "LSTMCell", "Part", "RNNCell", "State", "checked_clip", "gru_cell", "lstm_cell",
+    "rnn_cell",
+]  # fmt: skip
 
 _VARIANTS = {name.lower(): name for name in BLOCKS}
 _CELLS: dict[str, type[LSTMCell]] = dict.fromkeys(BLOCKS, LSTMCell) | {"FGR": FGRCell}

@@ -3,4 +3,5 @@ from fastlstm._system.kernels cimport fl_cell
 
 cdef class KernelCell:
     cdef fl_cell cell
-    cdef readonly bint has_c
+    # Whether the state has a c, and whether steps keep one: that of the state, or y.
+    cdef readonly bint has_c, keeps_c

@@ -9,8 +9,19 @@ KINDS: dict[str, int]
 @disjoint_base
 class KernelCell:
     has_c: bool
+    keeps_c: bool
     def __init__(
-        self, kind: str, blocks: str | None, coupled: bool, gate: str, g: str, h: str, clip: float, cell_clip: float
+        self,
+        kind: str,
+        blocks: str | None,
+        coupled: bool,
+        gate: str,
+        g: str,
+        h: str,
+        clip: float,
+        cell_clip: float,
+        kept: int = 0,
+        p_rows: int | None = None,
     ) -> None: ...
 
 def unit_block(itemsize: int) -> int: ...

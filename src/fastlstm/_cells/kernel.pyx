@@ -13,14 +13,20 @@ KINDS = {fl_row_of_cell(kind).name.decode(): kind for kind in range(FL_CELLS)}
 cdef class KernelCell:
     """Describe a cell to the kernels.
 
-    `kind` is a name of cells.def; `blocks` says which of "ifzo" an LSTM has, else None.
+    `kind` is a name of cells.def; `blocks` says which of "ifzo" an LSTM has, or names those of another cell, or is None
+    for one. `kept` is the number of blocks on the tape where it is another, `p_rows` the rows of p where they are not
+    an LSTM's peepholes.
     """
 
-    def __init__(self, str kind, blocks, bint coupled, str gate, str g, str h, double clip, double cell_clip):
+    def __init__(self, str kind, blocks, bint coupled, str gate, str g, str h, double clip, double cell_clip,
+                 int kept=0, p_rows=None):
         cdef fl_cell *cell = &self.cell
         cell.kind = KINDS[kind]
         self.has_c = fl_row_of_cell(cell.kind).has_c
+        self.keeps_c = self.has_c or fl_row_of_cell(cell.kind).c_is_y
         cell.gates = len(blocks) if blocks else 1
+        cell.kept = kept or cell.gates
+        cell.p_rows = cell.gates - 1 if p_rows is None else p_rows
         if blocks:
             cell.i, cell.f, cell.z, cell.o = [blocks.find(letter) for letter in "ifzo"]
         cell.coupled = coupled

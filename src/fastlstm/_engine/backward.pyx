@@ -98,7 +98,7 @@ cdef void add_products(fl_weight_gradients *w, int parts) noexcept nogil:
     parallel(fl_add_products_part, w, parts)
     if w.delta_panels == NULL:
         matmul(w.k, w.size, True, False, columns, w.input, w.rows, w.delta, w.x, w.accumulate or w.begun, w.dW)
-        matmul(w.k, w.size, True, False, columns, w.outputs, w.rows, w.delta, w.y_prev, w.accumulate or w.begun, w.dR)
+        matmul(w.k, w.size, True, False, columns, w.outputs, w.rows, w.delta_R, w.y_prev, w.accumulate or w.begun, w.dR)
         if w.dx != NULL:
             matmul(w.k, w.size, False, False, w.rows, w.input, columns, w.delta, w.W, 0, w.dx)
     w.begun = True
@@ -225,14 +225,14 @@ cdef class BackwardPass:
         rows, values = b.rows.count, b.gates * H
         b.outputs = P = H if proj is None else proj.shape[0]
         b.constant.cell, b.constant.hidden = &cell.cell, H
-        b.constant.p = get.input("p", p, (b.gates - 1) * H * size)
+        b.constant.p = get.input("p", p, cell.cell.p_rows * H * size)
         b.K = R.shape[1]
         b.R = <const char *>get.input("R", R, values * b.K * size)
         b.proj = <const char *>get.input("proj", proj, P * H * size)
         b.between.K = values
         b.block_rows = fl_rows_per_block(b.k, values * size)
         b.packed = (batch.invariant or b.rows.T > 1 or b.rows.offsets != NULL or options is not None
-                    or proj is not None or b.K > b.outputs)
+                    or proj is not None or b.K > b.outputs or fl_row_of_cell(cell.cell.kind).c_is_y)
         if options is not None:
             b.reset = <const char *>get.input("reset", options.reset, rows)
             b.reset_to_zero = options.reset_to_zero
@@ -271,7 +271,7 @@ cdef class BackwardPass:
         if b.recomputes_y != (again is None and y_prev is None) or (b.recomputes_y and h0 is None):
             raise ValueError("y^{t-1} must be on the tape where the pass was made with it, and else h0")
         b.x = <const char *>get.input("tape.x", x, rows * I * b.size)
-        b.tape.gates = <char *>get.input("tape.gates", gates, rows * values * b.size)
+        b.tape.gates = <char *>get.input("tape.gates", gates, rows * self.cell.cell.kept * b.constant.hidden * b.size)
         b.tape.c = <char *>get.input("tape.c", all_c, (B + rows) * c_size)
         b.tape.c_prev = <char *>get.input("tape.c_prev", c_prev, rows * c_size)
         b.tape.y_prev = <char *>get.input("tape.y_prev", y_prev, rows * b.K * b.size)
@@ -294,7 +294,7 @@ cdef class BackwardPass:
         b.weights.dR = get.output("out R", dR, values * b.K * b.size)
         b.weights.db = get.output("out b", db, values * b.size)
         b.weights.accumulate = accumulate
-        b.dp = <char *>get.output("out p", dp, (values - b.constant.hidden) * b.size)
+        b.dp = <char *>get.output("out p", dp, self.cell.cell.p_rows * b.constant.hidden * b.size)
         b.dproj = <char *>get.output("out proj", dproj, b.outputs * b.constant.hidden * b.size)
         b.dh0 = <char *>get.output("out h0", dh0, B * y_size)
         b.constant.dc = get.output("out c0", dc0, B * c_size)
@@ -323,7 +323,7 @@ def recompute_y_prev(KernelCell cell, batch, bint reverse, gates, c, h0, y_prev,
     cdef Buffers get = Buffers(6)
     cdef fl_call call
     cdef fl_size rows, row, s
-    if gates is None or h0 is None or (c is None and cell.has_c):
+    if gates is None or h0 is None or (c is None and cell.keeps_c):
         raise ValueError("the tape must have its gates, its cells and h0")
     memset(&b, 0, sizeof(fl_backward_pass))
     b.k = kernels(size) if device is None else device.kernels()
@@ -331,7 +331,7 @@ def recompute_y_prev(KernelCell cell, batch, bint reverse, gates, c, h0, y_prev,
     b.rows = rows_of(get, batch)
     b.constant.cell, b.constant.hidden = &cell.cell, h0.shape[h0.ndim - 1]
     rows, row = b.rows.count, b.constant.hidden * size
-    b.tape.gates = <char *>get.input("tape.gates", gates, rows * b.gates * row)
+    b.tape.gates = <char *>get.input("tape.gates", gates, rows * cell.cell.kept * row)
     b.tape.c = <char *>get.input("tape.c", c, (b.rows.B + rows) * b.constant.hidden * b.cell_size)
     b.tape.h0 = <char *>get.input("tape.h0", h0, b.rows.B * row)
     b.y_prev = <char *>get.output("tape.y_prev", y_prev, rows * row)

@@ -243,4 +243,7 @@ class Call:
     def keeps_c_prev(self) -> bool:
         """Return whether c^{t-1} as a step saw it may differ from c of the step before."""
         options = self.options
-        return options is not None and (options.reset is not None or options.zone_c is not None)
+        if options is None:
+            return False
+        keeps_y = self.cell.kernel.keeps_c and not self.cell.has_c and options.zone_y is not None
+        return options.reset is not None or options.zone_c is not None or keeps_y

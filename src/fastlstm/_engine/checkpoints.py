@@ -86,7 +86,7 @@ def _shapes(call: Call, weights: Weights, sized: Sized, k: int) -> dict[str, tup
     cell, B, count = call.cell, call.batch.B, loops.segment_count(call.batch, k)
     H, P, K = sized.H, sized.P, weights.R.shape[1]
     shapes: dict[str, tuple[int, ...]] = {"y": (count, B, K)}
-    if cell.has_c:
+    if cell.kernel.keeps_c:
         shapes["c"] = count, B, H
     if call.options is not None and call.options.zone_y is not None:
         shapes["y_before"] = count, B, P

@@ -190,7 +190,7 @@ cdef int take_weights(fl_forward_pass *f, Buffers get, KernelCell cell, weights)
     cdef fl_size units = len(weights.b)
     step.cell, step.hidden = &cell.cell, units // cell.cell.gates
     step.b = get.input("b", weights.b, step.hidden * cell.cell.gates * f.size)
-    step.p = get.input("p", weights.p, step.hidden * (cell.cell.gates - 1) * f.size)
+    step.p = get.input("p", weights.p, step.hidden * cell.cell.p_rows * f.size)
     if weights.packed is None:
         step.input, step.outputs = weights.W.shape[1], weights.R.shape[1]
         step.W = get.input("W", weights.W, units * step.input * f.size)
@@ -239,7 +239,8 @@ cdef class ForwardPass:
             f.between.reset_to_zero = options.reset_to_zero
             f.between.mask = get.input("recurrent_mask", options.mask, f.rows.B * P * size)
             f.zone_y = <const char *>get.input("zoneout of y", options.zone_y, rows * P * size)
-            f.zone_c = <const char *>get.input("zoneout of c", options.zone_c, rows * H * size)
+            zone_c = options.zone_y if fl_row_of_cell(cell.cell.kind).c_is_y else options.zone_c
+            f.zone_c = <const char *>get.input("zoneout of c", zone_c, rows * H * size)
         f.taped = with_tape
         f.block_rows = fl_rows_per_block(f.k, f.gates * H * size)
         if recompute:
@@ -296,7 +297,7 @@ cdef class ForwardPass:
             gates, all_c, c_prev, y_prev, m, tape_h0 = tape
             if (y_prev is not None) != f.y_on_tape:
                 raise ValueError("y^{t-1} must be on the tape where the pass was made with it, and only there")
-            f.tape.gates = <char *>get.output("tape.gates", gates, rows * f.gates * H * f.size)
+            f.tape.gates = <char *>get.output("tape.gates", gates, rows * self.cell.cell.kept * H * f.size)
             f.tape.c = <char *>get.output("tape.c", all_c, (B + rows) * H * f.cell_size)
             f.tape.c_prev = <char *>get.output("tape.c_prev", c_prev, rows * H * f.cell_size)
             f.tape.y_prev = <char *>get.output("tape.y_prev", y_prev, rows * K * f.size)

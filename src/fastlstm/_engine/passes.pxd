@@ -163,6 +163,7 @@ cdef extern from "pass/weights.h" nogil:
         bint begun
         fl_size rows
         const void *delta
+        const void *delta_R
         const void *x
         const void *y_prev
         void *dx

@@ -11,7 +11,7 @@ import numpy as np
 
 from fastlstm._arrays import checks as check
 from fastlstm._arrays.arrays import Array, cells_of, empty, kind_of, take
-from fastlstm._cells import BLOCKS, Cell, LSTMCell, RNNCell, lstm_cell
+from fastlstm._cells import BLOCKS, Cell, GRUCell, LSTMCell, RNNCell, lstm_cell
 from fastlstm._cells.cell import Sized
 from fastlstm._engine.backward import recompute_y_prev
 from fastlstm._engine.batches import Batch
@@ -313,6 +313,44 @@ class RNNTape(CellTape):
     x: Array
     h: Array
     h_prev: Array
+    call: Call | None = None
+    checkpoints: Checkpoints | None = None
+    h0: Array | None = None
+
+
+@_with_y_prev("h_prev")
+@dataclass(slots=True)
+class GRUTape(CellTape):
+    """What the forward pass keeps for the backward pass. A tape may be used many times.
+
+    It refers to x without copying it: x, like the weights, must not change before `gru_backward`. With lengths, arrays
+    have the rows of all steps one after the other, longest sequence first, instead of T and B.
+
+    Attributes
+    ----------
+    x : (T, B, I) array
+        The input.
+    gates : (T, B, 4H) array
+        The activated gates, blocks r, z, n, and q = R_n h^{t-1} + bn.
+    h : (T + 1, B, H) array
+        h^t before zoneout, the initial ones first (last in the reverse direction).
+    h_prev : (T, B, H) array
+        h^{t-1} as the products of each step saw it. Where no option makes it more than h of the step before, it is not
+        kept, but computed when it is first read.
+    h_carried : (T, B, H) array or None
+        h^{t-1} as z passes it on, where resets or zoneout make that more than h of the step before.
+    h0 : (B, H) array or None
+        What the first step saw, where `h_prev` is not kept.
+    checkpoints : Checkpoints or None
+        With `recompute`, what is kept instead of all the others, which have no steps then.
+    """
+
+    _CELL: ClassVar[type[Cell]] = GRUCell
+    x: Array
+    gates: Array
+    h: Array
+    h_prev: Array
+    h_carried: Array | None = None
     call: Call | None = None
     checkpoints: Checkpoints | None = None
     h0: Array | None = None

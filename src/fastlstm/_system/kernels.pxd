@@ -55,6 +55,8 @@ cdef extern from "kernels.h":
     ctypedef struct fl_cell:
         fl_cell_kind kind
         int gates
+        int kept
+        int p_rows
         int i
         int f
         int z
@@ -256,9 +258,6 @@ cdef extern from "kernels.h":
                                 fl_size unit1) noexcept nogil
         void (*add_bias_gradient)(void *db, const void *delta, fl_size rows, fl_size columns, fl_size column0,
                                   fl_size column1) noexcept nogil
-        void (*add_peephole_gradient)(void *dp, const fl_cell *cell, const void *delta, const void *c_prev,
-                                      const void *c,
-                                      fl_size rows, fl_size hidden, fl_size unit0, fl_size unit1) noexcept nogil
         void (*activate)(fl_activation, const void *x, void *y, fl_size n) noexcept nogil
         void (*differentiate)(fl_activation, const void *y, const void *dy, void *dx, fl_size n) noexcept nogil
         double (*elementwise_loss)(const fl_loss *, fl_size row0, fl_size row1) noexcept nogil
@@ -294,6 +293,8 @@ cdef extern from "kernels.h":
         const char *name
         bint has_c
         int extra
+        bint c_is_y
+        bint own_R_deltas
 
     const fl_cell_row *fl_row_of_cell(fl_cell_kind kind) nogil
     fl_size fl_panel_units(const fl_kernels *k, fl_size gates) nogil

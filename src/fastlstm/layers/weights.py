@@ -62,9 +62,9 @@ class Weighted(Masking, Memory, Stepping, NetworkLayer):
         return self._all_shapes
 
     def _bind(self) -> None:
-        get = self.params.get
+        get, unit = self.params.get, self._cell.unit_parameter
         self._bind_weights([
-            Weights(self.params["W" + s], self.params["R" + s], self.params["b" + s], get("p" + s), get("proj" + s))
+            Weights(self.params["W" + s], self.params["R" + s], self.params["b" + s], get(unit + s), get("proj" + s))
             for s in self._names()
         ])  # fmt: skip
 

@@ -84,19 +84,6 @@ static void y_gradient(const fl_y_gradient *s, void *dy, fl_size width, fl_size 
 
 /* ---- sums over rows ---- */
 
-typedef struct {
-    const stored *delta;
-    const real *seen;
-    fl_size delta_step, seen_step;
-} summands;
-
-FL_FUNCTION real bias_at(const summands *s, fl_size row, fl_size column) {
-    return of_stored(s->delta[row * s->delta_step + column]);
-}
-FL_FUNCTION real peephole_gradient_at(const summands *s, fl_size row, fl_size unit) {
-    return of_stored(s->delta[row * s->delta_step + unit]) * s->seen[row * s->seen_step + unit];
-}
-
 static void add_bias_gradient(void *db, const void *delta, fl_size rows, fl_size columns, fl_size column0,
                               fl_size column1) {
     const summands s = {(const stored *)delta, NULL, columns, 0};
@@ -105,24 +92,10 @@ static void add_bias_gradient(void *db, const void *delta, fl_size rows, fl_size
     FL_SUM(bias_at, s, rows, columns, (stored *)db);
 }
 
-static void add_peephole_gradient(void *dp, const fl_cell *cell, const void *delta, const void *c_prev, const void *c,
-                                  fl_size rows, fl_size hidden, fl_size unit0, fl_size unit1) {
-    const int places[3] = {cell->i, cell->f, cell->o},
-              of[3] = {PEEPHOLE_I_F(cell->i), PEEPHOLE_I_F(cell->f), PEEPHOLE_O(cell->o)};
-    finish();
-    assert(unit0 == 0 && unit1 == hidden);
-    for (int gate = 0; gate < 3; gate++) {
-        const void *seen = gate == 2 ? c : c_prev;
-        const summands s = {(const stored *)delta + places[gate] * hidden, (const real *)seen, cell->gates * hidden,
-                            hidden};
-        if (places[gate] >= 0) FL_SUM(peephole_gradient_at, s, rows, hidden, (stored *)dp + of[gate] * hidden);
-    }
-}
-
 /* What every device's table has. */
 #define FL_DEVICE_KERNELS                                                                                             \
     .unit_block = VL, .row_block = 1, .column_block = VL, .device = 1, .pack_rows = pack_rows, .cells = device_cells, \
     .carry = carry_all, .y_gradient = y_gradient, .multiply = multiply, .add_bias_gradient = add_bias_gradient,       \
-    .add_peephole_gradient = add_peephole_gradient, .copy = copy, .clear = clear, .matmul = matmul, .finish = finish
+    .copy = copy, .clear = clear, .matmul = matmul, .finish = finish
 
 #endif

@@ -162,7 +162,7 @@ FL_INLINE void finish_forward(const fl_forward *s, const real *sums, fl_size row
     const int plain = s->cell->plain;
     (void)plain;
     switch (s->cell->kind) {
-#define CELL(name, NAME, has_c, gates_are_y, extra, forms) \
+#define CELL(name, NAME, forms, ...) \
     case FL_##NAME: FINISH_##forms(name##_forward_unit, sums, row, unit); break;
 #include "cells.def"
 #undef CELL
@@ -174,7 +174,7 @@ FL_INLINE void finish_backward(const fl_backward *s, const real *sent, fl_size r
     const int plain = s->cell->plain && s->simple;
     (void)plain;
     switch (s->cell->kind) {
-#define CELL(name, NAME, has_c, gates_are_y, extra, forms) \
+#define CELL(name, NAME, forms, ...) \
     case FL_##NAME: FINISH_##forms(name##_backward_unit, sent, 1, row, unit); break;
 #include "cells.def"
 #undef CELL

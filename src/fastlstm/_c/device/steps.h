@@ -21,12 +21,18 @@ typedef struct {
     fl_size row0;
 } forward_units;
 
-FL_INLINE void forward_of(const forward_units *s, fl_size k, fl_forward *step, fl_size *row, fl_size *unit) {
+/* Find a thread's row and unit, and its sums: R y^{t-1} where that is apart, else zeros, since wx has all. */
+FL_INLINE void forward_of(const forward_units *s, fl_size k, fl_forward *step, real *sums, fl_size *row,
+                          fl_size *unit) {
     *step = s->step;
     const place at = place_of(k, step->hidden);
     step->cell = &s->cell;
     *row = s->row0 + at.row;
     *unit = at.column;
+    for (int gate = 0; gate < FL_MOST_GATES; gate++)
+        sums[gate] = step->Ry && gate < s->cell.gates
+                         ? ((const real *)step->Ry)[(*row * s->cell.gates + gate) * step->hidden + *unit]
+                         : 0;
 }
 
 typedef struct {
@@ -50,11 +56,11 @@ FL_INLINE const real *backward_of(const backward_units *s, fl_size k, fl_backwar
 /* Define what a thread does with its unit of a row, in each form of each cell. */
 #define FORM(cell, form, plain, peephole)                                           \
     FL_FUNCTION void cell##_forward_##form(const forward_units *s, fl_size k) {     \
-        const real none[FL_MOST_GATES] = {0, 0, 0, 0}; /* the products are in wx */ \
+        real sums[FL_MOST_GATES];                                                   \
         fl_forward step;                                                            \
         fl_size row, unit;                                                          \
-        forward_of(s, k, &step, &row, &unit);                                       \
-        cell##_forward_unit(&step, plain, peephole, none, row, unit);               \
+        forward_of(s, k, &step, sums, &row, &unit);                                 \
+        cell##_forward_unit(&step, plain, peephole, sums, row, unit);               \
     }                                                                               \
     FL_FUNCTION void cell##_backward_##form(const backward_units *s, fl_size k) {   \
         fl_backward step;                                                           \
@@ -64,7 +70,7 @@ FL_INLINE const real *backward_of(const backward_units *s, fl_size k, fl_backwar
     }
 #define FORMS_GENERAL(cell) FORM(cell, general, 0, s->step.p != NULL)
 #define FORMS_PLAIN(cell) FORMS_GENERAL(cell) FORM(cell, vanilla, 1, 0) FORM(cell, peephole, 1, 1)
-#define CELL(name, NAME, has_c, gates_are_y, extra, forms) FORMS_##forms(name)
+#define CELL(name, NAME, forms, ...) FORMS_##forms(name)
 #include "cells.def"
 #undef CELL
 
@@ -83,7 +89,7 @@ static void run_forward(const forward_units units, fl_size count) {
     const int plain = units.cell.plain;
     (void)plain;
     switch (units.cell.kind) {
-#define CELL(name, NAME, has_c, gates_are_y, extra, forms) \
+#define CELL(name, NAME, forms, ...) \
     case FL_##NAME: RUN(name, forward, forms); break;
 #include "cells.def"
 #undef CELL
@@ -95,7 +101,7 @@ static void run_backward(const backward_units units, fl_size count) {
     const int plain = units.cell.plain && units.step.simple;
     (void)plain;
     switch (units.cell.kind) {
-#define CELL(name, NAME, has_c, gates_are_y, extra, forms) \
+#define CELL(name, NAME, forms, ...) \
     case FL_##NAME: RUN(name, backward, forms); break;
 #include "cells.def"
 #undef CELL
@@ -105,13 +111,13 @@ static void run_backward(const backward_units units, fl_size count) {
 
 /* ---- steps ---- */
 
-/* Add R y^{t-1} to W x, which is there already, and compute the cell. */
+/* Add R y^{t-1} to W x, which is there already, or compute it apart; then compute the cell. */
 static void forward_now(const op *o, const fl_cell *cell) {
     const fl_forward *s = &o->of.forward;
     const forward_units units = {*s, *cell, o->row0};
     const fl_size rows = o->row1 - o->row0, count = rows * s->hidden, columns = cell->gates * s->hidden, K = s->outputs;
     gemm(0, 1, rows, columns, K, (const stored *)s->y_prev + o->row0 * s->y_prev_step, s->y_prev_step,
-         (const stored *)s->R, K, 1, 1, (real *)s->wx + o->row0 * columns, columns);
+         (const stored *)s->R, K, !s->Ry, 1, (s->Ry ? (real *)s->Ry : (real *)s->wx) + o->row0 * columns, columns);
     run_forward(units, count);
 }
 
@@ -174,7 +180,7 @@ typedef struct {
     fl_size hidden;
 } outputs;
 
-#define CELL(name, NAME, has_c, gates_are_y, extra, forms)                                                     \
+#define CELL(name, NAME, forms, ...)                                                                           \
     FL_FUNCTION void name##_outputs_at(const outputs *s, fl_size k) {                                          \
         const place at = place_of(k, s->hidden);                                                               \
         s_store(s->y + k, name##_output_again(&s->cell, s->gates, s->c, s->hidden, at.row, at.column, 1));     \
@@ -189,8 +195,51 @@ typedef struct {
 #include "cells.def"
 #undef CELL
 
+/* ---- sums over rows ---- */
+
+typedef struct {
+    const stored *delta;
+    const real *seen;
+    fl_size delta_step, seen_step;
+} summands;
+
+FL_FUNCTION real bias_at(const summands *s, fl_size row, fl_size column) {
+    return of_stored(s->delta[row * s->delta_step + column]);
+}
+FL_FUNCTION real peephole_gradient_at(const summands *s, fl_size row, fl_size unit) {
+    return of_stored(s->delta[row * s->delta_step + unit]) * s->seen[row * s->seen_step + unit];
+}
+
+/* Add the gradients of an LSTM's peepholes: the deltas of i and f times c_prev, the delta of o times c. */
+static void lstm_add_p_gradient(void *dp, const fl_cell *cell, const void *delta, const void *delta_R,
+                                const void *c_prev, const void *c, fl_size rows, fl_size hidden, fl_size unit0,
+                                fl_size unit1) {
+    const int places[3] = {cell->i, cell->f, cell->o},
+              of[3] = {PEEPHOLE_I_F(cell->i), PEEPHOLE_I_F(cell->f), PEEPHOLE_O(cell->o)};
+    finish();
+    assert(unit0 == 0 && unit1 == hidden);
+    for (int gate = 0; gate < 3; gate++) {
+        const void *seen = gate == 2 ? c : c_prev;
+        const summands s = {(const stored *)delta + places[gate] * hidden, (const real *)seen, cell->gates * hidden,
+                            hidden};
+        if (places[gate] >= 0) FL_SUM(peephole_gradient_at, s, rows, hidden, (stored *)dp + of[gate] * hidden);
+    }
+}
+#define fgr_add_p_gradient lstm_add_p_gradient
+#define rnn_add_p_gradient NULL
+
+/* Add the deltas of a GRU's q. */
+static void gru_add_p_gradient(void *dp, const fl_cell *cell, const void *delta, const void *delta_R,
+                               const void *c_prev, const void *c, fl_size rows, fl_size hidden, fl_size unit0,
+                               fl_size unit1) {
+    const summands s = {(const stored *)delta_R + GRU_N * hidden, NULL, 3 * hidden, 0};
+    finish();
+    assert(unit0 == 0 && unit1 == hidden);
+    FL_SUM(bias_at, s, rows, hidden, (stored *)dp);
+}
+
 static const fl_cell_kernels device_cells[FL_CELLS] = {
-#define CELL(name, NAME, has_c, gates_are_y, extra, forms) {forward_step, backward_step, name##_outputs},
+#define CELL(name, NAME, forms, ...) {forward_step, backward_step, name##_outputs, name##_add_p_gradient},
 #include "cells.def"
 #undef CELL
 };

@@ -49,13 +49,15 @@ static fl_cell lstm_of(const fastlstm_layer *d) {
     cell.gate = activation_of(d->gate, FASTLSTM_LOGISTIC);
     cell.g = activation_of(d->g, v == FASTLSTM_NIAF ? FASTLSTM_IDENTITY : FASTLSTM_TANH);
     cell.h = activation_of(d->h, v == FASTLSTM_NOAF ? FASTLSTM_IDENTITY : FASTLSTM_TANH);
+    cell.kept = cell.gates, cell.p_rows = cell.gates - 1;
     cell.plain = cell.gates == 4 && cell.gate == FL_LOGISTIC && cell.g == FL_TANH && cell.h == FL_TANH &&
                  cell.clip == 0 && cell.cell_clip == 0;
     return cell;
 }
 
 static fl_cell rnn_of(const fastlstm_layer *d) {
-    return (fl_cell){.kind = FL_RNN, .gates = 1, .i = -1, .f = -1, .o = -1, .g = activation_of(d->g, FASTLSTM_TANH)};
+    return (fl_cell){
+        .kind = FL_RNN, .gates = 1, .kept = 1, .i = -1, .f = -1, .o = -1, .g = activation_of(d->g, FASTLSTM_TANH)};
 }
 
 static fl_cell dense_of(const fastlstm_layer *d) {

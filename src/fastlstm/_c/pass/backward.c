@@ -3,6 +3,9 @@
 /* Vectors of extra columns for each vector of hidden units. */
 static int extra_of(const fl_backward_pass *b) { return fl_row_of_cell(b->constant.cell->kind)->extra; }
 
+/* Return the number of values of p. */
+static fl_size values_of_p(const fl_backward_pass *b) { return b->constant.cell->p_rows * b->constant.hidden; }
+
 /* ---- memory ---- */
 
 static void lay_out_sums(fl_backward_pass *b, fl_arena *arena) {
@@ -11,7 +14,7 @@ static void lay_out_sums(fl_backward_pass *b, fl_arena *arena) {
     const fl_sum sums[FL_SUMS] = {{w->dW_sum, NULL, w->input * padded},
                                   {w->dR_sum, NULL, b->K * padded},
                                   {w->db, NULL, b->gates * H},
-                                  {b->dp, NULL, (b->gates - 1) * H},
+                                  {b->dp, NULL, values_of_p(b)},
                                   {b->dproj, NULL, b->proj ? b->outputs * H : 0}};
     for (int n = 0; n < FL_SUMS; n++) {
         b->sums[n] = sums[n];
@@ -22,8 +25,14 @@ static void lay_out_sums(fl_backward_pass *b, fl_arena *arena) {
 void fl_lay_out_backward_pass(fl_backward_pass *b, fl_arena *arena) {
     const fl_size H = b->constant.hidden, B = b->rows.B, rows = fl_block_rows(&b->rows, b->block_rows),
                   values = b->gates * H;
+    const fl_cell_row *row = fl_row_of_cell(b->constant.cell->kind);
     const int vectors = fl_vectors(b->k);
     b->delta = b->with_deltas ? b->delta_all : fl_take_array(arena, rows, values, b->size);
+    if (row->own_R_deltas) b->delta_R = fl_take_array(arena, rows, values, b->size);
+    if (row->c_is_y) {
+        b->constant.dc = fl_take_array(arena, B, H, b->cell_size);
+        b->between.through_c = b->constant.dc;
+    }
     b->delta_before = fl_take_array(arena, b->K ? B : 0, values, b->size);
     if (b->k->device) b->constant.sent = fl_take_array(arena, B, values, b->cell_size);
     if (!b->given_panels)
@@ -39,7 +48,7 @@ void fl_lay_out_backward_pass(fl_backward_pass *b, fl_arena *arena) {
     if (b->recomputes_y) b->y_prev = fl_take_array(arena, rows, b->outputs, b->size);
     b->weights.delta_panels = NULL;
     if ((b->given_panels || fl_many_rows(&b->rows)) && !b->k->device)
-        fl_lay_out_weight_gradients(&b->weights, rows, !b->given_panels, arena);
+        fl_lay_out_weight_gradients(&b->weights, rows, !b->given_panels, row->own_R_deltas, arena);
     if (fl_sums_in_parts(b)) lay_out_sums(b, arena);
     if (b->again) fl_lay_out_forward_pass(b->again, arena);
 }
@@ -55,11 +64,21 @@ static const char *c_prev_of(const fl_backward_pass *b, fl_size t) {
     return fl_c_prev_on_tape(&b->tape, &b->rows, b->reverse, t, b->constant.hidden * b->cell_size);
 }
 
-/* The deltas of a step of this block, or of the step that ran before it. */
+/* The deltas of a step of this block. */
 static char *delta_of(const fl_backward_pass *b, fl_size s) {
     const fl_size values = b->gates * b->constant.hidden;
-    if (s == b->s_end && !b->delta_all) return b->delta_before;
     return b->delta + (fl_first_row(&b->rows, time_of(b, s)) - (b->delta_all ? 0 : b->delta_row)) * values * b->size;
+}
+
+/* Return whether the steps of a block leave the deltas of R y^{t-1} to be kept for the next block. */
+static int keeps_delta_before(const fl_backward_pass *b) { return b->K && (b->delta_R || !b->delta_all); }
+
+/* The deltas of R y^{t-1} of a step of this block, or of the step that ran before it. */
+static char *delta_R_of(const fl_backward_pass *b, fl_size s) {
+    const fl_size values = b->gates * b->constant.hidden;
+    if (s == b->s_end && keeps_delta_before(b)) return b->delta_before;
+    if (!b->delta_R) return delta_of(b, s);
+    return b->delta_R + (fl_first_row(&b->rows, time_of(b, s)) - b->delta_row) * values * b->size;
 }
 
 static const unsigned char *reset_at(const fl_backward_pass *b, fl_size t) {
@@ -92,7 +111,7 @@ static fl_y_gradient gradient_of_y(const fl_backward_pass *b, fl_size s, int las
         g.mask = NULL;
         g.last = b->dh;
     } else {
-        g.a = delta_of(b, s + 1);
+        g.a = delta_R_of(b, s + 1);
         g.reset = reset_at(b, time_of(b, s + 1));
     }
     return g;
@@ -114,19 +133,23 @@ fl_size fl_run_backward_rows(const fl_backward_pass *b, fl_size s, fl_size row0,
     if (last) {
         step.d_extra_last = b->d_extra;
     } else {
-        step.delta_next = delta_of(b, s + 1);
+        step.delta_next = delta_R_of(b, s + 1);
         step.reset = reset_at(b, time_of(b, s + 1));
         if (b->recomputes_y && s + 1 < b->s_end) step.y_again = y_prev_of(b, s + 1);
     }
-    step.gates = b->tape.gates + (row - b->tape.row) * b->gates * H * b->size;
+    step.gates = b->tape.gates + (row - b->tape.row) * step.cell->kept * H * b->size;
     step.c = c_of(b, t);
     step.c_prev = c_prev_of(b, t);
     step.dc_above = fl_at(b->dc_above, row * H, b->cell_size);
     step.zone_c = fl_at(b->zone_c, row * H, b->size);
     step.dc_all = fl_at(b->dc_all, row * H, b->cell_size);
     step.delta = delta_of(b, s);
-    if (b->weights.delta_panels)
-        step.delta_panels = b->weights.delta_panels + (row - b->delta_row) * fl_panel_columns(b->k, b->gates) * b->size;
+    if (b->delta_R) step.delta_R = delta_R_of(b, s);
+    if (b->weights.delta_panels) {
+        const fl_size at = (row - b->delta_row) * fl_panel_columns(b->k, b->gates) * b->size;
+        step.delta_panels = b->weights.delta_panels + at;
+        step.delta_R_panels = b->weights.delta_R_panels + at;
+    }
     for (fl_size unit = unit0, unit_end; unit < unit1; unit = unit_end) {
         unit_end = fl_piece_end(unit, unit1, b->block, work);
         b->step(&step, row0, row1, unit, unit_end);
@@ -153,7 +176,7 @@ static void run_first_extra(const fl_backward_pass *b, fl_size s, const unsigned
     const fl_size column0 = fl_border(count, block, part, parts), column1 = fl_border(count, block, part + 1, parts);
     const fl_product product = {.columns = count,
                                 .K = values,
-                                .a = delta_of(b, s),
+                                .a = delta_R_of(b, s),
                                 .a_row_step = values,
                                 .a_k_step = 1,
                                 .panels = b->extra_panels,
@@ -175,13 +198,13 @@ void fl_run_first_state(const fl_backward_pass *b, fl_size s, fl_size row0, fl_s
     /* Reset to the initial state, the state is that in any case. */
     const unsigned char *reset = b->reset_to_zero ? reset_at(b, t) : NULL;
     fl_y_gradient g = b->between;
-    g.a = delta_of(b, s);
+    g.a = delta_R_of(b, s);
     g.reset = reset;
     g.to_first = NULL;
     g.zoned = b->zoned;
     b->k->y_gradient(&g, b->dh0, b->outputs, row0, row1, fl_border(b->outputs, block, part, parts),
                      fl_border(b->outputs, block, part + 1, parts));
-    if (part == 0 && reset && b->constant.dc)
+    if (part == 0 && reset && b->constant.dc && !g.through_c)
         b->k->clear((char *)b->constant.dc + row0 * bytes, bytes, bytes, row1 - row0, reset + row0);
     if (b->d_extra0) run_first_extra(b, s, reset, row0, row1, part, parts);
 }
@@ -202,6 +225,7 @@ void fl_gather_backward_block(fl_backward_pass *b, fl_span block) {
     b->s0 = fl_first_step(&b->rows, b->reverse, block);
     b->s1 = b->s0 + block.t1 - block.t0;
     w->delta = b->delta_all ? b->delta_all + row * values * b->size : b->delta;
+    w->delta_R = b->delta_R ? b->delta_R : w->delta;
     w->x = b->x + row * w->input * b->size;
     w->y_prev = b->recomputes_y ? b->y_prev : fl_at(b->tape.y_prev, (row - b->tape.row) * b->K, b->size);
     w->dx = fl_at(b->dx, row * w->input, b->size);
@@ -223,8 +247,8 @@ void fl_end_backward_block(fl_backward_pass *b, fl_span block) {
         fl_add_parts(b->k, b->sums, FL_SUMS, b->size);
         b->in_part = 0;
     }
-    if (!b->delta_all && b->K)
-        start_with(b, b->delta_before, delta_of(b, s0), fl_rows_at(&b->rows, time_of(b, s0)) * values, b->size);
+    if (keeps_delta_before(b))
+        start_with(b, b->delta_before, delta_R_of(b, s0), fl_rows_at(&b->rows, time_of(b, s0)) * values, b->size);
 }
 
 void fl_y_prev_part(void *backward_pass, int part, int parts) {
@@ -236,8 +260,8 @@ void fl_y_prev_part(void *backward_pass, int part, int parts) {
     if (s0 > 0) {
         const fl_size t = time_of(b, s0 - 1), row = fl_first_row(r, t) - b->tape.row;
         b->k->cells[b->constant.cell->kind].outputs(
-            b->constant.cell, H, b->tape.gates + row * b->gates * H * b->size, c_of(b, t), y_prev_of(b, s0),
-            fl_smaller(fl_rows_at(r, t), fl_rows_at(r, time_of(b, s0))), unit0, unit1);
+            b->constant.cell, H, b->tape.gates + row * b->constant.cell->kept * H * b->size, c_of(b, t),
+            y_prev_of(b, s0), fl_smaller(fl_rows_at(r, t), fl_rows_at(r, time_of(b, s0))), unit0, unit1);
     }
     for (fl_size s = s0; s < end; s++) {
         const fl_size begin = s ? fl_rows_at(r, time_of(b, s - 1)) : 0, rows = fl_rows_at(r, time_of(b, s));
@@ -261,8 +285,9 @@ void fl_peephole_part(void *backward_pass, int part, int parts) {
                (!b->rows.offsets || (t - 1 > first && fl_rows_at(&b->rows, t - 2) == fl_rows_at(&b->rows, t - 1))))
             t++;
         const fl_size row = fl_first_row(&b->rows, start);
-        b->k->add_peephole_gradient(
-            b->dp, b->constant.cell, (const char *)b->weights.delta + (row - b->delta_row) * values * b->size,
+        const fl_size at = (row - b->delta_row) * values * b->size;
+        b->k->cells[b->constant.cell->kind].add_p_gradient(
+            b->dp, b->constant.cell, (const char *)b->weights.delta + at, (const char *)b->weights.delta_R + at,
             c_prev_of(b, start), c_of(b, start), fl_first_row(&b->rows, t) - row, H, unit0, unit1);
     }
 }
@@ -302,7 +327,7 @@ void fl_divide_backward_pass(fl_backward_pass *b, int num_threads) {
 void fl_start_backward_pass(fl_backward_pass *b) {
     const fl_size H = b->constant.hidden, P = b->outputs, B = b->rows.B;
     if (!b->weights.accumulate) {
-        start_with(b, b->dp, NULL, (b->gates - 1) * H, b->size);
+        start_with(b, b->dp, NULL, values_of_p(b), b->size);
         start_with(b, b->dproj, NULL, P * H, b->size);
     }
     start_with(b, (char *)b->constant.dc, b->dc, B * H, b->cell_size);

@@ -61,13 +61,15 @@ typedef struct {
     char *dy_all;    /* (rows, P) */
     char *dc_all;    /* (rows, H) */
     /* Workspace. */
-    char *delta;        /* (rows of a block, gates H), or delta_all */
-    char *delta_before; /* (B, gates H): deltas of the step that this pass ran just before the block */
-    char *y_prev;       /* (rows of a block, P), where y^{t-1} is not on the tape */
-    char *dy_space;     /* (rows of a block, P): with a projection, the gradient of its result */
-    char *m_panels;     /* with a projection, packed rows of the tape's m */
-    char *zoned;        /* (B, P): gradient that zoneout passes from step to step */
-    char *R_panels;     /* may be given */
+    char *delta;   /* (rows of a block, gates H), or delta_all */
+    char *delta_R; /* (rows of a block, gates H): deltas of R y^{t-1}, where they are not `delta`; else NULL */
+    char
+        *delta_before; /* (B, gates H): of the step that this pass ran just before the block, the deltas of R y^{t-1} */
+    char *y_prev;      /* (rows of a block, P), where y^{t-1} is not on the tape */
+    char *dy_space;    /* (rows of a block, P): with a projection, the gradient of its result */
+    char *m_panels;    /* with a projection, packed rows of the tape's m */
+    char *zoned;       /* (B, P): gradient that zoneout passes from step to step */
+    char *R_panels;    /* may be given */
     char *extra_panels;
     char *proj_panels;
     fl_sum sums[FL_SUMS]; /* sums over many rows: dW, dR, db, dp, dproj */

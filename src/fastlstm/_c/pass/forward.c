@@ -20,6 +20,7 @@ void fl_plan_weights(fl_forward_pass *f, fl_size weight_size) {
 
 void fl_lay_out_forward_pass(fl_forward_pass *f, fl_arena *arena) {
     const fl_size H = f->constant.hidden, I = f->constant.input, K = f->constant.outputs, B = f->rows.B;
+    const fl_cell_row *row = fl_row_of_cell(f->constant.cell->kind);
     if (!f->packed) {
         const fl_size gates = fl_gates_side_by_side(f), columns = f->gates * H / gates;
         f->W_panels = f->R_panels = NULL;
@@ -31,7 +32,8 @@ void fl_lay_out_forward_pass(fl_forward_pass *f, fl_arena *arena) {
     }
     if (f->hoists) {
         f->wx_space = NULL;
-        if (!f->taped || f->cell_size != f->size) /* else it is where the gates will be */
+        const int in_gates = f->taped && f->cell_size == f->size && f->constant.cell->kept == f->gates;
+        if (!in_gates) /* else it is where the gates will be */
             f->wx_space = fl_take_array(arena, fl_block_rows(&f->rows, f->block_rows), f->gates * H, f->cell_size);
     }
     if (f->proj) {
@@ -44,14 +46,16 @@ void fl_lay_out_forward_pass(fl_forward_pass *f, fl_arena *arena) {
     }
     if (!f->y_on_tape && !f->direct) f->pong = fl_take_array(arena, 2 * B, K, f->size);
     if (!f->taped && !f->direct) f->c_space = fl_take_array(arena, B, H, f->cell_size);
+    if (fl_keeps_y_as_c(f)) f->c_last = fl_take_array(arena, B, H, f->cell_size);
+    if (f->k->device && row->own_R_deltas) f->constant.Ry = fl_take_array(arena, B, f->gates * H, f->cell_size);
     if (f->again) {
         const fl_size rows = fl_block_rows(&f->rows, f->segment);
-        f->tape.gates = fl_take_array(arena, rows, f->gates * H, f->size);
+        f->tape.gates = fl_take_array(arena, rows, f->constant.cell->kept * H, f->size);
         f->tape.y_prev = fl_take_array(arena, rows, K, f->size);
         f->tape.m = f->proj ? fl_take_array(arena, rows, H, f->size) : NULL;
-        if (fl_row_of_cell(f->constant.cell->kind)->has_c) {
+        if (row->has_c || row->c_is_y) {
             f->tape.c = fl_take_array(arena, B + rows, H, f->cell_size);
-            f->c_last = fl_take_array(arena, B, H, f->cell_size);
+            if (row->has_c) f->c_last = fl_take_array(arena, B, H, f->cell_size);
             f->tape.c_prev = f->reset || f->zone_c ? fl_take_array(arena, rows, H, f->cell_size) : NULL;
         }
         f->y = fl_take_array(arena, 2 * B, f->outputs, f->size);
@@ -135,7 +139,7 @@ fl_size fl_run_forward_step(const fl_forward_pass *f, fl_size s, fl_share own) {
         step.wx = fl_at(f->wx, (row - f->wx_row) * f->gates * H, f->cell_size);
     else
         step.x = fl_at(f->x, row * step.input, f->size);
-    step.gates = fl_at(f->tape.gates, (row - f->tape.row) * f->gates * H, f->size);
+    step.gates = fl_at(f->tape.gates, (row - f->tape.row) * step.cell->kept * H, f->size);
     step.c = c_of(f, s);
     step.c_prev = c_prev_of(f, s);
     if (f->direct) {
@@ -234,12 +238,23 @@ static void start_rows(const fl_forward_pass *f, fl_size s) {
     f->k->carry(&between, row0, row1, 0, P, 0, f->c_last ? H : 0);
 }
 
+/* Write c^0, from y^0 where c is y. */
+static void copy_first_c(const fl_forward_pass *f, char *to) {
+    const fl_size H = f->constant.hidden, B = f->rows.B;
+    if (f->c0 || !f->h0) {
+        copy_columns(f, to, H, f->c0, H, 0, B, 0, H, f->cell_size);
+        return;
+    }
+    const fl_carry first = {.hidden = H, .width = H, .keep = B, .y = (void *)f->h0, .y_step = H, .c_seen = to};
+    f->k->carry(&first, 0, B, 0, 0, 0, H);
+}
+
 void fl_start_forward_pass(const fl_forward_pass *f) {
-    const fl_size H = f->constant.hidden, T = f->rows.T, B = f->rows.B, G = f->constant.outputs - f->outputs;
+    const fl_size T = f->rows.T, B = f->rows.B, G = f->constant.outputs - f->outputs;
     if (f->h_last) copy_columns(f, f->h_last, f->outputs, f->h0, f->outputs, 0, B, 0, f->outputs, f->size);
     if (f->tape.h0) copy_columns(f, f->tape.h0, f->outputs, f->h0, f->outputs, 0, B, 0, f->outputs, f->size);
-    if (f->tape.c && T == 0) copy_columns(f, f->tape.c, H, f->c0, H, 0, B, 0, H, f->cell_size);
-    if (f->c_last) copy_columns(f, f->c_last, H, f->c0, H, 0, B, 0, H, f->cell_size);
+    if (f->tape.c && T == 0) copy_first_c(f, f->tape.c);
+    if (f->c_last) copy_first_c(f, f->c_last);
     if (f->extra_last) copy_columns(f, f->extra_last, G, f->extra0, G, 0, B, 0, G, f->size);
     for (fl_size s = 0; s < (f->reverse && !f->direct ? T : fl_smaller(T, 1)); s++) start_rows(f, s);
 }

@@ -67,7 +67,14 @@ typedef struct {
     char *pong;    /* (2, B, K): y^{t-1} as the steps see it, where it is not on the tape */
     char *m_space; /* (B, H): m, without a tape */
     char *c_space; /* (B, H): c, without a tape */
+    char *Ry;      /* on a device, (B, gates H): R y^{t-1}, where the cell wants it apart from W x^t */
 } fl_forward_pass;
+
+/* Return whether steps keep a c that is y in the precision of cells. Without anything between two steps they read it as
+ * y alone; on a device y may have fewer bits. */
+static inline int fl_keeps_y_as_c(const fl_forward_pass *f) {
+    return fl_row_of_cell(f->constant.cell->kind)->c_is_y && (f->taped || !f->direct || f->k->device);
+}
 
 /* Return whether there are enough rows for packing weights to pay. */
 static inline int fl_many_rows(const fl_rows *r) { return r->invariant || r->count >= FL_ROWS_TO_PACK; }

@@ -4,8 +4,9 @@
 
 static fl_size padded(const fl_weight_gradients *w) { return fl_padded_columns(w->k, w->gates, w->hidden); }
 
-void fl_lay_out_weight_gradients(fl_weight_gradients *w, fl_size rows, int W_too, fl_arena *arena) {
+void fl_lay_out_weight_gradients(fl_weight_gradients *w, fl_size rows, int W_too, int own_R_deltas, fl_arena *arena) {
     w->delta_panels = fl_take_array(arena, rows, padded(w), w->size);
+    w->delta_R_panels = own_R_deltas ? fl_take_array(arena, rows, padded(w), w->size) : w->delta_panels;
     w->dW_sum = fl_take_array(arena, w->input, padded(w), w->size);
     w->dR_sum = fl_take_array(arena, w->outputs, padded(w), w->size);
     w->x_transposed = fl_take_array(arena, rows, w->input, w->size);
@@ -26,7 +27,9 @@ void fl_clear_weight_gradients(fl_weight_gradients *w, fl_size rows, fl_size cou
         }
     }
     /* The panels' padding is multiplied too: it stays zero, and nobody reads what comes of it. */
-    if (w->delta_panels) w->k->clear(w->delta_panels, 0, rows * padded(w) * w->size, 1, NULL);
+    if (!w->delta_panels) return;
+    w->k->clear(w->delta_panels, 0, rows * padded(w) * w->size, 1, NULL);
+    if (w->delta_R_panels != w->delta_panels) w->k->clear(w->delta_R_panels, 0, rows * padded(w) * w->size, 1, NULL);
 }
 
 void fl_transpose_part(void *gradients, int part, int parts) {
@@ -41,8 +44,8 @@ void fl_transpose_part(void *gradients, int part, int parts) {
 }
 
 /* total (K, padded gates H) += A^T delta, for A (rows, K). */
-static void add_sum(const fl_weight_gradients *w, const void *a, const void *a_transposed, fl_size K, void *total,
-                    fl_size column0, fl_size column1) {
+static void add_sum(const fl_weight_gradients *w, const void *a, const void *a_transposed, fl_size K,
+                    const void *delta_panels, void *total, fl_size column0, fl_size column1) {
     const int vectors = (int)(fl_panel_columns(w->k, w->gates) / w->k->unit_block);
     const fl_size columns = padded(w), width = vectors * w->k->unit_block;
     fl_product product = {.columns = columns,
@@ -50,7 +53,7 @@ static void add_sum(const fl_weight_gradients *w, const void *a, const void *a_t
                           .a = a,
                           .a_row_step = 1,
                           .a_k_step = K,
-                          .panels = w->delta_panels,
+                          .panels = delta_panels,
                           .vectors = vectors,
                           .gates = 1,
                           .c = total,
@@ -73,8 +76,8 @@ void fl_add_products_part(void *gradients, int part, int parts) {
     if (!w->delta_panels) return;
     const fl_size column0 = fl_border(padded(w), block, part, parts),
                   column1 = fl_border(padded(w), block, part + 1, parts);
-    add_sum(w, w->x, w->x_transposed, w->input, w->dW_sum, column0, column1);
-    add_sum(w, w->y_prev, w->y_transposed, w->outputs, w->dR_sum, column0, column1);
+    add_sum(w, w->x, w->x_transposed, w->input, w->delta_panels, w->dW_sum, column0, column1);
+    add_sum(w, w->y_prev, w->y_transposed, w->outputs, w->delta_R_panels, w->dR_sum, column0, column1);
     if (w->dx) {
         const fl_product dx = {.columns = w->input,
                                .K = columns,

@@ -17,22 +17,25 @@ typedef struct {
     int begun;          /* Do dW and dR, or their sums below, hold the gradients of earlier blocks? */
     int add_dx;         /* Does dx hold the gradient of the other direction already? */
     /* The block. */
-    fl_size rows;       /* time steps times batch rows */
-    const void *delta;  /* (rows, gates H) */
-    const void *x;      /* (rows, I) */
-    const void *y_prev; /* (rows, outputs) */
-    void *dx;           /* (rows, I), or NULL */
+    fl_size rows;        /* time steps times batch rows */
+    const void *delta;   /* (rows, gates H) */
+    const void *delta_R; /* (rows, gates H) deltas of R y^{t-1}, which may be `delta` */
+    const void *x;       /* (rows, I) */
+    const void *y_prev;  /* (rows, outputs) */
+    void *dx;            /* (rows, I), or NULL */
     /* Workspace; NULL where the rows are too few for packing to pay, and BLAS computes the products. */
-    char *delta_panels; /* the deltas as panels, which the backward steps write */
-    char *W_panels;     /* the packed rows of W; may be given */
-    char *x_transposed; /* (I, rows) */
-    char *y_transposed; /* (outputs, rows) */
+    char *delta_panels;   /* the deltas as panels, which the backward steps write */
+    char *delta_R_panels; /* those of R y^{t-1}, which may be delta_panels */
+    char *W_panels;       /* the packed rows of W; may be given */
+    char *x_transposed;   /* (I, rows) */
+    char *y_transposed;   /* (outputs, rows) */
     /* (I, padded gates H), (outputs, padded gates H) transposed gradients, columns in the order of the delta panels */
     char *dW_sum, *dR_sum;
 } fl_weight_gradients;
 
-/* Lay out the workspace of blocks of at most `rows` rows; `W_too` includes the packed W. */
-void fl_lay_out_weight_gradients(fl_weight_gradients *w, fl_size rows, int W_too, fl_arena *arena);
+/* Lay out the workspace of blocks of at most `rows` rows; `W_too` includes the packed W, `own_R_deltas`
+ * panels for them. */
+void fl_lay_out_weight_gradients(fl_weight_gradients *w, fl_size rows, int W_too, int own_R_deltas, fl_arena *arena);
 
 /* Clear the gradients that are added to, for a pass of `count` rows in blocks of at most `rows`. */
 void fl_clear_weight_gradients(fl_weight_gradients *w, fl_size rows, fl_size count);

@@ -50,7 +50,11 @@ FL_FUNCTION void carry(const fl_carry *s, fl_size row0, fl_size row1, fl_size co
             const real *c = cells_at_row(s->c, row, H), *c_prev = cells_at_row(s->c_prev, row, H);
             const stored *zone = at_row(s->zone_c, row, H);
             for (fl_size k = unit0; k < unit1; k++)
-                seen[k] = zero ? 0 : reset ? c_first[k] : zone ? zoned(of_stored(zone[k]), c_prev[k], c[k]) : c[k];
+                seen[k] = zero    ? 0
+                          : reset ? c_first ? c_first[k] : of_stored(y_first[k])
+                          : zone  ? zoned(of_stored(zone[k]), c_prev[k], c[k])
+                          : c     ? c[k]
+                                  : of_stored(y[k]);
         }
     }
 }
@@ -61,6 +65,7 @@ FL_INLINE vec y_gradient_of(const fl_y_gradient *s, vec seen, fl_size row, fl_si
     const fl_size at = row * width + column;
     if (s->mask) seen = v_mul(seen, s_load_part((const stored *)s->mask + at, n));
     if (s->zoned) seen = v_add(seen, v_load_part((const real *)s->zoned + at, n));
+    if (s->through_c) seen = v_add(seen, v_load_part((const real *)s->through_c + at, n));
     if (s->reset && s->reset[row]) {
         if (s->to_first) {
             stored *to = (stored *)s->to_first + at;

@@ -3,12 +3,13 @@
 #define FL_CELLS_H
 
 #include "step/fgr.h"
+#include "step/gru.h"
 #include "step/lstm.h"
 #include "step/rnn.h"
 
 #ifndef FL_TARGET_DEVICE
 
-#define CELL(name, NAME, has_c, gates_are_y, extra, forms)                                                            \
+#define CELL(name, NAME, forms, ...)                                                                                  \
     static void name##_outputs(const fl_cell *cell, fl_size hidden, const void *gates, const void *c, void *y,        \
                                fl_size rows, fl_size unit0, fl_size unit1) {                                          \
         for (fl_size row = 0; row < rows; row++)                                                                      \
@@ -23,7 +24,7 @@
 #undef CELL
 
 static const fl_cell_kernels cell_kernels[FL_CELLS] = {
-#define CELL(name, NAME, has_c, gates_are_y, extra, forms) {name##_forward, name##_backward, name##_outputs},
+#define CELL(name, NAME, forms, ...) {name##_forward, name##_backward, name##_outputs, name##_add_p_gradient},
 #include "cells.def"
 #undef CELL
 };

@@ -80,6 +80,8 @@ static void fgr_forward(const fl_forward *s, fl_size row0, fl_size row1, fl_size
     forward_in_halves(s, &fgr_halves, &fgr_last_halves, row0, row1, unit0, unit1);
 }
 
+#define fgr_add_p_gradient lstm_add_p_gradient
+
 static void fgr_backward(const fl_backward *s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1) {
     const fl_size H = s->hidden, K = s->cell->gates * H;
     const int with_gates = s->extra_panels && s->delta_next;

@@ -5,16 +5,25 @@
 #include "step/product.h"
 
 #ifndef FL_TARGET_DEVICE
+/* The factors x^t and y^{t-1} of a product with the panel that begins at `unit`. */
+FL_INLINE factor factor_x(const fl_forward *s, fl_size row, fl_size unit) {
+    const fl_size I = s->x ? s->input : 0;
+    const char *panel = panel_at(s->W_panels, s->format, I, unit * s->cell->gates);
+    const factor x = {(const real *)s->x + (I ? row * I : 0), I, 1, I, panel, NULL};
+    return x;
+}
+FL_INLINE factor factor_y(const fl_forward *s, fl_size row, fl_size unit, const real *rescale) {
+    const char *panel = panel_at(s->R_panels, s->format, s->outputs, unit * s->cell->gates);
+    const factor y = {(const real *)s->y_prev + row * s->y_prev_step, s->y_prev_step, 1, s->outputs, panel, rescale};
+    return y;
+}
+
 /* acc = W x^t + R y^{t-1}, without W x^t where s->wx has it, for some rows and the panel that begins at `unit`. */
 static void forward_product(accumulators acc, const fl_forward *s, int columns, fl_size row, fl_size rows,
                             fl_size unit) {
-    const fl_size G = s->cell->gates, I = s->x ? s->input : 0, K = s->outputs, step = s->y_prev_step;
+    const fl_size G = s->cell->gates, I = s->x ? s->input : 0;
     FL_ALIGN(64) real ratio[COLUMNS * VL];
-    const factor x = {(const real *)s->x + (I ? row * I : 0),        I,   1, I,
-                      panel_at(s->W_panels, s->format, I, unit * G), NULL};
-    const factor y_prev = {
-        (const real *)s->y_prev + row * step, step, 1, K, panel_at(s->R_panels, s->format, K, unit * G),
-        I && s->ratio ? ratio : NULL};
+    const factor x = factor_x(s, row, unit), y_prev = factor_y(s, row, unit, I && s->ratio ? ratio : NULL);
     const factor *first = I ? &x : &y_prev, *second = I ? &y_prev : NULL;
     assert(s->x || s->wx); /* W x comes from one or the other */
     for (int v = 0; y_prev.rescale && v < columns; v++) {
@@ -26,6 +35,23 @@ static void forward_product(accumulators acc, const fl_forward *s, int columns, 
         product(acc, columns, rows, s->format, first, second);
     else
         product_by_rows(acc, columns, rows, first, I ? s->W : s->R, second, s->R, G, s->hidden, unit);
+}
+
+/* of_y = R y^{t-1}, and of_x = W x^t where s->wx does not have it, likewise. */
+static void separate_products(accumulators of_y, accumulators of_x, const fl_forward *s, int columns, fl_size row,
+                              fl_size rows, fl_size unit) {
+    const fl_size G = s->cell->gates;
+    const factor x = factor_x(s, row, unit), y_prev = factor_y(s, row, unit, NULL);
+    assert(s->x || s->wx);
+    if (s->R_panels)
+        product(of_y, columns, rows, s->format, &y_prev, NULL);
+    else
+        product_by_rows(of_y, columns, rows, &y_prev, s->R, NULL, NULL, G, s->hidden, unit);
+    if (!s->x) return;
+    if (s->R_panels)
+        product(of_x, columns, rows, s->format, &x, NULL);
+    else
+        product_by_rows(of_x, columns, rows, &x, s->W, NULL, NULL, G, s->hidden, unit);
 }
 
 /* The equations of a cell whose panels have a vector for each gate, in two halves: up to c, and from c to y. A half

@@ -292,8 +292,11 @@ static void lstm_backward(const fl_backward *s, fl_size row0, fl_size row1, fl_s
     }
 }
 
-static void add_peephole_gradient(void *dp, const fl_cell *cell, const void *delta, const void *c_prev, const void *c,
-                                  fl_size rows, fl_size hidden, fl_size unit0, fl_size unit1) {
+/* Add the deltas of i and f times c_prev, and the delta of o times c. */
+static void lstm_add_p_gradient(void *dp, const fl_cell *cell, const void *delta, const void *delta_R,
+                                const void *c_prev, const void *c, fl_size rows, fl_size hidden, fl_size unit0,
+                                fl_size unit1) {
+    (void)delta_R;
     const fl_size H = hidden, G = cell->gates;
     const struct {
         int place, row;

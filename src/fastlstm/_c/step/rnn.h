@@ -65,6 +65,8 @@ static void rnn_forward(const fl_forward *s, fl_size row0, fl_size row1, fl_size
     }
 }
 
+#define rnn_add_p_gradient NULL
+
 static void rnn_backward(const fl_backward *s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1) {
     const fl_size H = s->hidden;
     assert(0 <= row0 && unit0 % (COLUMNS * VL) == 0 && unit1 <= H);
