@@ -14,6 +14,7 @@ from fastlstm._system import runtime
 
 LSTM_ARGUMENTS = ("x", "W", "R", "b", "p", "h0", "c0")
 RNN_ARGUMENTS = ("x", "W", "R", "b", "h0")
+GRU_ARGUMENTS = ("x", "W", "R", "b", "bn", "h0")
 INITIAL = ("h0", "c0", "g0")
 STATES = (*INITIAL, "dh", "dc", "dg")
 NONLINEARITIES = ("tanh", "relu", "logistic", "identity")
@@ -80,6 +81,24 @@ def rnn_case(T, B, I, H, nonlinearity, *, dtype=np.float64, seed=0) -> Arrays:
             case["W"][units, units % I] = signs
         else:
             case["b"] = signs
+    return converted(converted(case, np.float32), dtype)
+
+
+def gru_case(T, B, I, H, reset_after=True, *, dtype=np.float64, seed=0) -> Arrays:
+    """Return a case of one of the two forms: the reset-after form has bn, in the other one it is None."""
+    rng = np.random.default_rng([seed, T, B, I, H])
+    case = {
+        "x": rng.standard_normal((T, B, I)),
+        "W": rng.standard_normal((3 * H, I)) * (0.6 / max(I, 1) ** 0.5),
+        "R": rng.standard_normal((3 * H, H)) * (0.6 / H**0.5),
+        "b": rng.standard_normal(3 * H) * 0.3,
+        "bn": rng.standard_normal(H) * 0.3,
+        "h0": rng.standard_normal((B, H)) * 0.5,
+        "dy": rng.standard_normal((T, B, H)),
+        "dh": rng.standard_normal((B, H)),
+    }
+    if not reset_after:
+        case["bn"] = None
     return converted(converted(case, np.float32), dtype)
 
 

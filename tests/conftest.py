@@ -31,3 +31,13 @@ def default_threads():
 def environment():
     """Return a copy of the environment for a subprocess, without the choice of an instruction set."""
     return {name: value for name, value in os.environ.items() if name != "FASTLSTM_ISA"}
+
+
+@pytest.fixture
+def torch():
+    return pytest.importorskip("torch", reason="PyTorch is an optional peer")
+
+
+@pytest.fixture
+def onnx():
+    return pytest.importorskip("onnx", reason="ONNX is an optional peer")

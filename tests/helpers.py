@@ -7,7 +7,7 @@ import dataclasses
 import threading
 
 import numpy as np
-from cases import INITIAL, LSTM_ARGUMENTS, RNN_ARGUMENTS, Arrays, arriving, converted, initial
+from cases import GRU_ARGUMENTS, INITIAL, LSTM_ARGUMENTS, RNN_ARGUMENTS, Arrays, arriving, converted, initial
 
 import fastlstm
 from fastlstm import reference
@@ -84,6 +84,16 @@ def reference_rnn(case: Arrays, nonlinearity) -> Arrays:
     y, tape = reference.rnn_forward(*(full[name] for name in RNN_ARGUMENTS), nonlinearity)
     gradients = reference.rnn_backward(tape, full["W"], full["R"], full["dy"], full["dh"], nonlinearity)
     return {"y": y, "h": tape.h[-1]} | {f"d{name}": gradient for name, gradient in gradients._asdict().items()}
+
+
+def reference_gru(case: Arrays) -> Arrays:
+    full = converted(case, np.float64)
+    for name, shape in (("dy", (len(full["x"]), *full["h0"].shape)), ("dh", full["h0"].shape)):
+        full[name] = np.zeros(shape) if full[name] is None else full[name]
+    y, tape = reference.gru_forward(*(full[name] for name in GRU_ARGUMENTS), reset_after=full["bn"] is not None)
+    gradients = reference.gru_backward(tape, full["W"], full["R"], full["dy"], full["dh"])
+    named = {f"d{name}": array for name, array in gradients._asdict().items() if array is not None}
+    return {"y": y, "h": tape.h[-1]} | named
 
 
 def tape_arrays(tape) -> Arrays:

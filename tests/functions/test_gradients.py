@@ -2,9 +2,27 @@
 
 import numpy as np
 import pytest
-from cases import LSTM_ARGUMENTS, NONLINEARITIES, RNN_ARGUMENTS, lstm_case, rnn_case, variant_case
+from cases import (
+    GRU_ARGUMENTS,
+    LSTM_ARGUMENTS,
+    NONLINEARITIES,
+    RNN_ARGUMENTS,
+    gru_case,
+    lstm_case,
+    rnn_case,
+    variant_case,
+)
 from differences import check_directions, check_every_entry
-from helpers import assert_same, lstm_forward, reference_lstm, reference_rnn, rnn_forward, run_lstm, run_rnn
+from helpers import (
+    assert_same,
+    lstm_forward,
+    reference_gru,
+    reference_lstm,
+    reference_rnn,
+    rnn_forward,
+    run_lstm,
+    run_rnn,
+)
 
 from fastlstm import reference
 
@@ -152,6 +170,41 @@ def test_rnn_gradient_from_a_single_step(t):
     assert not result["dx"][t + 1 :].any()
     assert all(step.any() for step in result["dx"][: t + 1])
     check_every_entry(lambda case: rnn_loss(case, "tanh"), case, result, RNN_ARGUMENTS)
+
+
+# ---- GRU -------------------------------------------------------------------------------------------------------------
+
+
+def reference_gru_loss(case):
+    return loss(case, reference_gru(case))
+
+
+@pytest.mark.parametrize("reset_after", [True, False])
+@pytest.mark.parametrize("sizes", [(1, 1, 3, 5), (4, 2, 3, 5), (7, 3, 2, 4)], ids=str)
+def test_reference_gru_every_entry(sizes, reset_after):
+    case = gru_case(*sizes, reset_after)
+    check_every_entry(reference_gru_loss, case, reference_gru(case), GRU_ARGUMENTS)
+
+
+@pytest.mark.parametrize("reset_after", [True, False])
+@pytest.mark.parametrize("only", ["dy", "dh"])
+def test_reference_gru_each_gradient_from_above_alone(only, reset_after):
+    case = gru_case(3, 2, 3, 5, reset_after)
+    case |= {name: None for name in ("dy", "dh") if name != only}
+    check_every_entry(reference_gru_loss, case, reference_gru(case), GRU_ARGUMENTS)
+
+
+def test_reference_gru_forms_agree_where_r_is_one():
+    """With r = 1 both forms are the same cell, whose bn then adds to b_n; r itself has no gradients."""
+    after, H = gru_case(4, 2, 3, 5), 5
+    for name in ("W", "R"):
+        after[name][:H] = 0
+    after["b"][:H] = 1000
+    before = after | {"bn": None, "b": after["b"] + np.concatenate([np.zeros(2 * H), after["bn"]])}
+    found, expected = reference_gru(after), reference_gru(before)
+    np.testing.assert_array_equal(found["dbn"], found["db"][2 * H :])
+    for name in found.keys() - {"dbn"}:
+        np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=1e-12, err_msg=name)
 
 
 # ---- the checks themselves -------------------------------------------------------------------------------------------

@@ -6,37 +6,11 @@ import numpy as np
 import pytest
 from cases import LSTM_ARGUMENTS, lstm_case, rnn_case
 from helpers import assert_close, lstm_forward, rnn_forward, run_lstm, run_rnn
+from peers import PEER_TOLERANCE, SIZES, all_sizes, both_dtypes, leaf, run_onnxruntime, torch_layer
 
 import fastlstm
 
-SIZES = [(1, 1, 1, 1), (1, 3, 4, 5), (6, 1, 5, 7), (7, 4, 3, 9), (5, 9, 17, 16), (80, 2, 3, 33), (12, 50, 9, 20)]
-PEER_TOLERANCE = {np.float32: 4e-6, np.float64: 1e-12}
-
-both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
-all_sizes = pytest.mark.parametrize("sizes", SIZES, ids=str)
-
-
 # ---- PyTorch ----
-
-
-@pytest.fixture
-def torch():
-    return pytest.importorskip("torch", reason="PyTorch is an optional peer")
-
-
-def torch_layer(torch, kind, case, **options):
-    """nn.LSTM or nn.RNN with the weights of a case; PyTorch has two biases, of which the second is zero here."""
-    dtype = torch.from_numpy(case["x"]).dtype
-    layer = kind(case["x"].shape[2], case["R"].shape[1], dtype=dtype, **options)
-    with torch.no_grad():
-        for name, value in (("weight_ih_l0", case["W"]), ("weight_hh_l0", case["R"]), ("bias_ih_l0", case["b"])):
-            getattr(layer, name).copy_(torch.from_numpy(value))
-        layer.bias_hh_l0.zero_()
-    return layer
-
-
-def leaf(torch, array):
-    return torch.tensor(array, requires_grad=True)
 
 
 @all_sizes
@@ -119,11 +93,6 @@ def test_torch_lstm_layer_batch_first(torch, sizes):
 # ---- ONNX ----
 
 
-@pytest.fixture
-def onnx():
-    return pytest.importorskip("onnx", reason="ONNX is an optional peer")
-
-
 def to_onnx(array, order):
     """Gate blocks i, f, z, o in another order, and the axis of directions."""
     blocks = dict(zip("ifzo", np.split(array, 4), strict=True))
@@ -134,25 +103,6 @@ def from_onnx(array):
     """Gate blocks of ONNX, i, o, f, c, in the order i, f, z, o."""
     i, o, f, z = np.split(array, 4)
     return np.concatenate([i, f, z, o])
-
-
-def run_onnxruntime(onnx, operator, inputs, outputs, **attributes):
-    runtime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is an optional peer")
-    helper, element = onnx.helper, onnx.TensorProto
-    given = {name: array for name, array in inputs.items() if array is not None}
-    node = helper.make_node(operator, [name if name in given else "" for name in inputs], outputs, **attributes)
-    graph = helper.make_graph(
-        [node],
-        "one_layer",
-        [
-            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
-            for name, array in given.items()
-        ],
-        [helper.make_tensor_value_info(name, element.FLOAT, None) for name in outputs],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
-    session = runtime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    return dict(zip(outputs, session.run(None, given), strict=True))
 
 
 @pytest.mark.parametrize("peephole", [True, False])

@@ -1,0 +1,135 @@
+"""The GRU of PyTorch, ONNX Runtime and Keras, in both forms: the same numbers, and from autograd the same gradients."""
+
+import os
+
+import numpy as np
+import pytest
+from cases import GRU_ARGUMENTS, gru_case
+from helpers import assert_close, reference_gru
+from peers import PEER_TOLERANCE, SIZES, all_sizes, leaf, run_onnxruntime, torch_layer
+
+both_forms = pytest.mark.parametrize("reset_after", [True, False])
+
+
+def reordered(array, order):
+    """Return the blocks r, z, n in another order."""
+    blocks = dict(zip("rzn", np.split(array, 3), strict=True))
+    return np.concatenate([blocks[name] for name in order])
+
+
+def both_biases(case, order):
+    """Return the biases of the two products: that of R h has bn alone."""
+    H = len(case["b"]) // 3
+    of_R = np.zeros_like(case["b"])
+    if case["bn"] is not None:
+        of_R[2 * H :] = case["bn"]
+    return reordered(case["b"], order), reordered(of_R, order)
+
+
+def as_numpy(tensors):
+    return {name: tensor.detach().numpy() for name, tensor in tensors.items()}
+
+
+# ---- PyTorch ---------------------------------------------------------------------------------------------------------
+
+
+@all_sizes
+def test_torch(torch, sizes):
+    case = gru_case(*sizes)
+    layer = torch_layer(torch, torch.nn.GRU, case)
+    x, h0 = leaf(torch, case["x"]), leaf(torch, case["h0"][None])
+    y, h = layer(x, h0)
+    h = h[0]
+    torch.autograd.backward([y, h], [torch.from_numpy(case[name]) for name in ("dy", "dh")])
+    expected = {
+        "y": y, "h": h, "dx": x.grad, "dW": layer.weight_ih_l0.grad, "dR": layer.weight_hh_l0.grad,
+        "db": layer.bias_ih_l0.grad, "dbn": layer.bias_hh_l0.grad[2 * sizes[3] :], "dh0": h0.grad[0],
+    }  # fmt: skip
+    assert_close(reference_gru(case), as_numpy(expected), PEER_TOLERANCE[np.float64])
+
+
+def autograd_gru(torch, x, W, R, b, bn, h0):
+    """The equations in PyTorch's words, with no backward pass written by hand; its own GRU has one form alone."""
+    h, hs = h0, []
+    R_r, R_z, R_n = R.chunk(3)
+    for x_t in x:
+        r, z, n = (x_t @ W.T + b).chunk(3, dim=-1)
+        r, z = torch.sigmoid(r + h @ R_r.T), torch.sigmoid(z + h @ R_z.T)
+        n = torch.tanh(n + ((r * h) @ R_n.T if bn is None else r * (h @ R_n.T + bn)))
+        h = n + z * (h - n)
+        hs.append(h)
+    return torch.stack(hs), h
+
+
+@both_forms
+@all_sizes
+def test_autograd(torch, sizes, reset_after):
+    case = gru_case(*sizes, reset_after)
+    leaves = {name: None if case[name] is None else leaf(torch, case[name]) for name in GRU_ARGUMENTS}
+    y, h = autograd_gru(torch, **leaves)
+    torch.autograd.backward([y, h], [torch.from_numpy(case[name]) for name in ("dy", "dh")])
+    expected = {"y": y, "h": h} | {f"d{name}": tensor.grad for name, tensor in leaves.items() if tensor is not None}
+    assert_close(reference_gru(case), as_numpy(expected), PEER_TOLERANCE[np.float64])
+
+
+# ---- ONNX Runtime ----------------------------------------------------------------------------------------------------
+
+
+@both_forms
+@all_sizes
+def test_onnxruntime(onnx, sizes, reset_after):
+    """ONNX has the blocks z, r, h."""
+    case = gru_case(*sizes, reset_after, dtype=np.float32)
+    inputs = {
+        "X": case["x"], "W": reordered(case["W"], "zrn")[None], "R": reordered(case["R"], "zrn")[None],
+        "B": np.concatenate(both_biases(case, "zrn"))[None], "sequence_lens": None, "initial_h": case["h0"][None],
+    }  # fmt: skip
+    found = run_onnxruntime(
+        onnx, "GRU", inputs, ["Y", "Y_h"], hidden_size=sizes[3], linear_before_reset=int(reset_after)
+    )
+    y, h = (reference_gru(case)[name] for name in ("y", "h"))
+    # 1e-5: ONNX Runtime's own approximations of tanh and sigma are good to some 20 float32 ulp.
+    assert_close({"y": y, "h": h}, {"y": found["Y"][:, 0], "h": found["Y_h"][0]}, 1e-5)
+
+
+# ---- Keras -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def keras():
+    """Keras on PyTorch, whose autograd gives the gradients."""
+    pytest.importorskip("torch", reason="PyTorch is an optional peer")
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+    return pytest.importorskip("keras", reason="Keras is an optional peer")
+
+
+@both_forms
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+def test_keras(torch, keras, sizes, reset_after):
+    """Keras has the blocks z, r, h side by side, and batches first."""
+    case, H = gru_case(*sizes, reset_after), sizes[3]
+    layer = keras.layers.GRU(H, return_sequences=True, return_state=True, reset_after=reset_after, dtype="float64")
+    layer.build((sizes[1], sizes[0], sizes[2]))
+    b, b_of_R = both_biases(case, "zrn")
+    layer.set_weights(
+        [
+            reordered(case["W"], "zrn").T,
+            reordered(case["R"], "zrn").T,
+            np.stack([b, b_of_R]) if reset_after else b,
+        ]
+    )
+    x, h0 = leaf(torch, case["x"]), leaf(torch, case["h0"])
+    y, h = layer(x.swapaxes(0, 1), initial_state=h0)
+    y = y.swapaxes(0, 1)
+    torch.autograd.backward([y, h], [torch.from_numpy(case[name]) for name in ("dy", "dh")])
+    dW, dR, db = (weight.value.grad for weight in layer.weights)
+    expected = as_numpy({"y": y, "h": h, "dx": x.grad, "dW": dW.T, "dR": dR.T, "dh0": h0.grad})
+    db = db.numpy()
+    expected["db"] = db[0] if reset_after else db
+    if reset_after:
+        expected["dbn"] = db[1, 2 * H :]
+    for name in ("dW", "dR", "db"):
+        z, r, n = np.split(expected[name], 3)
+        expected[name] = np.concatenate([r, z, n])
+    # The reset-before form is no single call of PyTorch, and Keras rounds the factors of its products to float32 there.
+    assert_close(reference_gru(case), expected, PEER_TOLERANCE[np.float64 if reset_after else np.float32])
