@@ -76,6 +76,8 @@ def save(network: Any, path: str | os.PathLike[str], extra: Any = None) -> None:
     (True, {'unit': 'degrees C'})
     """
     content = {"architecture": architecture(network), "extra": extra}
+    if network._frozen():
+        content["frozen"] = network._frozen()
     dtype = network.dtype  # The parameters on a GPU may have another.
     params = {name: on_host(array).astype(dtype, copy=False) for name, array in network.params.items()}
     files.write(path, KIND, params, content)
@@ -114,7 +116,9 @@ def load(path: str | os.PathLike[str], *, layers: Sequence[type[nn.Layer]] = ())
     """
     kinds = _kinds(layers)
     arrays, content = files.read(path, KIND)
-    return _restored(path, content.get("architecture"), arrays, kinds)
+    network = _restored(path, content.get("architecture"), arrays, kinds)
+    _freeze(path, network, content.get("frozen", []))
+    return network
 
 
 def load_extra(path: str | os.PathLike[str]) -> Any:
@@ -168,6 +172,20 @@ def _restored(path: object, described: Any, arrays: dict[str, Array], kinds: Map
     for name, view in network.params.items():
         view[...] = arrays.pop(name)  # Each array is freed as soon as it is copied.
     return network
+
+
+def _freeze(path: object, network: Parametric, names: Any) -> None:
+    """Freeze the layers of these names; `path` is for messages."""
+    try:
+        for name in names:
+            part: Any = network
+            for own in str.split(name, ".") if name != "" else ():
+                part = part._parts()[own]
+            part.trainable = False
+    except files.DAMAGED as error:
+        raise FileError(
+            f"{path} does not describe a network of fastlstm's: no layer to be frozen is {error}"
+        ) from error
 
 
 def _described(network: Any, own: dict[str, type], size: int) -> dict[str, Any]:

@@ -180,6 +180,36 @@ def dense_layers(k):
     copy.deepcopy(network)
 
 
+class Own(nn.Layer):
+    def __init__(self, n):
+        self.n = n
+        super().__init__()
+
+    def output_for(self, below):
+        return nn.Signal(below.features, below.is_sequence)
+
+    def shapes(self):
+        return {"a": (self.n,)}
+
+    def compute(self, x):
+        return x + self.params["a"], None
+
+    def gradients(self, kept, dy):
+        return dy, {"a": dy.sum(axis=(0, 1))}
+
+
+@work
+def own_layers(k):
+    n = 1000 - k
+    network = nn.Sequential(LSTM(3, n % 7 + 1, seed=k), nn.Dense(n % 7 + 1, n, seed=k), Own(n))
+    network.layers[k % 3].trainable = False
+    y, _, tape = network.forward(normal(4, 2, 3))
+    nn.SGD(network, 0.1, momentum=0.5).step(network.backward(tape, y).flat)
+    copy.deepcopy(network)
+    build = fastlstm.saving.build
+    build(fastlstm.saving.architecture(network), layers=[Own])
+
+
 @work
 def translation(k):
     V = 500 - k
@@ -322,7 +352,7 @@ def test_every_public_call_is_among_them():
     """But for what only describes results, and what is on a GPU."""
     text = Path(__file__).read_text("utf-8")
     results = {"Chunk", "Gradients", "Hypothesis", "History", "Epoch", "Batch", "BatchSource", "AttentionMemory"}
-    others = {"Masks", "RoundingError", "get_include", "get_library", "gpu", "reference", "nn"}
+    others = {"Layer", "Masks", "RoundingError", "get_include", "get_library", "gpu", "reference", "nn"}
     for module in (fastlstm, nn):
         for name in module.__all__:
             if not name.endswith(("Tape", "Gradients", "Deltas")) and name not in results | others:

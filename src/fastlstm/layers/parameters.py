@@ -107,6 +107,12 @@ class Gradients:
         self.state: Any
         self.deltas: list[Any] | None = None
 
+    def clear(self) -> None:
+        """Make the gradients of the parameters zero; new ones are."""
+        if not self.untouched:
+            self.flat[:] = 0
+        self.untouched = False
+
     def __getstate__(self) -> dict[str, Any]:
         names = [name for name in ("flat", "x", "state", "deltas", "parts") if hasattr(self, name)]
         shapes = {name: tuple(view.shape) for name, view in self.params.items()}
@@ -141,8 +147,43 @@ class Parametric:
     dtype: np.dtype[Any]
     # Whether the parameters have moved to the buffer of a network.
     _moved = False
+    # Whether training changes the parameters: what `trainable` gives and sets.
+    _trainable = True
     # Whether a backward pass writes few rows of a large table of gradients, so that new gradients must be zero.
     _writes_few_gradients = False
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes the parameters; it may be set, and in a network holds for all of its layers.
+
+        Where it is False, the parameters are frozen: their gradients are zero, and `fit` and the optimisers of a
+        network leave them as they are.
+        """
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._trainable = check.flag("trainable", value)
+
+    def _trained(self) -> list[tuple[int, int]]:
+        """Return where in the buffer the parameters are that are trained, as (start, end) of each section."""
+        return [(0, self.flat.size)] if self._trainable and self.flat.size else []
+
+    def _frozen(self, name: str = "") -> list[str]:
+        """Return the names of the layers whose parameters are frozen; this one is called `name`."""
+        return [name] if self.flat.size and not self._trainable else []
+
+    def _reaches_x(self) -> bool:
+        """Return whether a backward pass goes on to x where nobody asks for dJ/dx, not ending above frozen layers."""
+        return True
+
+    def _back(
+        self, tape: Any, dy: Any, dstates: tuple[Any, ...], out: Gradients, accumulate: bool, to_x: bool
+    ) -> Gradients:
+        """Back-propagate as a part of a network; dJ/dx may be left out, as None, unless `to_x`."""
+        layer: Any = self
+        grads: Gradients = layer.backward(tape, dy, *dstates, out=out, accumulate=accumulate)
+        return grads
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the names and shapes of the parameters, in the order of the buffer."""
@@ -203,14 +244,25 @@ class Parametric:
         draw(check.seed("seed", seed), self.flat, scale)
 
     def _gradients(self, out: Gradients | None, accumulate: bool) -> Gradients:
-        """Return the gradients to write to: `out`, or new ones."""
+        """Return the gradients to write to: `out`, or new ones; those of a frozen layer are zeros already."""
         accumulate = check.flag("accumulate", accumulate)
-        if out is None:
-            if accumulate:
-                raise ValueError("accumulate needs out, the gradients to add to")
-            few = self._writes_few_gradients
-            flat = (zeros if few else empty)(tuple(self.flat.shape), self._array_kind)
-            return Gradients(flat, self._views(flat), self, untouched=few)
+        grads = self._new_gradients(accumulate) if out is None else self._checked_gradients(out)
+        if self._trainable:
+            grads.untouched = grads.untouched and self._writes_few_gradients
+        elif not accumulate:
+            grads.clear()
+        return grads
+
+    def _new_gradients(self, accumulate: bool) -> Gradients:
+        """Return gradients with memory of their own."""
+        if accumulate:
+            raise ValueError("accumulate needs out, the gradients to add to")
+        few = self._writes_few_gradients or not self._trainable
+        flat = (zeros if few else empty)(tuple(self.flat.shape), self._array_kind)
+        return Gradients(flat, self._views(flat), self, untouched=few)
+
+    def _checked_gradients(self, out: Gradients) -> Gradients:
+        """Return gradients that a caller gives to be written to again."""
         if not isinstance(out, Gradients):
             raise TypeError(f"out must be Gradients, not {type(out).__name__}")
         check.output("out.flat", out.flat, tuple(self.flat.shape), self._array_kind, "the layer's flat")
@@ -231,7 +283,8 @@ class Parametric:
         self._hold(flat)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name[0] != "_":  # The kernels trust the sizes, and hold the addresses of the parameters.
+        # The kernels trust the sizes, and hold the addresses of the parameters.
+        if name[0] != "_" and name != "trainable":
             own = vars(self)
             if value is not own.get(name, value):
                 hint = "write to it in place, flat[:] = ..." if name == "flat" else "make a new layer"
@@ -241,7 +294,8 @@ class Parametric:
         object.__setattr__(self, name, value)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "params" and not name.startswith("_")}
+        state = {name: value for name, value in vars(self).items() if name != "params" and not name.startswith("_")}
+        return state if self._trainable else state | {"_trainable": False}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Keep the very array in `state`: an optimiser that is copied or pickled with the layer refers to it too."""

@@ -59,8 +59,32 @@ class Composite(Parametric):
         return flat
 
     @property
+    def trainable(self) -> bool:
+        """Whether training changes parameters of any layer; it may be set, for all of them."""
+        return bool(self._trained()) or not self._frozen()
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        for part in self._parts().values():
+            part.trainable = value
+
+    def _trained(self) -> list[tuple[int, int]]:
+        sections: list[tuple[int, int]] = []
+        begin = 0
+        for part in self._parts().values():
+            for start, end in part._trained():
+                before = sections.pop() if sections and sections[-1][1] == begin + start else (begin + start, 0)
+                sections.append((before[0], begin + end))
+            begin += part.flat.size
+        return sections
+
+    def _frozen(self, name: str = "") -> list[str]:
+        prefix = f"{name}." if name else ""
+        return [frozen for own, part in self._parts().items() for frozen in part._frozen(prefix + own)]
+
+    @property
     def _writes_few_gradients(self) -> bool:  # type: ignore[override]
-        return any(part._writes_few_gradients for part in self._parts().values())
+        return any(part._writes_few_gradients or part._frozen() for part in self._parts().values())
 
     def _take(self, size: int) -> None:
         """Do nothing: the parts have been counted already."""

@@ -14,6 +14,7 @@ def sgd(
     nesterov: bool,
     decay: float,
     num_threads: int,
+    sections: _Array | None,
 ) -> bool: ...
 def adam(
     t: _Array,
@@ -28,6 +29,7 @@ def adam(
     root: float,
     keep: float,
     num_threads: int,
+    sections: _Array | None,
 ) -> bool: ...
 def sum_of_squares(x: _Array, num_threads: int) -> float: ...
 def scale(x: _Array, factor: float, num_threads: int) -> None: ...

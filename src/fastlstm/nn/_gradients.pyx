@@ -9,12 +9,14 @@ from fastlstm._system.runtime cimport kernels, parallel, part_start, parts_for
 cdef struct SGD:
     fl_sgd step
     int itemsize
+    fl_size first
     fl_size n
     bint finite[FL_MAX_THREADS]
 
 cdef struct Adam:
     fl_adam step
     int itemsize
+    fl_size first
     fl_size n
     bint finite[FL_MAX_THREADS]
 
@@ -46,8 +48,8 @@ cdef struct RowSums:
 
 cdef void sgd_part(void *argument, int part, int parts) noexcept nogil:
     cdef SGD *s = <SGD *>argument
-    s.finite[part] = kernels(s.itemsize).sgd(&s.step, part_start(s.n, part, parts, FL_VALUES_PER_LINE),
-                                             part_start(s.n, part + 1, parts, FL_VALUES_PER_LINE))
+    s.finite[part] = kernels(s.itemsize).sgd(&s.step, s.first + part_start(s.n, part, parts, FL_VALUES_PER_LINE),
+                                             s.first + part_start(s.n, part + 1, parts, FL_VALUES_PER_LINE))
 
 
 cdef bint all_of(const bint *flags, int parts) noexcept nogil:
@@ -59,34 +61,61 @@ cdef bint all_of(const bint *flags, int parts) noexcept nogil:
     return True
 
 
-def sgd(t, theta, gradient, velocity, double rate, double momentum, bint nesterov, double decay, int num_threads):
+cdef const int64_t *bounds_of(Buffers get, sections, fl_size n, int64_t *whole, fl_size *count) except NULL:
+    """Return the start and end of each section of n parameters, (count, 2); without sections, those of all."""
+    cdef fl_size k
+    whole[0], whole[1], count[0] = 0, n, 1
+    if sections is None:
+        return whole
+    count[0] = sections.shape[0]
+    if count[0] == 0:
+        return whole
+    cdef const int64_t *bounds = <const int64_t *>get.input("sections", sections, 2 * count[0] * sizeof(int64_t))
+    for k in range(count[0]):
+        if not 0 <= bounds[2 * k] <= bounds[2 * k + 1] <= n:
+            raise IndexError(f"section {bounds[2 * k]} to {bounds[2 * k + 1]} of {n}")
+    return bounds
+
+
+def sgd(t, theta, gradient, velocity, double rate, double momentum, bint nesterov, double decay, int num_threads,
+        sections):
     """Make a step and t += 1, and return whether all moments are finite; no interrupt can come between the two."""
-    cdef Buffers get = Buffers(4)
+    cdef Buffers get = Buffers(5)
     cdef SGD s
+    cdef bint finite = True
+    cdef fl_size k, count
     cdef int64_t *steps = <int64_t *>get.output("t", t, sizeof(int64_t))
     s.itemsize, s.n = theta.itemsize, theta.size
     cdef fl_size size = s.n * s.itemsize
     s.step.theta, s.step.gradient = get.output("flat", theta, size), get.input("gradient", gradient, size)
     s.step.velocity = get.output("velocity", velocity, size)
     s.step.rate, s.step.momentum, s.step.nesterov, s.step.decay = rate, momentum, nesterov, decay
-    cdef int parts = parts_for(s.n, FL_PARAMETERS_PER_PART, num_threads)
+    cdef int64_t whole[2]
+    cdef const int64_t *bounds = bounds_of(get, sections, s.n, whole, &count)
+    cdef int parts
     with nogil:
-        parallel(sgd_part, &s, parts)
+        for k in range(count):
+            s.first, s.n = bounds[2 * k], bounds[2 * k + 1] - bounds[2 * k]
+            parts = parts_for(s.n, FL_PARAMETERS_PER_PART, num_threads)
+            parallel(sgd_part, &s, parts)
+            finite = all_of(s.finite, parts) and finite
         steps[0] += 1
-    return all_of(s.finite, parts)
+    return finite
 
 
 cdef void adam_part(void *argument, int part, int parts) noexcept nogil:
     cdef Adam *s = <Adam *>argument
-    s.finite[part] = kernels(s.itemsize).adam(&s.step, part_start(s.n, part, parts, FL_VALUES_PER_LINE),
-                                              part_start(s.n, part + 1, parts, FL_VALUES_PER_LINE))
+    s.finite[part] = kernels(s.itemsize).adam(&s.step, s.first + part_start(s.n, part, parts, FL_VALUES_PER_LINE),
+                                              s.first + part_start(s.n, part + 1, parts, FL_VALUES_PER_LINE))
 
 
 def adam(t, theta, gradient, m, v, double beta1, double beta2, double epsilon, double rate, double root, double keep,
-         int num_threads):
+         int num_threads, sections):
     """Make a step and t += 1, and return whether all moments are finite; no interrupt can come between the two."""
-    cdef Buffers get = Buffers(5)
+    cdef Buffers get = Buffers(6)
     cdef Adam s
+    cdef bint finite = True
+    cdef fl_size k, count
     cdef int64_t *steps = <int64_t *>get.output("t", t, sizeof(int64_t))
     s.itemsize, s.n = theta.itemsize, theta.size
     cdef fl_size size = s.n * s.itemsize
@@ -94,11 +123,17 @@ def adam(t, theta, gradient, m, v, double beta1, double beta2, double epsilon, d
     s.step.m, s.step.v = get.output("m", m, size), get.output("v", v, size)
     s.step.beta1, s.step.beta2, s.step.epsilon = beta1, beta2, epsilon
     s.step.rate, s.step.root, s.step.keep = rate, root, keep
-    cdef int parts = parts_for(s.n, FL_PARAMETERS_PER_PART, num_threads)
+    cdef int64_t whole[2]
+    cdef const int64_t *bounds = bounds_of(get, sections, s.n, whole, &count)
+    cdef int parts
     with nogil:
-        parallel(adam_part, &s, parts)
+        for k in range(count):
+            s.first, s.n = bounds[2 * k], bounds[2 * k + 1] - bounds[2 * k]
+            parts = parts_for(s.n, FL_PARAMETERS_PER_PART, num_threads)
+            parallel(adam_part, &s, parts)
+            finite = all_of(s.finite, parts) and finite
         steps[0] += 1
-    return all_of(s.finite, parts)
+    return finite
 
 
 cdef void sum_of_squares_part(void *argument, int part, int parts) noexcept nogil:

@@ -10,10 +10,12 @@ from collections.abc import Callable
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastlstm._arrays import checks as check
-from fastlstm._arrays.arrays import Array
+from fastlstm._arrays.arrays import Array, zeros
 from fastlstm._engine.threads import get_num_threads
+from fastlstm.layers.parameters import Parametric
 
 Rate = float | Callable[[int], float]
 
@@ -25,8 +27,13 @@ class Optimiser:
     parameters, buffers and `t` that do not belong together.
     """
 
-    def __init__(self, flat: Array, learning_rate: Rate) -> None:
-        array = check.sized("flat", flat, 1, "(n,)")
+    # The network whose frozen parameters a step leaves as they are.
+    _network: Parametric | None = None
+
+    def __init__(self, flat: Array | Parametric, learning_rate: Rate) -> None:
+        if isinstance(flat, Parametric):
+            self._network = flat
+        array = check.sized("flat", flat.flat if isinstance(flat, Parametric) else flat, 1, "(n,)")
         self._flat = check.output("flat", array, array.shape, array.dtype, "(n,)")
         self._t = np.zeros(1, np.int64)
         self.learning_rate = learning_rate
@@ -113,11 +120,22 @@ class Optimiser:
 
     def __copy__(self) -> Self:
         """Return an optimiser of the same parameters, with buffers of its own."""
-        return copy.deepcopy(self, {id(same): same for same in (self._flat, self._learning_rate)})
+        return copy.deepcopy(self, {id(same): same for same in (self._flat, self._learning_rate, self._network)})
 
     def __repr__(self) -> str:
         names = [name for name in inspect.signature(type(self)).parameters if name != "flat"]
         return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
+
+    def _sections(self) -> NDArray[np.int64] | None:
+        """Return the start and end of each section of the parameters that a step changes; None for all of them."""
+        network = self._network
+        if network is None or not network._frozen():
+            return None
+        return np.array(network._trained(), np.int64).reshape(-1, 2)
+
+    def _zeros(self) -> Array:
+        """Return a buffer of zeros, as long as the parameters; memory of frozen ones is never touched."""
+        return zeros(self._flat.shape, self._flat.dtype)
 
     def _step(self, g: Array, rate: float, num_threads: int) -> bool:
         """Make the step, and return whether the buffers are finite after it."""

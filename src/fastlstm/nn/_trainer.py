@@ -16,7 +16,7 @@ from fastlstm._arrays import checks as check
 from fastlstm._arrays import files
 from fastlstm._arrays.arrays import Array
 from fastlstm._arrays.files import FileError
-from fastlstm.layers.parameters import Gradients
+from fastlstm.layers.parameters import Gradients, Parametric
 from fastlstm.nn import _training_checks as checks
 from fastlstm.nn._data_errors import in_data, not_finite
 from fastlstm.nn._elementwise import NothingCountsError
@@ -71,6 +71,7 @@ class Trainer:
         self.optimiser: Any = Adam(model.flat) if optimiser is None else optimiser
         if self.optimiser.flat is not model.flat:
             raise ValueError("optimiser must be for model.flat: make it once the layers are in the network")
+        checks.trained(model, self.optimiser)
         self.clip = math.inf if clip is None else check.above_zero("clip", clip)
         self.decay = None if average is None else check.within("average", average, 1)
         if patience is not None and check.positive_int("patience", patience) and validation is None and score is None:
@@ -136,7 +137,8 @@ class Trainer:
             if result is not None:
                 value, dy, tape = result
                 self.grads = self.model.backward(tape, dy, out=self.grads)
-                if not (math.isfinite(value) and math.isfinite(clip_norm(self.grads.flat, self.clip))):
+                norm = clip_norm(_trained_of(self.model, self.grads.flat), self.clip)
+                if not (math.isfinite(value) and math.isfinite(norm)):
                     self.culprit = not_finite("train", self.train, batch, self.model)
                     return False
                 self.optimiser.step(self.grads.flat)
@@ -265,7 +267,16 @@ class Trainer:
     def _description(self) -> dict[str, Any]:
         """Return what a checkpoint must have in common with this training; addresses of functions are left out."""
         network, optimiser = (re.sub(" at 0x[0-9a-fA-F]+", "", repr(part)) for part in (self.model, self.optimiser))
-        return {"network": network, "optimiser": optimiser, "average": self.decay}
+        frozen = self.model._frozen() if isinstance(self.model, Parametric) else []
+        same = {"network": network, "optimiser": optimiser, "average": self.decay}
+        return same | {"frozen part": frozen or None}  # Checkpoints of 0.1.0 have no such entry.
+
+
+def _trained_of(model: Any, flat: Array) -> list[Array]:
+    """Return the sections of the gradients whose parameters are trained."""
+    if not (isinstance(model, Parametric) and model._frozen()):
+        return [flat]
+    return [flat[start:end] for start, end in model._trained()]
 
 
 def mean_loss(name: str, model: Any, loss: Loss, source: BatchSource) -> tuple[float, str]:

@@ -11,8 +11,10 @@ from typing import Any
 
 from fastlstm._arrays import checks as check
 from fastlstm.layers.network_layer import NetworkLayer
+from fastlstm.layers.parameters import Parametric
 from fastlstm.nn._data_errors import in_data
 from fastlstm.nn._elementwise import NothingCountsError
+from fastlstm.nn._optimiser import Optimiser
 from fastlstm.nn.batches import Batches, BatchSource, Chunks, epoch_for, gives_both_layouts, has_batch_first
 from fastlstm.nn.pairs import Pairs
 from fastlstm.nn.sequential import check_sequences
@@ -114,6 +116,20 @@ def optimiser(value: Any, checkpoint: bool) -> None:
     for name in ("flat", "t", "learning_rate", *(("state",) if checkpoint else ())):
         if not hasattr(value, name):
             raise TypeError(f"optimiser must have {name}, as nn.Adam has: {type(value).__name__} has none")
+
+
+def trained(model: Any, given: Any) -> None:
+    """Tell the optimiser which parameters are frozen; raise if all are, or if it cannot know."""
+    if not (isinstance(model, Parametric) and model._frozen()):
+        return
+    if not model._trained():
+        raise ValueError("model must have layers to train: trainable is False for all that have parameters")
+    if not isinstance(given, Optimiser):
+        raise TypeError(
+            f"optimiser must be one of fastlstm's, since a part of the model is frozen, which a {type(given).__name__} "
+            "would change"
+        )
+    given._network = model
 
 
 def checkpoint(path: str | os.PathLike[str]) -> None:

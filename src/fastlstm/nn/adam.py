@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from fastlstm._arrays import checks as check
 from fastlstm._arrays.arrays import Array
+from fastlstm.layers.parameters import Parametric
 from fastlstm.nn import _gradients
 from fastlstm.nn._optimiser import Optimiser, Rate
 
@@ -27,8 +26,9 @@ class Adam(Optimiser):
 
     Parameters
     ----------
-    flat : (n,) array of float32 or float64
-        The parameters, such as ``lstm.flat``, which each step changes in place.
+    flat : (n,) array of float32 or float64, or layer or network
+        The parameters, such as ``lstm.flat``, which each step changes in place. Of a network itself, those of layers
+        whose `trainable` is False stay as they are, with their buffers.
     learning_rate : float, or function of int to float
         :math:`\alpha`, at least 0; or a schedule, which gives it from the number of steps made.
     beta1, beta2 : float
@@ -70,7 +70,7 @@ class Adam(Optimiser):
 
     def __init__(
         self,
-        flat: Array,
+        flat: Array | Parametric,
         learning_rate: Rate = 1e-3,
         beta1: float = 0.9,
         beta2: float = 0.999,
@@ -80,7 +80,7 @@ class Adam(Optimiser):
         self.beta1 = check.within("beta1", beta1, 1)
         self.beta2 = check.within("beta2", beta2, 1)
         self.epsilon = check.within("epsilon", epsilon, math.inf)
-        self._m, self._v = np.zeros_like(self.flat), np.zeros_like(self.flat)
+        self._m, self._v = self._zeros(), self._zeros()
 
     @property
     def m(self) -> Array:
@@ -104,7 +104,7 @@ class Adam(Optimiser):
         t = self.t + 1
         size, root = rate / (1 - self.beta1**t), 1 / math.sqrt(1 - self.beta2**t)
         numbers = self.beta1, self.beta2, self.epsilon, size, root, self._keep(rate)
-        return _gradients.adam(self._t, self._flat, g, self._m, self._v, *numbers, num_threads)
+        return _gradients.adam(self._t, self._flat, g, self._m, self._v, *numbers, num_threads, self._sections())
 
 
 class AdamW(Adam):
@@ -119,8 +119,9 @@ class AdamW(Adam):
 
     Parameters
     ----------
-    flat : (n,) array of float32 or float64
-        The parameters, such as ``lstm.flat``, which each step changes in place.
+    flat : (n,) array of float32 or float64, or layer or network
+        The parameters, such as ``lstm.flat``, which each step changes in place. Of a network itself, those of layers
+        whose `trainable` is False stay as they are, with their buffers.
     learning_rate : float, or function of int to float
         :math:`\alpha`, at least 0; or a schedule, which gives it from the number of steps made.
     beta1, beta2 : float
@@ -164,7 +165,7 @@ class AdamW(Adam):
 
     def __init__(
         self,
-        flat: Array,
+        flat: Array | Parametric,
         learning_rate: Rate = 1e-3,
         beta1: float = 0.9,
         beta2: float = 0.999,

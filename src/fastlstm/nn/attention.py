@@ -241,7 +241,8 @@ class Attention(Parametric):
         dcontext = check.matching("dcontext", dcontext, (T, B, self.memory_size), self.dtype, "(T, B, memory_size)")
         inputs: dict[str, Array | None] = {"tape.query": query, "tape.memory.steps": steps, "tape.memory.keys": keys}
         check.disjoint({"out.flat": grads.flat}, inputs | {"tape.weights": w, "dcontext": dcontext})
-        if not accumulate:
+        trains = self.trainable
+        if trains and not accumulate:
             grads.flat[:] = 0
         threads, A = get_num_threads(), self.hidden_size
         dcontext_rows, dw = dcontext.swapaxes(0, 1), empty(w.shape, self.dtype)
@@ -250,7 +251,8 @@ class Attention(Parametric):
         with as_in_kernels():
             da = w * (dw - np.sum(w * dw, axis=-1, keepdims=True))
             for block, g in self._blocks(query, memory):
-                _products.multiply(da[block].reshape(1, -1), g.reshape(-1, A), dv, threads, add=True)
+                if trains:
+                    _products.multiply(da[block].reshape(1, -1), g.reshape(-1, A), dv, threads, add=True)
                 np.multiply(g, g, out=g)  # dJ/d(W q + U e) is da v (1 - g^2); the factor v comes last.
                 np.subtract(1, g, out=g)
                 g *= da[block][..., np.newaxis]
@@ -260,8 +262,9 @@ class Attention(Parametric):
             dkeys *= self._v
         dq_rows, dkeys_rows, steps_rows = dq.reshape(-1, A), dkeys.reshape(-1, A), steps.reshape(-1, self.memory_size)
         query_rows, dquery, dsteps = query.reshape(-1, self.query_size), np.empty_like(query), np.empty_like(steps)
-        _products.multiply(dq_rows.T, query_rows, grads.params["W"], threads, add=True)
-        _products.multiply(dkeys_rows.T, steps_rows, grads.params["U"], threads, add=True)
+        if trains:
+            _products.multiply(dq_rows.T, query_rows, grads.params["W"], threads, add=True)
+            _products.multiply(dkeys_rows.T, steps_rows, grads.params["U"], threads, add=True)
         _products.multiply(w.transpose(1, 2, 0), dcontext_rows, dsteps, threads)
         _products.multiply(dkeys_rows, self._U, dsteps.reshape(steps_rows.shape), threads, add=True)
         _products.multiply(dq_rows, self._W, dquery.reshape(query_rows.shape), threads)

@@ -261,33 +261,61 @@ class Decoder(Composite):
             ``.params`` (the keys of `params`), ``.flat``, ``.x``, which is dJ/d(encoded), ``.parts`` (the parts' own);
             ``.state`` is None.
         """
+        return self._back(tape, dlogits, (), out, accumulate, True)
+
+    def _back(
+        self, tape: Any, dy: Any, dstates: tuple[Any, ...], out: Gradients | None, accumulate: bool, to_x: bool
+    ) -> Gradients:
         tape = checked_tape(tape, self)
         attention, last, (dropped_in, dropped_out) = tape.attention, tape.last, tape.dropped
         grads = self._gradients(out, accumulate)
 
-        def through(name: str, tape: Any, dy: Any) -> Gradients:
+        grads.x = grads.state = None
+        trained = {name for name, part in self._parts().items() if part._trained()}
+
+        def through(name: str, tape: Any, dy: Any, to_x: bool = True) -> Gradients:
             part: Any = getattr(self, name)
-            result: Gradients = part.backward(tape, dy, out=grads.parts[name], accumulate=accumulate)
+            result: Gradients = part._back(tape, dy, (), grads.parts[name], accumulate, to_x)
             return result
 
-        dh = self._drop_back(dropped_out, through("output", tape.output, dlogits).x)
-        dmemory = None
+        def ends_at(*below: str) -> bool:
+            """Return whether no part of those below needs a gradient; theirs are then zeros."""
+            if to_x or trained.intersection(below):
+                return False
+            for name in grads.parts.keys() & below:
+                if not accumulate:
+                    grads.parts[name].clear()
+            return True
+
+        ends = ends_at("combine", "attention", "lstm", "embedding", "initial")
+        dh = through("output", tape.output, dy, not ends).x
+        if ends:
+            return grads
+        dh, dmemory = self._drop_back(dropped_out, dh), None
         if attention is not None:
             dboth = through("combine", tape.combine, dh).x
             dh, dcontext = dboth[..., : self.hidden_size], dboth[..., self.hidden_size :]
             dquery, dmemory = through("attention", attention, dcontext).x
             with as_in_kernels():
                 dh = dh + dquery
+        if ends_at("lstm", "embedding", "initial"):
+            return grads
         recurrent = through("lstm", tape.lstm, dh)
         through("embedding", tape.embedding, self._drop_back(dropped_in, recurrent.x))
-        dstates = np.stack(recurrent.state[:2], axis=2)  # (layers, B, 2, H)
-        dx = through("initial", tape.initial, dstates.transpose(1, 2, 0, 3).reshape(-1, self.initial.output_size)).x
+        ends = ends_at("initial")
+        if ends:
+            return grads
+        first = np.stack(recurrent.state[:2], axis=2)  # (layers, B, 2, H)
+        first = first.transpose(1, 2, 0, 3).reshape(-1, self.initial.output_size)
+        dx = through("initial", tape.initial, first, to_x).x
+        if not to_x:
+            return grads
         if last is not None:
             dx = Last().backward(last, dx).x
         if dmemory is not None:
             with as_in_kernels():
                 dx += dmemory
-        grads.x, grads.state = dx, None
+        grads.x = dx
         return grads
 
     def start(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -163,6 +163,11 @@ class Dense(Layer):
         Gradients
             ``.params`` (the keys of `params`), ``.flat`` and ``.x``, which is dJ/dh; ``.state`` is None.
         """
+        return self._back(tape, dy, (), out, accumulate, True)
+
+    def _back(
+        self, tape: Any, dy: Any, dstates: tuple[Any, ...], out: Gradients | None, accumulate: bool, to_x: bool
+    ) -> Gradients:
         grads = self._gradients(out, accumulate)
         if not isinstance(tape, DenseTape):
             raise TypeError(f"tape must be a DenseTape from forward, not {type(tape).__name__}")
@@ -176,11 +181,14 @@ class Dense(Layer):
             check.disjoint({"out.flat": grads.flat}, {"tape.y": y})
             given, dy = dy, empty(shape, self.dtype)
             differentiate(self.activation, y, given, dy)
-        threads, dh = get_num_threads(), empty(h.shape, self.dtype)
-        do, dV, dc = dy.reshape(-1, self.output_size), grads.params["V"], grads.params["c"]
-        _products.multiply(do.T, h.reshape(-1, self.input_size), dV, threads, add=accumulate)
-        _gradients.sum_rows(dc[np.newaxis], do[:, np.newaxis], np.array([len(do)], np.int64), threads, add=accumulate)
-        _products.multiply(do, self.params["V"], dh.reshape(-1, self.input_size), threads)
+        threads, do, dh = get_num_threads(), dy.reshape(-1, self.output_size), None
+        if self.trainable:
+            dV, dc, rows = grads.params["V"], grads.params["c"], np.array([len(do)], np.int64)
+            _products.multiply(do.T, h.reshape(-1, self.input_size), dV, threads, add=accumulate)
+            _gradients.sum_rows(dc[np.newaxis], do[:, np.newaxis], rows, threads, add=accumulate)
+        if to_x:
+            dh = empty(h.shape, self.dtype)
+            _products.multiply(do, self.params["V"], dh.reshape(-1, self.input_size), threads)
         grads.x, grads.state = dh, None
         return grads
 

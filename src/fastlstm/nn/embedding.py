@@ -156,10 +156,11 @@ class Embedding(Layer):
         own = check.ids("tape.ids", tape.ids, self.vocabulary_size)
         dx = check.matching("dx", dx, (*own.shape, self.output_size), self.dtype, "(..., output_size)")
         check.disjoint({"out.flat": grads.flat}, {"dx": dx})
-        if not (accumulate or grads.untouched):  # A new large table is mostly untouched pages of zeros.
-            grads.flat[:] = 0
-        grads.untouched = False
-        _gradients.add_rows(grads.params["E"], own, dx, get_num_threads())
+        if self.trainable:
+            if not accumulate:
+                grads.clear()  # A new large table is mostly untouched pages of zeros.
+            grads.untouched = False
+            _gradients.add_rows(grads.params["E"], own, dx, get_num_threads())
         grads.x = grads.state = None
         return grads
 

@@ -240,7 +240,8 @@ class Layer(NetworkLayer):
             self.gradients(tape.kept, dy),
             "a pair, dJ/dx and a mapping of the parameters' gradients",
         )
-        self._write(own, grads, accumulate)
+        if self.trainable:
+            self._write(own, grads, accumulate)
         grads.x = None if self.takes_ids else _result(f"dx of {name}.gradients", dx, tape.x, dy.dtype)
         grads.state = None
         return grads

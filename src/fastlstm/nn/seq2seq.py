@@ -212,18 +212,23 @@ class Seq2Seq(Composite):
         Returns
         -------
         Gradients
-            ``.params`` (the keys of `params`), ``.flat``, ``.x`` (None where the encoder begins with an `Embedding`),
-            ``.parts`` (the encoder's and the decoder's own); ``.state`` is None.
+            ``.params`` (the keys of `params`), ``.flat``, ``.x`` (None where the encoder begins with an `Embedding` or
+            with frozen layers), ``.parts`` (the encoder's and the decoder's own); ``.state`` is None.
         """
         if not isinstance(tape, Seq2SeqTape):
             raise TypeError(f"tape must be a Seq2SeqTape from forward, not {type(tape).__name__}")
         if (tape.encoder is None) != (self.encoder is None):
             raise ValueError(f"tape must be from a network like this one, {self!r}")
         grads = self._gradients(out, accumulate)
-        dx = self.decoder.backward(tape.decoder, dlogits, out=grads.parts["decoder"], accumulate=accumulate).x
-        if self.encoder is not None and tape.encoder is not None:
-            dx = self.encoder.backward(tape.encoder, dx, out=grads.parts["encoder"], accumulate=accumulate).x
-        grads.x, grads.state = dx, None
+        encoder = self.encoder
+        goes_on = encoder is None or bool(encoder._trained()) or not (encoder._frozen() and self.decoder._trained())
+        dx = self.decoder._back(tape.decoder, dlogits, (), grads.parts["decoder"], accumulate, goes_on).x
+        if encoder is not None and tape.encoder is not None:
+            if goes_on:
+                dx = encoder.backward(tape.encoder, dx, out=grads.parts["encoder"], accumulate=accumulate).x
+            elif not accumulate:
+                grads.parts["encoder"].clear()
+        grads.x, grads.state = dx if goes_on else None, None
         return grads
 
     def greedy(

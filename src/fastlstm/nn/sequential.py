@@ -290,25 +290,48 @@ class Sequential(Composite, NetworkLayer):
         Gradients
             ``.params`` (the keys of `params`), ``.flat``, ``.x`` (None where the first layer is an `Embedding`),
             ``.state`` (a tuple with an item for each recurrent layer), ``.parts`` (one for each layer: ``parts["0"]``).
+            Where layers are frozen, the pass ends with the lowest layer that is trained, unless none is: ``.x`` and
+            the state's items of what is below are None then.
         """
+        return self._back(tape, dy, (dstate,), out, accumulate, self._reaches_x())
+
+    def _lowest_trained(self) -> int:
+        """Return the number of the lowest layer that has something to train, or the number of layers."""
+        return next((k for k, layer in enumerate(self.layers) if layer._trained()), len(self.layers))
+
+    def _reaches_x(self) -> bool:
+        lowest = self._lowest_trained()
+        if lowest == len(self.layers):
+            return True
+        return not any(layer._frozen() for layer in self.layers[:lowest]) and self.layers[lowest]._reaches_x()
+
+    def _back(
+        self, tape: Any, dy: Any, dstates: tuple[Any, ...], out: Gradients | None, accumulate: bool, to_x: bool
+    ) -> Gradients:
         if not isinstance(tape, SequentialTape):
             raise TypeError(f"tape must be a SequentialTape from forward, not {type(tape).__name__}")
         if len(tape.layers) != len(self.layers):
             raise ValueError(
                 f"tape must be from a network of {check.counted(len(self.layers), 'layer')}, not {len(tape.layers)}"
             )
-        arriving = list(self._items("dstate", dstate))
+        arriving = list(self._items("dstate", dstates[0]))
         if self.batch_first and isinstance(dy, np.ndarray):
             if tape.shape is not None and dy.shape != tape.shape:
                 raise ValueError(f"dy must have the shape of y, {tape.shape}, not {dy.shape}")
             dy = _swapped(dy)
         grads = self._gradients(out, accumulate)
         states: list[Any] = []
+        lowest = 0 if to_x else self._lowest_trained()
         for k in reversed(range(len(self.layers))):
-            layer: Any = self.layers[k]
-            own, dstates = grads.parts[str(k)], (arriving.pop(),) if "state" in layer.needs else ()
-            layer.backward(tape.layers[k], dy, *dstates, out=own, accumulate=accumulate)
-            if dstates:
+            layer, own = self.layers[k], grads.parts[str(k)]
+            given = (arriving.pop(),) if "state" in layer.needs else ()
+            if k < lowest:
+                own.x = own.state = None
+                if not accumulate:
+                    own.clear()
+            else:
+                layer._back(tape.layers[k], dy, given, own, accumulate, to_x or k > lowest)
+            if given:
                 states.append(own.state)
             dy = own.x
         grads.x, grads.state = self._leaving(dy), tuple(reversed(states))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from fastlstm._arrays import checks as check
 from fastlstm._arrays.arrays import Array
+from fastlstm.layers.parameters import Parametric
 from fastlstm.nn import _gradients
 from fastlstm.nn._optimiser import Optimiser, Rate
 
@@ -30,8 +29,9 @@ class SGD(Optimiser):
 
     Parameters
     ----------
-    flat : (n,) array of float32 or float64
-        The parameters, such as ``lstm.flat``, which each step changes in place.
+    flat : (n,) array of float32 or float64, or layer or network
+        The parameters, such as ``lstm.flat``, which each step changes in place. Of a network itself, those of layers
+        whose `trainable` is False stay as they are, with their buffers.
     learning_rate : float, or function of int to float
         :math:`\alpha`, at least 0; or a schedule, which gives it from the number of steps made.
     momentum : float
@@ -75,7 +75,7 @@ class SGD(Optimiser):
 
     def __init__(
         self,
-        flat: Array,
+        flat: Array | Parametric,
         learning_rate: Rate,
         momentum: float = 0.0,
         nesterov: bool = False,
@@ -87,7 +87,7 @@ class SGD(Optimiser):
         if nesterov and not self.momentum:
             raise ValueError("nesterov needs a momentum above 0")
         self.weight_decay = check.within("weight_decay", weight_decay, math.inf)
-        self._velocity = np.zeros_like(self.flat) if self.momentum else None
+        self._velocity = self._zeros() if self.momentum else None
 
     @property
     def velocity(self) -> Array | None:
@@ -100,5 +100,14 @@ class SGD(Optimiser):
 
     def _step(self, g: Array, rate: float, num_threads: int) -> bool:
         return _gradients.sgd(
-            self._t, self._flat, g, self._velocity, rate, self.momentum, self.nesterov, self.weight_decay, num_threads
+            self._t,
+            self._flat,
+            g,
+            self._velocity,
+            rate,
+            self.momentum,
+            self.nesterov,
+            self.weight_decay,
+            num_threads,
+            self._sections(),
         )
