@@ -148,6 +148,7 @@ EXTENSIONS = [
     extension("_engine.forward", libraries=("fastlstm",)),
     extension("_engine.backward", libraries=("fastlstm",)),
     extension("nn._losses"),
+    extension("nn._norm"),
     extension("nn._gradients"),
     extension("nn._products", libraries=("fastlstm",)),
     extension("nn._ctc"),

@@ -39,6 +39,9 @@ NETWORKS = {
     ),
     "Seq2Seq": lambda: nn.Seq2Seq(LSTM(3, 4, seed=0), nn.Decoder(7, 3, 5, encoded_size=4, attention_size=2, seed=1)),
     "no encoder": lambda: nn.Seq2Seq(None, nn.Decoder(7, 3, 5, encoded_size=4, seed=0)),
+    "Branches": lambda: nn.Branches(
+        nn.Identity(), nn.Residual(nn.LayerNorm(3, 0.5), nn.Dense(3, 3, seed=0)), join="sum"
+    ),
     "nothing to learn": lambda: nn.Sequential(nn.Mean()),
 }
 

@@ -63,6 +63,7 @@ def pairs_of(kind):
 FLAG = Kind(TRUE_OR_FALSE, NO_FLAGS)
 RATE = numbers(0.5, 0, bad=[1, -0.5, math.inf])
 ABOVE_ZERO = numbers(0.5, 1, bad=[0, -1, -math.inf])
+ABOVE_ZERO_FINITE = numbers(0.5, 1, bad=[0, -1, math.inf])
 BOUND = numbers(0.5, 1, bad=[0, -1, math.inf]).or_none()
 AT_LEAST_ZERO = numbers(0.5, 0, bad=[-1, math.inf])
 SIZE = ints(2, bad=[0, -1])
@@ -98,7 +99,9 @@ batches, chunks = nn.Batches(data, targets, 2), nn.Chunks(np.arange(9), np.arang
 transcripts = nn.Transcripts(data, [np.array([1])] * 4, 2)
 pairs = nn.Pairs([np.array([2, 3])] * 3, [np.array([2])] * 3, 2, begin=0, end=1)
 dense, attention, embedding = nn.Dense(2, 3, seed=0), nn.Attention(2, 2, 3, seed=0), nn.Embedding(4, 2, seed=0)
-dropout, last, mean = nn.Dropout(0.5), nn.Last(), nn.Mean()
+dropout, last, mean, norm = nn.Dropout(0.5), nn.Last(), nn.Mean(), nn.LayerNorm(2)
+residual = nn.Residual(LSTM(2, 2, recurrent_dropout=0.5, seed=0))
+branches = nn.Branches(nn.Dense(2, 1, seed=0), LSTM(2, 2, recurrent_dropout=0.5, seed=0))
 network = nn.Sequential(LSTM(2, 3, recurrent_dropout=0.5, seed=0), nn.Last(), nn.Dense(3, 1, seed=0))
 decoder = nn.Decoder(4, 2, 3, encoded_size=2, dropout=0.5, seed=0)
 seq2seq = nn.Seq2Seq(None, nn.Decoder(4, 2, 3, encoded_size=2, dropout=0.5, seed=0))
@@ -295,6 +298,16 @@ CASES = {
     "Last.backward": (last.backward, out_of(last, tape_of(last, x), x_t), {"accumulate": FLAG}),
     "Layer": (Own, {}, {"seed": SEED}),
     "Layer.backward": (Own().backward, out_of(Own(), tape_of(Own(), x), x), {"accumulate": FLAG}),
+    "LayerNorm": (nn.LayerNorm, {"features": 2}, {"features": SIZE, "epsilon": ABOVE_ZERO_FINITE}),
+    "LayerNorm.backward": (norm.backward, out_of(norm, tape_of(norm, x), x), {"accumulate": FLAG}),
+    "Identity.backward": (nn.Identity().backward, out_of(nn.Identity(), tape_of(nn.Identity(), x), x),
+                          {"accumulate": FLAG}),
+    "Branches.forward": (branches.forward, {"x": x, "rng": rng}, {"rng": GENERATOR}),
+    "Branches.backward": (branches.backward, out_of(branches, tape_of(branches, x, rng=rng), y), {"accumulate": FLAG}),
+    "Residual": (lambda **named: nn.Residual(LSTM(2, 2, seed=0), **named), {}, {"batch_first": FLAG}),
+    "Residual.forward": (residual.forward, {"x": x, "rng": rng}, {"rng": GENERATOR}),
+    "Residual.backward": (residual.backward, out_of(residual, tape_of(residual, x, rng=rng), x), {"accumulate": FLAG}),
+    "Residual.predict": (residual.predict, {"inputs": data}, {"batch_size": SIZE}),
     "Mean.backward": (mean.backward, out_of(mean, tape_of(mean, x), x_t), {"accumulate": FLAG}),
     "Seq2Seq.forward": (seq2seq.forward, {"x": x, "target_in": ids, "rng": rng}, {"rng": GENERATOR}),
     "Seq2Seq.backward": (

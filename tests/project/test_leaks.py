@@ -202,8 +202,12 @@ class Own(nn.Layer):
 def own_layers(k):
     n = 1000 - k
     network = nn.Sequential(LSTM(3, n % 7 + 1, seed=k), nn.Dense(n % 7 + 1, n, seed=k), Own(n))
-    network.layers[k % 3].trainable = False
-    y, _, tape = network.forward(normal(4, 2, 3))
+    network = nn.Sequential(
+        network, nn.Residual(nn.LayerNorm(n), nn.Dense(n, n % 5 + 1, seed=k), nn.Dense(n % 5 + 1, n))
+    )
+    network = nn.Sequential(network, nn.Branches(nn.Identity(), nn.Dropout(k / 1000), join=("sum", "concat")[k % 2]))
+    network.layers[0].layers[k % 2].trainable = False
+    y, _, tape = network.forward(normal(4, 2, 3), rng=np.random.default_rng(k))
     nn.SGD(network, 0.1, momentum=0.5).step(network.backward(tape, y).flat)
     copy.deepcopy(network)
     build = fastlstm.saving.build

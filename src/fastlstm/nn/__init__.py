@@ -4,8 +4,8 @@ A layer has its parameters in one buffer, ``layer.flat``, and returns its gradie
 an optimiser or clipping is one call on one array.
 
 Layers
-    `Dense`, `Embedding`, `Dropout`, `Last`, `Mean`, `Attention`, and `fastlstm.LSTM` and `RNN`; `Layer`, the base class
-    of your own. Networks of layers: `Sequential`, `Decoder` and `Seq2Seq`.
+    `Dense`, `Embedding`, `Dropout`, `LayerNorm`, `Last`, `Mean`, `Attention`, and `fastlstm.LSTM` and `RNN`; `Layer`,
+    the base class of your own. Networks of layers: `Sequential`, `Residual`, `Branches`, `Decoder` and `Seq2Seq`.
 Data, sequences first, and the losses that go with them
     `Batches`: a target for each sequence or each step, with `mse`, `mae`, `huber`, `logistic_loss`,
     `softmax_cross_entropy`. `Chunks`: one long sequence, the same losses. `Pairs`: for a `Seq2Seq`, with
@@ -22,6 +22,7 @@ from fastlstm.nn._beams import Hypothesis
 from fastlstm.nn.adam import Adam, AdamW
 from fastlstm.nn.attention import Attention, AttentionMemory, AttentionTape
 from fastlstm.nn.batches import Batch, Batches, BatchSource, Chunks, pad
+from fastlstm.nn.branches import Branches, BranchesTape, Identity
 from fastlstm.nn.classification_losses import logistic_loss, softmax, softmax_cross_entropy
 from fastlstm.nn.clipping import clip_norm, clip_value
 from fastlstm.nn.ctc import ctc_beam_search, ctc_best_path, ctc_loss
@@ -32,9 +33,11 @@ from fastlstm.nn.dropout import Dropout, DropoutTape
 from fastlstm.nn.embedding import Embedding, EmbeddingTape
 from fastlstm.nn.history import Epoch, History
 from fastlstm.nn.layer import Layer, LayerTape
+from fastlstm.nn.layer_norm import LayerNorm
 from fastlstm.nn.pairs import Pairs
 from fastlstm.nn.pooling import Last, Mean
 from fastlstm.nn.regression_losses import huber, mae, mse
+from fastlstm.nn.residual import Residual
 from fastlstm.nn.schedules import CosineDecay, ExponentialDecay, StepDecay
 from fastlstm.nn.seq2seq import Seq2Seq, Seq2SeqTape
 from fastlstm.nn.sequential import Sequential, SequentialTape
@@ -52,6 +55,8 @@ __all__ = [
     "Batch",
     "BatchSource",
     "Batches",
+    "Branches",
+    "BranchesTape",
     "Chunks",
     "CosineDecay",
     "Decoder",
@@ -66,11 +71,14 @@ __all__ = [
     "ExponentialDecay",
     "History",
     "Hypothesis",
+    "Identity",
     "Last",
     "Layer",
+    "LayerNorm",
     "LayerTape",
     "Mean",
     "Pairs",
+    "Residual",
     "Seq2Seq",
     "Seq2SeqTape",
     "Sequential",

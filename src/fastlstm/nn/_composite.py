@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from fastlstm._arrays import checks as check
 from fastlstm._arrays.arrays import Array
 from fastlstm._arrays.libraries import DeviceKind
 from fastlstm.layers.parameters import Gradients, Parametric
@@ -27,6 +28,14 @@ def compatible(parts: Mapping[str, Parametric], label: str = "{}") -> np.dtype[A
     if len(dtypes) > 1:
         raise TypeError(f"all layers must have the same dtype, not {' and '.join(sorted(map(str, dtypes)))}")
     return dtypes.pop() if dtypes else np.dtype(np.float32)
+
+
+def state_items(name: str, given: Any, count: int) -> Sequence[Any]:
+    """Return the items of a state or of its gradient, one for each layer that has a state; None stands for None."""
+    if given is None:
+        return (None,) * count
+    layers = check.counted(count, "recurrent layer")
+    return check.items(name, given, f"a tuple with an item for each of the {layers}", count)
 
 
 class Composite(Parametric):

@@ -69,8 +69,12 @@ def _bidirectional(name: str, network: Any) -> str:
     """Return the name of the first bidirectional layer of a network, which is itself called `name`; "" for none."""
     if getattr(network, "bidirectional", False):
         return name
-    layers = enumerate(getattr(network, "layers", ()))
-    return next(filter(None, (_bidirectional(f"{name}.layers[{k}]", layer) for k, layer in layers)), "")
+    for of in ("layers", "branches"):
+        for k, part in enumerate(getattr(network, of, ())):
+            found = _bidirectional(f"{name}.{of}[{k}]", part)
+            if found:
+                return found
+    return ""
 
 
 def validation(model: Any, loss: Any, batches: BatchSource) -> None:

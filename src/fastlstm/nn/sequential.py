@@ -14,7 +14,7 @@ from fastlstm._arrays import checks as check
 from fastlstm._arrays.arrays import Array
 from fastlstm.layers.network_layer import NetworkLayer, Signal
 from fastlstm.layers.parameters import Gradients, Parametric
-from fastlstm.nn._composite import Composite
+from fastlstm.nn._composite import Composite, state_items
 from fastlstm.nn._data_errors import in_data
 from fastlstm.nn.batches import Batches
 
@@ -99,9 +99,7 @@ class Sequential(Composite, NetworkLayer):
         self.layers = layers
         self.batch_first = check.flag("batch_first", batch_first)
         for k, layer in enumerate(layers):
-            check_layer(f"layers[{k}]", layer)
-            if getattr(layer, "batch_first", False):
-                raise ValueError(f"layers[{k}] must not have batch_first: give it to the network, batch_first=True")
+            check_part(f"layers[{k}]", layer)
         self._check_below(Signal(), "")
         self._allocate()
 
@@ -227,7 +225,7 @@ class Sequential(Composite, NetworkLayer):
 
     def _run_layers(self, x: Any, context: dict[str, Any], tapes: list[Any] | None) -> tuple[Any, tuple[Any, ...]]:
         """Return y and the state for a time-first x; `context` has what layers may need, and is changed for each."""
-        states = iter(self._items("state", context["state"]))
+        states = iter(state_items("state", context["state"], len(self._with_state)))
         y, last = x, []
         below = self._directions_below[context["directions"] - 1]
         for layer, directions in zip(self.layers, below, strict=True):
@@ -237,14 +235,6 @@ class Sequential(Composite, NetworkLayer):
             y, state = layer._run(y, context, tapes)
             last += state
         return y, tuple(last)
-
-    def _items(self, name: str, given: Any) -> Sequence[Any]:
-        """Return the items of a state or of its gradient, one for each layer that has a state; None stands for None."""
-        count = len(self._with_state)
-        if given is None:
-            return (None,) * count
-        layers = check.counted(count, "recurrent layer")
-        return check.items(name, given, f"a tuple with an item for each of the {layers}", count)
 
     def _entering(self, x: Any) -> Any:
         """Return x in the layers' layout: (T, B, ...) where it is (B, T, ...), anything else as it is."""
@@ -314,7 +304,7 @@ class Sequential(Composite, NetworkLayer):
             raise ValueError(
                 f"tape must be from a network of {check.counted(len(self.layers), 'layer')}, not {len(tape.layers)}"
             )
-        arriving = list(self._items("dstate", dstates[0]))
+        arriving = list(state_items("dstate", dstates[0], len(self._with_state)))
         if self.batch_first and isinstance(dy, np.ndarray):
             if tape.shape is not None and dy.shape != tape.shape:
                 raise ValueError(f"dy must have the shape of y, {tape.shape}, not {dy.shape}")
@@ -384,7 +374,7 @@ class Sequential(Composite, NetworkLayer):
 
     def __repr__(self) -> str:
         options = ["batch_first=True"] if self.batch_first else []
-        return f"Sequential({', '.join([*map(repr, self.layers), *options])})"
+        return f"{type(self).__name__}({', '.join([*map(repr, self.layers), *options])})"
 
 
 def check_layer(name: str, value: object) -> None:
@@ -394,6 +384,13 @@ def check_layer(name: str, value: object) -> None:
         raise TypeError(f"{name} must be an LSTM, RNN, Dense or another nn.Layer, or Sequential, not {given}")
     if "flat" not in vars(value):
         raise TypeError(f"{name} has no parameters' buffer: the __init__ of {type(value).__name__} must call super()'s")
+
+
+def check_part(name: str, layer: Any) -> None:
+    """Raise unless the value is a layer with no layout of its own."""
+    check_layer(name, layer)
+    if getattr(layer, "batch_first", False):
+        raise ValueError(f"{name} must not have batch_first: give it to the network, batch_first=True")
 
 
 def check_sequences(name: str, network: Any, sequences: Sequence[Array] | Array) -> None:
