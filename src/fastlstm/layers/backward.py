@@ -48,7 +48,7 @@ class Backpropagating(Weighted):
             if isinstance(dy, np.ndarray) and np.may_share_memory(dx, dy):
                 raise ValueError("out x must not overlap dy")  # It is not contiguous, so that `above` is a copy.
         params = grads.params
-        if not self.trainable:  # The passes compute the gradients of the parameters all the same.
+        if not self._trainable:  # The passes compute the gradients of the parameters all the same.
             params, accumulate = self._views(empty(tuple(self.flat.shape), kind)), False
         parts = [{name: params[full] for name, full in names} for names in self._parameter_names]
         grads.x, grads.state, grads.deltas = run_back(

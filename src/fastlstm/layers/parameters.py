@@ -107,7 +107,7 @@ class Gradients:
         self.state: Any
         self.deltas: list[Any] | None = None
 
-    def clear(self) -> None:
+    def _clear(self) -> None:
         """Make the gradients of the parameters zero; new ones are."""
         if not self.untouched:
             self.flat[:] = 0
@@ -168,6 +168,10 @@ class Parametric:
     def _trained(self) -> list[tuple[int, int]]:
         """Return where in the buffer the parameters are that are trained, as (start, end) of each section."""
         return [(0, self.flat.size)] if self._trainable and self.flat.size else []
+
+    def _is_whole(self) -> bool:
+        """Return whether nothing is frozen, as far as can be told quickly: what has no parameters may say otherwise."""
+        return self._trainable
 
     def _frozen(self, name: str = "") -> list[str]:
         """Return the names of the layers whose parameters are frozen; this one is called `name`."""
@@ -246,20 +250,19 @@ class Parametric:
     def _gradients(self, out: Gradients | None, accumulate: bool) -> Gradients:
         """Return the gradients to write to: `out`, or new ones; those of a frozen layer are zeros already."""
         accumulate = check.flag("accumulate", accumulate)
-        grads = self._new_gradients(accumulate) if out is None else self._checked_gradients(out)
-        if self._trainable:
-            grads.untouched = grads.untouched and self._writes_few_gradients
-        elif not accumulate:
-            grads.clear()
+        if out is None:
+            if accumulate:
+                raise ValueError("accumulate needs out, the gradients to add to")
+            few = self._writes_few_gradients or not self._trainable
+            flat = (zeros if few else empty)(tuple(self.flat.shape), self._array_kind)
+            return Gradients(flat, self._views(flat), self, untouched=few and self._trainable)
+        grads = self._checked_gradients(out)
+        if not self._trainable:
+            if not accumulate:
+                grads._clear()
+        elif grads.untouched and not self._writes_few_gradients:
+            grads.untouched = False
         return grads
-
-    def _new_gradients(self, accumulate: bool) -> Gradients:
-        """Return gradients with memory of their own."""
-        if accumulate:
-            raise ValueError("accumulate needs out, the gradients to add to")
-        few = self._writes_few_gradients or not self._trainable
-        flat = (zeros if few else empty)(tuple(self.flat.shape), self._array_kind)
-        return Gradients(flat, self._views(flat), self, untouched=few)
 
     def _checked_gradients(self, out: Gradients) -> Gradients:
         """Return gradients that a caller gives to be written to again."""

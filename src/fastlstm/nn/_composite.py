@@ -87,13 +87,16 @@ class Composite(Parametric):
             begin += part.flat.size
         return sections
 
+    def _is_whole(self) -> bool:
+        return all(part._is_whole() for part in self._parts().values())
+
     def _frozen(self, name: str = "") -> list[str]:
         prefix = f"{name}." if name else ""
         return [frozen for own, part in self._parts().items() for frozen in part._frozen(prefix + own)]
 
     @property
     def _writes_few_gradients(self) -> bool:  # type: ignore[override]
-        return any(part._writes_few_gradients or part._frozen() for part in self._parts().values())
+        return any(part._writes_few_gradients or not part._is_whole() for part in self._parts().values())
 
     def _take(self, size: int) -> None:
         """Do nothing: the parts have been counted already."""

@@ -61,15 +61,10 @@ cdef bint all_of(const bint *flags, int parts) noexcept nogil:
     return True
 
 
-cdef const int64_t *bounds_of(Buffers get, sections, fl_size n, int64_t *whole, fl_size *count) except NULL:
-    """Return the start and end of each section of n parameters, (count, 2); without sections, those of all."""
+cdef const int64_t *bounds_of(Buffers get, sections, fl_size n, fl_size *count) except? NULL:
+    """Return the start and end of each section of n parameters, (count, 2)."""
     cdef fl_size k
-    whole[0], whole[1], count[0] = 0, n, 1
-    if sections is None:
-        return whole
     count[0] = sections.shape[0]
-    if count[0] == 0:
-        return whole
     cdef const int64_t *bounds = <const int64_t *>get.input("sections", sections, 2 * count[0] * sizeof(int64_t))
     for k in range(count[0]):
         if not 0 <= bounds[2 * k] <= bounds[2 * k + 1] <= n:
@@ -80,7 +75,7 @@ cdef const int64_t *bounds_of(Buffers get, sections, fl_size n, int64_t *whole, 
 def sgd(t, theta, gradient, velocity, double rate, double momentum, bint nesterov, double decay, int num_threads,
         sections):
     """Make a step and t += 1, and return whether all moments are finite; no interrupt can come between the two."""
-    cdef Buffers get = Buffers(5)
+    cdef Buffers get = Buffers(4)
     cdef SGD s
     cdef bint finite = True
     cdef fl_size k, count
@@ -91,7 +86,12 @@ def sgd(t, theta, gradient, velocity, double rate, double momentum, bint nestero
     s.step.velocity = get.output("velocity", velocity, size)
     s.step.rate, s.step.momentum, s.step.nesterov, s.step.decay = rate, momentum, nesterov, decay
     cdef int64_t whole[2]
-    cdef const int64_t *bounds = bounds_of(get, sections, s.n, whole, &count)
+    whole[0], whole[1], count = 0, s.n, 1
+    cdef Buffers own
+    cdef const int64_t *bounds = whole
+    if sections is not None:
+        own = Buffers(1)
+        bounds = bounds_of(own, sections, s.n, &count)
     cdef int parts
     with nogil:
         for k in range(count):
@@ -112,7 +112,7 @@ cdef void adam_part(void *argument, int part, int parts) noexcept nogil:
 def adam(t, theta, gradient, m, v, double beta1, double beta2, double epsilon, double rate, double root, double keep,
          int num_threads, sections):
     """Make a step and t += 1, and return whether all moments are finite; no interrupt can come between the two."""
-    cdef Buffers get = Buffers(6)
+    cdef Buffers get = Buffers(5)
     cdef Adam s
     cdef bint finite = True
     cdef fl_size k, count
@@ -124,7 +124,12 @@ def adam(t, theta, gradient, m, v, double beta1, double beta2, double epsilon, d
     s.step.beta1, s.step.beta2, s.step.epsilon = beta1, beta2, epsilon
     s.step.rate, s.step.root, s.step.keep = rate, root, keep
     cdef int64_t whole[2]
-    cdef const int64_t *bounds = bounds_of(get, sections, s.n, whole, &count)
+    whole[0], whole[1], count = 0, s.n, 1
+    cdef Buffers own
+    cdef const int64_t *bounds = whole
+    if sections is not None:
+        own = Buffers(1)
+        bounds = bounds_of(own, sections, s.n, &count)
     cdef int parts
     with nogil:
         for k in range(count):

@@ -3,10 +3,10 @@ from libc.math cimport sqrt
 from libc.string cimport memset
 
 from fastlstm._arrays.buffers cimport Buffers
-from fastlstm._system.kernels cimport FL_LOSSES_PER_PART, FL_MAX_THREADS, FL_VALUES_BEFORE_A_LOOK, fl_call, fl_size
+from fastlstm._system.kernels cimport FL_LOSSES_PER_PART, FL_VALUES_BEFORE_A_LOOK, fl_call, fl_size
 from fastlstm._system.runtime cimport begin_call, end_call, parallel, part_start, parts_for, stopped
 
-from numpy import zeros
+from numpy import empty, zeros
 
 ctypedef fused real:
     float
@@ -15,6 +15,8 @@ ctypedef fused real:
 # The sums of a row are made in this many lanes, which a compiler puts into vectors.
 cdef enum:
     LANES = 16
+    # The rows whose gradients of g and b are summed in the dtype of the arrays; those sums are in double precision.
+    ROWS_PER_SUM = 16
 # The rows are divided into this many sets, each of which sums the gradients of g and b by itself: their order, and with
 # it the rounding, does not depend on the number of threads.
 SETS = 16
@@ -28,8 +30,8 @@ cdef struct Norm:
     void *inverse
     const void *dy
     void *dx
-    double *dg
-    double *db
+    char *sums              # Of some rows, for each set: of g, of b.
+    double *totals          # For each set: of g, of b.
     fl_size rows
     fl_size columns
     fl_size sets
@@ -80,7 +82,7 @@ cdef void forward_row(const Norm *n, fl_size row, real of_type) noexcept nogil:
     (<real *>n.inverse)[row] = inverse
 
 
-cdef void backward_row(const Norm *n, fl_size row, double *dg, double *db, real of_type) noexcept nogil:
+cdef void backward_row(const Norm *n, fl_size row, real *dg) noexcept nogil:
     """Back-propagate through a row, and add to the gradients of g and b."""
     cdef fl_size F = n.columns, k, blocks = F // LANES, whole = blocks * LANES
     cdef const real *x = <const real *>n.x + row * F
@@ -93,8 +95,8 @@ cdef void backward_row(const Norm *n, fl_size row, double *dg, double *db, real 
     cdef int l
     if dg != NULL:
         for k in range(F):
-            db[k] += dy[k]
             dg[k] += dy[k] * ((x[k] - first - mean) * inverse)
+            dg[F + k] += dy[k]
     if dx == NULL:
         return
     memset(sums, 0, sizeof(sums))
@@ -114,38 +116,51 @@ cdef void backward_row(const Norm *n, fl_size row, double *dg, double *db, real 
         dx[k] = inverse * (g[k] * dy[k] - s - (x[k] - first - mean) * p)
 
 
-cdef void run_rows(const Norm *n, fl_size row, fl_size last, double *dg, double *db) noexcept nogil:
-    """Run rows, forward where there is a y, and look now and then whether the call is to stop."""
-    cdef fl_size piece = max(1, FL_VALUES_BEFORE_A_LOOK // n.columns), end
-    while row < last:
-        end = min(row + piece, last)
-        for row in range(row, end):
-            if n.y != NULL:
-                if n.itemsize == 4:
-                    forward_row(n, row, <float>0)
-                else:
-                    forward_row(n, row, <double>0)
-            elif n.itemsize == 4:
-                backward_row(n, row, dg, db, <float>0)
-            else:
-                backward_row(n, row, dg, db, <double>0)
-        row = end
-        if row < last and stopped():
-            return
+cdef void forward_rows(const Norm *n, fl_size row, fl_size last) noexcept nogil:
+    for row in range(row, last):
+        if n.itemsize == 4:
+            forward_row(n, row, <float>0)
+        else:
+            forward_row(n, row, <double>0)
 
 
 cdef void forward_part(void *argument, int part, int parts) noexcept nogil:
     cdef Norm *n = <Norm *>argument
-    run_rows(n, part_start(n.rows, part, parts, 1), part_start(n.rows, part + 1, parts, 1), NULL, NULL)
+    cdef fl_size row = part_start(n.rows, part, parts, 1), last = part_start(n.rows, part + 1, parts, 1)
+    cdef fl_size piece = max(1, FL_VALUES_BEFORE_A_LOOK // n.columns)
+    while row < last and not stopped():
+        forward_rows(n, row, min(row + piece, last))
+        row += piece
+
+
+cdef void backward_rows(const Norm *n, fl_size row, fl_size last, real *sums, double *totals) noexcept nogil:
+    """Back-propagate through some rows, and add their gradients of g and b to the totals, unless there are none."""
+    cdef fl_size k
+    if sums != NULL:
+        memset(sums, 0, 2 * n.columns * sizeof(real))
+    for row in range(row, last):
+        backward_row(n, row, sums)
+    if sums != NULL:
+        for k in range(2 * n.columns):
+            totals[k] += sums[k]
 
 
 cdef void backward_part(void *argument, int part, int parts) noexcept nogil:
     cdef Norm *n = <Norm *>argument
-    cdef fl_size k, offset
+    cdef fl_size k, row, end, last
+    cdef char *sums = NULL
+    cdef double *totals = NULL
     for k in range(part_start(n.sets, part, parts, 1), part_start(n.sets, part + 1, parts, 1)):
-        offset = k * n.columns
-        run_rows(n, n.rows * k // n.sets, n.rows * (k + 1) // n.sets, NULL if n.dg == NULL else n.dg + offset,
-                 NULL if n.db == NULL else n.db + offset)
+        row, last = n.rows * k // n.sets, n.rows * (k + 1) // n.sets
+        if n.sums != NULL:
+            sums, totals = n.sums + 2 * k * n.columns * n.itemsize, n.totals + 2 * k * n.columns
+        while row < last and not stopped():
+            end = min(row + ROWS_PER_SUM, last)
+            if n.itemsize == 4:
+                backward_rows(n, row, end, <float *>sums, totals)
+            else:
+                backward_rows(n, row, end, <double *>sums, totals)
+            row = end
 
 
 cdef fl_size begin(Norm *n, Buffers get, x, g, mean, inverse) except -1:
@@ -155,7 +170,7 @@ cdef fl_size begin(Norm *n, Buffers get, x, g, mean, inverse) except -1:
     n.x, n.g = get.input("x", x, size), get.input("g", g, n.columns * n.itemsize)
     n.mean = get.output("mean", mean, n.rows * n.itemsize)
     n.inverse = get.output("inverse", inverse, n.rows * n.itemsize)
-    n.y = n.dx = n.dg = n.db = NULL
+    n.y = n.dx = NULL
     return size
 
 
@@ -179,14 +194,15 @@ def backward(x, g, mean, inverse, dy, dx, bint with_parameters, int num_threads)
     cdef fl_call call
     cdef fl_size size = begin(&n, get, x, g, mean, inverse), each
     n.dy, n.dx = get.input("dy", dy, size), get.output("dx", dx, size)
-    n.sets = min(SETS, max(1, n.rows))
-    sums = zeros((2, n.sets, n.columns)) if with_parameters else None
+    n.sets, n.sums, n.totals = min(SETS, max(1, n.rows)), NULL, NULL
+    totals = zeros((n.sets, 2, n.columns)) if with_parameters else None
     if with_parameters:
-        each = n.sets * n.columns
-        n.dg = <double *>get.output("sums", sums, 2 * each * sizeof(double))
-        n.db = n.dg + each
+        each = 2 * n.sets * n.columns
+        sums = empty(each, x.dtype)
+        n.sums = <char *>get.output("sums", sums, each * n.itemsize)
+        n.totals = <double *>get.output("totals", totals, each * sizeof(double))
     begin_call(&call, True)
     with nogil:
         parallel(backward_part, &n, min(n.sets, parts_for(n.rows * n.columns, FL_LOSSES_PER_PART, num_threads)))
     end_call(&call)
-    return None if sums is None else sums.sum(axis=1)
+    return None if totals is None else totals.sum(axis=0)

@@ -129,7 +129,7 @@ class Optimiser:
     def _sections(self) -> NDArray[np.int64] | None:
         """Return the start and end of each section of the parameters that a step changes; None for all of them."""
         network = self._network
-        if network is None or not network._frozen():
+        if network is None or network._is_whole():
             return None
         return np.array(network._trained(), np.int64).reshape(-1, 2)
 

@@ -132,12 +132,14 @@ class Trainer:
         """Learn from all batches once, and measure; return False if a value was not finite."""
         began = time.perf_counter()
         state, total, size = None, 0.0, 0
+        trained = checks.trained(self.model, self.optimiser)
         for batch in epoch_for(self.model, self.train, self.rng):
             result, state = self._forward(batch, state)
             if result is not None:
                 value, dy, tape = result
                 self.grads = self.model.backward(tape, dy, out=self.grads)
-                norm = clip_norm(_trained_of(self.model, self.grads.flat), self.clip)
+                flat = self.grads.flat
+                norm = clip_norm([flat[start:end] for start, end in trained] if trained else flat, self.clip)
                 if not (math.isfinite(value) and math.isfinite(norm)):
                     self.culprit = not_finite("train", self.train, batch, self.model)
                     return False
@@ -270,13 +272,6 @@ class Trainer:
         frozen = self.model._frozen() if isinstance(self.model, Parametric) else []
         same = {"network": network, "optimiser": optimiser, "average": self.decay}
         return same | {"frozen part": frozen or None}  # Checkpoints of 0.1.0 have no such entry.
-
-
-def _trained_of(model: Any, flat: Array) -> list[Array]:
-    """Return the sections of the gradients whose parameters are trained."""
-    if not (isinstance(model, Parametric) and model._frozen()):
-        return [flat]
-    return [flat[start:end] for start, end in model._trained()]
 
 
 def mean_loss(name: str, model: Any, loss: Loss, source: BatchSource) -> tuple[float, str]:

@@ -122,10 +122,13 @@ def optimiser(value: Any, checkpoint: bool) -> None:
             raise TypeError(f"optimiser must have {name}, as nn.Adam has: {type(value).__name__} has none")
 
 
-def trained(model: Any, given: Any) -> None:
-    """Tell the optimiser which parameters are frozen; raise if all are, or if it cannot know."""
-    if not (isinstance(model, Parametric) and model._frozen()):
-        return
+def trained(model: Any, given: Any) -> list[tuple[int, int]] | None:
+    """Return the sections of the parameters that are trained, None for all, and tell the optimiser of what is frozen.
+
+    Raise if there is nothing to train, or the optimiser cannot leave the rest as it is.
+    """
+    if not isinstance(model, Parametric) or model._is_whole() or not model._frozen():
+        return None
     if not model._trained():
         raise ValueError("model must have layers to train: trainable is False for all that have parameters")
     if not isinstance(given, Optimiser):
@@ -134,6 +137,7 @@ def trained(model: Any, given: Any) -> None:
             "would change"
         )
     given._network = model
+    return model._trained()
 
 
 def checkpoint(path: str | os.PathLike[str]) -> None:

@@ -104,7 +104,16 @@ class Adam(Optimiser):
         t = self.t + 1
         size, root = rate / (1 - self.beta1**t), 1 / math.sqrt(1 - self.beta2**t)
         numbers = self.beta1, self.beta2, self.epsilon, size, root, self._keep(rate)
-        return _gradients.adam(self._t, self._flat, g, self._m, self._v, *numbers, num_threads, self._sections())
+        return _gradients.adam(
+            self._t,
+            self._flat,
+            g,
+            self._m,
+            self._v,
+            *numbers,
+            num_threads,
+            None if self._network is None else self._sections(),
+        )
 
 
 class AdamW(Adam):

@@ -325,7 +325,7 @@ class Branches(Composite, NetworkLayer):
             else:
                 own.x = own.state = None
                 if not accumulate:
-                    own.clear()
+                    own._clear()
             if given:
                 states.append(own.state)
         grads.x, grads.state = _sum(dxs) if to_x and dxs else None, tuple(states)

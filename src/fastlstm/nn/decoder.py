@@ -284,7 +284,7 @@ class Decoder(Composite):
                 return False
             for name in grads.parts.keys() & below:
                 if not accumulate:
-                    grads.parts[name].clear()
+                    grads.parts[name]._clear()
             return True
 
         ends = ends_at("combine", "attention", "lstm", "embedding", "initial")

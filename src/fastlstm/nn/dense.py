@@ -182,7 +182,7 @@ class Dense(Layer):
             given, dy = dy, empty(shape, self.dtype)
             differentiate(self.activation, y, given, dy)
         threads, do, dh = get_num_threads(), dy.reshape(-1, self.output_size), None
-        if self.trainable:
+        if self._trainable:
             dV, dc, rows = grads.params["V"], grads.params["c"], np.array([len(do)], np.int64)
             _products.multiply(do.T, h.reshape(-1, self.input_size), dV, threads, add=accumulate)
             _gradients.sum_rows(dc[np.newaxis], do[:, np.newaxis], rows, threads, add=accumulate)

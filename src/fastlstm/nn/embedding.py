@@ -158,7 +158,7 @@ class Embedding(Layer):
         check.disjoint({"out.flat": grads.flat}, {"dx": dx})
         if self.trainable:
             if not accumulate:
-                grads.clear()  # A new large table is mostly untouched pages of zeros.
+                grads._clear()  # A new large table is mostly untouched pages of zeros.
             grads.untouched = False
             _gradients.add_rows(grads.params["E"], own, dx, get_num_threads())
         grads.x = grads.state = None

@@ -227,7 +227,7 @@ class Seq2Seq(Composite):
             if goes_on:
                 dx = encoder.backward(tape.encoder, dx, out=grads.parts["encoder"], accumulate=accumulate).x
             elif not accumulate:
-                grads.parts["encoder"].clear()
+                grads.parts["encoder"]._clear()
         grads.x, grads.state = dx if goes_on else None, None
         return grads
 

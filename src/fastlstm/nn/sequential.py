@@ -290,10 +290,12 @@ class Sequential(Composite, NetworkLayer):
         return next((k for k, layer in enumerate(self.layers) if layer._trained()), len(self.layers))
 
     def _reaches_x(self) -> bool:
-        lowest = self._lowest_trained()
-        if lowest == len(self.layers):
-            return True
-        return not any(layer._frozen() for layer in self.layers[:lowest]) and self.layers[lowest]._reaches_x()
+        for layer in self.layers:
+            if layer._trained():
+                return layer._reaches_x()
+            if layer._frozen():
+                return not self._trained()
+        return True
 
     def _back(
         self, tape: Any, dy: Any, dstates: tuple[Any, ...], out: Gradients | None, accumulate: bool, to_x: bool
@@ -318,7 +320,7 @@ class Sequential(Composite, NetworkLayer):
             if k < lowest:
                 own.x = own.state = None
                 if not accumulate:
-                    own.clear()
+                    own._clear()
             else:
                 layer._back(tape.layers[k], dy, given, own, accumulate, to_x or k > lowest)
             if given:

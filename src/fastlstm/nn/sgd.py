@@ -109,5 +109,5 @@ class SGD(Optimiser):
             self.nesterov,
             self.weight_decay,
             num_threads,
-            self._sections(),
+            None if self._network is None else self._sections(),
         )
