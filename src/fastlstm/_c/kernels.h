@@ -39,6 +39,9 @@ typedef enum {
 /* The largest number of gate blocks of any cell. */
 enum { FL_MOST_GATES = 4 };
 
+/* The values for each hidden unit and row in the memory of a step of whole rows. */
+enum { FL_MOST_SPACE = 6 };
+
 /* A cell: its kind and its options. The simple RNN has one gate block, and of the activations only g. */
 typedef struct {
     fl_cell_kind kind;
@@ -72,9 +75,11 @@ typedef struct {
     const void *y_prev; /* (B, outputs) y^{t-1} as the step sees it */
     fl_size y_prev_step;
     const void *c_prev; /* (B, H) c^{t-1} as the step sees it; NULL where it is y_prev */
-    void *Ry;           /* on a device, (B, gates H): R y^{t-1}, where the cell wants it apart from W x^t; else NULL */
-    void *gates;        /* (B, kept H) out: activated gates, for the RNN h^t; or NULL */
-    void *c;            /* (B, H) out: c^t; may be c_prev; NULL where it is y */
+    void *space;        /* (B, space_step) memory of a step of whole rows; else NULL */
+    fl_size space_step;
+    void *Ry;     /* on a device, (B, gates H): R y^{t-1}, where the cell wants it apart from W x^t; else NULL */
+    void *gates;  /* (B, kept H) out: activated gates, for the RNN h^t; or NULL */
+    void *c;      /* (B, H) out: c^t; may be c_prev; NULL where it is y */
     fl_size keep; /* rows that the next step has too: y and extra_seen are written for these, extra_last for the rest */
     void *y;      /* (B, H) out: y^t; must not be y_prev; or NULL */
     fl_size y_step;
@@ -113,9 +118,10 @@ typedef struct {
 /* The gradient of J with respect to y^t: from above, and from the next step, through y^t as that step saw it. */
 typedef struct {
     const void *a; /* (B, K) factor of the product a panels, the gradient of y^t as the next step saw it; or NULL */
-    fl_size K;
+    fl_size a_step, K;
     const void *panels;
-    const void *above; /* (B, width) gradient from above; or NULL */
+    const void *beside; /* (B, width) what else the next step passes to y^t as it saw it; or NULL */
+    const void *above;  /* (B, width) gradient from above; or NULL */
     fl_size above_step;
     const void *last;           /* (B, width) gradient of the final state, for rows that end here; or NULL */
     const void *mask;           /* (B, width) dropout mask of y for the next step; or NULL */
@@ -131,13 +137,19 @@ typedef struct {
 typedef struct {
     const fl_cell *cell;
     fl_size hidden;
-    fl_y_gradient y;            /* gradient of y^t; with a projection, of the projection's input, from a = dy^t */
-    const void *extra_panels;   /* R's extra columns, by pack_rows: a panel has those of a vector of units; or NULL */
-    const void *delta_next;     /* (B, gates H) deltas of the next step, for extra_panels; NULL at the last step */
-    const void *d_extra_last;   /* (B, extra columns) gradient of the final state's extra columns; or NULL */
-    const void *p;              /* as in fl_forward; NULL without peepholes */
-    const void *gates;          /* (B, gates H) activated gates of this step */
-    const void *c_prev, *c;     /* (B, H) c^{t-1} as this step saw it, and c^t */
+    fl_y_gradient y;          /* gradient of y^t; with a projection, of the projection's input, from a = dy^t */
+    const void *extra_panels; /* R's extra columns, by pack_rows: a panel has those of a vector of units; or NULL */
+    const void *delta_next;   /* (B, gates H) deltas of the next step, for extra_panels; NULL at the last step */
+    const void *d_extra_last; /* (B, extra columns) gradient of the final state's extra columns; or NULL */
+    const void *p;            /* as in fl_forward; NULL without peepholes */
+    const void *gates;        /* (B, gates H) activated gates of this step */
+    const void *c_prev, *c;   /* (B, H) c^{t-1} as this step saw it, and c^t */
+    const void *y_prev;       /* of whole rows: (B, H) y^{t-1} as this step saw it; NULL where that is c_prev */
+    const void *R_panels;     /* of whole rows: the last block of R, by pack_rows, where it has a product of its own */
+    void *space;              /* (B, space_step) memory of a step of whole rows; else NULL */
+    fl_size space_step;
+    void *r_y;    /* of whole rows: (B, H) out: what the last block of R was multiplied with */
+    void *beside; /* likewise: (B, H) out: what this step passes to y^{t-1} beside the product of its other blocks */
     const void *dc_above;       /* (B, H) gradient of c^t from above; or NULL */
     const unsigned char *reset; /* the rows that the next step resets; or NULL */
     void *dc_first;             /* (B, H) out: += what a reset passes to the initial cell state; or NULL */
@@ -324,7 +336,7 @@ typedef struct {
 /* A row of cells.def, which says what each column means. */
 typedef struct {
     const char *name;
-    int has_c, gates_are_y, extra, c_is_y, own_R_deltas;
+    int has_c, gates_are_y, extra, c_is_y, own_R_deltas, products;
 } fl_cell_row;
 
 static inline const fl_cell_row *fl_row_of_cell(fl_cell_kind kind) {
@@ -334,6 +346,23 @@ static inline const fl_cell_row *fl_row_of_cell(fl_cell_kind kind) {
 #undef CELL
     };
     return &rows[kind];
+}
+
+/* Return whether a step must have all units of its rows. */
+static inline int fl_has_whole_rows(const fl_cell *cell) { return fl_row_of_cell(cell->kind)->products > 0; }
+
+/* Return the number of gates that the forward panels of a cell hold side by side: one where a step has whole rows. */
+static inline fl_size fl_gates_of_panel(const fl_cell *cell) { return fl_has_whole_rows(cell) ? 1 : cell->gates; }
+
+/* The blocks of R that a product of a step has: all of them, or all but the last and the last. */
+typedef struct {
+    fl_size first, count;
+} fl_blocks;
+static inline fl_blocks fl_blocks_of_product(const fl_cell *cell, int product) {
+    const int products = fl_row_of_cell(cell->kind)->products;
+    fl_blocks blocks = {0, cell->gates};
+    if (products == 2) blocks.count = product ? 1 : cell->gates - 1, blocks.first = product ? cell->gates - 1 : 0;
+    return blocks;
 }
 
 /* Return the number of hidden units in a forward panel; a thread's share of a step is a number of panels. A panel of a

@@ -25,7 +25,7 @@ class Part(NamedTuple):
     """An array of a cell with a row for each row of a batch: a part of its state, of its tape or of its deltas."""
 
     name: str
-    # The symbol of the row's length: one of I, H, P, K, nH, n - 1, 3H and 4H, with n blocks of H rows in W.
+    # The symbol of the row's length: one of I, H, P, K, nH, n - 1, 3H and kept, with n blocks of H rows in W,
     size: str
     # How messages write that length.
     axis: str = "H"
@@ -121,7 +121,7 @@ class Cell:
     def _with_sizes(self, kind: Kind, inputs: int, H: int, P: int, projects: bool = False) -> Sized:
         """Return the row with these sizes; `projects` is whether P is that of a projection, in messages too."""
         n, cells = self.gates, cells_of(kind)
-        sizes = {"I": inputs, "H": H, "P": P, "nH": n * H, "n - 1": n - 1, "3H": 3 * H, "4H": 4 * H}
+        sizes = {"I": inputs, "H": H, "P": P, "nH": n * H, "n - 1": n - 1, "3H": 3 * H, "kept": self.kernel.kept * H}
         words = {"nH": self.rows, "n - 1": str(n - 1), "P": "P" if projects else "H"}
         state = [(part.name, sizes[part.size], cells if part.wide else kind, part.axis) for part in self.state]
         tape = [

@@ -52,7 +52,7 @@ class GRUCell(Cell):
     name: ClassVar[str] = "GRU"
     state: ClassVar[tuple[Part, ...]] = (Part("h", "P"),)
     tape: ClassVar[tuple[TapePart, ...]] = (
-        TapePart("gates", "gates", "4H", "4H"),
+        TapePart("gates", "gates", "kept", "gates H"),
         TapePart("h", "c", "H", wide=True, rows="all"),
         TapePart("h_prev", "y_prev", "K", needs="y_prev"),
         TapePart("h_carried", "c_prev", "H", wide=True, needs="c_prev"),
@@ -75,7 +75,8 @@ class GRUCell(Cell):
     sized: Callable[..., Sized] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        kernel = KernelCell("gru", self.blocks, False, "logistic", "tanh", "tanh", 0.0, 0.0, 4, 1)
+        name, kept, p_rows = ("gru", 4, 1) if self.reset_after else ("gru_before", 3, 0)
+        kernel = KernelCell(name, self.blocks, False, "logistic", "tanh", "tanh", 0.0, 0.0, kept, p_rows)
         object.__setattr__(self, "kernel", kernel)
         self._keep_sizes()
 

@@ -10,6 +10,7 @@ KINDS: dict[str, int]
 class KernelCell:
     has_c: bool
     keeps_c: bool
+    kept: int
     def __init__(
         self,
         kind: str,

@@ -25,7 +25,7 @@ cdef class KernelCell:
         self.has_c = fl_row_of_cell(cell.kind).has_c
         self.keeps_c = self.has_c or fl_row_of_cell(cell.kind).c_is_y
         cell.gates = len(blocks) if blocks else 1
-        cell.kept = kept or cell.gates
+        cell.kept = self.kept = kept or cell.gates
         cell.p_rows = cell.gates - 1 if p_rows is None else p_rows
         if blocks:
             cell.i, cell.f, cell.z, cell.o = [blocks.find(letter) for letter in "ifzo"]

@@ -16,7 +16,7 @@ from fastlstm._engine.passes cimport (FL_SUMS, fl_add_products_part, fl_add_tota
                                       fl_arena_in, fl_at, fl_backward_pass, fl_begin_backward_block, fl_begin_segment,
                                       fl_border, fl_divide_backward_pass, fl_end_backward_block, fl_first_step,
                                       fl_gather_backward_block, fl_is_far, fl_lay_out_backward_pass, fl_next_block,
-                                      fl_peephole_part, fl_projection_part, fl_rows_at, fl_rows_going_on,
+                                      fl_peephole_part, fl_projection_part, fl_rows_at, fl_rows_going_on, fl_rows_of_R,
                                       fl_rows_per_block, fl_rows_to_pack, fl_run_backward_rows, fl_run_dy,
                                       fl_run_first_state, fl_share, fl_share_of, fl_span,
                                       fl_start_backward_pass, fl_sums_in_parts, fl_time, fl_transpose_part,
@@ -93,7 +93,7 @@ cdef void run_steps(fl_backward_pass *b, fl_size s0, fl_size s1) noexcept nogil:
 cdef void add_products(fl_weight_gradients *w, int parts) noexcept nogil:
     """Compute dW += delta^T x, dR += delta^T y_prev, db += sum of delta and dx = delta W for the steps of a block."""
     cdef fl_size columns = w.gates * w.hidden
-    if w.delta_panels != NULL and (fl_is_far(w, w.input) or fl_is_far(w, w.outputs)):
+    if w.delta_panels != NULL and (w.packs_deltas or fl_is_far(w, w.input) or fl_is_far(w, w.outputs)):
         parallel(fl_transpose_part, w, parts)
     parallel(fl_add_products_part, w, parts)
     if w.delta_panels == NULL:
@@ -107,19 +107,20 @@ cdef void add_products(fl_weight_gradients *w, int parts) noexcept nogil:
 cdef void run_block(fl_backward_pass *b, fl_span block) noexcept nogil:
     """Run the steps of a block, and compute what their deltas give."""
     cdef fl_size H = b.constant.hidden, s0 = fl_first_step(&b.rows, b.reverse, block)
-    cdef int parts
+    cdef int parts, n
     fl_begin_backward_block(b, block)
     parts = b.division.parts
     run_steps(b, s0, s0 + block.t1 - block.t0)
     fl_gather_backward_block(b, block)
     if b.recomputes_y:
         parallel(fl_y_prev_part, b, parts)
-    add_products(&b.weights, parts)
+    for n in range(b.part_count):
+        add_products(&b.parts[n], parts)
     if b.dp != NULL:
         parallel(fl_peephole_part, b, parts)
     if b.proj != NULL:
         pack(fl_rows_to_pack(b.k, b.m_panels, fl_vectors(b.k), b.tape.m + (b.delta_row - b.tape.row) * H * b.size, H,
-                             b.weights.rows, H), parts)
+                             b.parts[0].rows, H), parts)
         parallel(fl_projection_part, b, parts)
     fl_end_backward_block(b, block)
 
@@ -131,22 +132,25 @@ cdef void prepare_backward(fl_backward_pass *b, int num_threads) noexcept nogil:
     fl_divide_backward_pass(b, num_threads)
     parts = b.division.parts
     if b.packed:
-        pack(fl_rows_to_pack(b.k, b.R_panels, vectors, b.R, b.K, values, P), parts)
+        pack(fl_rows_to_pack(b.k, b.R_panels, vectors, b.R, b.K, fl_rows_of_R(b), P), parts)
         b.between.panels = b.R_panels
+    if b.late_panels != NULL:
+        pack(fl_rows_to_pack(b.k, b.late_panels, vectors, b.R + fl_rows_of_R(b) * b.K * b.size, b.K, H, P), parts)
     if b.extra_panels != NULL:
         pack(fl_rows_to_pack(b.k, b.extra_panels, extra, b.R + P * b.size, b.K, values, b.K - P), parts)
         b.constant.extra_panels = b.extra_panels
     if b.proj != NULL:
         pack(fl_rows_to_pack(b.k, b.proj_panels, vectors, b.proj, H, P, H), parts)
     fl_start_backward_pass(b)
-    if b.weights.delta_panels != NULL and b.dx != NULL:
-        pack(fl_rows_to_pack(b.k, b.weights.W_panels, vectors, b.weights.W, b.weights.input, values, b.weights.input),
+    if b.parts[0].delta_panels != NULL and b.dx != NULL:
+        pack(fl_rows_to_pack(b.k, b.parts[0].W_panels, vectors, b.weights.W, b.weights.input, values, b.weights.input),
              parts)
 
 
 cdef void run(fl_backward_pass *b, int num_threads) noexcept nogil:
     """Run all steps, and with recompute the forward pass of each segment again."""
     cdef fl_span left = fl_span(0, b.rows.T if b.rows.B else 0), segment
+    cdef int n
     prepare_backward(b, num_threads)
     if b.again != NULL:
         prepare(b.again, num_threads)
@@ -162,10 +166,11 @@ cdef void run(fl_backward_pass *b, int num_threads) noexcept nogil:
         return
     if fl_sums_in_parts(b):
         fl_add_totals(b.k, b.sums, FL_SUMS)
-    if b.weights.begun and b.weights.delta_panels != NULL:
-        parallel(fl_unpack_weight_gradients_part, &b.weights, b.division.parts)
+    for n in range(b.part_count):
+        if b.parts[n].begun and b.parts[n].delta_panels != NULL:
+            parallel(fl_unpack_weight_gradients_part, &b.parts[n], b.division.parts)
     if b.rows.T == 1 and not b.packed:
-        matmul(b.k, b.size, False, False, b.rows.B, b.outputs, b.gates * b.constant.hidden, b.weights.delta, b.R, 0,
+        matmul(b.k, b.size, False, False, b.rows.B, b.outputs, b.gates * b.constant.hidden, b.parts[0].delta, b.R, 0,
                b.dh0)
 
 
@@ -229,7 +234,8 @@ cdef class BackwardPass:
         b.K = R.shape[1]
         b.R = <const char *>get.input("R", R, values * b.K * size)
         b.proj = <const char *>get.input("proj", proj, P * H * size)
-        b.between.K = values
+        b.between.a_step = values
+        b.between.K = fl_rows_of_R(b)
         b.block_rows = fl_rows_per_block(b.k, values * size)
         b.packed = (batch.invariant or b.rows.T > 1 or b.rows.offsets != NULL or options is not None
                     or proj is not None or b.K > b.outputs or fl_row_of_cell(cell.cell.kind).c_is_y)

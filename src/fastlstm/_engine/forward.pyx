@@ -16,14 +16,15 @@ from fastlstm._engine.passes cimport (fl_arena, fl_arena_bytes, fl_arena_in, fl_
                                       fl_columns_to_pack, fl_divide, fl_divide_forward_pass, fl_divide_rows,
                                       fl_first_step, fl_forward_pass, fl_gates_side_by_side, fl_hand_on,
                                       fl_hoisted_product, fl_keep_checkpoint, fl_lay_out_forward_pass, fl_m_of,
-                                      fl_multiplication, fl_multiply, fl_multiply_pieces, fl_next_block,
-                                      fl_plan_weights, fl_rows_at, fl_rows_per_block, fl_run_forward_step,
+                                      fl_multiplication, fl_multiply, fl_multiply_pieces, fl_next_block, fl_packings_of_R,
+                                      fl_plan_weights, fl_rows_at, fl_rows_per_block, fl_R_panels, fl_R_to_pack, fl_run_forward_step,
                                       fl_segment_rows, fl_segments, fl_share, fl_share_of, fl_span,
                                       fl_start_forward_pass, fl_time, fl_vectors, fl_y_of)
 from fastlstm._system.backend cimport Device
-from fastlstm._system.kernels cimport (FL_BFLOAT16, FL_FULL, FL_INT8, FL_ROWS_TO_STOP, FL_THREADS_FOR_TWO,
+from fastlstm._system.kernels cimport (FL_BFLOAT16, FL_FULL, FL_INT8, FL_MOST_SPACE, FL_ROWS_TO_STOP, FL_THREADS_FOR_TWO,
                                        FL_WORK_BEFORE_A_LOOK, fl_call, fl_format, fl_forward, fl_kernels,
-                                       fl_panel_units, fl_product, fl_row_of_cell, fl_size)
+                                       fl_gates_of_panel, fl_has_whole_rows, fl_panel_units, fl_product,
+                                       fl_row_of_cell, fl_size)
 from fastlstm._system.runtime cimport begin_call, end_call, kernels, parallel, stopped
 
 from fastlstm._arrays.arrays import empty
@@ -119,7 +120,7 @@ cdef void run_span(fl_forward_pass *f, fl_span left) noexcept nogil:
 cdef void prepare(fl_forward_pass *f, int num_threads) noexcept nogil:
     """Divide the work and pack the weights."""
     cdef fl_size H = f.constant.hidden, gates = fl_gates_side_by_side(f)
-    cdef int parts
+    cdef int parts, product
     fl_divide_forward_pass(f, num_threads)
     parts = f.division.parts
     if not f.k.device:  # which reads weights as they are
@@ -127,7 +128,8 @@ cdef void prepare(fl_forward_pass *f, int num_threads) noexcept nogil:
             pack(fl_columns_to_pack(f.k, f.W_panels, gates, f.gates * H // gates, f.constant.W, f.constant.input),
                  parts)
         if not f.packed and f.R_panels != NULL:
-            pack(fl_columns_to_pack(f.k, f.R_panels, f.gates, H, f.constant.R, f.constant.outputs), parts)
+            for product in range(fl_packings_of_R(f)):
+                pack(fl_R_to_pack(f, product), parts)
         if f.proj_panels != NULL:
             pack(fl_columns_to_pack(f.k, f.proj_panels, 1, f.outputs, f.proj, H), parts)
     f.constant.W_panels, f.constant.R_panels = f.W_panels, f.R_panels
@@ -172,16 +174,25 @@ def run_passes(list passes, int num_threads, Device device=None):
 
 # ---- from arrays to the loop -----------------------------------------------------------------------------------------
 
-def packed_columns(A, Py_ssize_t gates):
-    """Return weights (gates H, K) as the kernels of the instruction set in use want them."""
+def packed_columns(KernelCell cell, A, bint recurrent):
+    """Return W, or with `recurrent` R, as the kernels of the instruction set in use want it for a cell."""
     cdef Buffers get = Buffers(2)
-    cdef const fl_kernels *k = kernels(A.itemsize)
-    cdef fl_size H = len(A) // gates, K = A.shape[1]
-    if k.device:
+    cdef fl_forward_pass f
+    cdef fl_size gates = fl_gates_of_panel(&cell.cell), rows = len(A), K = A.shape[1]
+    cdef int product
+    memset(&f, 0, sizeof(fl_forward_pass))
+    f.k, f.size = kernels(A.itemsize), A.itemsize
+    f.constant.cell, f.constant.hidden, f.constant.outputs = &cell.cell, rows // cell.cell.gates, K
+    if f.k.device:
         raise NotImplementedError("a device reads weights as they are: there is nothing to pack")
-    panels = empty((fl_column_panels(k, gates, H, K),), A.dtype)
+    panels = empty((fl_R_panels(&f) if recurrent else fl_column_panels(f.k, gates, rows // gates, K),), A.dtype)
     panels[:] = 0  # past the end of the last one there is nothing
-    pack(fl_columns_to_pack(k, get.write(panels), gates, H, get.read(A), K), 1)
+    f.R_panels, f.constant.R = <char *>get.write(panels), get.read(A)
+    if recurrent:
+        for product in range(fl_packings_of_R(&f)):
+            pack(fl_R_to_pack(&f, product), 1)
+    else:
+        pack(fl_columns_to_pack(f.k, f.R_panels, gates, rows // gates, f.constant.R, K), 1)
     return panels
 
 
@@ -226,7 +237,7 @@ cdef class ForwardPass:
         f.stopped = stopped
         f.size, f.cell_size, f.reverse, f.gates = size, max(size, 4), reverse, cell.cell.gates
         f.step = f.k.cells[cell.cell.kind].forward
-        f.block = fl_panel_units(f.k, f.gates)
+        f.block = fl_panel_units(f.k, fl_gates_of_panel(&cell.cell))
         f.rows = rows_of(get, batch)
         take_weights(f, get, cell, weights)
         rows, H = f.rows.count, f.constant.hidden
@@ -350,7 +361,7 @@ cdef class Step:
         Return False, with nothing done, where an array is not as it must be. An interrupt cannot stop a step of fewer
         than MANY_ROWS rows.
         """
-        cdef Buffers get = Buffers(6)
+        cdef Buffers get = Buffers(6), space
         cdef fl_forward_pass f
         cdef fl_call call
         cdef fl_size B, H = self.prototype.constant.hidden, I = self.prototype.constant.input
@@ -367,13 +378,18 @@ cdef class Step:
         f = self.prototype
         f.k = kernels(size)
         f.step = f.k.cells[self.cell.cell.kind].forward
-        f.block = fl_panel_units(f.k, f.gates)
+        f.block = fl_panel_units(f.k, fl_gates_of_panel(&self.cell.cell))
         f.rows.B = f.rows.count = B
         f.x, f.h0, f.y = <const char *>get.views[0].buf, <const char *>get.views[1].buf, <char *>get.views[2].buf
         if self.cell.has_c:
             f.c_last = <char *>get.views[5].buf
         f.stopped = stopped
-        fl_divide(&f.division, &f.rows, H, f.block, H * f.unit_work, size, num_threads)
+        if fl_has_whole_rows(&self.cell.cell):
+            space = Buffers(1)
+            f.constant.space_step = FL_MOST_SPACE * H
+            f.constant.space = space.write(empty((B * f.constant.space_step,), x.dtype))
+        fl_divide(&f.division, &f.rows, H, f.block, fl_has_whole_rows(&self.cell.cell), H * f.unit_work, size,
+                  num_threads)
         begin_call(&call, B >= FL_ROWS_TO_STOP)
         with nogil:
             if self.cell.has_c and get.views[5].buf != get.views[4].buf:

@@ -47,7 +47,7 @@ cdef extern from "pass/division.h" nogil:
 
     ctypedef bint (*fl_ask_stop)() noexcept nogil
 
-    void fl_divide(fl_division *d, const fl_rows *r, fl_size H, fl_size block, fl_size weights, fl_size size,
+    void fl_divide(fl_division *d, const fl_rows *r, fl_size H, fl_size block, bint whole_rows, fl_size weights, fl_size size,
                    int num_threads)
     void fl_divide_rows(fl_division *d, const fl_rows *r, fl_span steps)
     fl_share fl_share_of(const fl_division *d, int part, fl_size B, fl_size H, fl_size block)
@@ -137,6 +137,9 @@ cdef extern from "pass/forward.h" nogil:
     void fl_lay_out_forward_pass(fl_forward_pass *f, fl_arena *arena)
     void fl_divide_forward_pass(fl_forward_pass *f, int num_threads)
     fl_size fl_gates_side_by_side(const fl_forward_pass *f)
+    fl_packing fl_R_to_pack(const fl_forward_pass *f, int product)
+    fl_size fl_R_panels(const fl_forward_pass *f)
+    int fl_packings_of_R(const fl_forward_pass *f)
     fl_multiplication fl_hoisted_product(fl_forward_pass *f, fl_span block)
     void fl_start_forward_pass(const fl_forward_pass *f)
     void fl_keep_checkpoint(const fl_forward_pass *f, fl_span segment)
@@ -162,6 +165,7 @@ cdef extern from "pass/weights.h" nogil:
         bint accumulate
         bint begun
         fl_size rows
+        bint packs_deltas
         const void *delta
         const void *delta_R
         const void *x
@@ -188,6 +192,8 @@ cdef extern from "pass/backward.h" nogil:
         fl_backward constant
         fl_y_gradient between
         fl_weight_gradients weights
+        fl_weight_gradients parts[2]
+        int part_count
         fl_rows rows
         bint reverse
         fl_size size
@@ -232,10 +238,12 @@ cdef extern from "pass/backward.h" nogil:
         char *y_prev
         char *m_panels
         char *R_panels
+        char *late_panels
         char *extra_panels
         char *proj_panels
-        fl_sum sums[5]
+        fl_sum sums[8]
 
+    fl_size fl_rows_of_R(const fl_backward_pass *b)
     void fl_lay_out_backward_pass(fl_backward_pass *b, fl_arena *arena)
     void fl_divide_backward_pass(fl_backward_pass *b, int num_threads)
     void fl_start_backward_pass(fl_backward_pass *b)

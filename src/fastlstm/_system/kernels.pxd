@@ -49,6 +49,7 @@ cdef extern from "kernels.h":
         FL_BFLOAT16
         FL_INT8
 
+    enum: FL_MOST_SPACE
     ctypedef int fl_cell_kind
     enum: FL_CELLS
 
@@ -88,6 +89,8 @@ cdef extern from "kernels.h":
         const void *y_prev
         fl_size y_prev_step
         const void *c_prev
+        void *space
+        fl_size space_step
         void *gates
         void *c
         fl_size keep
@@ -127,6 +130,7 @@ cdef extern from "kernels.h":
 
     ctypedef struct fl_y_gradient:
         const void *a
+        fl_size a_step
         fl_size K
         const void *panels
         const void *above
@@ -295,8 +299,11 @@ cdef extern from "kernels.h":
         int extra
         bint c_is_y
         bint own_R_deltas
+        int products
 
     const fl_cell_row *fl_row_of_cell(fl_cell_kind kind) nogil
+    bint fl_has_whole_rows(const fl_cell *cell) nogil
+    fl_size fl_gates_of_panel(const fl_cell *cell) nogil
     fl_size fl_panel_units(const fl_kernels *k, fl_size gates) nogil
 
 cdef extern from "device/backend.h":

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastlstm._arrays.arrays import Array
+from fastlstm._cells.kernel import KernelCell
 from fastlstm._engine import forward as _forward
 from fastlstm._engine.batches import PackedSequence
 from fastlstm._engine.call import PackedWeights, Weights
@@ -41,12 +42,12 @@ def _scales(W: Array, R: Array) -> tuple[Array, Array]:
 
 
 @all_as_in_kernels
-def _pack(weights: Weights, gates: int, form: Format) -> Weights:
+def _pack(weights: Weights, cell: KernelCell, form: Format) -> Weights:
     W, R, scale, ratio = weights.W, weights.R, None, None
     if form == "int8":
         in_W, scale = _scales(W, R)
         W, R, ratio = np.rint(W / in_W[:, None]), np.rint(R / scale[:, None]), in_W / scale
-    panels = [_forward.packed_columns(np.ascontiguousarray(A), gates) for A in (W, R)]
+    panels = [_forward.packed_columns(cell, np.ascontiguousarray(A), A is R) for A in (W, R)]
     if form == "bfloat16":
         halves = [_as_bfloat16(A) for A in panels]
         if any((np.isfinite(A) & (half & 0x7FFF == 0x7F80)).any() for A, half in zip(panels, halves, strict=True)):
@@ -183,7 +184,7 @@ def _network_of(network: Layer[Any, Any], form: Format) -> Layer[Any, Any]:
     inner._cell = network._cell
     inner._array_kind = network._array_kind
     cells = range(len(network._weights))
-    inner._bind_weights([_pack(network._weights_of(k), network._cell.gates, form) for k in cells])
+    inner._bind_weights([_pack(network._weights_of(k), network._cell.kernel, form) for k in cells])
     return inner
 
 

@@ -77,8 +77,8 @@ static void y_gradient(const fl_y_gradient *s, void *dy, fl_size width, fl_size 
     finish();
     assert(column0 == 0 && column1 == width);
     if (s->a)
-        gemm(0, 1, row1 - row0, width, s->K, (const stored *)s->a + row0 * s->K, s->K, (const stored *)s->panels, s->K,
-             0, 0, (stored *)dy + row0 * width, width);
+        gemm(0, 1, row1 - row0, width, s->K, (const stored *)s->a + row0 * s->a_step, s->a_step,
+             (const stored *)s->panels, s->K, 0, 0, (stored *)dy + row0 * width, width);
     FL_EACH(y_gradient_at, all, (row1 - row0) * width);
 }
 

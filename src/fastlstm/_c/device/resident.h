@@ -187,7 +187,7 @@ FL_FUNCTION void block_step(const block *b, const geometry *g, fl_size row0, fl_
     const op *o = b->now;
     const int forward = is_forward(o->kind);
     const stored *from = (const stored *)(forward ? o->of.forward.y_prev : o->of.backward.y.a);
-    const fl_size from_step = forward ? o->of.forward.y_prev_step : o->of.backward.y.K;
+    const fl_size from_step = forward ? o->of.forward.y_prev_step : o->of.backward.y.a_step;
     const fl_size lines = b->units * g->gates, N = g->together;
     for (fl_size row = row0; row < row1; row += N) {
         const fl_size rows = smaller(N, row1 - row);

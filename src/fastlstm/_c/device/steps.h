@@ -159,8 +159,8 @@ static void backward_now(const op *o, const fl_cell *cell) {
     const int extra = s->extra_panels && s->delta_next ? fl_row_of_cell(cell->kind)->extra : 0;
     real *sent = (real *)s->sent + o->row0 * columns;
     if (s->y.a)
-        gemm(0, 1, rows, H, s->y.K, (const stored *)s->y.a + o->row0 * s->y.K, s->y.K, (const stored *)s->y.panels,
-             s->y.K, 0, 1, sent, columns);
+        gemm(0, 1, rows, H, s->y.K, (const stored *)s->y.a + o->row0 * s->y.a_step, s->y.a_step,
+             (const stored *)s->y.panels, s->y.K, 0, 1, sent, columns);
     for (int n = 0; n < extra; n++) /* A unit's extra columns lie side by side. */
         gemm(0, 1, rows, H, columns, (const stored *)s->delta_next + o->row0 * columns, columns,
              (const stored *)s->extra_panels + n * columns, extra * columns, 0, 1, sent + (n + 1) * H, columns);

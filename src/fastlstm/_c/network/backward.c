@@ -9,7 +9,7 @@ static fl_backward_pass pass_of(const fastlstm_plan *plan, const fl_layer *layer
     return (fl_backward_pass){.k = plan->k,
                               .step = plan->k->cells[layer->cell.kind].backward,
                               .constant = {.cell = &layer->cell, .hidden = layer->hidden, .p = d->p, .simple = 1},
-                              .between = {.K = GH, .panels = d->R_rows, .above_step = layer->outputs},
+                              .between = {.a_step = GH, .K = GH, .panels = d->R_rows, .above_step = layer->outputs},
                               .weights = {.k = plan->k,
                                           .size = size,
                                           .gates = layer->cell.gates,
@@ -66,7 +66,6 @@ void fl_lay_out_backward(const fastlstm_plan *plan, size_t T, size_t B, fl_arena
 static void run_block(fl_backward_pass *b, fl_span block) {
     const fl_size H = b->constant.hidden, s0 = fl_first_step(&b->rows, b->reverse, block),
                   s1 = s0 + block.t1 - block.t0;
-    fl_weight_gradients *w = &b->weights;
     fl_begin_backward_block(b, block);
     b->s_end = s1;
     for (fl_size s = s1 - 1; s >= s0; s--) {
@@ -78,9 +77,12 @@ static void run_block(fl_backward_pass *b, fl_span block) {
     }
     fl_gather_backward_block(b, block);
     if (b->recomputes_y) fl_y_prev_part(b, 0, 1);
-    if (fl_is_far(w, w->input) || fl_is_far(w, w->outputs)) fl_transpose_part(w, 0, 1);
-    fl_add_products_part(w, 0, 1);
-    w->begun = 1;
+    for (int n = 0; n < b->part_count; n++) {
+        fl_weight_gradients *w = &b->parts[n];
+        fl_transpose_part(w, 0, 1);
+        fl_add_products_part(w, 0, 1);
+        w->begun = 1;
+    }
     if (b->dp) fl_peephole_part(b, 0, 1);
     fl_end_backward_block(b, block);
 }
@@ -90,7 +92,8 @@ static void run(fl_backward_pass *b) {
     for (fl_span left = {0, b->rows.T}; left.t0 < left.t1;)
         run_block(b, fl_next_block(&left, &b->rows, b->block_rows, !b->reverse));
     if (fl_sums_in_parts(b)) fl_add_totals(b->k, b->sums, FL_SUMS);
-    if (b->weights.begun) fl_unpack_weight_gradients_part(&b->weights, 0, 1);
+    for (int n = 0; n < b->part_count; n++)
+        if (b->parts[n].begun) fl_unpack_weight_gradients_part(&b->parts[n], 0, 1);
 }
 
 /* ---- the network ---- */

@@ -9,16 +9,38 @@ static fl_size values_of_p(const fl_backward_pass *b) { return b->constant.cell-
 /* ---- memory ---- */
 
 static void lay_out_sums(fl_backward_pass *b, fl_arena *arena) {
-    const fl_size H = b->constant.hidden, padded = fl_padded_columns(b->k, b->gates, H);
-    const fl_weight_gradients *w = &b->weights;
-    const fl_sum sums[FL_SUMS] = {{w->dW_sum, NULL, w->input * padded},
-                                  {w->dR_sum, NULL, b->K * padded},
-                                  {w->db, NULL, b->gates * H},
-                                  {b->dp, NULL, values_of_p(b)},
-                                  {b->dproj, NULL, b->proj ? b->outputs * H : 0}};
-    for (int n = 0; n < FL_SUMS; n++) {
-        b->sums[n] = sums[n];
-        b->sums[n].total = fl_take_array(arena, sums[n].values, 1, b->size);
+    const fl_size H = b->constant.hidden;
+    int count = 0;
+    memset(b->sums, 0, sizeof(b->sums));
+    for (int n = 0; n < b->part_count; n++) {
+        const fl_weight_gradients *w = &b->parts[n];
+        const fl_size padded = fl_padded_columns(b->k, w->gates, w->hidden);
+        b->sums[count++] = (fl_sum){w->dW_sum, NULL, w->input * padded};
+        b->sums[count++] = (fl_sum){w->dR_sum, NULL, b->K * padded};
+        b->sums[count++] = (fl_sum){w->db, NULL, w->gates * w->hidden};
+    }
+    b->sums[count++] = (fl_sum){b->dp, NULL, values_of_p(b)};
+    b->sums[count++] = (fl_sum){b->dproj, NULL, b->proj ? b->outputs * H : 0};
+    for (int n = 0; n < count; n++) b->sums[n].total = fl_take_array(arena, b->sums[n].values, 1, b->size);
+}
+
+/* Describe the parts of the weights' gradients. A step of whole rows leaves its deltas to be packed after it. */
+static void divide_weights(fl_backward_pass *b) {
+    const fl_cell *cell = b->constant.cell;
+    const fl_weight_gradients *all = &b->weights;
+    const fl_size H = b->constant.hidden;
+    b->part_count = fl_row_of_cell(cell->kind)->products > 1 ? 2 : 1;
+    for (int n = 0; n < b->part_count; n++) {
+        const fl_blocks blocks = fl_blocks_of_product(cell, n);
+        const fl_size row = blocks.first * H;
+        fl_weight_gradients *part = &b->parts[n];
+        *part = *all;
+        part->delta_step = b->gates * H;
+        if (!fl_has_whole_rows(cell)) continue;
+        part->gates = 1, part->hidden = blocks.count * H, part->packs_deltas = !b->k->device;
+        part->dW = fl_at(all->dW, row * all->input, b->size);
+        part->dR = fl_at(all->dR, row * all->outputs, b->size);
+        part->db = fl_at(all->db, row, b->size);
     }
 }
 
@@ -27,6 +49,7 @@ void fl_lay_out_backward_pass(fl_backward_pass *b, fl_arena *arena) {
                   values = b->gates * H;
     const fl_cell_row *row = fl_row_of_cell(b->constant.cell->kind);
     const int vectors = fl_vectors(b->k);
+    divide_weights(b);
     b->delta = b->with_deltas ? b->delta_all : fl_take_array(arena, rows, values, b->size);
     if (row->own_R_deltas) b->delta_R = fl_take_array(arena, rows, values, b->size);
     if (row->c_is_y) {
@@ -36,7 +59,18 @@ void fl_lay_out_backward_pass(fl_backward_pass *b, fl_arena *arena) {
     b->delta_before = fl_take_array(arena, b->K ? B : 0, values, b->size);
     if (b->k->device) b->constant.sent = fl_take_array(arena, B, values, b->cell_size);
     if (!b->given_panels)
-        b->R_panels = fl_take_array(arena, fl_row_panels(b->k, vectors, values, b->outputs), 1, b->size);
+        b->R_panels = fl_take_array(arena, fl_row_panels(b->k, vectors, fl_rows_of_R(b), b->outputs), 1, b->size);
+    if (row->products) {
+        b->constant.space_step = FL_MOST_SPACE * H;
+        b->constant.space = fl_take_array(arena, B, b->constant.space_step, b->cell_size);
+    }
+    if (row->products > 1) {
+        b->late_panels = fl_take_array(arena, fl_row_panels(b->k, vectors, H, b->outputs), 1, b->size);
+        b->r_y = fl_take_array(arena, rows, H, b->size);
+        b->beside = fl_take_array(arena, B, H, b->cell_size);
+        b->constant.R_panels = b->late_panels;
+        b->constant.beside = b->beside;
+    }
     if (b->K > b->outputs)
         b->extra_panels = fl_take_array(arena, fl_row_panels(b->k, extra_of(b), values, b->K - b->outputs), 1, b->size);
     if (b->proj) {
@@ -46,9 +80,11 @@ void fl_lay_out_backward_pass(fl_backward_pass *b, fl_arena *arena) {
     }
     if (b->zone_y) b->zoned = fl_take_array(arena, B, b->outputs, b->cell_size);
     if (b->recomputes_y) b->y_prev = fl_take_array(arena, rows, b->outputs, b->size);
-    b->weights.delta_panels = NULL;
-    if ((b->given_panels || fl_many_rows(&b->rows)) && !b->k->device)
-        fl_lay_out_weight_gradients(&b->weights, rows, !b->given_panels, row->own_R_deltas, arena);
+    for (int n = 0; n < b->part_count; n++) {
+        b->parts[n].delta_panels = NULL;
+        if ((b->given_panels || row->products || fl_many_rows(&b->rows)) && !b->k->device)
+            fl_lay_out_weight_gradients(&b->parts[n], rows, !b->given_panels && n == 0, row->own_R_deltas, arena);
+    }
     if (fl_sums_in_parts(b)) lay_out_sums(b, arena);
     if (b->again) fl_lay_out_forward_pass(b->again, arena);
 }
@@ -112,6 +148,7 @@ static fl_y_gradient gradient_of_y(const fl_backward_pass *b, fl_size s, int las
         g.last = b->dh;
     } else {
         g.a = delta_R_of(b, s + 1);
+        g.beside = b->beside;
         g.reset = reset_at(b, time_of(b, s + 1));
     }
     return g;
@@ -125,7 +162,7 @@ fl_size fl_run_backward_rows(const fl_backward_pass *b, fl_size s, fl_size row0,
     fl_backward step = b->constant;
     if (b->proj) {
         step.y.a = b->dy_space + (row - b->delta_row) * b->outputs * b->size;
-        step.y.K = b->outputs;
+        step.y.K = step.y.a_step = b->outputs;
         step.y.panels = b->proj_panels;
     } else {
         step.y = gradient_of_y(b, s, last);
@@ -145,10 +182,20 @@ fl_size fl_run_backward_rows(const fl_backward_pass *b, fl_size s, fl_size row0,
     step.dc_all = fl_at(b->dc_all, row * H, b->cell_size);
     step.delta = delta_of(b, s);
     if (b->delta_R) step.delta_R = delta_R_of(b, s);
-    if (b->weights.delta_panels) {
+    if (b->parts[0].delta_panels && !b->parts[0].packs_deltas) {
         const fl_size at = (row - b->delta_row) * fl_panel_columns(b->k, b->gates) * b->size;
-        step.delta_panels = b->weights.delta_panels + at;
-        step.delta_R_panels = b->weights.delta_R_panels + at;
+        step.delta_panels = b->parts[0].delta_panels + at;
+        step.delta_R_panels = b->parts[0].delta_R_panels + at;
+    }
+    if (step.space) {
+        step.r_y = b->r_y + (row - b->delta_row) * H * b->size;
+        step.y_prev = fl_at(b->tape.y_prev, (row - b->tape.row) * b->K, b->size);
+        for (fl_size first = row0, end; first < row1; first = end) {
+            end = fl_piece_end(first, row1, 1, b->unit_work * H);
+            b->step(&step, first, end, 0, H);
+            if (end < row1 && fl_asked_to_stop(b->stopped)) break;
+        }
+        return work * H;
     }
     for (fl_size unit = unit0, unit_end; unit < unit1; unit = unit_end) {
         unit_end = fl_piece_end(unit, unit1, b->block, work);
@@ -199,6 +246,7 @@ void fl_run_first_state(const fl_backward_pass *b, fl_size s, fl_size row0, fl_s
     const unsigned char *reset = b->reset_to_zero ? reset_at(b, t) : NULL;
     fl_y_gradient g = b->between;
     g.a = delta_R_of(b, s);
+    g.beside = b->beside;
     g.reset = reset;
     g.to_first = NULL;
     g.zoned = b->zoned;
@@ -213,22 +261,30 @@ void fl_run_first_state(const fl_backward_pass *b, fl_size s, fl_size row0, fl_s
 
 void fl_begin_backward_block(fl_backward_pass *b, fl_span block) {
     const fl_size row = fl_first_row(&b->rows, block.t0);
-    b->weights.rows = fl_first_row(&b->rows, block.t1) - row;
-    b->constant.panel_step = b->weights.rows * fl_panel_columns(b->k, b->gates);
+    const fl_size rows = fl_first_row(&b->rows, block.t1) - row;
+    for (int n = 0; n < b->part_count; n++) b->parts[n].rows = rows;
+    b->constant.panel_step = rows * fl_panel_columns(b->k, b->gates);
     b->delta_row = row;
     fl_divide_rows(&b->division, &b->rows, block);
 }
 
 void fl_gather_backward_block(fl_backward_pass *b, fl_span block) {
-    fl_weight_gradients *w = &b->weights;
     const fl_size row = b->delta_row, values = b->gates * b->constant.hidden;
     b->s0 = fl_first_step(&b->rows, b->reverse, block);
     b->s1 = b->s0 + block.t1 - block.t0;
-    w->delta = b->delta_all ? b->delta_all + row * values * b->size : b->delta;
-    w->delta_R = b->delta_R ? b->delta_R : w->delta;
-    w->x = b->x + row * w->input * b->size;
-    w->y_prev = b->recomputes_y ? b->y_prev : fl_at(b->tape.y_prev, (row - b->tape.row) * b->K, b->size);
-    w->dx = fl_at(b->dx, row * w->input, b->size);
+    const char *delta = b->delta_all ? b->delta_all + row * values * b->size : b->delta;
+    for (int n = 0; n < b->part_count; n++) {
+        fl_weight_gradients *w = &b->parts[n];
+        const fl_size first = fl_blocks_of_product(b->constant.cell, n).first * b->constant.hidden;
+        w->delta = delta + first * b->size;
+        w->delta_R = b->delta_R ? b->delta_R : w->delta;
+        w->x = b->x + row * w->input * b->size;
+        if (n > 0)
+            w->y_prev = b->r_y;
+        else
+            w->y_prev = b->recomputes_y ? b->y_prev : fl_at(b->tape.y_prev, (row - b->tape.row) * b->K, b->size);
+        w->dx = n > 0 ? NULL : fl_at(b->dx, row * w->input, b->size);
+    }
 }
 
 /* These values, or zeros where they are NULL. */
@@ -242,7 +298,7 @@ static void start_with(const fl_backward_pass *b, char *to, const char *values, 
 
 void fl_end_backward_block(fl_backward_pass *b, fl_span block) {
     const fl_size s0 = fl_first_step(&b->rows, b->reverse, block), values = b->gates * b->constant.hidden;
-    b->in_part += b->weights.rows;
+    b->in_part += b->parts[0].rows;
     if (fl_sums_in_parts(b) && b->in_part >= FL_ROWS_PER_PART) {
         fl_add_parts(b->k, b->sums, FL_SUMS, b->size);
         b->in_part = 0;
@@ -287,7 +343,7 @@ void fl_peephole_part(void *backward_pass, int part, int parts) {
         const fl_size row = fl_first_row(&b->rows, start);
         const fl_size at = (row - b->delta_row) * values * b->size;
         b->k->cells[b->constant.cell->kind].add_p_gradient(
-            b->dp, b->constant.cell, (const char *)b->weights.delta + at, (const char *)b->weights.delta_R + at,
+            b->dp, b->constant.cell, (const char *)b->parts[0].delta + at, (const char *)b->parts[0].delta_R + at,
             c_prev_of(b, start), c_of(b, start), fl_first_row(&b->rows, t) - row, H, unit0, unit1);
     }
 }
@@ -298,7 +354,7 @@ void fl_projection_part(void *backward_pass, int part, int parts) {
     const fl_size column0 = fl_border(H, b->k->column_block, part, parts),
                   column1 = fl_border(H, b->k->column_block, part + 1, parts);
     const fl_product product = {.columns = H,
-                                .K = b->weights.rows,
+                                .K = b->parts[0].rows,
                                 .a = b->dy_space,
                                 .a_row_step = 1,
                                 .a_k_step = P,
@@ -319,8 +375,8 @@ void fl_projection_part(void *backward_pass, int part, int parts) {
 void fl_divide_backward_pass(fl_backward_pass *b, int num_threads) {
     const fl_size values = b->gates * b->constant.hidden;
     /* A device has threads of its own. */
-    fl_divide(&b->division, &b->rows, b->constant.hidden, b->k->column_block, values * b->K, b->size,
-              b->k->device ? 1 : num_threads);
+    fl_divide(&b->division, &b->rows, b->constant.hidden, b->k->column_block, fl_has_whole_rows(b->constant.cell),
+              values * b->K, b->size, b->k->device ? 1 : num_threads);
     b->unit_work = b->k->device ? 0 : values;
 }
 
@@ -335,8 +391,9 @@ void fl_start_backward_pass(fl_backward_pass *b) {
     start_with(b, b->dh0, b->dh, B * P, b->size);
     start_with(b, b->d_extra0, b->d_extra, B * (b->K - P), b->size);
     start_with(b, b->zoned, NULL, B * P, b->cell_size);
-    b->weights.dx = b->dx;
     b->in_part = 0;
-    fl_clear_weight_gradients(&b->weights, fl_block_rows(&b->rows, b->block_rows), b->rows.count);
+    for (int n = 0; n < b->part_count; n++)
+        fl_clear_weight_gradients(&b->parts[n], fl_block_rows(&b->rows, b->block_rows), b->rows.count);
+    start_with(b, b->beside, NULL, B * H, b->cell_size);
     if (fl_sums_in_parts(b)) fl_start_totals(b->k, b->sums, FL_SUMS, b->size);
 }

@@ -7,15 +7,18 @@
 #include "pass/sums.h"
 #include "pass/weights.h"
 
-enum { FL_SUMS = 5 };
+enum { FL_PARTS_OF_WEIGHTS = 2, FL_SUMS = 3 * FL_PARTS_OF_WEIGHTS + 2 };
 
 typedef struct {
     const fl_kernels *k;
     fl_backward_step step;
     fl_ask_stop stopped;
-    fl_backward constant;  /* a step's arguments that are the same at every step */
-    fl_y_gradient between; /* arguments of y^t's gradient that are the same at every step */
-    fl_weight_gradients weights;
+    fl_backward constant;        /* a step's arguments that are the same at every step */
+    fl_y_gradient between;       /* arguments of y^t's gradient that are the same at every step */
+    fl_weight_gradients weights; /* as the caller describes them: all rows of W, R and b */
+    /* The rows that a product of a step with R has: all of them but in a cell with two such products. */
+    fl_weight_gradients parts[FL_PARTS_OF_WEIGHTS];
+    int part_count;
     fl_rows rows;
     int reverse;
     fl_size size;      /* bytes of a value */
@@ -62,6 +65,8 @@ typedef struct {
     char *dc_all;    /* (rows, H) */
     /* Workspace. */
     char *delta;   /* (rows of a block, gates H), or delta_all */
+    char *r_y;     /* (rows of a block, H): what the last block of R was multiplied with, apart; else NULL */
+    char *beside;  /* (B, H): with such a block, what a step passes to y^{t-1} beside its product; else NULL */
     char *delta_R; /* (rows of a block, gates H): deltas of R y^{t-1}, where they are not `delta`; else NULL */
     char
         *delta_before; /* (B, gates H): of the step that this pass ran just before the block, the deltas of R y^{t-1} */
@@ -70,11 +75,17 @@ typedef struct {
     char *m_panels;    /* with a projection, packed rows of the tape's m */
     char *zoned;       /* (B, P): gradient that zoneout passes from step to step */
     char *R_panels;    /* may be given */
+    char *late_panels; /* the last block of R, where it has a product of its own */
     char *extra_panels;
     char *proj_panels;
     fl_sum sums[FL_SUMS]; /* sums over many rows: dW, dR, db, dp, dproj */
     fl_size in_part;      /* rows in the current parts of these sums */
 } fl_backward_pass;
+
+/* Return the number of rows of R that the product with the deltas of the next step has. */
+static inline fl_size fl_rows_of_R(const fl_backward_pass *b) {
+    return fl_blocks_of_product(b->constant.cell, 0).count * b->constant.hidden;
+}
 
 /* Lay out the workspace. */
 void fl_lay_out_backward_pass(fl_backward_pass *b, fl_arena *arena);

@@ -40,13 +40,14 @@ void fl_divide_rows(fl_division *d, const fl_rows *r, fl_span span) {
     set_borders(d, r, span, high);
 }
 
-void fl_divide(fl_division *d, const fl_rows *r, fl_size H, fl_size block, fl_size weights, fl_size size,
-               int num_threads) {
+void fl_divide(fl_division *d, const fl_rows *r, fl_size H, fl_size block, int whole_rows, fl_size weights,
+               fl_size size, int num_threads) {
     const fl_size rows = r->count / fl_larger(r->T, 1);
     fl_size most = fl_larger(fl_smaller(num_threads, FL_MAX_THREADS), 1);
     /* By rows no thread waits for another, but each reads all weights: it needs rows enough, or weights in its cache.
      */
-    d->by_rows = rows >= most * (weights * size <= FL_NEAR ? FL_ROWS_TO_DIVIDE : FL_FAR_ROWS_TO_DIVIDE);
+    if (whole_rows) most = fl_smaller(most, fl_larger(1, r->B));
+    d->by_rows = whole_rows || rows >= most * (weights * size <= FL_NEAR ? FL_ROWS_TO_DIVIDE : FL_FAR_ROWS_TO_DIVIDE);
     if (d->by_rows) {
         d->parts = (int)fl_smaller(most, fl_larger(1, r->count * weights / FL_WORK_PER_CALL));
         fl_divide_rows(d, r, (fl_span){0, r->T});

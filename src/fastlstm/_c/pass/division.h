@@ -19,9 +19,9 @@ typedef struct {
 } fl_share;
 
 /* Divide the work. `weights` is the number of weights that a step reads, `size` the bytes of each, `block` the fewest
- * hidden units of a part. */
-void fl_divide(fl_division *d, const fl_rows *r, fl_size H, fl_size block, fl_size weights, fl_size size,
-               int num_threads);
+ * hidden units of a part; `whole_rows` divides by rows alone. */
+void fl_divide(fl_division *d, const fl_rows *r, fl_size H, fl_size block, int whole_rows, fl_size weights,
+               fl_size size, int num_threads);
 
 /* Divide the rows again for some steps, since some rows may have none of them. */
 void fl_divide_rows(fl_division *d, const fl_rows *r, fl_span steps);

@@ -18,6 +18,27 @@ void fl_plan_weights(fl_forward_pass *f, fl_size weight_size) {
                (fl_many_rows(r) && !(f->hoists && r->B == 1 && R_bytes >= FL_R_FOR_ONE_ROW));
 }
 
+/* Return the values of R as panels, before those of a product of a step. */
+static fl_size R_panels_before(const fl_forward_pass *f, int product) {
+    const fl_size H = f->constant.hidden, gates = fl_gates_of_panel(f->constant.cell);
+    fl_size values = 0;
+    for (int n = 0; n < product; n++) {
+        const fl_size rows = fl_blocks_of_product(f->constant.cell, n).count * H;
+        values += fl_column_panels(f->k, gates, rows / gates, f->constant.outputs);
+    }
+    return values;
+}
+
+fl_size fl_R_panels(const fl_forward_pass *f) { return R_panels_before(f, fl_packings_of_R(f)); }
+
+fl_packing fl_R_to_pack(const fl_forward_pass *f, int product) {
+    const fl_size H = f->constant.hidden, K = f->constant.outputs, gates = fl_gates_of_panel(f->constant.cell);
+    const fl_blocks blocks = fl_blocks_of_product(f->constant.cell, product);
+    return fl_columns_to_pack(f->k, f->R_panels + R_panels_before(f, product) * f->size, gates,
+                              blocks.count * H / gates, (const char *)f->constant.R + blocks.first * H * K * f->size,
+                              K);
+}
+
 void fl_lay_out_forward_pass(fl_forward_pass *f, fl_arena *arena) {
     const fl_size H = f->constant.hidden, I = f->constant.input, K = f->constant.outputs, B = f->rows.B;
     const fl_cell_row *row = fl_row_of_cell(f->constant.cell->kind);
@@ -28,7 +49,7 @@ void fl_lay_out_forward_pass(fl_forward_pass *f, fl_arena *arena) {
             f->W_panels = (char *)f->constant.W;
         else if (f->packs || f->hoists)
             f->W_panels = fl_take_array(arena, fl_column_panels(f->k, gates, columns, I), 1, f->size);
-        if (f->packs) f->R_panels = fl_take_array(arena, fl_column_panels(f->k, f->gates, H, K), 1, f->size);
+        if (f->packs) f->R_panels = fl_take_array(arena, fl_R_panels(f), 1, f->size);
     }
     if (f->hoists) {
         f->wx_space = NULL;
@@ -47,6 +68,10 @@ void fl_lay_out_forward_pass(fl_forward_pass *f, fl_arena *arena) {
     if (!f->y_on_tape && !f->direct) f->pong = fl_take_array(arena, 2 * B, K, f->size);
     if (!f->taped && !f->direct) f->c_space = fl_take_array(arena, B, H, f->cell_size);
     if (fl_keeps_y_as_c(f)) f->c_last = fl_take_array(arena, B, H, f->cell_size);
+    if (row->products) {
+        f->constant.space_step = FL_MOST_SPACE * H;
+        f->constant.space = fl_take_array(arena, B, f->constant.space_step, f->cell_size);
+    }
     if (f->k->device && row->own_R_deltas) f->constant.Ry = fl_take_array(arena, B, f->gates * H, f->cell_size);
     if (f->again) {
         const fl_size rows = fl_block_rows(&f->rows, f->segment);
@@ -66,8 +91,8 @@ void fl_lay_out_forward_pass(fl_forward_pass *f, fl_arena *arena) {
 void fl_divide_forward_pass(fl_forward_pass *f, int num_threads) {
     f->unit_work = f->gates * (f->constant.outputs + (f->hoists ? 0 : f->constant.input));
     /* A device has threads of its own. */
-    fl_divide(&f->division, &f->rows, f->constant.hidden, f->block, f->constant.hidden * f->unit_work, f->size,
-              f->k->device ? 1 : num_threads);
+    fl_divide(&f->division, &f->rows, f->constant.hidden, f->block, fl_has_whole_rows(f->constant.cell),
+              f->constant.hidden * f->unit_work, f->size, f->k->device ? 1 : num_threads);
     if (f->k->device) f->unit_work = 0;
 }
 
@@ -159,6 +184,14 @@ fl_size fl_run_forward_step(const fl_forward_pass *f, fl_size s, fl_share own) {
     step.extra_last = f->extra_last;
     step.y_copy = f->proj ? fl_m_of(f, s) : fl_y_of(f, s);
     step.y_copy_step = f->proj ? H : f->y_step;
+    if (step.space) {
+        for (fl_size first = own.row0, last; first < end; first = last) {
+            last = fl_piece_end(first, end, 1, f->unit_work * H);
+            f->step(&step, first, last, 0, H);
+            if (last < end && fl_asked_to_stop(f->stopped)) break;
+        }
+        return work * H;
+    }
     for (fl_size unit = own.unit0, unit_end; unit < own.unit1; unit = unit_end) {
         unit_end = fl_piece_end(unit, own.unit1, f->block, work);
         f->step(&step, own.row0, end, unit, unit_end);

@@ -90,7 +90,17 @@ void fl_divide_forward_pass(fl_forward_pass *f, int num_threads);
 
 /* Return the number of gates that panels of W hold side by side: all of them for a step; one for W x before the steps,
  * so that its results lie side by side. Weights that are given as panels serve both. */
-static inline fl_size fl_gates_side_by_side(const fl_forward_pass *f) { return f->hoists && !f->packed ? 1 : f->gates; }
+static inline fl_size fl_gates_side_by_side(const fl_forward_pass *f) {
+    return f->hoists && !f->packed ? 1 : fl_gates_of_panel(f->constant.cell);
+}
+
+/* Return R as panels, for the first or the second product of a step: a task for fl_pack. */
+fl_packing fl_R_to_pack(const fl_forward_pass *f, int product);
+/* Return the number of these packings, and of the values of all of them. */
+fl_size fl_R_panels(const fl_forward_pass *f);
+static inline int fl_packings_of_R(const fl_forward_pass *f) {
+    return fl_row_of_cell(f->constant.cell->kind)->products > 1 ? 2 : 1;
+}
 
 /* Return W x of a block of steps, as a task for fl_multiply. */
 fl_multiplication fl_hoisted_product(fl_forward_pass *f, fl_span block);

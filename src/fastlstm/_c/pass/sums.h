@@ -11,7 +11,8 @@ typedef struct {
 } fl_sum;
 
 static inline void fl_start_totals(const fl_kernels *k, const fl_sum *sums, int count, fl_size bytes) {
-    for (int n = 0; n < count; n++) k->clear(sums[n].total, 0, sums[n].values * bytes, 1, NULL);
+    for (int n = 0; n < count; n++)
+        if (sums[n].part) k->clear(sums[n].total, 0, sums[n].values * bytes, 1, NULL);
 }
 
 /* Add the parts to the totals, and clear the parts. */

@@ -12,8 +12,7 @@ void fl_lay_out_weight_gradients(fl_weight_gradients *w, fl_size rows, int W_too
     w->x_transposed = fl_take_array(arena, rows, w->input, w->size);
     w->y_transposed = fl_take_array(arena, rows, w->outputs, w->size);
     if (!W_too) return;
-    w->W_panels = fl_take_array(arena, fl_row_panels(w->k, fl_vectors(w->k), w->gates * w->hidden, w->input), 1,
-                                w->size);
+    w->W_panels = fl_take_array(arena, fl_row_panels(w->k, fl_vectors(w->k), w->delta_step, w->input), 1, w->size);
 }
 
 void fl_clear_weight_gradients(fl_weight_gradients *w, fl_size rows, fl_size count) {
@@ -41,6 +40,11 @@ void fl_transpose_part(void *gradients, int part, int parts) {
     if (fl_is_far(w, K))
         w->k->transpose(w->y_transposed, w->y_prev, w->rows, K, fl_border(K, block, part, parts),
                         fl_border(K, block, part + 1, parts));
+    if (w->packs_deltas) {
+        fl_packing deltas = fl_rows_to_pack(w->k, w->delta_panels, fl_vectors(w->k), w->delta, w->delta_step, w->rows,
+                                            w->gates * w->hidden);
+        fl_pack(&deltas, part, parts);
+    }
 }
 
 /* total (K, padded gates H) += A^T delta, for A (rows, K). */
@@ -48,7 +52,8 @@ static void add_sum(const fl_weight_gradients *w, const void *a, const void *a_t
                     const void *delta_panels, void *total, fl_size column0, fl_size column1) {
     const int vectors = (int)(fl_panel_columns(w->k, w->gates) / w->k->unit_block);
     const fl_size columns = padded(w), width = vectors * w->k->unit_block;
-    fl_product product = {.columns = columns,
+    const fl_size packed = w->packs_deltas ? w->gates * w->hidden : columns; /* the last panel may be narrower */
+    fl_product product = {.columns = packed,
                           .K = w->rows,
                           .a = a,
                           .a_row_step = 1,
@@ -60,6 +65,7 @@ static void add_sum(const fl_weight_gradients *w, const void *a, const void *a_t
                           .c_row_step = columns,
                           .add = w->begun};
     if (fl_is_far(w, K)) product.a = a_transposed, product.a_row_step = w->rows, product.a_k_step = 1;
+    column1 = fl_smaller(column1, packed);
     if (product.K <= FL_ROWS_PER_GROUP || w->k->device) {
         fl_multiply_pieces(w->k, &product, w->stopped, 0, K, column0, column1);
         return;
@@ -71,7 +77,7 @@ static void add_sum(const fl_weight_gradients *w, const void *a, const void *a_t
 void fl_add_products_part(void *gradients, int part, int parts) {
     const fl_weight_gradients *w = (const fl_weight_gradients *)gradients;
     const fl_size columns = w->gates * w->hidden, block = fl_panel_columns(w->k, w->gates);
-    w->k->add_bias_gradient(w->db, w->delta, w->rows, columns, fl_border(columns, block, part, parts),
+    w->k->add_bias_gradient(w->db, w->delta, w->rows, w->delta_step, fl_border(columns, block, part, parts),
                             fl_border(columns, block, part + 1, parts));
     if (!w->delta_panels) return;
     const fl_size column0 = fl_border(padded(w), block, part, parts),
@@ -80,9 +86,9 @@ void fl_add_products_part(void *gradients, int part, int parts) {
     add_sum(w, w->y_prev, w->y_transposed, w->outputs, w->delta_R_panels, w->dR_sum, column0, column1);
     if (w->dx) {
         const fl_product dx = {.columns = w->input,
-                               .K = columns,
+                               .K = w->delta_step,
                                .a = w->delta,
-                               .a_row_step = columns,
+                               .a_row_step = w->delta_step,
                                .a_k_step = 1,
                                .panels = w->W_panels,
                                .vectors = fl_vectors(w->k),

@@ -8,23 +8,25 @@
 typedef struct {
     const fl_kernels *k;
     fl_ask_stop stopped;
-    fl_size size; /* bytes of a value */
-    fl_size gates, input, hidden;
-    fl_size outputs;    /* columns of R */
-    const void *W;      /* (gates H, I) */
-    void *dW, *dR, *db; /* out; db is always added to */
-    int accumulate;     /* Are dW and dR added to as well? */
-    int begun;          /* Do dW and dR, or their sums below, hold the gradients of earlier blocks? */
-    int add_dx;         /* Does dx hold the gradient of the other direction already? */
+    fl_size size;                 /* bytes of a value */
+    fl_size gates, input, hidden; /* those of these rows of W, R and b */
+    fl_size outputs;              /* columns of R */
+    const void *W;                /* (delta_step, I): all rows */
+    void *dW, *dR, *db;           /* out; db is always added to */
+    int accumulate;               /* Are dW and dR added to as well? */
+    int begun;                    /* Do dW and dR, or their sums below, hold the gradients of earlier blocks? */
+    int add_dx;                   /* Does dx hold the gradient of the other direction already? */
     /* The block. */
     fl_size rows;        /* time steps times batch rows */
+    fl_size delta_step;  /* values from one row of delta to the next */
     const void *delta;   /* (rows, gates H) */
     const void *delta_R; /* (rows, gates H) deltas of R y^{t-1}, which may be `delta` */
     const void *x;       /* (rows, I) */
     const void *y_prev;  /* (rows, outputs) */
     void *dx;            /* (rows, I), or NULL */
     /* Workspace; NULL where the rows are too few for packing to pay, and BLAS computes the products. */
-    char *delta_panels;   /* the deltas as panels, which the backward steps write */
+    int packs_deltas;     /* Are the deltas packed after the steps, which else write panels? */
+    char *delta_panels;   /* the deltas as panels */
     char *delta_R_panels; /* those of R y^{t-1}, which may be delta_panels */
     char *W_panels;       /* the packed rows of W; may be given */
     char *x_transposed;   /* (I, rows) */
@@ -44,9 +46,9 @@ void fl_clear_weight_gradients(fl_weight_gradients *w, fl_size rows, fl_size cou
  * transposed first. */
 static inline int fl_is_far(const fl_weight_gradients *w, fl_size K) { return K * w->size >= FL_FAR_ROW; }
 
-/* Compute a part of the gradients: transpose x and y_prev, where their rows are that long; then compute
- * db += sum of delta, and by panels dW += delta^T x, dR += delta^T y_prev, dx = delta W; at the end of a pass, write
- * the sums to dW and dR. These are tasks whose argument is an fl_weight_gradients. */
+/* Compute a part of the gradients: transpose x and y_prev, where their rows are that long, and pack the deltas; then
+ * compute db += sum of delta, and by panels dW += delta^T x, dR += delta^T y_prev, dx = delta W; at the end of a pass,
+ * write the sums to dW and dR. These are tasks whose argument is an fl_weight_gradients. */
 void fl_transpose_part(void *gradients, int part, int parts);
 void fl_add_products_part(void *gradients, int part, int parts);
 void fl_unpack_weight_gradients_part(void *gradients, int part, int parts);

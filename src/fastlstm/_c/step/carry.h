@@ -63,6 +63,7 @@ FL_FUNCTION void carry(const fl_carry *s, fl_size row0, fl_size row1, fl_size co
  * of it. */
 FL_INLINE vec y_gradient_of(const fl_y_gradient *s, vec seen, fl_size row, fl_size column, fl_size width, fl_size n) {
     const fl_size at = row * width + column;
+    if (s->beside) seen = v_add(seen, v_load_part((const real *)s->beside + at, n));
     if (s->mask) seen = v_mul(seen, s_load_part((const stored *)s->mask + at, n));
     if (s->zoned) seen = v_add(seen, v_load_part((const real *)s->zoned + at, n));
     if (s->through_c) seen = v_add(seen, v_load_part((const real *)s->through_c + at, n));
@@ -88,7 +89,8 @@ FL_INLINE vec y_gradient_of(const fl_y_gradient *s, vec seen, fl_size row, fl_si
 /* Compute the product that a gradient of y begins with, for `columns` vectors from `column` on. */
 FL_INLINE void product_seen(accumulators acc, const fl_y_gradient *s, int columns, fl_size row, fl_size rows,
                             fl_size column) {
-    const factor a = {(const real *)s->a + row * s->K, s->K, 1, s->K, panel_at(s->panels, FL_FULL, s->K, column), NULL};
+    const factor a = {(const real *)s->a + row * s->a_step,       s->a_step, 1, s->K,
+                      panel_at(s->panels, FL_FULL, s->K, column), NULL};
     product(acc, columns, rows, FL_FULL, &a, NULL);
 }
 

@@ -4,6 +4,7 @@
 
 #include "step/fgr.h"
 #include "step/gru.h"
+#include "step/gru_before.h"
 #include "step/lstm.h"
 #include "step/rnn.h"
 

@@ -195,6 +195,11 @@ FL_INLINE fl_size column_rows(fl_size gates, fl_size hidden, fl_size unit, int v
     return alone ? first : v * hidden + first;
 }
 
+/* Return the columns of whole panels that hold so many columns. */
+FL_INLINE fl_size padded_to_panels(fl_size columns) {
+    return (columns + COLUMNS * VL - 1) / (COLUMNS * VL) * (COLUMNS * VL);
+}
+
 enum { DOTS = 4 }; /* weight rows at once, in products by rows */
 
 /* Compute the dot products of `rows` rows of [f1 f2], from `row` on, with up to DOTS rows of [W1 W2], from w_row on. */
