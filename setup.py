@@ -140,9 +140,10 @@ EXTENSIONS = [
     # The kernels and the threads are in one module; the others reach them through it.
     extension("_system.runtime", ("system/pool.c", "network/interface.c"), ("fastlstm",)),
     extension("_system.backend"),
+    *(extension(f"_system.blas.{name}") for name in ("products", "activations", "carry", "table")),
+    *(extension(f"_system.blas.{name}") for name in ("lstm", "fgr", "rnn", "gru")),
     extension("_arrays.buffers"),
     extension("_cells.kernel"),
-    extension("_engine.blas"),
     extension("_engine.rows", libraries=("fastlstm",)),
     extension("_engine.loops", libraries=("fastlstm",)),
     extension("_engine.forward", libraries=("fastlstm",)),

@@ -25,6 +25,8 @@ OPTIONS = (
 DTYPES = (np.float32, np.float64)
 # The kernels of a device, which a build may have for tests, run only where they are asked for: FASTLSTM_ISA=emulated.
 ISAS = [isa for isa in runtime.available_isas() if isa != "emulated"]
+# The C interface has no BLAS.
+C_ISAS = [isa for isa in ISAS if isa != "blas"]
 
 Arrays = dict[str, np.ndarray]
 T, B, I, H, P = 4, 3, 2, 4, 3

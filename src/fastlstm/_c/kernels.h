@@ -77,7 +77,8 @@ typedef struct {
     const void *c_prev; /* (B, H) c^{t-1} as the step sees it; NULL where it is y_prev */
     void *space;        /* (B, space_step) memory of a step of whole rows; else NULL */
     fl_size space_step;
-    void *Ry;     /* on a device, (B, gates H): R y^{t-1}, where the cell wants it apart from W x^t; else NULL */
+    void *Ry; /* where weights are not packed, (B, gates H): R y^{t-1}, if the cell wants it apart from W x^t; else NULL
+               */
     void *gates;  /* (B, kept H) out: activated gates, for the RNN h^t; or NULL */
     void *c;      /* (B, H) out: c^t; may be c_prev; NULL where it is y */
     fl_size keep; /* rows that the next step has too: y and extra_seen are written for these, extra_last for the rest */
@@ -157,7 +158,8 @@ typedef struct {
     const void *zone_c;         /* (B, H) share of c^{t-1} that zoneout keeps in c^t; or NULL */
     int simple;         /* whether extra_panels, dc_above, reset, zone_c, dc_all, y.mask, y.reset, y.zone and y.all are
                            all NULL: a form compiled apart */
-    void *sent;         /* on a device, (B, gates H) sums that the next step passes to this one; else NULL */
+    void *sent;         /* where weights are not packed, a space for the sums that the next step passes to this one:
+                           (B, H and the extra columns, at least gates H); else NULL */
     void *delta;        /* (B, gates H) out: deltas, with respect to the gates before their activations */
     void *delta_R;      /* (B, gates H) out: deltas of R y^{t-1}, where the cell has other ones there; else NULL */
     void *delta_panels; /* out: the deltas as panels, for the weight gradients; or NULL. A panel has the units of a
@@ -200,7 +202,7 @@ typedef struct {
     const void *a;      /* A's value at row m and column k is a[m * a_row_step + k * a_k_step] */
     fl_size a_row_step, a_k_step;
     const void *panels; /* B as panels of pack_rows, or of a step's deltas, or B^T as panels of pack_columns */
-    int vectors;        /* width of a panel in vectors; or 0, on a processor: `panels` is B^T unpacked, for few rows */
+    int vectors;        /* width of a panel in vectors; or 0: `panels` is B^T unpacked, for few rows or by a library */
     fl_size gates;      /* number of gates side by side in a panel; 1 for any other matrix */
     fl_format format;   /* format of the panels */
     void *c;
@@ -256,7 +258,9 @@ typedef struct {
     fl_size unit_block;   /* vector length: all panels are made of vectors */
     fl_size row_block;    /* batch rows per register tile */
     fl_size column_block; /* columns per panel: 4 vectors */
-    int device;           /* whether this is a device with its own memory: W x is always hoisted, no weights packed */
+    int device;           /* whether this is a device with its own memory */
+    int packs;            /* whether steps read packed weights; else they read them as they are, W x is always hoisted,
+                             and the products of a pass are a library's, with threads of its own */
 
     /* Pack weights A (gates H, K) into forward panels. Panel j holds, for each k, the weights of its hidden units side
      * by side, zero-padded: unit_block units, a vector for each gate; of a single gate, column_block units. */
@@ -325,7 +329,7 @@ typedef struct {
     void (*copy)(void *to, fl_size to_step, const void *from, fl_size from_step, fl_size bytes, fl_size row0,
                  fl_size row1);
     void (*clear)(void *to, fl_size step, fl_size bytes, fl_size rows, const unsigned char *which);
-    /* Compute a product of matrices on a device, as matmul() of _engine/blas.pyx does; NULL on a processor. */
+    /* Compute a product of matrices on a device, as matmul() of _system/blas/products.pyx does; NULL on a processor. */
     void (*matmul)(int transpose_a, int transpose_b, fl_size m, fl_size n, fl_size k, const void *a, const void *b,
                    double beta, void *c);
     /* Run the steps that a device has queued: a device may hold steps, and what lies between them, back until something

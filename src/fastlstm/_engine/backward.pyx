@@ -9,9 +9,8 @@ from libc.string cimport memset
 
 from fastlstm._arrays.buffers cimport Buffers
 from fastlstm._cells.kernel cimport KernelCell
-from fastlstm._engine.blas cimport matmul
 from fastlstm._engine.forward cimport ForwardPass, prepare, run_span
-from fastlstm._engine.loops cimport finish_passes, pack, row_of, rows_of, start_passes
+from fastlstm._engine.loops cimport finish_passes, kernels_of_pass, pack, row_of, rows_of, start_passes
 from fastlstm._engine.passes cimport (FL_SUMS, fl_add_products_part, fl_add_totals, fl_arena, fl_arena_bytes,
                                       fl_arena_in, fl_at, fl_backward_pass, fl_begin_backward_block, fl_begin_segment,
                                       fl_border, fl_divide_backward_pass, fl_end_backward_block, fl_first_step,
@@ -22,8 +21,9 @@ from fastlstm._engine.passes cimport (FL_SUMS, fl_add_products_part, fl_add_tota
                                       fl_start_backward_pass, fl_sums_in_parts, fl_time, fl_transpose_part,
                                       fl_unpack_weight_gradients_part, fl_vectors, fl_weight_gradients, fl_y_prev_part)
 from fastlstm._system.backend cimport Device
+from fastlstm._system.blas.products cimport matmul
 from fastlstm._system.kernels cimport FL_THREADS_FOR_TWO, FL_WORK_BEFORE_A_LOOK, fl_call, fl_row_of_cell, fl_size
-from fastlstm._system.runtime cimport kernels, parallel, stopped
+from fastlstm._system.runtime cimport parallel, stopped
 
 # ---- the loop over time ----------------------------------------------------------------------------------------------
 
@@ -93,12 +93,14 @@ cdef void run_steps(fl_backward_pass *b, fl_size s0, fl_size s1) noexcept nogil:
 cdef void add_products(fl_weight_gradients *w, int parts) noexcept nogil:
     """Compute dW += delta^T x, dR += delta^T y_prev, db += sum of delta and dx = delta W for the steps of a block."""
     cdef fl_size columns = w.gates * w.hidden
+    cdef bint apart = w.dW_sum != NULL, add = w.begun or (w.accumulate and not apart)
     if w.delta_panels != NULL and (w.packs_deltas or fl_is_far(w, w.input) or fl_is_far(w, w.outputs)):
         parallel(fl_transpose_part, w, parts)
     parallel(fl_add_products_part, w, parts)
     if w.delta_panels == NULL:
-        matmul(w.k, w.size, True, False, columns, w.input, w.rows, w.delta, w.x, w.accumulate or w.begun, w.dW)
-        matmul(w.k, w.size, True, False, columns, w.outputs, w.rows, w.delta_R, w.y_prev, w.accumulate or w.begun, w.dR)
+        matmul(w.k, w.size, True, False, columns, w.input, w.rows, w.delta, w.x, add, w.dW_sum if apart else w.dW)
+        matmul(w.k, w.size, True, False, columns, w.outputs, w.rows, w.delta_R, w.y_prev, add,
+               w.dR_sum if apart else w.dR)
         if w.dx != NULL:
             matmul(w.k, w.size, False, False, w.rows, w.input, columns, w.delta, w.W, 0, w.dx)
     w.begun = True
@@ -167,7 +169,7 @@ cdef void run(fl_backward_pass *b, int num_threads) noexcept nogil:
     if fl_sums_in_parts(b):
         fl_add_totals(b.k, b.sums, FL_SUMS)
     for n in range(b.part_count):
-        if b.parts[n].begun and b.parts[n].delta_panels != NULL:
+        if b.parts[n].begun and b.parts[n].dW_sum != NULL:
             parallel(fl_unpack_weight_gradients_part, &b.parts[n], b.division.parts)
     if b.rows.T == 1 and not b.packed:
         matmul(b.k, b.size, False, False, b.rows.B, b.outputs, b.gates * b.constant.hidden, b.parts[0].delta, b.R, 0,
@@ -190,7 +192,7 @@ def run_passes(list passes, int num_threads, Device device=None):
         all_passes[n] = &own.b
     start_passes(&call, all_passes[0].k, device)
     with nogil:
-        if count == 2 and 1 < num_threads <= FL_THREADS_FOR_TWO and not all_passes[0].k.device:
+        if count == 2 and 1 < num_threads <= FL_THREADS_FOR_TWO and all_passes[0].k.packs:
             parallel(run_one, all_passes, 2)
         else:
             for n in range(count):
@@ -220,7 +222,7 @@ cdef class BackwardPass:
         self.get, self.cell, self.again = get, cell, again
         memset(b, 0, sizeof(fl_backward_pass))
         b.again = NULL if again is None else &again.f
-        b.k = kernels(size) if device is None else device.kernels()
+        b.k = kernels_of_pass(size, device, cell.cell.kind, batch.invariant)
         b.stopped = stopped
         b.size, b.cell_size, b.reverse, b.gates = size, max(size, 4), reverse, cell.cell.gates
         b.step = b.k.cells[cell.cell.kind].backward
@@ -332,7 +334,7 @@ def recompute_y_prev(KernelCell cell, batch, bint reverse, gates, c, h0, y_prev,
     if gates is None or h0 is None or (c is None and cell.keeps_c):
         raise ValueError("the tape must have its gates, its cells and h0")
     memset(&b, 0, sizeof(fl_backward_pass))
-    b.k = kernels(size) if device is None else device.kernels()
+    b.k = kernels_of_pass(size, device, cell.cell.kind, batch.invariant)
     b.size, b.cell_size, b.reverse, b.gates = size, max(size, 4), reverse, cell.cell.gates
     b.rows = rows_of(get, batch)
     b.constant.cell, b.constant.hidden = &cell.cell, h0.shape[h0.ndim - 1]

@@ -10,22 +10,23 @@ from libc.string cimport memcpy, memset
 
 from fastlstm._arrays.buffers cimport Buffers
 from fastlstm._cells.kernel cimport KernelCell
-from fastlstm._engine.blas cimport matmul
-from fastlstm._engine.loops cimport finish_passes, pack, row_of, rows_of, start_passes
+from fastlstm._engine.loops cimport finish_passes, kernels_of_pass, pack, row_of, rows_of, start_passes
 from fastlstm._engine.passes cimport (fl_arena, fl_arena_bytes, fl_arena_in, fl_border, fl_column_panels,
                                       fl_columns_to_pack, fl_divide, fl_divide_forward_pass, fl_divide_rows,
                                       fl_first_step, fl_forward_pass, fl_gates_side_by_side, fl_hand_on,
                                       fl_hoisted_product, fl_keep_checkpoint, fl_lay_out_forward_pass, fl_m_of,
-                                      fl_multiplication, fl_multiply, fl_multiply_pieces, fl_next_block, fl_packings_of_R,
-                                      fl_plan_weights, fl_rows_at, fl_rows_per_block, fl_R_panels, fl_R_to_pack, fl_run_forward_step,
-                                      fl_segment_rows, fl_segments, fl_share, fl_share_of, fl_span,
-                                      fl_start_forward_pass, fl_time, fl_vectors, fl_y_of)
+                                      fl_multiplication, fl_multiply, fl_multiply_pieces, fl_next_block,
+                                      fl_packings_of_R, fl_plan_weights, fl_R_panels, fl_R_to_pack, fl_rows_at,
+                                      fl_rows_per_block, fl_run_forward_step, fl_segment_rows, fl_segments, fl_share,
+                                      fl_share_of, fl_span, fl_start_forward_pass, fl_time, fl_vectors_of_columns,
+                                      fl_y_of)
 from fastlstm._system.backend cimport Device
-from fastlstm._system.kernels cimport (FL_BFLOAT16, FL_FULL, FL_INT8, FL_MOST_SPACE, FL_ROWS_TO_STOP, FL_THREADS_FOR_TWO,
-                                       FL_WORK_BEFORE_A_LOOK, fl_call, fl_format, fl_forward, fl_kernels,
-                                       fl_gates_of_panel, fl_has_whole_rows, fl_panel_units, fl_product,
+from fastlstm._system.blas.products cimport matmul
+from fastlstm._system.kernels cimport (FL_BFLOAT16, FL_FULL, FL_INT8, FL_MOST_SPACE, FL_ROWS_TO_STOP,
+                                       FL_THREADS_FOR_TWO, FL_WORK_BEFORE_A_LOOK, fl_call, fl_format, fl_forward,
+                                       fl_gates_of_panel, fl_has_whole_rows, fl_kernels, fl_panel_units, fl_product,
                                        fl_row_of_cell, fl_size)
-from fastlstm._system.runtime cimport begin_call, end_call, kernels, parallel, stopped
+from fastlstm._system.runtime cimport begin_call, end_call, parallel, stopped
 
 from fastlstm._arrays.arrays import empty
 from fastlstm._engine.batches import Batch
@@ -46,8 +47,8 @@ cdef void project(const fl_forward_pass *f, fl_size s, fl_size row0, fl_size row
     if row0 >= end:
         return
     if f.proj_panels != NULL:
-        product = fl_product(f.outputs, H, m, H, 1, f.proj_panels, fl_vectors(f.k), 1, FL_FULL, y, f.y_step, False,
-                             False)
+        product = fl_product(f.outputs, H, m, H, 1, f.proj_panels, fl_vectors_of_columns(f.k), 1, FL_FULL, y,
+                             f.y_step, False, False)
         fl_multiply_pieces(f.k, &product, f.stopped, row0, end, column0, column1)
     else:
         for row in range(row0, end):
@@ -123,7 +124,7 @@ cdef void prepare(fl_forward_pass *f, int num_threads) noexcept nogil:
     cdef int parts, product
     fl_divide_forward_pass(f, num_threads)
     parts = f.division.parts
-    if not f.k.device:  # which reads weights as they are
+    if f.k.packs:
         if not f.packed and f.W_panels != NULL:
             pack(fl_columns_to_pack(f.k, f.W_panels, gates, f.gates * H // gates, f.constant.W, f.constant.input),
                  parts)
@@ -164,7 +165,7 @@ def run_passes(list passes, int num_threads, Device device=None):
         all_passes[n] = &own.f
     start_passes(&call, all_passes[0].k, device)
     with nogil:
-        if count == 2 and 1 < num_threads <= FL_THREADS_FOR_TWO and not all_passes[0].k.device:
+        if count == 2 and 1 < num_threads <= FL_THREADS_FOR_TWO and all_passes[0].k.packs:
             parallel(run_one, all_passes, 2)
         else:
             for n in range(count):
@@ -181,7 +182,7 @@ def packed_columns(KernelCell cell, A, bint recurrent):
     cdef fl_size gates = fl_gates_of_panel(&cell.cell), rows = len(A), K = A.shape[1]
     cdef int product
     memset(&f, 0, sizeof(fl_forward_pass))
-    f.k, f.size = kernels(A.itemsize), A.itemsize
+    f.k, f.size = kernels_of_pass(A.itemsize, None, cell.cell.kind, True), A.itemsize
     f.constant.cell, f.constant.hidden, f.constant.outputs = &cell.cell, rows // cell.cell.gates, K
     if f.k.device:
         raise NotImplementedError("a device reads weights as they are: there is nothing to pack")
@@ -233,7 +234,7 @@ cdef class ForwardPass:
         proj = weights.proj
         self.get, self.cell = get, cell
         memset(f, 0, sizeof(fl_forward_pass))
-        f.k = kernels(size) if device is None else device.kernels()
+        f.k = kernels_of_pass(size, device, cell.cell.kind, batch.invariant or weights.packed is not None)
         f.stopped = stopped
         f.size, f.cell_size, f.reverse, f.gates = size, max(size, 4), reverse, cell.cell.gates
         f.step = f.k.cells[cell.cell.kind].forward
@@ -363,6 +364,7 @@ cdef class Step:
         """
         cdef Buffers get = Buffers(6), space
         cdef fl_forward_pass f
+        cdef const fl_kernels *k
         cdef fl_call call
         cdef fl_size B, H = self.prototype.constant.hidden, I = self.prototype.constant.input
         cdef int size = self.prototype.size
@@ -372,11 +374,12 @@ cdef class Step:
                 return False
         except (AttributeError, BufferError, TypeError, ValueError):  # of what is no array, or not contiguous
             return False
-        if kernels(size).device:
+        k = kernels_of_pass(size, None, self.cell.cell.kind, self.prototype.packed)
+        if not k.packs:
             self.pass_of_one(x, h, c, y, h_out, c_out)
             return True
         f = self.prototype
-        f.k = kernels(size)
+        f.k = k
         f.step = f.k.cells[self.cell.cell.kind].forward
         f.block = fl_panel_units(f.k, fl_gates_of_panel(&self.cell.cell))
         f.rows.B = f.rows.count = B
@@ -400,7 +403,7 @@ cdef class Step:
         return True
 
     cdef int pass_of_one(self, x, h, c, y, h_out, c_out) except -1:
-        """Run a step as a pass: on a device, where W x is a product of its own and needs memory."""
+        """Run a step as a pass, where W x is a product of its own and needs memory."""
         B = len(x)
         batch = Batch(1, B, B)
         one = ForwardPass(self.cell, batch, False, self.weights, None, False, False, 0, self.prototype.size)

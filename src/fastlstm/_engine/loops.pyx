@@ -4,8 +4,8 @@ from libc.stdint cimport int64_t
 from fastlstm._arrays.buffers cimport Buffers
 from fastlstm._engine.passes cimport fl_pack, fl_packing, fl_rows, fl_rows_at, fl_segment_rows, fl_segments
 from fastlstm._system.backend cimport Device
-from fastlstm._system.kernels cimport FL_ROWS_TO_PACK, fl_call, fl_kernels, fl_size
-from fastlstm._system.runtime cimport begin_call, end_call, parallel
+from fastlstm._system.kernels cimport FL_ROWS_TO_PACK, fl_call, fl_cell_kind, fl_kernels, fl_size
+from fastlstm._system.runtime cimport begin_call, end_call, kernels, packing_kernels, parallel
 
 
 cdef fl_rows rows_of(Buffers get, batch) except *:
@@ -34,6 +34,13 @@ cdef fl_size row_of(name, array, fl_size columns) except -1:
     if own < columns:
         raise ValueError(f"{name} must have {columns} columns, not {own}")
     return own
+
+
+cdef const fl_kernels *kernels_of_pass(int size, Device device, fl_cell_kind kind, bint packing) noexcept:
+    """Return the kernels of a pass: with `packing` those that pack weights, where it runs on the host."""
+    cdef const fl_kernels *k = kernels(size) if device is None else device.kernels()
+    # A library's products promise no bits, and some cells have no step that uses them.
+    return packing_kernels(size) if not (k.packs or k.device) and (packing or k.cells[kind].forward == NULL) else k
 
 
 cdef void pack(fl_packing packing, int parts) noexcept nogil:

@@ -72,6 +72,7 @@ cdef extern from "pass/packing.h" nogil:
         pass
 
     int fl_vectors(const fl_kernels *k)
+    int fl_vectors_of_columns(const fl_kernels *k)
     fl_size fl_column_panels(const fl_kernels *k, fl_size gates, fl_size H, fl_size K)
     fl_size fl_row_panels(const fl_kernels *k, int vectors, fl_size rows, fl_size columns)
     fl_packing fl_columns_to_pack(const fl_kernels *k, void *panels, fl_size gates, fl_size H, const void *A, fl_size K)
@@ -173,6 +174,8 @@ cdef extern from "pass/weights.h" nogil:
         void *dx
         char *delta_panels
         char *W_panels
+        char *dW_sum
+        char *dR_sum
 
     bint fl_is_far(const fl_weight_gradients *w, fl_size K)
     void fl_transpose_part(void *gradients, int part, int parts)

@@ -51,7 +51,12 @@ cdef extern from "kernels.h":
 
     enum: FL_MOST_SPACE
     ctypedef int fl_cell_kind
-    enum: FL_CELLS
+    enum:
+        FL_LSTM
+        FL_FGR
+        FL_RNN
+        FL_GRU
+        FL_CELLS
 
     ctypedef struct fl_cell:
         fl_cell_kind kind
@@ -91,6 +96,7 @@ cdef extern from "kernels.h":
         const void *c_prev
         void *space
         fl_size space_step
+        void *Ry
         void *gates
         void *c
         fl_size keep
@@ -133,6 +139,7 @@ cdef extern from "kernels.h":
         fl_size a_step
         fl_size K
         const void *panels
+        const void *beside
         const void *above
         fl_size above_step
         const void *last
@@ -142,6 +149,7 @@ cdef extern from "kernels.h":
         const void *zone
         void *zoned
         void *all
+        const void *through_c
 
     ctypedef struct fl_backward:
         const fl_cell *cell
@@ -162,10 +170,12 @@ cdef extern from "kernels.h":
         bint simple
         void *sent
         void *delta
+        void *delta_R
         void *delta_panels
         fl_size panel_step
         void *dc
         void *dc_all
+        void *y_again
 
     ctypedef struct fl_product:
         fl_size columns
@@ -186,10 +196,13 @@ cdef extern from "kernels.h":
                                      fl_size unit1) noexcept nogil
     ctypedef void (*fl_backward_step)(const fl_backward *, fl_size row0, fl_size row1, fl_size unit0,
                                       fl_size unit1) noexcept nogil
+    ctypedef void (*fl_outputs)(const fl_cell *, fl_size hidden, const void *gates, const void *c, void *y,
+                                fl_size rows, fl_size unit0, fl_size unit1) noexcept nogil
 
     ctypedef struct fl_cell_kernels:
         fl_forward_step forward
         fl_backward_step backward
+        fl_outputs outputs
 
     ctypedef enum fl_loss_kind:
         FL_SQUARED
@@ -244,6 +257,7 @@ cdef extern from "kernels.h":
         fl_size row_block
         fl_size column_block
         bint device
+        bint packs
         void (*pack_columns)(void *panels, fl_size gates, fl_size hidden, const void *A, fl_size K, fl_size panel0,
                              fl_size panel1) noexcept nogil
         void (*pack_rows)(void *panels, int vectors, const void *A, fl_size row_step, fl_size rows, fl_size columns,

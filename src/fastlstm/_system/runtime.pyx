@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 
+from fastlstm._system.blas.table cimport make_tables
 from fastlstm._system.kernels cimport (FL_BACKEND_CAPSULE, FL_FIRST_ASKED, FL_ISA_COUNT, FL_ISA_portable,
                                        FL_LAST_ASKED, FL_MAX_THREADS, FL_TIMES_THE_WAIT, fl_backend, fl_begin_call,
                                        fl_call, fl_emulated_backend, fl_end_call, fl_isa_available, fl_isa_kernels,
@@ -44,16 +45,25 @@ cdef const fl_kernels *kernels(int itemsize) noexcept nogil:
     return kernels_32 if itemsize == 4 else kernels_64
 
 
-cdef const fl_kernels *host_kernels(int itemsize) noexcept nogil:
-    """Return the kernels in use, or portable ones in place of a device's, which packs nothing."""
+cdef const fl_kernels *packing_kernels(int itemsize) noexcept nogil:
+    """Return the kernels in use, or portable ones in place of those that pack nothing."""
     cdef const fl_kernels *found = kernels(itemsize)
-    return fl_isa_kernels(FL_ISA_portable, itemsize) if found.device else found
+    return found if found.packs else fl_isa_kernels(FL_ISA_portable, itemsize)
+
+
+# The steps on SciPy's BLAS, which are no part of the C library.
+cdef const fl_kernels *blas = make_tables(fl_isa_kernels(FL_ISA_portable, 4), fl_isa_kernels(FL_ISA_portable, 8))
 
 
 def available_isas():
-    """Return the instruction sets of this build that this machine runs, slowest first."""
-    return [fl_isa_name(k).decode() for k in range(FL_ISA_COUNT)
-            if fl_isa_kernels(k, 4) != NULL and fl_isa_available(k)]
+    """Return the instruction sets of this build that this machine runs, slowest first.
+
+    "blas" comes after "portable" and before all that are compiled for a processor.
+    """
+    found = [fl_isa_name(k).decode() for k in range(FL_ISA_COUNT)
+             if fl_isa_kernels(k, 4) != NULL and fl_isa_available(k)]
+    found.insert(found.index("portable") + 1, "blas")
+    return found
 
 
 def choose_isa(wanted):
@@ -63,6 +73,8 @@ def choose_isa(wanted):
     name = available[-1] if wanted is None else wanted.strip().lower()
     if name not in available:
         raise ValueError(f"FASTLSTM_ISA={wanted}: this build on this machine has {', '.join(available)}")
+    if name == "blas":
+        kernels_32, kernels_64 = &blas[0], &blas[1]
     for k in range(FL_ISA_COUNT):
         if fl_isa_name(k).decode() == name:
             kernels_32 = fl_isa_kernels(k, 4)

@@ -9,7 +9,7 @@ from fastlstm._engine.passes cimport fl_border, fl_column_panels, fl_columns_to_
 from fastlstm._system.kernels cimport (FL_BLOCKS_PER_SUM, FL_COLUMNS_TO_PACK, FL_FAR_ROW, FL_FULL, FL_LONG_COLUMN,
                                        FL_ROWS_PER_BLOCK, FL_ROWS_TO_PACK, FL_WORK_PER_CALL, fl_call, fl_kernels,
                                        fl_product, fl_size)
-from fastlstm._system.runtime cimport begin_call, end_call, host_kernels, parallel, parts_for, stopped
+from fastlstm._system.runtime cimport begin_call, end_call, packing_kernels, parallel, parts_for, stopped
 
 from numpy import zeros
 
@@ -161,7 +161,7 @@ def multiply(a, b, c, int num_threads, bint add=False):
     cdef fl_size most = FL_BLOCKS_PER_SUM * FL_ROWS_PER_BLOCK, k0
     cdef int parts
     p.a, p.b, p.c = matrix(get.strided(a, False)), matrix(get.strided(b, False)), matrix(get.strided(c, True))
-    p.size, p.k, p.add = c.itemsize, host_kernels(c.itemsize), add
+    p.size, p.k, p.add = c.itemsize, packing_kernels(c.itemsize), add
     p.count = c.shape[0] if c.ndim == 3 else 1
     if (p.a.columns != p.b.rows or p.c.rows != p.a.rows or p.c.columns != p.b.columns or not a.ndim == b.ndim == c.ndim
             or not len(a) == len(b) == len(c) and c.ndim == 3):

@@ -14,9 +14,9 @@ static void lay_out_sums(fl_backward_pass *b, fl_arena *arena) {
     memset(b->sums, 0, sizeof(b->sums));
     for (int n = 0; n < b->part_count; n++) {
         const fl_weight_gradients *w = &b->parts[n];
-        const fl_size padded = fl_padded_columns(b->k, w->gates, w->hidden);
-        b->sums[count++] = (fl_sum){w->dW_sum, NULL, w->input * padded};
-        b->sums[count++] = (fl_sum){w->dR_sum, NULL, b->K * padded};
+        const fl_size columns = fl_columns_of_sums(w);
+        b->sums[count++] = (fl_sum){w->dW_sum, NULL, w->input * columns};
+        b->sums[count++] = (fl_sum){w->dR_sum, NULL, b->K * columns};
         b->sums[count++] = (fl_sum){w->db, NULL, w->gates * w->hidden};
     }
     b->sums[count++] = (fl_sum){b->dp, NULL, values_of_p(b)};
@@ -57,7 +57,8 @@ void fl_lay_out_backward_pass(fl_backward_pass *b, fl_arena *arena) {
         b->between.through_c = b->constant.dc;
     }
     b->delta_before = fl_take_array(arena, b->K ? B : 0, values, b->size);
-    if (b->k->device) b->constant.sent = fl_take_array(arena, B, values, b->cell_size);
+    if (!b->k->packs)
+        b->constant.sent = fl_take_array(arena, B, fl_larger(values, H + b->K - b->outputs), b->cell_size);
     if (!b->given_panels)
         b->R_panels = fl_take_array(arena, fl_row_panels(b->k, vectors, fl_rows_of_R(b), b->outputs), 1, b->size);
     if (row->products) {
@@ -364,7 +365,7 @@ void fl_projection_part(void *backward_pass, int part, int parts) {
                                 .c = b->dproj,
                                 .c_row_step = H,
                                 .add = 1};
-    if (product.K > FL_ROWS_PER_GROUP && !b->k->device)
+    if (product.K > FL_ROWS_PER_GROUP && b->k->packs)
         fl_multiply_in_groups(b->k, &product, P, column0, column1, b->size);
     else
         fl_multiply_pieces(b->k, &product, b->stopped, 0, P, column0, column1);
@@ -374,9 +375,9 @@ void fl_projection_part(void *backward_pass, int part, int parts) {
 
 void fl_divide_backward_pass(fl_backward_pass *b, int num_threads) {
     const fl_size values = b->gates * b->constant.hidden;
-    /* A device has threads of its own. */
+    /* A device or a library has threads of its own. */
     fl_divide(&b->division, &b->rows, b->constant.hidden, b->k->column_block, fl_has_whole_rows(b->constant.cell),
-              values * b->K, b->size, b->k->device ? 1 : num_threads);
+              values * b->K, b->size, b->k->packs ? num_threads : 1);
     b->unit_work = b->k->device ? 0 : values;
 }
 

@@ -6,7 +6,7 @@ void fl_plan_weights(fl_forward_pass *f, fl_size weight_size) {
     const fl_rows *r = &f->rows;
     const fl_size rows_of_weights = f->gates * f->constant.hidden * weight_size;
     const fl_size R_bytes = rows_of_weights * f->constant.outputs, W_bytes = rows_of_weights * f->constant.input;
-    if (f->k->device) {
+    if (!f->k->packs) {
         f->hoists = 1, f->packs = 0;
         return;
     }
@@ -45,7 +45,7 @@ void fl_lay_out_forward_pass(fl_forward_pass *f, fl_arena *arena) {
     if (!f->packed) {
         const fl_size gates = fl_gates_side_by_side(f), columns = f->gates * H / gates;
         f->W_panels = f->R_panels = NULL;
-        if (f->k->device)
+        if (!f->k->packs)
             f->W_panels = (char *)f->constant.W;
         else if (f->packs || f->hoists)
             f->W_panels = fl_take_array(arena, fl_column_panels(f->k, gates, columns, I), 1, f->size);
@@ -59,7 +59,7 @@ void fl_lay_out_forward_pass(fl_forward_pass *f, fl_arena *arena) {
     }
     if (f->proj) {
         f->proj_panels = NULL;
-        if (f->k->device)
+        if (!f->k->packs)
             f->proj_panels = (char *)f->proj;
         else if (fl_many_rows(&f->rows))
             f->proj_panels = fl_take_array(arena, fl_column_panels(f->k, 1, f->outputs, H), 1, f->size);
@@ -72,7 +72,7 @@ void fl_lay_out_forward_pass(fl_forward_pass *f, fl_arena *arena) {
         f->constant.space_step = FL_MOST_SPACE * H;
         f->constant.space = fl_take_array(arena, B, f->constant.space_step, f->cell_size);
     }
-    if (f->k->device && row->own_R_deltas) f->constant.Ry = fl_take_array(arena, B, f->gates * H, f->cell_size);
+    if (!f->k->packs && row->own_R_deltas) f->constant.Ry = fl_take_array(arena, B, f->gates * H, f->cell_size);
     if (f->again) {
         const fl_size rows = fl_block_rows(&f->rows, f->segment);
         f->tape.gates = fl_take_array(arena, rows, f->constant.cell->kept * H, f->size);
@@ -90,9 +90,9 @@ void fl_lay_out_forward_pass(fl_forward_pass *f, fl_arena *arena) {
 
 void fl_divide_forward_pass(fl_forward_pass *f, int num_threads) {
     f->unit_work = f->gates * (f->constant.outputs + (f->hoists ? 0 : f->constant.input));
-    /* A device has threads of its own. */
+    /* A device or a library has threads of its own. */
     fl_divide(&f->division, &f->rows, f->constant.hidden, f->block, fl_has_whole_rows(f->constant.cell),
-              f->constant.hidden * f->unit_work, f->size, f->k->device ? 1 : num_threads);
+              f->constant.hidden * f->unit_work, f->size, f->k->packs ? num_threads : 1);
     if (f->k->device) f->unit_work = 0;
 }
 
@@ -106,7 +106,7 @@ fl_multiplication fl_hoisted_product(fl_forward_pass *f, fl_span block) {
                                 .a_row_step = I,
                                 .a_k_step = 1,
                                 .panels = f->W_panels,
-                                .vectors = fl_vectors(f->k),
+                                .vectors = fl_vectors_of_columns(f->k),
                                 .gates = gates,
                                 .format = f->constant.format,
                                 .c = (void *)f->wx,

@@ -13,7 +13,7 @@ void fl_pack(void *packing, int part, int parts) {
 
 void fl_multiply_pieces(const fl_kernels *k, const fl_product *product, fl_ask_stop stopped, fl_size row0, fl_size row1,
                         fl_size column0, fl_size column1) {
-    const fl_size block = k->unit_block * (product->gates > 1 ? 1 : product->vectors);
+    const fl_size block = k->unit_block * (product->gates > 1 ? 1 : fl_larger(product->vectors, 1));
     const fl_size work = k->device ? 0 : (row1 - row0) * product->K * product->gates;
     while (column0 < column1) {
         const fl_size end = fl_piece_end(column0, column1, block, work);

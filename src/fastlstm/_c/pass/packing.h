@@ -7,6 +7,9 @@
 /* Return the width in vectors of a panel of packed rows. */
 static inline int fl_vectors(const fl_kernels *k) { return (int)(k->column_block / k->unit_block); }
 
+/* Return that of packed columns: 0 where they are not packed. */
+static inline int fl_vectors_of_columns(const fl_kernels *k) { return k->packs ? fl_vectors(k) : 0; }
+
 /* Return the number of values of the packed columns of weights (gates H, K), and of the packed rows of A (rows,
  * columns). */
 static inline fl_size fl_column_panels(const fl_kernels *k, fl_size gates, fl_size H, fl_size K) {

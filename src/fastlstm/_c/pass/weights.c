@@ -5,10 +5,11 @@
 static fl_size padded(const fl_weight_gradients *w) { return fl_padded_columns(w->k, w->gates, w->hidden); }
 
 void fl_lay_out_weight_gradients(fl_weight_gradients *w, fl_size rows, int W_too, int own_R_deltas, fl_arena *arena) {
+    w->dW_sum = fl_take_array(arena, w->input, fl_columns_of_sums(w), w->size);
+    w->dR_sum = fl_take_array(arena, w->outputs, fl_columns_of_sums(w), w->size);
+    if (!w->k->packs) return;
     w->delta_panels = fl_take_array(arena, rows, padded(w), w->size);
     w->delta_R_panels = own_R_deltas ? fl_take_array(arena, rows, padded(w), w->size) : w->delta_panels;
-    w->dW_sum = fl_take_array(arena, w->input, padded(w), w->size);
-    w->dR_sum = fl_take_array(arena, w->outputs, padded(w), w->size);
     w->x_transposed = fl_take_array(arena, rows, w->input, w->size);
     w->y_transposed = fl_take_array(arena, rows, w->outputs, w->size);
     if (!W_too) return;

@@ -31,9 +31,15 @@ typedef struct {
     char *W_panels;       /* the packed rows of W; may be given */
     char *x_transposed;   /* (I, rows) */
     char *y_transposed;   /* (outputs, rows) */
-    /* (I, padded gates H), (outputs, padded gates H) transposed gradients, columns in the order of the delta panels */
+    /* Sums over the blocks: (I, padded gates H) and (outputs, padded gates H) transposed gradients, columns in the
+     * order of the delta panels; without panels, as dW and dR are; NULL where BLAS adds to dW and dR themselves. */
     char *dW_sum, *dR_sum;
 } fl_weight_gradients;
+
+/* Return the values in dW_sum for each input. */
+static inline fl_size fl_columns_of_sums(const fl_weight_gradients *w) {
+    return w->k->packs ? fl_padded_columns(w->k, w->gates, w->hidden) : w->gates * w->hidden;
+}
 
 /* Lay out the workspace of blocks of at most `rows` rows; `W_too` includes the packed W, `own_R_deltas`
  * panels for them. */
