@@ -254,6 +254,14 @@ def test_what_a_layer_needs_it_gets():
     assert nn.Sequential(LSTM(3, 2, bidirectional=True), Noise()).directions == 1
 
 
+def test_a_vector_for_each_row_has_no_lengths():
+    net = nn.Sequential(LSTM(3, 2, dtype=F, seed=0), nn.Last(), Noise())
+    x = np.random.default_rng(0).normal(size=(5, 2, 3))
+    tape = net.forward(x, lengths=[5, 2], rng=np.random.default_rng(0))[2]
+    assert tape.layers[2].kept == (None, 1)
+    np.testing.assert_array_equal(net(x, lengths=[5, 2])[0], net.layers[0](x, lengths=[5, 2])[0][[4, 1], [0, 1]])
+
+
 def test_outputs_that_keep_two_directions_apart():
     class Kept(Noise):
         def output_for(self, below):
@@ -290,6 +298,7 @@ def test_other_arguments_come_back(tmp_path):
     again = fastlstm.load(tmp_path / "own", layers=[Mixed])
     assert (again.sizes, again.name, again.flag, again.rates) == ((2, 3), "é", False, (0.25, (1,)))
     assert (again.dtype, again.count) == (F, 65536)
+    assert repr(again) == "Mixed(2, 3, name='é', flag=False, rates=(0.25, (1,)), dtype=float64)"
 
 
 # ---- errors ----
@@ -430,6 +439,11 @@ def back(**named):
             lambda: nn.Sequential(made(__init__=lambda self, n: None)),
             TypeError,
             r"layers\[0\] has no parameters' buffer: the __init__ of Mine must call super\(\)'s",
+        ),
+        (
+            lambda: nn.fit(Scale(3), nn.mse, nn.Batches(x, x, 2, per_step=True)),
+            TypeError,
+            "model must be a network, such as an nn.Sequential of the Scale",
         ),
         (lambda: nn.Sequential(LSTM(3, 4), Scale(3)), ValueError, r"layers\[1\] must have input_size 4"),
         (lambda: nn.Sequential(Scale(3), nn.Dense(4, 2)), ValueError, r"layers\[1\] must have input_size 3"),

@@ -24,6 +24,7 @@ from fastlstm.nn.adam import Adam
 from fastlstm.nn.batches import Batch, BatchSource, epoch_for
 from fastlstm.nn.clipping import clip_norm
 from fastlstm.nn.history import Epoch, History
+from fastlstm.nn.layer import Layer
 
 Loss = Callable[..., tuple[float, Array]]
 
@@ -56,6 +57,8 @@ class Trainer:
         if not isinstance(getattr(model, "flat", None), np.ndarray):
             given = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
             raise TypeError(f"model must be a network, such as an nn.Sequential, not {given}")
+        if isinstance(model, Layer):
+            raise TypeError(f"model must be a network, such as an nn.Sequential of the {type(model).__name__}")
         checks.loss(loss)
         checks.source("train", model, train)
         if validation is not None:

@@ -14,10 +14,10 @@ from fastlstm.layers.network_layer import NetworkLayer
 from fastlstm.layers.parameters import Parametric
 from fastlstm.nn._data_errors import in_data
 from fastlstm.nn._elementwise import NothingCountsError
+from fastlstm.nn._layer_checks import check_sequences
 from fastlstm.nn._optimiser import Optimiser
 from fastlstm.nn.batches import Batches, BatchSource, Chunks, epoch_for, gives_both_layouts, has_batch_first
 from fastlstm.nn.pairs import Pairs
-from fastlstm.nn.sequential import check_sequences
 from fastlstm.nn.transcripts import Transcripts
 
 

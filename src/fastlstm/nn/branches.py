@@ -15,8 +15,8 @@ from fastlstm._system.float_mode import as_in_kernels
 from fastlstm.layers.network_layer import NetworkLayer, Signal
 from fastlstm.layers.parameters import Gradients, Parametric
 from fastlstm.nn._composite import Composite, state_items
+from fastlstm.nn._layer_checks import check_part
 from fastlstm.nn.layer import Layer
-from fastlstm.nn.sequential import check_part
 
 __all__ = ["Branches", "BranchesTape", "Identity"]
 
@@ -244,7 +244,7 @@ class Branches(Composite, NetworkLayer):
         self, x: Any, context: Mapping[str, Any], tape: BranchesTape | None
     ) -> tuple[Array, tuple[Any, ...]]:
         """Return y and the state; the branches' tapes and sizes are added to `tape`, if there is one."""
-        states = iter(state_items("state", context["state"], self._with_state()))
+        states = iter(state_items("state", context["state"], self._count_states()))
         outputs, last = [], []
         for k, branch in enumerate(self.branches):
             own = {**context, "state": next(states) if "state" in branch.needs else None}
@@ -263,7 +263,7 @@ class Branches(Composite, NetworkLayer):
             return np.concatenate(outputs, axis=-1), tuple(last)
         return _sum(outputs), tuple(last)
 
-    def _with_state(self) -> int:
+    def _count_states(self) -> int:
         """Return the number of branches that have a state."""
         return sum("state" in branch.needs for branch in self.branches)
 
@@ -312,7 +312,7 @@ class Branches(Composite, NetworkLayer):
             raise TypeError(f"tape must be a BranchesTape from forward, not {type(tape).__name__}")
         if len(tape.branches) != len(self.branches):
             raise ValueError(f"tape must be of {len(self.branches)} branches, not {len(tape.branches)}")
-        arriving = iter(state_items("dstate", dstates[0], self._with_state()))
+        arriving = iter(state_items("dstate", dstates[0], self._count_states()))
         above = self._arriving(tape, dy)
         grads = self._gradients(out, accumulate)
         dxs, states = [], []

@@ -10,11 +10,11 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastlstm._arrays import checks as check
 from fastlstm._arrays.arrays import Array
-from fastlstm._system.float_mode import as_in_kernels
 from fastlstm.layers.lstm import LSTM
 from fastlstm.layers.parameters import Gradients, Parametric
 from fastlstm.nn._composite import Composite
 from fastlstm.nn.attention import Attention, AttentionMemory, AttentionTape
+from fastlstm.nn.decoder_backward import back_propagate
 from fastlstm.nn.decoder_tape import DecoderTape, checked_tape
 from fastlstm.nn.dense import Dense, DenseTape
 from fastlstm.nn.dropout import Dropout
@@ -267,56 +267,7 @@ class Decoder(Composite):
         self, tape: Any, dy: Any, dstates: tuple[Any, ...], out: Gradients | None, accumulate: bool, to_x: bool
     ) -> Gradients:
         tape = checked_tape(tape, self)
-        attention, last, (dropped_in, dropped_out) = tape.attention, tape.last, tape.dropped
-        grads = self._gradients(out, accumulate)
-
-        grads.x = grads.state = None
-        trained = {name for name, part in self._parts().items() if part._trained()}
-
-        def through(name: str, tape: Any, dy: Any, to_x: bool = True) -> Gradients:
-            part: Any = getattr(self, name)
-            result: Gradients = part._back(tape, dy, (), grads.parts[name], accumulate, to_x)
-            return result
-
-        def ends_at(*below: str) -> bool:
-            """Return whether no part of those below needs a gradient; theirs are then zeros."""
-            if to_x or trained.intersection(below):
-                return False
-            for name in grads.parts.keys() & below:
-                if not accumulate:
-                    grads.parts[name]._clear()
-            return True
-
-        ends = ends_at("combine", "attention", "lstm", "embedding", "initial")
-        dh = through("output", tape.output, dy, not ends).x
-        if ends:
-            return grads
-        dh, dmemory = self._drop_back(dropped_out, dh), None
-        if attention is not None:
-            dboth = through("combine", tape.combine, dh).x
-            dh, dcontext = dboth[..., : self.hidden_size], dboth[..., self.hidden_size :]
-            dquery, dmemory = through("attention", attention, dcontext).x
-            with as_in_kernels():
-                dh = dh + dquery
-        if ends_at("lstm", "embedding", "initial"):
-            return grads
-        recurrent = through("lstm", tape.lstm, dh)
-        through("embedding", tape.embedding, self._drop_back(dropped_in, recurrent.x))
-        ends = ends_at("initial")
-        if ends:
-            return grads
-        first = np.stack(recurrent.state[:2], axis=2)  # (layers, B, 2, H)
-        first = first.transpose(1, 2, 0, 3).reshape(-1, self.initial.output_size)
-        dx = through("initial", tape.initial, first, to_x).x
-        if not to_x:
-            return grads
-        if last is not None:
-            dx = Last().backward(last, dx).x
-        if dmemory is not None:
-            with as_in_kernels():
-                dx += dmemory
-        grads.x = dx
-        return grads
+        return back_propagate(self, tape, dy, self._gradients(out, accumulate), accumulate, to_x)
 
     def start(
         self, encoded: Array, lengths: ArrayLike | None = None, *, directions: int = 1
@@ -404,13 +355,6 @@ class Decoder(Composite):
             return x, None
         layer: Any = Dropout(self.dropout)
         result: tuple[Array, Any] = layer.forward(x, rng=rng)
-        return result
-
-    def _drop_back(self, tape: Any, dx: Array) -> Array:
-        """Back-propagate through `_drop`."""
-        if tape is None:
-            return dx
-        result: Array = Dropout(self.dropout).backward(tape, dx).x
         return result
 
     def __repr__(self) -> str:

@@ -69,9 +69,10 @@ class Layer(NetworkLayer):
         compares with those of its other layers. A layer without `input_size` takes any number; one without
         `output_size` gives as many as it takes.
     needs : tuple of str
-        The keyword arguments that `compute` takes besides x, as the subclass says. ``"lengths"``: the number of steps
-        of each row, a (B,) array of int; "rng": a generator of random numbers, or None in a call, in which nothing is
-        random; "directions": 2 where x are the outputs of a bidirectional layer side by side, else 1.
+        The keyword arguments that `compute` takes besides x, as the subclass says: "lengths", the number of steps of
+        each row, a (B,) array of int, or None where x has no steps; "rng", a generator of random numbers, or None in a
+        call, in which nothing is random; "directions", 2 where x are the outputs of a bidirectional layer side by side,
+        else 1.
     takes_sequences : bool
         Whether x must be a sequence (T, B, I), as the subclass says. Default: False, any (..., I).
     takes_ids : bool
@@ -248,13 +249,15 @@ class Layer(NetworkLayer):
 
     def __repr__(self) -> str:
         known = inspect.signature(type(self)).parameters
-        given = []
+        given: list[str] = []
         for name, parameter in known.items():
             if name in ONLY_AT_FIRST or not hasattr(self, name):
                 continue
             value, usual = getattr(self, name), parameter.default
             text = str(value) if isinstance(value, np.dtype) else repr(value)
-            if parameter.kind is parameter.POSITIONAL_OR_KEYWORD and usual is parameter.empty:
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                given += map(repr, value)
+            elif parameter.kind is parameter.POSITIONAL_OR_KEYWORD and usual is parameter.empty:
                 given.append(text)
             elif not np.array_equal(value, usual) or (name == "dtype" and self.flat.size):
                 given.append(f"{name}={text}")
@@ -298,6 +301,11 @@ class Layer(NetworkLayer):
     @property
     def _step_shape(self) -> tuple[int, ...] | None:
         return () if self.takes_ids else super()._step_shape
+
+    def _run(self, x: Any, context: Mapping[str, Any], tapes: list[Any] | None) -> tuple[Any, list[Any]]:
+        if np.ndim(x) != (2 if self.takes_ids else 3):  # The network's lengths are those of steps, which x has not.
+            context = {**context, "lengths": None}
+        return super()._run(x, context, tapes)
 
     def _computed(self, x: Array, args: tuple[Any, ...], given: dict[str, Any], training: bool) -> tuple[Any, Any]:
         """Return y, and in training the tape, once all arguments and results are known to be right."""

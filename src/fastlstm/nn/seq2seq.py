@@ -15,10 +15,11 @@ from fastlstm.layers.network_layer import NetworkLayer, Signal
 from fastlstm.layers.parameters import Gradients, Parametric
 from fastlstm.nn._beams import Beams, Hypothesis
 from fastlstm.nn._composite import Composite, compatible
+from fastlstm.nn._layer_checks import check_layer
 from fastlstm.nn.batches import pad
 from fastlstm.nn.decoder import Decoder, State
 from fastlstm.nn.decoder_tape import DecoderTape
-from fastlstm.nn.sequential import Sequential, SequentialTape, check_layer
+from fastlstm.nn.sequential import Sequential, SequentialTape
 
 __all__ = ["Seq2Seq", "Seq2SeqTape"]
 

@@ -16,6 +16,7 @@ from fastlstm.layers.network_layer import NetworkLayer, Signal
 from fastlstm.layers.parameters import Gradients, Parametric
 from fastlstm.nn._composite import Composite, state_items
 from fastlstm.nn._data_errors import in_data
+from fastlstm.nn._layer_checks import check_part, check_sequences
 from fastlstm.nn.batches import Batches
 
 __all__ = ["Sequential", "SequentialTape"]
@@ -377,37 +378,6 @@ class Sequential(Composite, NetworkLayer):
     def __repr__(self) -> str:
         options = ["batch_first=True"] if self.batch_first else []
         return f"{type(self).__name__}({', '.join([*map(repr, self.layers), *options])})"
-
-
-def check_layer(name: str, value: object) -> None:
-    """Raise TypeError unless the value is a layer that a network can be made of."""
-    if not isinstance(value, NetworkLayer):
-        given = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
-        raise TypeError(f"{name} must be an LSTM, RNN, Dense or another nn.Layer, or Sequential, not {given}")
-    if "flat" not in vars(value):
-        raise TypeError(f"{name} has no parameters' buffer: the __init__ of {type(value).__name__} must call super()'s")
-
-
-def check_part(name: str, layer: Any) -> None:
-    """Raise unless the value is a layer with no layout of its own."""
-    check_layer(name, layer)
-    if getattr(layer, "batch_first", False):
-        raise ValueError(f"{name} must not have batch_first: give it to the network, batch_first=True")
-
-
-def check_sequences(name: str, network: Any, sequences: Sequence[Array] | Array) -> None:
-    """Raise unless these arrays, of one shape but for the first axis, are sequences of what the network takes."""
-    shape = network._step_shape if isinstance(network, NetworkLayer) else None
-    if shape is None or not len(sequences):
-        return
-    first = np.asarray(sequences[0])
-    if first.shape[1:] != shape or first.ndim == 0:
-        axes = ", ".join(("T", *map(str, shape))) + ("" if shape else ",")
-        raise ValueError(
-            f"{name} must be N sequences of shape ({axes}) each, steps first; the first has shape {first.shape}"
-        )
-    if shape and first.dtype != network.dtype:
-        raise TypeError(f"{name} must have dtype {network.dtype}, the network's, not {first.dtype}")
 
 
 def _swapped(array: Array) -> Array:

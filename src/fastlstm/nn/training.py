@@ -83,7 +83,7 @@ def fit(
     Parameters
     ----------
     model : Sequential, Seq2Seq or the like
-        The network, which is changed in place.
+        The network, which is changed in place, but for layers whose `trainable` is False.
     loss : callable
         ``loss(y, **batch.targets) -> (value, dy)``: `mse`, `softmax_cross_entropy`, ...; with options, a
         `functools.partial`.
@@ -122,11 +122,12 @@ def fit(
     ------
     ValueError
         If the optimiser is for other parameters, or an argument is out of its range; if `train` or `validation`
-        carry a state, as `Chunks` do, and a layer of the model is bidirectional, or have no batches in its layout.
+        carry a state, as `Chunks` do, and a layer of the model is bidirectional, or have no batches in its layout; if
+        all of the model is frozen.
     FileError
         A ValueError: if the checkpoint is damaged, or of another network or optimiser.
     TypeError
-        If an argument is not what it must be.
+        If an argument is not what it must be; if a part of the model is frozen, and the optimiser is not fastlstm's.
     OSError
         If there can be no file at `checkpoint`.
 
