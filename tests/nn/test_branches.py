@@ -300,3 +300,18 @@ Halved.gradients = Halved.compute
 def test_errors(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_a_frozen_branch_is_not_run_where_nothing_below_needs_it(monkeypatch):
+    ran = []
+    original = LSTM.backward
+    monkeypatch.setattr(LSTM, "backward", lambda self, *args, **named: ran.append(1) or original(self, *args, **named))
+    branches = nn.Branches(lstm(3, 2), dense(3, 2))
+    branches.branches[0].trainable = False
+    x = np.random.default_rng(0).normal(size=(5, 4, 3))
+    for below, expected in (((), []), ((nn.Dropout(0.0),), []), ((dense(3, 3),), [1])):
+        net = nn.Sequential(*below, copy.copy(branches))
+        y, _, tape = net.forward(x, rng=np.random.default_rng(0))
+        ran.clear()
+        net.backward(tape, y)
+        assert ran == expected

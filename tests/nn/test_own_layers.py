@@ -560,6 +560,9 @@ def test_sizes_are_checked_before_memory_is_taken(tmp_path):
         with pytest.raises(FileError, match=r"no size can be|would have|must be"):
             fastlstm.load(tmp_path / "own", layers=[Watched])
         assert seen == asked
+    written({"type": "Dense", "input_size": 100, "output_size": 1})  # Those of fastlstm's have nothing but sizes.
+    with pytest.raises(FileError, match="no size can be 100 in a file of 3 parameters"):
+        fastlstm.load(tmp_path / "own", layers=[Watched])
     written({"type": "Watched", "input_size": 3})
     assert fastlstm.load(tmp_path / "own", layers=[Watched]).flat.tolist() == [1, 1, 1]
     for hostile in ("os.system", "x" * 1000, "__import__", 3, None, ["Watched"], {"type": "Watched"}):
