@@ -1,0 +1,189 @@
+"""The instruction set "blas": its products are SciPy's BLAS's, what that cannot promise is the portable kernels'.
+
+A process of its own counts the calls: it puts counting functions in place of BLAS's before fastlstm takes them.
+"""
+
+import json
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+from cases import DTYPES
+from helpers import assert_close, assert_same
+
+import fastlstm
+from fastlstm._system import runtime
+
+T, B, I, H, P = 5, 4, 3, 7, 2
+
+COUNTED = """
+import ctypes, json, sys
+from scipy.linalg import cython_blas
+
+calls, kept = [], []
+api, by_address = ctypes.pythonapi, ctypes.POINTER(ctypes.c_int32)
+api.PyCapsule_GetName.restype = ctypes.c_char_p
+api.PyCapsule_GetName.argtypes = [ctypes.py_object]
+api.PyCapsule_GetPointer.restype = ctypes.c_void_p
+api.PyCapsule_GetPointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
+api.PyCapsule_New.restype = ctypes.py_object
+api.PyCapsule_New.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+
+
+def count(name):
+    capsule = cython_blas.__pyx_capi__[name]
+    signature = api.PyCapsule_GetName(capsule)
+    arguments = [ctypes.c_void_p, ctypes.c_void_p, by_address, by_address, by_address, *[ctypes.c_void_p] * 8]
+    kind = ctypes.CFUNCTYPE(None, *arguments)
+    blas = kind(api.PyCapsule_GetPointer(capsule, signature))
+
+    def counting(*arguments):
+        calls.append([name, arguments[3][0], arguments[2][0], arguments[4][0]])  # of row-major matrices
+        blas(*arguments)
+
+    kept.extend([counted := kind(counting), signature])
+    cython_blas.__pyx_capi__[name] = api.PyCapsule_New(ctypes.cast(counted, ctypes.c_void_p), signature, None)
+
+
+count("sgemm")
+count("dgemm")
+
+import numpy as np
+import fastlstm
+
+
+def taken():
+    found = list(calls)
+    calls.clear()
+    return found
+
+
+T, B, I, H, P = json.loads(sys.argv[1])
+dtype = np.dtype(sys.argv[2])
+found = {}
+"""
+
+CALLS = """
+for name, layer in {
+    "LSTM": fastlstm.LSTM(I, H, peephole=True, dtype=dtype),
+    "FGR": fastlstm.LSTM(I, H, variant="FGR", dtype=dtype),
+    "RNN": fastlstm.RNN(I, H, dtype=dtype),
+    "projection": fastlstm.LSTM(I, H, proj_size=P, dtype=dtype),
+}.items():
+    y, _, tape = layer.forward(np.ones((T, B, I), dtype))
+    found[name] = [taken()]
+    layer.backward(tape, np.ones_like(y))
+    found[name].append(taken())
+print(json.dumps(found))
+"""
+
+OTHERS = """
+x = np.ones((T, B, I), dtype)
+layer = fastlstm.LSTM(I, H, dtype=dtype, batch_invariant=True)
+y, _, tape = layer.forward(x)
+layer.backward(tape, np.ones_like(y))
+for form in ("full", "bfloat16", "int8") if dtype == np.float32 else ("full",):
+    fastlstm.Frozen(layer, form)(x)
+print(json.dumps(taken()))
+"""
+
+
+def run(code, dtype, environment, isa="blas"):
+    """Run code in a process that counts the calls of BLAS; return what it prints."""
+    arguments = [json.dumps([T, B, I, H, P]), np.dtype(dtype).name]
+    result = subprocess.run(
+        [sys.executable, "-c", COUNTED + textwrap.dedent(code), *arguments],
+        env=environment | {"FASTLSTM_ISA": isa, "PYTHONPATH": ":".join(sys.path)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def products(gates, K, extra=0, width=H):
+    """Return the products (m, n, k) of a forward and of a backward pass, in their order.
+
+    R is (gates H, K), of whose columns the last `extra` are not y's. A projection has `width` P.
+    """
+    W_x, R_y = (T * B, gates * H, I), (B, gates * H, K)
+    project = [(B, P, H)] if width == P else []
+    dy, d_extra, through = (B, width, gates * H), [(B, extra, gates * H)] if extra else [], [(B, H, P)] * len(project)
+    dW, dR, dx = (gates * H, I, T * B), (gates * H, K, T * B), (T * B, I, gates * H)
+    dproj = [(P, H, T * B)] * len(project)
+    forward = [W_x, *[R_y, *project] * T]
+    # The last step has no next one; at the end the first sends to the initial state.
+    backward = [*through, *[dy, *through, *d_extra] * (T - 1), dy, *d_extra, dW, dR, dx, *dproj]
+    return forward, backward
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_product_is_a_call_of_blas(dtype, environment):
+    gemm = "sgemm" if dtype == np.float32 else "dgemm"
+    vector = 16 // np.dtype(dtype).itemsize
+    extra = 3 * -(-H // vector) * vector
+    expected = {
+        "LSTM": products(4, H),
+        "FGR": products(4, H + extra, extra),
+        "RNN": products(1, H),
+        "projection": products(4, P, width=P),
+    }
+    found = run(CALLS, dtype, environment)
+    assert found.keys() == expected.keys()
+    for name, passes in found.items():
+        for calls, shapes in zip(passes, expected[name], strict=True):
+            assert calls == [[gemm, *shape] for shape in shapes], name
+
+
+def test_compiled_kernels_do_not_call_blas(environment):
+    found = run(CALLS, np.float32, environment, isa="portable")
+    assert all(calls == [] for passes in found.values() for calls in passes)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_what_blas_cannot_promise(dtype, environment):
+    """Batch invariance and weights that are packed once: no call of BLAS."""
+    assert run(OTHERS, dtype, environment) == []
+
+
+@pytest.fixture
+def blas():
+    runtime.choose_isa("blas")
+    yield
+    runtime.choose_isa(runtime.ISA)
+
+
+def results(layer, x):
+    y, state, tape = layer.forward(x)
+    gradients = layer.backward(tape, np.ones_like(y), state)
+    return {"y": y, "h": state[0], "dx": gradients.x, **gradients.params}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_batch_invariance_has_the_bits_of_portable(dtype, blas):
+    layer = fastlstm.LSTM(I, 37, 2, bidirectional=True, batch_invariant=True, dtype=dtype, seed=0)
+    x = np.random.default_rng(0).normal(size=(9, 6, I)).astype(dtype)
+    found = results(layer, x)
+    runtime.choose_isa("portable")
+    assert_same(found, results(layer, x))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_long_steps_are_cut_into_pieces(dtype, blas):
+    """A step of many multiply-adds is several products, of some units each, and gives the same."""
+    layers = [fastlstm.LSTM(5, 200, variant=variant, dtype=dtype, seed=0) for variant in ("CIFG", "FGR")]
+    for layer in (*layers, fastlstm.RNN(5, 1100, dtype=dtype, seed=0)):
+        x = np.random.default_rng(0).normal(size=(2, 700, 5)).astype(dtype)
+        found = results(layer, x)
+        runtime.choose_isa("portable")
+        assert_close(found, results(layer, x), 1e-4 if dtype == np.float32 else 1e-10)
+        runtime.choose_isa("blas")
+
+
+def test_the_default_where_no_kernels_are_compiled_for_the_processor():
+    """The best instruction set is the last one, and blas comes just after portable C."""
+    available = runtime.available_isas()
+    assert available[available.index("portable") + 1] == "blas"
+    assert runtime.choose_isa(None) == available[-1]
+    runtime.choose_isa(runtime.ISA)
