@@ -68,6 +68,7 @@ def show_config() -> None:
         "numpy": numpy.__version__,
         "scipy": f"{scipy.__version__}, BLAS {blas['name']} {blas['version']}",
         "instruction set": f"{ISA} (available: {', '.join(available_isas())})",
+        **({"not by BLAS": "batch invariance, frozen weights, losses, optimisers: portable"} if ISA == "blas" else {}),
         "precision": "float32, float64",
         "threads": f"{threads.default().number}, from {threads.default().source}",
         "GPU": devices.description(),

@@ -99,12 +99,12 @@ class TestWithPeers:
     def test_everyone_takes_part(self, tmp_path, capsys):
         found = ran(tmp_path)
         rows = {part["kind"]: part["rows"][0] for part in found["parts"]}
-        own, own_peephole, own_double = peers.OURS, peers.OURS_PEEPHOLE, peers.OURS_FLOAT64
+        own, own_peephole, own_double, on_blas = peers.OURS, peers.OURS_PEEPHOLE, peers.OURS_FLOAT64, peers.OURS_BLAS
         assert set(rows["inference"]["ms"]) == {
-            own, own_peephole, own_double, peers.TORCH, peers.ORT, peers.ORT_PEEPHOLE
+            own, own_peephole, own_double, on_blas, peers.TORCH, peers.ORT, peers.ORT_PEEPHOLE
         }  # fmt: skip
-        assert set(rows["training"]["ms"]) == {own, own_peephole, own_double, peers.TORCH}
-        assert set(rows["step"]["ms"]) == {own, peers.TORCH, peers.ORT}
+        assert set(rows["training"]["ms"]) == {own, own_peephole, own_double, on_blas, peers.TORCH}
+        assert set(rows["step"]["ms"]) == {own, on_blas, peers.TORCH, peers.ORT}
         for row in rows.values():
             assert row["difference"] < measure.TOLERANCE
             assert row["rounds"] >= 3
@@ -120,7 +120,7 @@ class TestWithPeers:
         found = peers.Peers.find()
         work = peers.Work(shapes.Shape(5, 3 if kind != "step" else 1, 7, 17) if kind != "step" else shapes.STEPS[0])
         own, *others = (c for c in peers.contestants(kind, work, found, 1, False) if "peephole" not in c.name)
-        assert len(others) == (1 if kind == "training" else 2)
+        assert len(others) == (2 if kind == "training" else 3)
         for other in others:
             # Far below the suite's own tolerance, so that a swapped gate cannot pass unseen.
             assert measure.difference(own, other) < 1e-5

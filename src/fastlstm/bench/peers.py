@@ -15,13 +15,17 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 import fastlstm
+from fastlstm._system import runtime
 from fastlstm.bench.shapes import Shape
 
-__all__ = ["ORT", "ORT_PEEPHOLE", "OURS", "OURS_FLOAT64", "OURS_PEEPHOLE", "TORCH", "Contestant", "Peers", "Work"]
+__all__ = [
+    "ORT", "ORT_PEEPHOLE", "OURS", "OURS_BLAS", "OURS_FLOAT64", "OURS_PEEPHOLE", "TORCH", "Contestant", "Peers", "Work",
+]  # fmt: skip
 
 Array = NDArray[Any]
 
 OURS, OURS_PEEPHOLE, OURS_FLOAT64 = "fastlstm", "fastlstm, peepholes", "fastlstm, float64"
+OURS_BLAS = "fastlstm, blas"
 TORCH, ORT, ORT_PEEPHOLE = "PyTorch", "ONNX Runtime", "ONNX Runtime, peepholes"
 
 # Outputs are compared after this many steps, which are enough for the state to matter.
@@ -163,6 +167,26 @@ def fastlstm_step(name: str, work: Work) -> Contestant:
         return [y]
 
     return Contestant(name, repeat, results)
+
+
+def on_blas(contestant: Contestant) -> Contestant:
+    """Return a contestant of fastlstm with its steps on SciPy's BLAS."""
+
+    def repeat(n: int) -> None:
+        runtime.choose_isa("blas")
+        try:
+            contestant.repeat(n)
+        finally:
+            runtime.choose_isa(runtime.ISA)
+
+    def results() -> list[Array]:
+        runtime.choose_isa("blas")
+        try:
+            return contestant.results()
+        finally:
+            runtime.choose_isa(runtime.ISA)
+
+    return Contestant(contestant.name, repeat, results)
 
 
 # ---- PyTorch ----
@@ -350,7 +374,7 @@ def contestants(kind: str, work: Work, peers: Peers, threads: int, float64: bool
             result.append(torch_step(peers.torch, TORCH, work))
         if peers.onnxruntime:
             result.append(onnx_step(peers, ORT, work, threads))
-        return result
+        return [*result, on_blas(fastlstm_step(OURS_BLAS, work))]
     ours = fastlstm_training if kind == "training" else fastlstm_inference
     result.append(ours(OURS, work))
     if peers.torch:
@@ -362,4 +386,4 @@ def contestants(kind: str, work: Work, peers: Peers, threads: int, float64: bool
         result.append(onnx_inference(peers, ORT_PEEPHOLE, work, threads, peephole=True))
     if float64:
         result.append(ours(OURS_FLOAT64, work, dtype=np.float64))
-    return result
+    return [*result, on_blas(ours(OURS_BLAS, work))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fastlstm._arrays.checks import counted
-from fastlstm.bench.peers import ORT, ORT_PEEPHOLE, OURS, OURS_FLOAT64, OURS_PEEPHOLE, TORCH
+from fastlstm.bench.peers import ORT, ORT_PEEPHOLE, OURS, OURS_BLAS, OURS_FLOAT64, OURS_PEEPHOLE, TORCH
 from fastlstm.bench.results import Machine, Part, Report, Row, Spread
 
 __all__ = ["busy", "markdown", "text", "title"]
@@ -75,6 +75,7 @@ def _table(part: Part) -> list[list[str]]:
             f"peepholes: fastlstm {unit}": time(OURS_PEEPHOLE),
             "ONNX Runtime / fastlstm": _ratio(row["ratios"].get(ORT_PEEPHOLE)),
             "with / without": _ratio(row["peephole_cost"]),
+            f"on BLAS: fastlstm {unit}": time(OURS_BLAS),
         }
 
     rows = [row_of(row) for row in part["rows"]]

@@ -16,6 +16,7 @@ from fastlstm.bench.peers import (
     ORT,
     ORT_PEEPHOLE,
     OURS,
+    OURS_BLAS,
     OURS_FLOAT64,
     OURS_PEEPHOLE,
     TORCH,
@@ -30,7 +31,7 @@ from fastlstm.bench.shapes import FLOAT64, KINDS, QUICK, SEQUENCES, STEPS, Shape
 __all__ = ["Plan", "run"]
 
 # The contestant that each peer is compared with, which computes the same equations.
-COUNTERPART = {TORCH: OURS, ORT: OURS, ORT_PEEPHOLE: OURS_PEEPHOLE, OURS_FLOAT64: OURS}
+COUNTERPART = {TORCH: OURS, ORT: OURS, ORT_PEEPHOLE: OURS_PEEPHOLE, OURS_FLOAT64: OURS, OURS_BLAS: OURS}
 PEERS = (TORCH, ORT, ORT_PEEPHOLE)
 SGEMM = "sgemm"
 
