@@ -330,8 +330,8 @@ typedef struct {
                  fl_size row1);
     void (*clear)(void *to, fl_size step, fl_size bytes, fl_size rows, const unsigned char *which);
     /* Compute a product of matrices on a device, as matmul() of _system/blas/products.pyx does; NULL on a processor. */
-    void (*matmul)(int transpose_a, int transpose_b, fl_size m, fl_size n, fl_size k, const void *a, const void *b,
-                   double beta, void *c);
+    void (*matmul)(int transpose_a, int transpose_b, fl_size m, fl_size n, fl_size k, const void *a, fl_size lda,
+                   const void *b, double beta, void *c);
     /* Run the steps that a device has queued: a device may hold steps, and what lies between them, back until something
      * else is asked for. NULL on a processor. */
     void (*finish)(void);

@@ -98,11 +98,12 @@ cdef void add_products(fl_weight_gradients *w, int parts) noexcept nogil:
         parallel(fl_transpose_part, w, parts)
     parallel(fl_add_products_part, w, parts)
     if w.delta_panels == NULL:
-        matmul(w.k, w.size, True, False, columns, w.input, w.rows, w.delta, w.x, add, w.dW_sum if apart else w.dW)
-        matmul(w.k, w.size, True, False, columns, w.outputs, w.rows, w.delta_R, w.y_prev, add,
+        matmul(w.k, w.size, True, False, columns, w.input, w.rows, w.delta, w.delta_step, w.x, add,
+               w.dW_sum if apart else w.dW)
+        matmul(w.k, w.size, True, False, columns, w.outputs, w.rows, w.delta_R, w.delta_step, w.y_prev, add,
                w.dR_sum if apart else w.dR)
         if w.dx != NULL:
-            matmul(w.k, w.size, False, False, w.rows, w.input, columns, w.delta, w.W, 0, w.dx)
+            matmul(w.k, w.size, False, False, w.rows, w.input, w.delta_step, w.delta, w.delta_step, w.W, 0, w.dx)
     w.begun = True
 
 
@@ -172,8 +173,8 @@ cdef void run(fl_backward_pass *b, int num_threads) noexcept nogil:
         if b.parts[n].begun and b.parts[n].dW_sum != NULL:
             parallel(fl_unpack_weight_gradients_part, &b.parts[n], b.division.parts)
     if b.rows.T == 1 and not b.packed:
-        matmul(b.k, b.size, False, False, b.rows.B, b.outputs, b.gates * b.constant.hidden, b.parts[0].delta, b.R, 0,
-               b.dh0)
+        matmul(b.k, b.size, False, False, b.rows.B, b.outputs, b.gates * b.constant.hidden, b.parts[0].delta,
+               b.parts[0].delta_step, b.R, 0, b.dh0)
 
 
 cdef void run_one(void *argument, int part, int parts) noexcept nogil:

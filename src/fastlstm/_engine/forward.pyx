@@ -52,7 +52,7 @@ cdef void project(const fl_forward_pass *f, fl_size s, fl_size row0, fl_size row
         fl_multiply_pieces(f.k, &product, f.stopped, row0, end, column0, column1)
     else:
         for row in range(row0, end):
-            matmul(f.k, f.size, False, True, 1, column1 - column0, H, m + row * H * f.size,
+            matmul(f.k, f.size, False, True, 1, column1 - column0, H, m + row * H * f.size, H,
                    f.proj + column0 * H * f.size, 0, y + (row * f.y_step + column0) * f.size)
 
 

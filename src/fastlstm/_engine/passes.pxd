@@ -166,6 +166,7 @@ cdef extern from "pass/weights.h" nogil:
         bint accumulate
         bint begun
         fl_size rows
+        fl_size delta_step
         bint packs_deltas
         const void *delta
         const void *delta_R

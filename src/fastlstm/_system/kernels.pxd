@@ -304,7 +304,7 @@ cdef extern from "kernels.h":
                      fl_size row1) noexcept nogil
         void (*clear)(void *to, fl_size step, fl_size bytes, fl_size rows, const unsigned char *which) noexcept nogil
         void (*matmul)(bint transpose_a, bint transpose_b, fl_size m, fl_size n, fl_size k, const void *a,
-                       const void *b, double beta, void *c) noexcept nogil
+                       fl_size lda, const void *b, double beta, void *c) noexcept nogil
         void (*finish)() noexcept nogil
 
     ctypedef struct fl_cell_row:

@@ -51,11 +51,11 @@ static void multiply(const fl_product *p, fl_size row0, fl_size row1, fl_size co
          p->K, p->add, p->sums, (char *)p->c + row0 * p->c_row_step * bytes, p->c_row_step);
 }
 
-static void matmul(int transpose_a, int transpose_b, fl_size m, fl_size n, fl_size k, const void *a, const void *b,
-                   double beta, void *c) {
+static void matmul(int transpose_a, int transpose_b, fl_size m, fl_size n, fl_size k, const void *a, fl_size lda,
+                   const void *b, double beta, void *c) {
     finish();
-    gemm(transpose_a, transpose_b, m, n, k, (const stored *)a, transpose_a ? m : k, (const stored *)b,
-         transpose_b ? k : n, beta != 0, 0, c, n);
+    gemm(transpose_a, transpose_b, m, n, k, (const stored *)a, lda, (const stored *)b, transpose_b ? k : n, beta != 0,
+         0, c, n);
 }
 
 typedef struct {
@@ -88,8 +88,8 @@ static void add_bias_gradient(void *db, const void *delta, fl_size rows, fl_size
                               fl_size column1) {
     const summands s = {(const stored *)delta, NULL, columns, 0};
     finish();
-    assert(column0 == 0 && column1 == columns);
-    FL_SUM(bias_at, s, rows, columns, (stored *)db);
+    assert(column0 == 0 && column1 <= columns);
+    FL_SUM(bias_at, s, rows, column1, (stored *)db);
 }
 
 /* What every device's table has. */

@@ -49,6 +49,7 @@ static const op *first_step(const program *p, fl_size *rows) {
     const op *first = NULL;
     int steps = 0;
     *rows = 0;
+    if (fl_has_whole_rows(&p->cell)) return NULL;
     for (int k = 0; k < p->count; k++) {
         const op *o = &p->ops[k];
         *rows = larger(*rows, o->row1);

@@ -34,7 +34,7 @@ typedef struct {
 } op;
 
 /* A program is an argument of a kernel, whose arguments may take 32,764 bytes. */
-enum { MOST_OPS = 96 };
+enum { MOST_OPS = 80 };
 typedef struct {
     fl_cell cell;   /* the cell of all steps */
     op_kind kind;   /* the kind of all steps; OP_CARRY where there is no step yet */

@@ -150,6 +150,7 @@ FL_FUNCTION void product_of_block(const block *b, const geometry *g) {
 
 /* What remains of a step once a block's product is there, in the form that fits: `cell` is the step for a unit. */
 #define FINISH_GENERAL(cell, ...) cell(s, 0, s->p != NULL, __VA_ARGS__)
+#define FINISH_WHOLE_ROWS(cell, ...) (void)0
 #define FINISH_PLAIN(cell, ...)                \
     if (!plain)                                \
         cell(s, 0, s->p != NULL, __VA_ARGS__); \

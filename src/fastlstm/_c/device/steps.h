@@ -13,6 +13,8 @@
 static void gemm(int transpose_a, int transpose_b, fl_size m, fl_size n, fl_size k, const stored *a, fl_size lda,
                  const stored *b, fl_size ldb, int add, int sums, void *c, fl_size ldc);
 
+#include "device/whole_rows.h"
+
 /* ---- a step, forward ---- */
 
 typedef struct {
@@ -69,6 +71,7 @@ FL_INLINE const real *backward_of(const backward_units *s, fl_size k, fl_backwar
         cell##_backward_unit(&step, plain, peephole, sent, step.hidden, row, unit); \
     }
 #define FORMS_GENERAL(cell) FORM(cell, general, 0, s->step.p != NULL)
+#define FORMS_WHOLE_ROWS(cell) /* whole_rows.h */
 #define FORMS_PLAIN(cell) FORMS_GENERAL(cell) FORM(cell, vanilla, 1, 0) FORM(cell, peephole, 1, 1)
 #define CELL(name, NAME, forms, ...) FORMS_##forms(name)
 #include "cells.def"
@@ -76,6 +79,7 @@ FL_INLINE const real *backward_of(const backward_units *s, fl_size k, fl_backwar
 
 /* Run a step's units, in the form that fits. */
 #define RUN_GENERAL(unit_step) FL_EACH(unit_step##_general, units, count)
+#define RUN_WHOLE_ROWS(unit_step) (void)0
 #define RUN_PLAIN(unit_step)                         \
     if (!plain)                                      \
         FL_EACH(unit_step##_general, units, count);  \
@@ -227,6 +231,7 @@ static void lstm_add_p_gradient(void *dp, const fl_cell *cell, const void *delta
 }
 #define fgr_add_p_gradient lstm_add_p_gradient
 #define rnn_add_p_gradient NULL
+#define gru_before_add_p_gradient NULL
 
 /* Add the deltas of a GRU's q. */
 static void gru_add_p_gradient(void *dp, const fl_cell *cell, const void *delta, const void *delta_R,
@@ -250,8 +255,18 @@ static void run_by_steps(const program *p) {
     for (int k = 0; k < p->count; k++) {
         const op *o = &p->ops[k];
         switch (o->kind) {
-        case OP_FORWARD: forward_now(o, &p->cell); break;
-        case OP_BACKWARD: backward_now(o, &p->cell); break;
+        case OP_FORWARD:
+            if (p->cell.kind == FL_GRU_BEFORE)
+                gru_before_forward_now(o);
+            else
+                forward_now(o, &p->cell);
+            break;
+        case OP_BACKWARD:
+            if (p->cell.kind == FL_GRU_BEFORE)
+                gru_before_backward_now(o);
+            else
+                backward_now(o, &p->cell);
+            break;
         case OP_CARRY: carry_now(o); break;
         case OP_COPY: copy_now(o); break;
         }

@@ -51,12 +51,18 @@ cdef void gemm(int itemsize, bint transpose_a, bint transpose_b, fl_size m, fl_s
 
 
 cdef void matmul(const fl_kernels *kernels, int itemsize, bint transpose_a, bint transpose_b, Py_ssize_t m,
-                 Py_ssize_t n, Py_ssize_t k, const void *a, const void *b, double beta, void *c) noexcept nogil:
-    """Compute C = op(A) op(B) + beta C for dense row-major matrices, on the device of `kernels` if that is one."""
+                 Py_ssize_t n, Py_ssize_t k, const void *a, Py_ssize_t lda, const void *b, double beta,
+                 void *c) noexcept nogil:
+    """Compute C = op(A) op(B) + beta C for row-major matrices, on the device of `kernels` if that is one.
+
+    Rows of A are lda values apart; B and C are dense.
+    """
+    if m == 0 or n == 0:
+        return
     if kernels.device:
-        kernels.matmul(transpose_a, transpose_b, m, n, k, a, b, beta, c)
+        kernels.matmul(transpose_a, transpose_b, m, n, k, a, lda, b, beta, c)
     else:
-        gemm(itemsize, transpose_a, transpose_b, m, n, k, a, m if transpose_a else k, b, k if transpose_b else n, beta,
+        gemm(itemsize, transpose_a, transpose_b, m, n, k, a, lda, b, k if transpose_b else n, beta,
              c, n)
 
 
