@@ -17,11 +17,14 @@ RNN_ARGUMENTS = ("x", "W", "R", "b", "h0")
 GRU_ARGUMENTS = ("x", "W", "R", "b", "bn", "h0")
 INITIAL = ("h0", "c0", "g0")
 STATES = (*INITIAL, "dh", "dc", "dg")
+GRU_FORMS = (True, False)
 NONLINEARITIES = ("tanh", "relu", "logistic", "identity")
 VARIANTS = tuple(reference.BLOCKS)
 OPTIONS = (
     "reverse", "lengths", "reset", "zero", "mask", "zone_y", "zone_c", "proj", "clip", "cell_clip", "activations",
 )  # fmt: skip
+# Those of a cell whose state is h alone.
+UNIT_OPTIONS = ("reverse", "lengths", "reset", "zero", "mask", "zone")
 DTYPES = (np.float32, np.float64)
 # The kernels of a device, which a build may have for tests, run only where they are asked for: FASTLSTM_ISA=emulated.
 ISAS = [isa for isa in runtime.available_isas() if isa != "emulated"]
@@ -88,7 +91,7 @@ def rnn_case(T, B, I, H, nonlinearity, *, dtype=np.float64, seed=0) -> Arrays:
 
 def gru_case(T, B, I, H, reset_after=True, *, dtype=np.float64, seed=0) -> Arrays:
     """Return a case of one of the two forms: the reset-after form has bn, in the other one it is None."""
-    rng = np.random.default_rng([seed, T, B, I, H])
+    rng = np.random.default_rng([seed, T, B, I, H, 3])
     case = {
         "x": rng.standard_normal((T, B, I)),
         "W": rng.standard_normal((3 * H, I)) * (0.6 / max(I, 1) ** 0.5),
@@ -149,6 +152,22 @@ def options_case(variant, names, *, T=T, B=B, I=I, H=H, P=P, seed=0):
     if "activations" in names:
         options["activations"] = "hard_logistic", "identity", "logistic"
     return case, options
+
+
+def unit_options(names, T, B, H, *, dtype=np.float64, seed=0):
+    """Return the options that `names` ask for, of a call of a cell whose state is h alone."""
+    rng = np.random.default_rng([seed, T, B])
+    options = {"reverse": "reverse" in names}
+    if "lengths" in names:
+        options["lengths"] = rng.permutation(np.arange(B) * T // max(B - 1, 1))
+    if "reset" in names or "zero" in names:
+        options["reset"] = rng.random((T, B)) < 0.4
+        options["reset_to"] = "zero" if "zero" in names else "initial"
+    if "mask" in names:
+        options["recurrent_mask"] = (rng.integers(0, 2, (B, H)) * 2).astype(dtype)
+    if "zone" in names:
+        options["zoneout"] = rng.random((T, B, H)).astype(dtype)
+    return options
 
 
 def row_case(case: Arrays, options, row, steps=slice(None)):

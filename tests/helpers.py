@@ -86,6 +86,26 @@ def reference_rnn(case: Arrays, nonlinearity) -> Arrays:
     return {"y": y, "h": tape.h[-1]} | {f"d{name}": gradient for name, gradient in gradients._asdict().items()}
 
 
+def gru_forward(case: Arrays, **options):
+    arguments = [case.get(name) for name in GRU_ARGUMENTS]
+    return fastlstm.gru_forward(*arguments, reset_after=case.get("bn") is not None, **options)
+
+
+def gru_backward(case: Arrays, tape, **options):
+    W, R, bn, dy, dh = (case.get(name) for name in ("W", "R", "bn", "dy", "dh"))
+    return fastlstm.gru_backward(tape, W, R, bn, dy, dh, **options)
+
+
+def gru_arrays(gradients: fastlstm.GRUGradients) -> Arrays:
+    named = zip(GRU_ARGUMENTS, gradients[:6], strict=True)
+    return {f"d{name}": array for name, array in named if array is not None}
+
+
+def run_gru(case: Arrays, num_threads=None, **options) -> Arrays:
+    y, h, tape = gru_forward(case, tape=True, num_threads=num_threads, **options)
+    return {"y": y, "h": h} | gru_arrays(gru_backward(case, tape, num_threads=num_threads))
+
+
 def reference_gru(case: Arrays) -> Arrays:
     full = converted(case, np.float64)
     for name, shape in (("dy", (len(full["x"]), *full["h0"].shape)), ("dh", full["h0"].shape)):

@@ -97,6 +97,7 @@ CALLS = {
     "zoneout": lambda threads, long: layer_call(threads, 60, 32, 100, 256, long, zoneout=(0.1, 0.1)),
     "FGR": lambda threads, long: layer_call(threads, 30, 16, 100, 200, long, variant="FGR"),
     "invariant": lambda threads, long: layer_call(threads, 60, 32, 100, 256, long, batch_invariant=True),
+    "GRU": lambda threads, long: layer_call(threads, 60, 32, 100, 256, long, kind=fastlstm.GRU),
     "RNN": lambda threads, long: layer_call(threads, 120, 32, 100, 512, long, kind=fastlstm.RNN),
     "large steps": lambda threads, long: layer_call(threads, 1, 500, 500, 500, long),
     "forward": lambda threads, long: forward_call(threads, 40, 32, 100, 256, long),

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastlstm import LSTM, RNN, PackedSequence
+from fastlstm import GRU, LSTM, RNN, PackedSequence
 
 T, B, I, H = 6, 4, 3, 5
 LENGTHS = np.array([2, 6, 0, 4])
@@ -28,6 +28,16 @@ OPTIONS = {
 CALL = ("lengths", "reset")  # options of a call, not of the layer
 
 
+def gru_before(*sizes, **options):
+    """The GRU that resets before the product."""
+    return GRU(*sizes, reset_after=False, **options)
+
+
+CELLS = [LSTM, GRU, gru_before, RNN]
+# Those whose state is h alone.
+UNIT_CELLS = [GRU, gru_before, RNN]
+
+
 def make(options, layer=LSTM):
     """Return a layer with some of the options, and the others, which are those of a call."""
     own = {name: value for name, value in options.items() if name not in CALL}
@@ -48,7 +58,7 @@ def states(network, seed):
     """Return a random state of all layers and directions."""
     cells = network.num_layers * network.directions
     h, c = random(cells, B, network.output_size, seed=seed), random(cells, B, H, seed=seed + 1)
-    if isinstance(network, RNN):
+    if not isinstance(network, LSTM):
         return h
     return (h, c) if network.variant != "FGR" else (h, c, random(cells, B, 3 * H, seed=seed + 10))
 
@@ -66,8 +76,8 @@ def pack(padded, lengths):
 
 
 def their_network(torch, network):
-    """Return torch.nn.LSTM or RNN with the same weights, and their names of the parameters."""
-    kind = torch.nn.LSTM if isinstance(network, LSTM) else torch.nn.RNN
+    """Return torch.nn.LSTM, GRU or RNN with the same weights, and their names of the parameters."""
+    kind = getattr(torch.nn, type(network).__name__)
     options = {"proj_size": network.proj_size} if network.proj_size else {}
     theirs = kind(
         network.input_size,
@@ -84,5 +94,20 @@ def their_network(torch, network):
                 parameter.zero_()
         for name, array in network.params.items():
             own, _, suffix = name.partition("_")
-            getattr(theirs, f"{names[own]}_{suffix}").copy_(torch.from_numpy(array))
+            if own == "bn":
+                getattr(theirs, f"bias_hh_{suffix}")[-H:] = torch.from_numpy(array)
+            else:
+                getattr(theirs, f"{names[own]}_{suffix}").copy_(torch.from_numpy(array))
     return theirs, names
+
+
+def their_gradients(theirs, names, network):
+    """Return PyTorch's gradients by the names of the parameters of the network."""
+    found = {}
+    for name in network.params:
+        own, _, suffix = name.partition("_")
+        if own == "bn":
+            found[name] = getattr(theirs, f"bias_hh_{suffix}").grad[-H:].numpy()
+        else:
+            found[name] = getattr(theirs, f"{names[own]}_{suffix}").grad.numpy()
+    return found

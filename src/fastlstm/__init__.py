@@ -1,8 +1,8 @@
 """Exact and fast LSTMs on NumPy arrays.
 
-`LSTM` and `RNN` are layers with parameters; `lstm_forward`, `lstm_backward`, `rnn_forward` and `rnn_backward` are the
-functions below them, arrays in and arrays out. `fastlstm.reference` has the same equations in plain NumPy, and
-`fastlstm.nn` what it takes to train.
+`LSTM`, `GRU` and `RNN` are layers with parameters; `lstm_forward`, `lstm_backward` and their kind for the GRU and the
+RNN are the functions below them, arrays in and arrays out. `fastlstm.reference` has the same equations in plain NumPy,
+and `fastlstm.nn` what it takes to train.
 """
 
 __version__ = "0.1.0"
@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 from fastlstm import _moved, gpu, nn, reference
 from fastlstm._config import get_include, get_library, show_config
 from fastlstm._engine.batches import PackedSequence
-from fastlstm._engine.tapes import LSTMTape, RNNTape
+from fastlstm._engine.tapes import GRUTape, LSTMTape, RNNTape
 from fastlstm._engine.threads import get_num_threads, set_num_threads
+from fastlstm.functions.gru import GRUDeltas, GRUGradients, gru_backward, gru_forward, gru_workspace
 from fastlstm.functions.lstm import LSTMDeltas, LSTMGradients, lstm_backward, lstm_forward, lstm_workspace
 from fastlstm.functions.rnn import RNNDeltas, RNNGradients, rnn_backward, rnn_forward, rnn_workspace
 from fastlstm.layers.frozen import Frozen, RoundingError, rounding_error
+from fastlstm.layers.gru import GRU
 from fastlstm.layers.lstm import LSTM
 from fastlstm.layers.masks import Masks
 from fastlstm.layers.parameters import Gradients
@@ -27,11 +29,15 @@ from fastlstm.layers.tbptt import Chunk, truncated_bptt
 from fastlstm.saving import FileError, load, load_extra, save
 
 __all__ = [
+    "GRU",
     "LSTM",
     "RNN",
     "Chunk",
     "FileError",
     "Frozen",
+    "GRUDeltas",
+    "GRUGradients",
+    "GRUTape",
     "Gradients",
     "LSTMDeltas",
     "LSTMGradients",
@@ -48,6 +54,9 @@ __all__ = [
     "get_library",
     "get_num_threads",
     "gpu",
+    "gru_backward",
+    "gru_forward",
+    "gru_workspace",
     "load",
     "load_extra",
     "lstm_backward",

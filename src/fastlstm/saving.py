@@ -15,6 +15,7 @@ from fastlstm._arrays import files
 from fastlstm._arrays.arrays import Array, on_host
 from fastlstm._arrays.checks import counted
 from fastlstm._arrays.files import FileError
+from fastlstm.layers.gru import GRU
 from fastlstm.layers.lstm import LSTM
 from fastlstm.layers.parameters import ONLY_AT_FIRST, Parametric, unfilled
 from fastlstm.layers.rnn import RNN
@@ -22,7 +23,7 @@ from fastlstm.layers.rnn import RNN
 __all__ = ["FileError", "architecture", "build", "load", "load_extra", "save"]
 
 KIND = "network"
-PUBLIC = [LSTM, RNN, *(getattr(nn, name) for name in nn.__all__ if name != "Layer")]
+PUBLIC = [LSTM, GRU, RNN, *(getattr(nn, name) for name in nn.__all__ if name != "Layer")]
 KINDS = {kind.__name__: kind for kind in PUBLIC if isinstance(kind, type) and issubclass(kind, Parametric)}
 
 # The largest int that an argument of a user's layer may be, where the file has fewer parameters.
@@ -40,7 +41,7 @@ def save(network: Any, path: str | os.PathLike[str], extra: Any = None) -> None:
 
     Parameters
     ----------
-    network : LSTM, RNN, Dense, Sequential, ...
+    network : LSTM, GRU, RNN, Dense, Sequential, ...
         Any layer or network of fastlstm, on the host or on a GPU; `load` returns it on the host. Layers of your own,
         classes made from `nn.Layer`, are known in the file by the names of their classes.
     path : str or path
@@ -99,7 +100,7 @@ def load(path: str | os.PathLike[str], *, layers: Sequence[type[nn.Layer]] = ())
 
     Returns
     -------
-    LSTM, RNN, Dense, Sequential, ...
+    LSTM, GRU, RNN, Dense, Sequential, ...
         A new layer or network, bitwise the same.
 
     Raises

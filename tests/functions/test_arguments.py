@@ -4,10 +4,22 @@ import re
 
 import numpy as np
 import pytest
-from cases import lstm_case, rnn_case
+from cases import gru_case, lstm_case, rnn_case
+from layer_cases import CELLS
 
 import fastlstm
-from fastlstm import LSTM, RNN, Gradients, LSTMGradients, LSTMTape, RNNGradients, RNNTape
+from fastlstm import (
+    GRU,
+    LSTM,
+    RNN,
+    Gradients,
+    GRUGradients,
+    GRUTape,
+    LSTMGradients,
+    LSTMTape,
+    RNNGradients,
+    RNNTape,
+)
 from fastlstm._arrays.checks import counted
 
 T, B, I, H = 4, 3, 5, 6
@@ -78,6 +90,76 @@ def rnn_backward():
         fastlstm.rnn_backward(RNNTape(x, h, h_prev), W, R, dy, dh, out=out, workspace=workspace)
 
     return arrays, call
+
+
+def gru_forward(reset_after=True):
+    case = gru_case(T, B, I, H, reset_after, dtype=DTYPE)
+    arrays = {name: case[name] for name in ("x", "W", "R", "b", "bn") if case[name] is not None}
+    arrays |= {"state": case["h0"], "out y": new(T, B, H), "out h": new(B, H)}
+    arrays |= {"tape.gates": new(T, B, 4 * H if reset_after else 3 * H), "tape.h": new(T + 1, B, H)}
+    arrays |= {
+        "tape.h_prev": new(T, B, H),
+        "workspace": new(fastlstm.gru_workspace(T, B, I, H, reset_after=reset_after)),
+    }
+
+    def call(x, W, R, b, *more):
+        bn, (h0, y, h, gates, tape_h, h_prev, workspace) = (more[0], more[1:]) if reset_after else (None, more)
+        tape, out = GRUTape(x, gates, tape_h, h_prev), (y, h)
+        fastlstm.gru_forward(x, W, R, b, bn, h0, reset_after=reset_after, tape=tape, out=out, workspace=workspace)
+
+    return arrays, call
+
+
+def gru_before_forward():
+    return gru_forward(reset_after=False)
+
+
+def gru_backward(reset_after=True):
+    case = gru_case(T, B, I, H, reset_after, dtype=DTYPE)
+    weights = [case[name] for name in ("x", "W", "R", "b", "bn")]
+    tape = fastlstm.gru_forward(*weights, reset_after=reset_after, tape=True)[2]
+    arrays = {"tape.x": tape.x, "tape.gates": tape.gates, "tape.h": tape.h, "tape.h_prev": tape.h_prev}
+    arrays |= {name: case[name] for name in ("W", "R", "bn", "dy") if case[name] is not None}
+    arrays |= {"dstate": case["dh"], "out x": new(T, B, I), "out W": new(3 * H, I), "out R": new(3 * H, H)}
+    arrays |= {"out b": new(3 * H)} | ({"out bn": new(H)} if reset_after else {})
+    arrays |= {"out state": new(B, H), "workspace": new(fastlstm.gru_workspace(T, B, I, H, reset_after=reset_after))}
+
+    def call(x, gates, h, h_prev, W, R, *more):
+        bn, *more = more if reset_after else (None, *more)
+        dy, dh, dx, dW, dR, db, *more = more
+        dbn, *more = more if reset_after else (None, *more)
+        dh0, workspace = more
+        given, out = GRUTape(x, gates, h, h_prev, call=tape.call), GRUGradients(dx, dW, dR, db, dbn, dh0)
+        fastlstm.gru_backward(given, W, R, bn, dy, dh, out=out, workspace=workspace)
+
+    return arrays, call
+
+
+def gru_before_backward():
+    return gru_backward(reset_after=False)
+
+
+def gru_call():
+    gru = GRU(I, H, seed=0)
+    return {"x": new(T, B, I), "state": new(1, B, H)}, lambda x, h: gru(x, h)
+
+
+def gru_layer_backward():
+    gru = GRU(I, H, seed=0)
+    tape = gru.forward(new(T, B, I))[2]
+    out = gru.backward(tape, new(T, B, H))
+    arrays = {"dy": new(T, B, H), "dstate": new(1, B, H), "out.flat": out.flat}
+
+    def call(dy, dh, flat):
+        gru.backward(tape, dy, dh, out=Gradients(flat, out.params))
+
+    return arrays, call
+
+
+def gru_step():
+    gru = GRU(I, H, seed=0)
+    arrays = {"x_t": new(B, I), "state": new(1, B, H), "out y": new(B, H), "out h": new(1, B, H)}
+    return arrays, lambda x, h, y, h_out: gru.step(x, h, (y, h_out))
 
 
 def lstm_call():
@@ -165,7 +247,8 @@ def rnn_step_without_out():
 FUNCTIONS = [
     lstm_forward, lstm_backward, lstm_call, lstm_layer_forward, lstm_layer_backward, lstm_step, lstm_step_of_one_row,
     lstm_step_without_out, rnn_forward, rnn_backward, rnn_call, rnn_layer_forward, rnn_layer_backward, rnn_step,
-    rnn_step_of_one_row, rnn_step_without_out,
+    rnn_step_of_one_row, rnn_step_without_out, gru_forward, gru_backward, gru_call, gru_layer_backward, gru_step,
+    gru_before_forward, gru_before_backward,
 ]  # fmt: skip
 ARGUMENTS = [pytest.param(make, name, id=f"{make.__name__}-{name}") for make in FUNCTIONS for name in make()[0]]
 each_argument = pytest.mark.parametrize(("make", "name"), ARGUMENTS)
@@ -275,13 +358,13 @@ def test_none_for_an_optional_argument(make, name):
     call(*arrays.values())
 
 
-@arguments(lambda _, name: name not in OPTIONAL)
+@arguments(lambda _, name: name not in (*OPTIONAL, "bn"))
 def test_none_where_it_has_no_meaning(make, name):
     assert "NoneType" in error(make, name, lambda _: None, TypeError)
 
 
 OUTPUTS = [p for p in ARGUMENTS if p.values[1].startswith("out") or p.values[1] == "workspace"]
-OUTPUTS += [p for p in ARGUMENTS if p.values[0] in (lstm_forward, rnn_forward) and p.values[1].startswith("tape")]
+OUTPUTS += [p for p in ARGUMENTS if p.values[0].__name__.endswith("_forward") and p.values[1].startswith("tape")]
 
 
 @pytest.mark.parametrize(("make", "name"), OUTPUTS)
@@ -381,13 +464,15 @@ def test_accumulate_needs_out():
 
 @pytest.mark.parametrize("tape", [None, True, (1, 2, 3, 4), "tape"])
 def test_tape_must_be_one(tape):
-    lstm, rnn = LSTM(I, H, seed=0), RNN(I, H, seed=0)
+    lstm, gru, rnn = (kind(I, H, seed=0) for kind in (LSTM, GRU, RNN))
     W, R, _, p = lstm.params.values()
+    with pytest.raises(TypeError, match=rf"^tape must be a GRUTape from gru_forward.*, not {type(tape).__name__}"):
+        fastlstm.gru_backward(tape, *list(gru.params.values())[:2], gru.params["bn_l0"], None)
     with pytest.raises(TypeError, match=rf"^tape must be an LSTMTape .*, not {type(tape).__name__}"):
         fastlstm.lstm_backward(tape, W, R, p, None)
     with pytest.raises(TypeError, match=rf"^tape must be an RNNTape .*, not {type(tape).__name__}"):
         fastlstm.rnn_backward(tape, *list(rnn.params.values())[:2], None)
-    for layer in (lstm, rnn):
+    for layer in (lstm, gru, rnn):
         with pytest.raises(TypeError, match=rf"^tape must be a Tape from forward, not {type(tape).__name__}"):
             layer.backward(tape, None)
 
@@ -404,7 +489,7 @@ def test_nonlinearity(nonlinearity):
             call()
 
 
-@pytest.mark.parametrize("layer", [LSTM, RNN])
+@pytest.mark.parametrize("layer", CELLS)
 def test_sizes_and_dtype_of_layers(layer):
     for value, kind in ((0, ValueError), (-1, ValueError), (1.0, TypeError), ("3", TypeError), (True, TypeError)):
         with pytest.raises(kind, match=r"^input_size must be"):
@@ -436,7 +521,8 @@ def check_num_threads(number, kind, message):
         lambda: fastlstm.lstm_forward(x, W, R, b, p, **option),
         lambda: fastlstm.lstm_backward(tape, W, R, p, None, **option),
     ]
-    for layer in (LSTM(I, H, seed=0), RNN(I, H, seed=0)):
+    for kind_of_layer in CELLS:
+        layer = kind_of_layer(I, H, seed=0)
         own = layer.forward(x)[2]
         calls += [
             lambda layer=layer: layer(x, **option),
@@ -450,7 +536,7 @@ def check_num_threads(number, kind, message):
 
 
 def test_workspace_sizes_of_a_wrong_dtype():
-    for function in (fastlstm.lstm_workspace, fastlstm.rnn_workspace):
+    for function in (fastlstm.lstm_workspace, fastlstm.gru_workspace, fastlstm.rnn_workspace):
         with pytest.raises(TypeError, match=r"^dtype must be float32 or float64, not int32"):
             function(T, B, I, H, np.int32)
 
@@ -460,5 +546,7 @@ def test_functions_take_no_packed_sequence():
     W, R, b = np.ones((4 * H, I), DTYPE), np.ones((4 * H, H), DTYPE), np.ones(4 * H, DTYPE)
     with pytest.raises(TypeError, match=r"^x must be a NumPy array, not PackedSequence"):
         fastlstm.lstm_forward(packed, W, R, b)
+    with pytest.raises(TypeError, match=r"^x must be a NumPy array, not PackedSequence"):
+        fastlstm.gru_forward(packed, W[: 3 * H], R[: 3 * H], b[: 3 * H], b[:H])
     with pytest.raises(TypeError, match=r"^x must be a NumPy array, not PackedSequence"):
         fastlstm.rnn_forward(packed, W[:H], R[:H], b[:H])

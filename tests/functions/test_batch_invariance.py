@@ -6,8 +6,9 @@ from cases import INITIAL, VARIANTS, options_case, row_case
 from helpers import assert_close, assert_same, by_name, lstm_backward, lstm_forward
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from layer_cases import CELLS
 
-from fastlstm import LSTM, RNN, nn
+from fastlstm import nn
 
 # Sizes whose weights leave the cache, so that W x is a product of its own, and sizes whose weights do not.
 SIZES = [(3, 5), (17, 33), (40, 130), (300, 520)]
@@ -70,7 +71,7 @@ def check(variant, names, T, B, size, dtype, seed, threads):
         assert_same({k: a[0] for k, a in alone_states.items()}, {k: a[row] for k, a in states.items()})
 
 
-@pytest.mark.parametrize("kind", [LSTM, RNN])
+@pytest.mark.parametrize("kind", CELLS)
 def test_networks(kind):
     network = kind(5, 19, 2, bidirectional=True, batch_invariant=True, seed=0)
     rng = np.random.default_rng(0)
@@ -84,7 +85,7 @@ def test_networks(kind):
         assert network.backward(alone[2], alone[0]).x.tobytes() == dx[:length, [row]].tobytes()
 
 
-@pytest.mark.parametrize("kind", [LSTM, RNN])
+@pytest.mark.parametrize("kind", CELLS)
 def test_steps(kind):
     network = kind(5, 19, 2, batch_invariant=True, seed=0)
     x = np.random.default_rng(0).standard_normal((30, 5)).astype(np.float32)
@@ -95,7 +96,7 @@ def test_steps(kind):
     assert "batch_invariant=True" in repr(network)
 
 
-@pytest.mark.parametrize("kind", [LSTM, RNN])
+@pytest.mark.parametrize("kind", CELLS)
 def test_what_comes_after_is_close_and_alone_the_same(kind):
     """The promise is the recurrent layer's: a dense layer above it gives the same bits for a row at a time."""
     network = nn.Sequential(kind(5, 130, batch_invariant=True, seed=0), nn.Last(), nn.Dense(130, 33, seed=1))

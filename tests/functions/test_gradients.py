@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from cases import (
     GRU_ARGUMENTS,
+    GRU_FORMS,
     LSTM_ARGUMENTS,
     NONLINEARITIES,
     RNN_ARGUMENTS,
@@ -15,11 +16,13 @@ from cases import (
 from differences import check_directions, check_every_entry
 from helpers import (
     assert_same,
+    gru_forward,
     lstm_forward,
     reference_gru,
     reference_lstm,
     reference_rnn,
     rnn_forward,
+    run_gru,
     run_lstm,
     run_rnn,
 )
@@ -175,8 +178,28 @@ def test_rnn_gradient_from_a_single_step(t):
 # ---- GRU -------------------------------------------------------------------------------------------------------------
 
 
+def gru_loss(case):
+    y, h, _ = gru_forward(case)
+    return loss(case, {"y": y, "h": h})
+
+
 def reference_gru_loss(case):
     return loss(case, reference_gru(case))
+
+
+@pytest.mark.parametrize("reset_after", GRU_FORMS)
+@pytest.mark.parametrize("sizes", SMALL, ids=str)
+def test_gru_every_entry(sizes, reset_after):
+    case = gru_case(*sizes, reset_after)
+    check_every_entry(gru_loss, case, run_gru(case), GRU_ARGUMENTS)
+
+
+@pytest.mark.parametrize("reset_after", GRU_FORMS)
+@pytest.mark.parametrize(("I", "H"), WIDTHS)
+@pytest.mark.parametrize(("T", "B"), [(3, 2), (2, 9), (60, 9)])
+def test_gru_around_vector_widths(T, B, I, H, reset_after):
+    case = gru_case(T, B, I, H, reset_after)
+    check_directions(gru_loss, case, run_gru(case), GRU_ARGUMENTS)
 
 
 @pytest.mark.parametrize("reset_after", [True, False])
@@ -186,12 +209,35 @@ def test_reference_gru_every_entry(sizes, reset_after):
     check_every_entry(reference_gru_loss, case, reference_gru(case), GRU_ARGUMENTS)
 
 
-@pytest.mark.parametrize("reset_after", [True, False])
+@pytest.mark.parametrize("run", [run_gru, reference_gru])
+@pytest.mark.parametrize("reset_after", GRU_FORMS)
 @pytest.mark.parametrize("only", ["dy", "dh"])
-def test_reference_gru_each_gradient_from_above_alone(only, reset_after):
+def test_gru_each_gradient_from_above_alone(only, reset_after, run):
     case = gru_case(3, 2, 3, 5, reset_after)
     case |= {name: None for name in ("dy", "dh") if name != only}
-    check_every_entry(reference_gru_loss, case, reference_gru(case), GRU_ARGUMENTS)
+    check_every_entry(reference_gru_loss, case, run(case), GRU_ARGUMENTS)
+
+
+@pytest.mark.parametrize("reset_after", GRU_FORMS)
+@pytest.mark.parametrize("t", [0, 1, 4])
+def test_gru_gradient_from_a_single_step(t, reset_after):
+    case = gru_case(5, 2, 3, 5, reset_after) | {"dh": None}
+    case["dy"][np.arange(5) != t] = 0
+    result = run_gru(case)
+    assert not result["dx"][t + 1 :].any()
+    assert all(step.any() for step in result["dx"][: t + 1])
+    check_every_entry(gru_loss, case, result, GRU_ARGUMENTS)
+
+
+@pytest.mark.parametrize("reset_after", GRU_FORMS)
+def test_gru_from_the_zero_state(reset_after):
+    """Nothing goes into dR then, and r has no gradient but through bn."""
+    case = gru_case(1, 2, 3, 5, reset_after)
+    case["h0"][:] = 0
+    result = run_gru(case)
+    assert not result["dR"].any()
+    assert result["dW"][:5].any() == reset_after
+    check_every_entry(gru_loss, case, result, ("x", "W", "b", "bn", "h0"))
 
 
 def test_reference_gru_forms_agree_where_r_is_one():

@@ -4,11 +4,12 @@ import os
 
 import numpy as np
 import pytest
-from cases import GRU_ARGUMENTS, gru_case
-from helpers import assert_close, reference_gru
-from peers import PEER_TOLERANCE, SIZES, all_sizes, leaf, run_onnxruntime, torch_layer
+from cases import GRU_ARGUMENTS, GRU_FORMS, gru_case
+from helpers import assert_close, gru_forward, reference_gru, run_gru
+from pages import ROOT, run_page
+from peers import PEER_TOLERANCE, SIZES, all_sizes, both_dtypes, leaf, run_onnxruntime, torch_layer
 
-both_forms = pytest.mark.parametrize("reset_after", [True, False])
+both_forms = pytest.mark.parametrize("reset_after", GRU_FORMS)
 
 
 def reordered(array, order):
@@ -34,8 +35,9 @@ def as_numpy(tensors):
 
 
 @all_sizes
-def test_torch(torch, sizes):
-    case = gru_case(*sizes)
+@both_dtypes
+def test_torch(torch, sizes, dtype):
+    case = gru_case(*sizes, dtype=dtype)
     layer = torch_layer(torch, torch.nn.GRU, case)
     x, h0 = leaf(torch, case["x"]), leaf(torch, case["h0"][None])
     y, h = layer(x, h0)
@@ -45,7 +47,8 @@ def test_torch(torch, sizes):
         "y": y, "h": h, "dx": x.grad, "dW": layer.weight_ih_l0.grad, "dR": layer.weight_hh_l0.grad,
         "db": layer.bias_ih_l0.grad, "dbn": layer.bias_hh_l0.grad[2 * sizes[3] :], "dh0": h0.grad[0],
     }  # fmt: skip
-    assert_close(reference_gru(case), as_numpy(expected), PEER_TOLERANCE[np.float64])
+    for run in (run_gru, reference_gru):
+        assert_close(run(case), as_numpy(expected), PEER_TOLERANCE[dtype])
 
 
 def autograd_gru(torch, x, W, R, b, bn, h0):
@@ -63,31 +66,41 @@ def autograd_gru(torch, x, W, R, b, bn, h0):
 
 @both_forms
 @all_sizes
-def test_autograd(torch, sizes, reset_after):
-    case = gru_case(*sizes, reset_after)
+@both_dtypes
+def test_autograd(torch, sizes, reset_after, dtype):
+    case = gru_case(*sizes, reset_after, dtype=dtype)
     leaves = {name: None if case[name] is None else leaf(torch, case[name]) for name in GRU_ARGUMENTS}
     y, h = autograd_gru(torch, **leaves)
     torch.autograd.backward([y, h], [torch.from_numpy(case[name]) for name in ("dy", "dh")])
     expected = {"y": y, "h": h} | {f"d{name}": tensor.grad for name, tensor in leaves.items() if tensor is not None}
-    assert_close(reference_gru(case), as_numpy(expected), PEER_TOLERANCE[np.float64])
+    for run in (run_gru, reference_gru):
+        assert_close(run(case), as_numpy(expected), PEER_TOLERANCE[dtype])
 
 
 # ---- ONNX Runtime ----------------------------------------------------------------------------------------------------
 
 
+ENDS = {"forward": {}, "reverse": {"reverse": True}}
+
+
+@pytest.mark.parametrize("lengths", [False, True])
+@pytest.mark.parametrize("direction", ENDS)
 @both_forms
 @all_sizes
-def test_onnxruntime(onnx, sizes, reset_after):
+def test_onnxruntime(onnx, sizes, reset_after, direction, lengths):
     """ONNX has the blocks z, r, h."""
+    (T, B, _, H), ends = sizes, None
     case = gru_case(*sizes, reset_after, dtype=np.float32)
+    if lengths:
+        ends = np.random.default_rng(0).integers(1, T + 1, B).astype(np.int32)
+        ends[-1] = T
     inputs = {
         "X": case["x"], "W": reordered(case["W"], "zrn")[None], "R": reordered(case["R"], "zrn")[None],
-        "B": np.concatenate(both_biases(case, "zrn"))[None], "sequence_lens": None, "initial_h": case["h0"][None],
+        "B": np.concatenate(both_biases(case, "zrn"))[None], "sequence_lens": ends, "initial_h": case["h0"][None],
     }  # fmt: skip
-    found = run_onnxruntime(
-        onnx, "GRU", inputs, ["Y", "Y_h"], hidden_size=sizes[3], linear_before_reset=int(reset_after)
-    )
-    y, h = (reference_gru(case)[name] for name in ("y", "h"))
+    attributes = {"hidden_size": H, "linear_before_reset": int(reset_after), "direction": direction}
+    found = run_onnxruntime(onnx, "GRU", inputs, ["Y", "Y_h"], **attributes)
+    y, h, _ = gru_forward(case, lengths=ends, **ENDS[direction])
     # 1e-5: ONNX Runtime's own approximations of tanh and sigma are good to some 20 float32 ulp.
     assert_close({"y": y, "h": h}, {"y": found["Y"][:, 0], "h": found["Y_h"][0]}, 1e-5)
 
@@ -111,13 +124,12 @@ def test_keras(torch, keras, sizes, reset_after):
     layer = keras.layers.GRU(H, return_sequences=True, return_state=True, reset_after=reset_after, dtype="float64")
     layer.build((sizes[1], sizes[0], sizes[2]))
     b, b_of_R = both_biases(case, "zrn")
-    layer.set_weights(
-        [
-            reordered(case["W"], "zrn").T,
-            reordered(case["R"], "zrn").T,
-            np.stack([b, b_of_R]) if reset_after else b,
-        ]
-    )
+    weights = [
+        reordered(case["W"], "zrn").T,
+        reordered(case["R"], "zrn").T,
+        np.stack([b, b_of_R]) if reset_after else b,
+    ]
+    layer.set_weights(weights)
     x, h0 = leaf(torch, case["x"]), leaf(torch, case["h0"])
     y, h = layer(x.swapaxes(0, 1), initial_state=h0)
     y = y.swapaxes(0, 1)
@@ -132,4 +144,10 @@ def test_keras(torch, keras, sizes, reset_after):
         z, r, n = np.split(expected[name], 3)
         expected[name] = np.concatenate([r, z, n])
     # The reset-before form is no single call of PyTorch, and Keras rounds the factors of its products to float32 there.
-    assert_close(reference_gru(case), expected, PEER_TOLERANCE[np.float64 if reset_after else np.float32])
+    tolerance = PEER_TOLERANCE[np.float64 if reset_after else np.float32]
+    for run in (run_gru, reference_gru):
+        assert_close(run(case), expected, tolerance)
+    names = run_page(ROOT / "docs" / "migrating" / "keras.md")
+    ours = names["gru_from_keras"](layer.get_config(), weights)
+    found, last = ours(case["x"].swapaxes(0, 1), case["h0"][np.newaxis])
+    assert_close({"y": found.swapaxes(0, 1), "h": last[0]}, {name: expected[name] for name in "yh"}, tolerance)

@@ -6,37 +6,49 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from cases import DTYPES, LSTM_ARGUMENTS, lstm_case, rnn_case
+from cases import DTYPES, GRU_ARGUMENTS, GRU_FORMS, LSTM_ARGUMENTS, gru_case, lstm_case, rnn_case
 from helpers import (
     assert_close,
     assert_same,
+    gru_arrays,
+    gru_backward,
+    gru_forward,
     lstm_arrays,
     lstm_backward,
     lstm_forward,
     rnn_arrays,
     rnn_backward,
     rnn_forward,
+    run_gru,
     run_lstm,
     run_rnn,
     run_together,
     tape_arrays,
 )
+from layer_cases import CELLS, gru_before
 
 import fastlstm
-from fastlstm import LSTM, RNN, Frozen, LSTMGradients, LSTMTape, RNNGradients, RNNTape
+from fastlstm import GRU, LSTM, RNN, Frozen, GRUGradients, GRUTape, LSTMGradients, LSTMTape, RNNGradients, RNNTape
 from fastlstm.layers.memory import MOST_TO_KEEP
 
 SIZES = [(0, 2, 3, 5), (3, 0, 3, 5), (1, 1, 3, 5), (5, 2, 3, 5), (3, 9, 17, 33), (40, 20, 5, 7), (2, 2, 150, 150)]
 all_sizes = pytest.mark.parametrize("sizes", SIZES, ids=str)
 both_dtypes = pytest.mark.parametrize("dtype", DTYPES)
-both_cells = pytest.mark.parametrize("cell", ["lstm", "rnn"])
+GRUS = {{True: "gru", False: "gru before"}[form]: form for form in GRU_FORMS}
+LAYERS = {"lstm": LSTM, "gru": GRU, "gru before": gru_before, "rnn": RNN}
+each_cell = pytest.mark.parametrize("cell", ["lstm", *GRUS, "rnn"])
 
 
 def make_case(cell, sizes, dtype=np.float32):
+    if cell in GRUS:
+        case = gru_case(*sizes, GRUS[cell], dtype=dtype)
+        return {name: array for name, array in case.items() if array is not None}
     return lstm_case(*sizes, dtype=dtype) if cell == "lstm" else rnn_case(*sizes, "tanh", dtype=dtype)
 
 
 def run(cell, case):
+    if cell in GRUS:
+        return run_gru(case)
     return run_lstm(case) if cell == "lstm" else run_rnn(case, "tanh")
 
 
@@ -45,13 +57,15 @@ def forward(cell, case, **options):
     if cell == "lstm":
         y, (h, c), tape = lstm_forward(case, **options)
         return {"y": y, "h": h, "c": c}, tape
-    y, h, tape = rnn_forward(case, "tanh", **options)
+    y, h, tape = gru_forward(case, **options) if cell in GRUS else rnn_forward(case, "tanh", **options)
     return {"y": y, "h": h}, tape
 
 
 def backward(cell, case, tape, **options):
     if cell == "lstm":
         return lstm_arrays(lstm_backward(case, tape, **options))
+    if cell in GRUS:
+        return gru_arrays(gru_backward(case, tape, **options))
     return rnn_arrays(rnn_backward(case, tape, **options))
 
 
@@ -120,7 +134,7 @@ LAYOUTS = [read_only, every_other, fortran, backwards, misaligned, memory_mapped
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@both_cells
+@each_cell
 @both_dtypes
 @all_sizes
 def test_layout_of_inputs_changes_nothing(sizes, cell, dtype, layout, tmp_path):
@@ -138,7 +152,7 @@ def test_strides_of_zero():
         assert_same(run_lstm(given), run_lstm(case | {name: given[name].copy()}))
 
 
-@both_cells
+@each_cell
 @both_dtypes
 @all_sizes
 def test_inputs_are_not_modified(sizes, cell, dtype):
@@ -148,7 +162,7 @@ def test_inputs_are_not_modified(sizes, cell, dtype):
     assert_same(case, before)
 
 
-@both_cells
+@each_cell
 @all_sizes
 def test_outputs_share_no_memory_with_inputs(sizes, cell):
     case = make_case(cell, sizes)
@@ -159,12 +173,12 @@ def test_outputs_share_no_memory_with_inputs(sizes, cell):
         assert not any(np.shares_memory(output, other) for other in inputs + outputs[:k])
 
 
-@both_cells
+@each_cell
 @pytest.mark.parametrize("batch_first", [True, False])
 @pytest.mark.parametrize(("T", "B"), [(1, 1), (1, 3), (3, 1), (4, 3)])
 def test_layer_outputs_share_no_memory_with_inputs(T, B, batch_first, cell):
     """T = 1 and B = 1, where transposing is a view, in particular."""
-    layer = (LSTM if cell == "lstm" else RNN)(6, 6, batch_first=batch_first, seed=0)
+    layer = LAYERS[cell](6, 6, batch_first=batch_first, seed=0)
     shape = (B, T, 6) if batch_first else (T, B, 6)
     x, dy, h, c = np.ones(shape, np.float32), np.ones(shape, np.float32), *np.ones((2, 1, B, 6), np.float32)
     state = (h, c) if cell == "lstm" else h
@@ -182,7 +196,7 @@ def test_layer_outputs_share_no_memory_with_inputs(T, B, batch_first, cell):
 # ---- tapes ----
 
 
-@both_cells
+@each_cell
 @all_sizes
 def test_results_may_be_overwritten_before_backward(sizes, cell):
     case = make_case(cell, sizes)
@@ -193,7 +207,7 @@ def test_results_may_be_overwritten_before_backward(sizes, cell):
     assert_same(backward(cell, case, tape), expected)
 
 
-@both_cells
+@each_cell
 @all_sizes
 def test_backward_leaves_the_tape_alone(sizes, cell):
     case = make_case(cell, sizes)
@@ -204,7 +218,7 @@ def test_backward_leaves_the_tape_alone(sizes, cell):
     assert_same(backward(cell, case, tape), first)
 
 
-@both_cells
+@each_cell
 @all_sizes
 def test_tape_is_filled_again(sizes, cell, isa):
     old, case = make_case(cell, sizes), make_case(cell, sizes)
@@ -286,6 +300,37 @@ def test_lstm_into_given_arrays(sizes, peephole, dtype, isa):
     new.check()
 
 
+def given_gru(new, case):
+    """Return a tape and gradients of new arrays."""
+    (T, B, I), H, reset_after = case["x"].shape, case["R"].shape[1], case.get("bn") is not None
+    tape = GRUTape(case["x"], new(T, B, 4 * H if reset_after else 3 * H), new(T + 1, B, H), new(T, B, H))
+    dbn = new(H) if reset_after else None
+    return tape, GRUGradients(new(T, B, I), new(3 * H, I), new(3 * H, H), new(3 * H), dbn, new(B, H))
+
+
+@both_dtypes
+@pytest.mark.parametrize("reset_after", GRU_FORMS)
+@all_sizes
+def test_gru_into_given_arrays(sizes, reset_after, dtype, isa):
+    T, B, I, H = sizes
+    case, new = gru_case(*sizes, reset_after, dtype=dtype), Guarded(dtype)
+    expected = run_gru(case)
+    workspace = new(fastlstm.gru_workspace(T, B, I, H, dtype, reset_after=reset_after))
+    y, h = new(T, B, H), new(B, H)
+    plain = gru_forward(case, out=(new(T, B, H), new(B, H)), workspace=workspace)
+    given, out = given_gru(new, case)
+    y_out, h_out, tape = gru_forward(case, out=(y, h), tape=given, workspace=workspace)
+    assert y_out is y
+    assert h_out is h
+    assert_same({"y": plain[0], "h": plain[1]}, {"y": y, "h": h})
+
+    workspace[:] = np.nan
+    found = gru_backward(case, tape, out=out, workspace=workspace)
+    assert all(a is b for a, b in zip(found, out, strict=True))
+    assert_same({"y": y, "h": h} | gru_arrays(out), expected)
+    new.check()
+
+
 @both_dtypes
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
 @all_sizes
@@ -310,7 +355,7 @@ def test_rnn_into_given_arrays(sizes, nonlinearity, dtype, isa):
     new.check()
 
 
-@both_cells
+@each_cell
 @pytest.mark.parametrize("num_threads", [1, 2, 3])
 @pytest.mark.parametrize("sizes", [(7, 50, 33, 65), (3, 2, 151, 150), (4, 1, 201, 200)], ids=str)
 def test_threads_write_within_given_arrays(sizes, num_threads, cell, isa):
@@ -323,6 +368,9 @@ def test_threads_write_within_given_arrays(sizes, num_threads, cell, isa):
             new(T, B, I), new(4 * H, I), new(4 * H, H), new(4 * H), new(3, H), (new(B, H), new(B, H))
         )
         out = (new(T, B, H), (new(B, H), new(B, H)))
+    elif cell in GRUS:
+        workspace, out = new(fastlstm.gru_workspace(*sizes, reset_after=GRUS[cell])), (new(T, B, H), new(B, H))
+        tape, gradients = given_gru(new, case)
     else:
         workspace = new(fastlstm.rnn_workspace(*sizes))
         tape = RNNTape(case["x"], new(T, B, H), new(T, B, H))
@@ -337,7 +385,7 @@ def test_threads_write_within_given_arrays(sizes, num_threads, cell, isa):
     new.check()
 
 
-@both_cells
+@each_cell
 def test_a_larger_workspace_is_as_good(cell):
     case = make_case(cell, (5, 3, 7, 9))
     results, tape = forward(cell, case, tape=True, workspace=np.full(100_000, np.nan, np.float32))
@@ -345,7 +393,7 @@ def test_a_larger_workspace_is_as_good(cell):
     assert_same(found, run(cell, case))
 
 
-@both_cells
+@each_cell
 @both_dtypes
 @all_sizes
 def test_accumulate_adds(sizes, cell, dtype):
@@ -353,7 +401,7 @@ def test_accumulate_adds(sizes, cell, dtype):
     _, tape = forward(cell, case, tape=True)
     expected = backward(cell, case, tape)
     rng = np.random.default_rng(0)
-    parameters = [name for name in expected if name in ("dW", "dR", "db", "dp")]
+    parameters = [name for name in expected if name in ("dW", "dR", "db", "dp", "dbn")]
     for random in (False, True):
         base = {name: np.zeros_like(array) for name, array in expected.items()}
         if random:
@@ -362,6 +410,8 @@ def test_accumulate_adds(sizes, cell, dtype):
         if cell == "lstm":
             *given, dh0, dc0 = base.values()
             out = LSTMGradients(*given, (dh0, dc0))
+        elif cell in GRUS:
+            out = GRUGradients(*(base.get(f"d{name}") for name in GRU_ARGUMENTS))
         else:
             out = RNNGradients(*base.values())
         found = backward(cell, case, tape, out=out, accumulate=True)
@@ -374,7 +424,7 @@ def test_accumulate_adds(sizes, cell, dtype):
                     {n: a for n, a in expected.items() if n not in parameters})  # fmt: skip
 
 
-@pytest.mark.parametrize("layer", [LSTM(5, 7, seed=0), RNN(5, 7, seed=0)], ids=repr)
+@pytest.mark.parametrize("layer", [kind(5, 7, seed=0) for kind in CELLS], ids=repr)
 def test_layer_accumulates_into_its_gradients(layer):
     x, dy = np.ones((4, 3, 5), np.float32), np.ones((4, 3, 7), np.float32)
     tape = layer.forward(x)[2]
@@ -485,8 +535,30 @@ def test_rnn_refuses_overlaps():
             rnn_backward(case, tape, out=given)
 
 
+@pytest.mark.parametrize("reset_after", GRU_FORMS)
+def test_gru_refuses_overlaps(reset_after):
+    case = gru_case(T, B, H, H, reset_after, dtype=np.float32)
+    y, h = np.zeros((T, B, H), np.float32), np.zeros((B, H), np.float32)
+    inputs = [case["W"][:B], case["R"][:B], case["b"].reshape(B, H)]
+    for out in ((case["x"], h), (y, y[0]), (y, case["h0"]), *((y, array) for array in inputs)):
+        with pytest.raises(ValueError, match="must not overlap"):
+            gru_forward(case, out=out)
+    tape = gru_forward(case, tape=True)[2]
+    with pytest.raises(ValueError, match="must not overlap"):
+        gru_forward(case, out=(tape.h[1:], h), tape=tape)
+    gradients = GRUGradients(*(None if case[name] is None else np.zeros_like(case[name]) for name in GRU_ARGUMENTS))
+    states = (case["dh"], case["dy"][0], tape.h[0], tape.x[1], tape.gates[0].reshape(-1, H)[:B], tape.h_prev[1])
+    wrong = [gradients._replace(state=array) for array in states]
+    wrong += [gradients._replace(W=case["W"]), gradients._replace(x=case["dy"]), gradients._replace(R=gradients.W)]
+    if reset_after:
+        wrong += [gradients._replace(bn=array) for array in (case["bn"], gradients.b[:H], case["dh"][0])]
+    for given in wrong:
+        with pytest.raises(ValueError, match="must not overlap"):
+            gru_backward(case, tape, out=given)
+
+
 def test_layer_refuses_its_own_parameters_as_gradients():
-    for layer in (LSTM(5, 7, seed=0), RNN(5, 7, seed=0)):
+    for layer in (kind(5, 7, seed=0) for kind in CELLS):
         tape = layer.forward(np.ones((4, 3, 5), np.float32))[2]
         out = layer.backward(tape, None)
         out.flat = layer.flat
@@ -503,8 +575,10 @@ STACKS = {
     "projection": lambda: LSTM(5, 7, 3, proj_size=4, seed=0),
     "zoneout": lambda: LSTM(5, 7, 3, zoneout=(0.2, 0.1), seed=0),
     "batch invariant": lambda: LSTM(5, 7, 3, batch_invariant=True, seed=0),
+    "GRU": lambda: GRU(5, 7, 3, seed=0),
     "RNN": lambda: RNN(5, 7, 3, seed=0),
     "Frozen": lambda: Frozen(LSTM(5, 7, 3, seed=0)),
+    "Frozen GRU": lambda: Frozen(GRU(5, 7, 3, seed=0)),
     "Frozen RNN": lambda: Frozen(RNN(5, 7, 3, seed=0)),
 }
 
@@ -609,6 +683,7 @@ LARGE = {
     "LSTM": lambda: LSTM(16, 16, seed=0),
     "stack": lambda: LSTM(16, 16, 3, seed=0),
     "both ways": lambda: LSTM(16, 16, 2, bidirectional=True, seed=0),
+    "GRU": lambda: GRU(16, 16, 2, seed=0),
     "RNN": lambda: RNN(16, 16, 2, seed=0),
     "Frozen": lambda: Frozen(LSTM(16, 16, 2, seed=0)),
 }

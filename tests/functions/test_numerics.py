@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from cases import DTYPES, NONLINEARITIES, lstm_case, rnn_case
-from helpers import assert_close, assert_same, reference_lstm, reference_rnn, run_lstm, run_rnn
+from cases import DTYPES, GRU_FORMS, NONLINEARITIES, gru_case, lstm_case, rnn_case
+from helpers import assert_close, assert_same, reference_gru, reference_lstm, reference_rnn, run_gru, run_lstm, run_rnn
 
+both_forms = pytest.mark.parametrize("reset_after", GRU_FORMS)
 both_dtypes = pytest.mark.parametrize("dtype", DTYPES)
 batches = pytest.mark.parametrize("sizes", [(4, 3, 5, 9), (3, 9, 17, 33), (2, 50, 7, 17), (1, 2, 3, 5)], ids=str)
 
@@ -33,6 +34,25 @@ def test_nan_stays_in_its_row(sizes, name, dtype, isa):
             assert np.isnan(rows(result, ~others)[gradient]).all(), gradient
         seen = result["dW"][: 3 * sizes[3]] if name == "dc" else result["dW"]  # o of the last step does not see dc
         assert np.isnan(seen).all()
+
+
+@pytest.mark.parametrize("name", ["x", "h0", "dy", "dh"])
+@both_forms
+@batches
+@both_dtypes
+def test_gru_nan_stays_in_its_row(sizes, reset_after, name, dtype, isa):
+    _, B, _, _ = sizes
+    case = gru_case(*sizes, reset_after, dtype=dtype)
+    clean = run_gru(case)
+    for row in {0, B // 2, B - 1}:
+        bad = case | {name: case[name].copy()}
+        (bad[name][:, row] if case[name].ndim == 3 else bad[name][row])[...] = np.nan
+        result = run_gru(bad)
+        others = np.arange(B) != row
+        assert_same(rows(result, others), rows(clean, others))
+        assert np.isnan(rows(result, ~others)["dx"]).all()
+        assert np.isnan(rows(result, ~others)["dh0"]).all()
+        assert np.isnan(result["y"][:, row]).all() == (name in ("x", "h0"))
 
 
 @pytest.mark.parametrize("nonlinearity", NONLINEARITIES)
@@ -145,6 +165,33 @@ def test_rnn_infinite_input_saturates(nonlinearity, dtype, isa):
         assert_close({"y": found["y"]}, {"y": expected["y"]}, 2e-6 if dtype == np.float32 else 1e-13)
 
 
+@pytest.mark.parametrize("value", [np.inf, -np.inf, 1e30])
+@pytest.mark.parametrize("B", [1, 3, 9])
+@both_forms
+@both_dtypes
+def test_gru_infinite_input_saturates(reset_after, B, value, dtype, isa):
+    case = gru_case(4, B, 7, 17, reset_after, dtype=dtype)
+    case["x"][1, 0, 3] = value
+    with np.errstate(all="ignore"):
+        expected = reference_gru(case)
+    found = run_gru(case)
+    assert np.isfinite(expected["y"]).all()
+    tolerance = 2e-6 if dtype == np.float32 else 1e-13
+    assert_close({name: found[name] for name in "yh"}, {name: expected[name] for name in "yh"}, tolerance)
+
+
+@both_forms
+@both_dtypes
+@pytest.mark.parametrize("B", [1, 9])
+def test_gru_large_weights_saturate_without_nan(B, reset_after, dtype, isa):
+    case = gru_case(6, B, 7, 17, reset_after, dtype=dtype)
+    for name in ("W", "R", "b"):
+        case[name] *= 300
+    result = run_gru(case)
+    assert all(np.isfinite(array).all() for array in result.values())
+    assert (np.abs(result["y"]) <= max(1, np.abs(case["h0"]).max())).all()
+
+
 @both_dtypes
 @pytest.mark.parametrize("B", [1, 9])
 def test_large_weights_saturate_without_nan(B, dtype, isa):
@@ -206,6 +253,9 @@ def test_floating_point_mode_of_the_caller_is_kept(sizes, num_threads, isa):
         assert denormals_work()
         run_rnn(rnn_case(*sizes, "logistic", dtype=dtype), "logistic", num_threads)
         assert denormals_work()
+        for reset_after in GRU_FORMS:
+            run_gru(gru_case(*sizes, reset_after, dtype=dtype), num_threads)
+            assert denormals_work()
 
 
 @pytest.mark.parametrize("num_threads", [1, 2, 3])
@@ -218,6 +268,10 @@ def test_repeats_bitwise(sizes, num_threads, dtype, isa):
     first = run_lstm(case, num_threads)
     case_rnn = rnn_case(*sizes, "tanh", dtype=dtype)
     first_rnn = run_rnn(case_rnn, "tanh", num_threads)
+    cases_gru = [gru_case(*sizes, reset_after, dtype=dtype) for reset_after in GRU_FORMS]
+    first_grus = [run_gru(case_gru, num_threads) for case_gru in cases_gru]
     for _ in range(4):
         assert_same(run_lstm(case, num_threads), first)
         assert_same(run_rnn(case_rnn, "tanh", num_threads), first_rnn)
+        for case_gru, first_gru in zip(cases_gru, first_grus, strict=True):
+            assert_same(run_gru(case_gru, num_threads), first_gru)

@@ -8,6 +8,7 @@ from cases import (
     INITIAL,
     OPTIONS,
     STATES,
+    UNIT_OPTIONS,
     VARIANTS,
     B,
     H,
@@ -17,12 +18,14 @@ from cases import (
     initial,
     options_case,
     rnn_case,
+    unit_options,
     variant_case,
 )
 from differences import check_every_entry
 from helpers import assert_close, assert_same, by_name, lstm_arrays, lstm_forward, reference_lstm, run_lstm
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from layer_cases import CELLS
 from separate import row_by_row
 
 import fastlstm
@@ -161,7 +164,7 @@ def test_deltas_change_no_gradient(variant, names, isa):
             assert_same(lstm_arrays(found), lstm_arrays(expected))
 
 
-@pytest.mark.parametrize("layer", [fastlstm.LSTM, fastlstm.RNN])
+@pytest.mark.parametrize("layer", CELLS)
 def test_deltas_change_no_gradient_of_a_layer(layer, isa):
     network = layer(5, 19, num_layers=2, bidirectional=True, seed=0)
     rng = np.random.default_rng(0)
@@ -169,7 +172,7 @@ def test_deltas_change_no_gradient_of_a_layer(layer, isa):
     for how in ({}, {"lengths": np.array([3, 30, 0, 17])}, {"recompute": 10}):
         *_, tape = network.forward(x, **how)
         expected, found = (network.backward(tape, dy, deltas=deltas) for deltas in (False, True))
-        states = [(g.state,) if layer is fastlstm.RNN else g.state for g in (expected, found)]
+        states = [g.state for g in (expected, found)]
         assert_same(
             {"x": found.x, "flat": found.flat} | by_name(states[1]),
             {"x": expected.x, "flat": expected.flat} | by_name(states[0]),
@@ -185,24 +188,12 @@ def test_resets_cut_a_sequence():
     assert_close({"y": y[2:], "h": h, "c": c}, {"y": late, "h": last[0], "c": last[1]}, 1e-14)
 
 
-RNN_OPTIONS = ("reverse", "lengths", "reset", "zero", "mask", "zone")
-
-
 @pytest.mark.parametrize(
-    "names", [set(), *({name} for name in RNN_OPTIONS), *map(set, itertools.combinations(RNN_OPTIONS, 2))], ids=str
+    "names", [set(), *({name} for name in UNIT_OPTIONS), *map(set, itertools.combinations(UNIT_OPTIONS, 2))], ids=str
 )
 @pytest.mark.parametrize("nonlinearity", ["tanh", "logistic"])
 def test_rnn_gradients(nonlinearity, names):
-    case, rng = rnn_case(T, B, I, H, nonlinearity), np.random.default_rng(0)
-    options = {"reverse": "reverse" in names}
-    if "lengths" in names:
-        options["lengths"] = np.array([2, 4, 0])
-    if names & {"reset", "zero"}:
-        options |= {"reset": rng.random((T, B)) < 0.4, "reset_to": "zero" if "zero" in names else "initial"}
-    if "mask" in names:
-        options["recurrent_mask"] = rng.integers(0, 2, (B, H)) * 2.0
-    if "zone" in names:
-        options["zoneout"] = rng.random((T, B, H))
+    case, options = rnn_case(T, B, I, H, nonlinearity), unit_options(names, T, B, H)
 
     def forward(case):
         arguments = (case[name] for name in ("x", "W", "R", "b", "h0"))

@@ -178,13 +178,19 @@ def test_onnxruntime_rnn(onnx, sizes, nonlinearity, name):
     assert_close({"y": y, "h": h}, {"y": found["Y"][:, 0], "h": found["Y_h"][0]}, 1e-5)
 
 
+def gru_from_onnx(array):
+    """Gate blocks of ONNX, z, r, h, in the order r, z, n."""
+    z, r, n = np.split(array, 3)
+    return np.concatenate([r, z, n])
+
+
 def onnx_layer(node, given):
-    """An LSTM or RNN node with default activations, one fastlstm call for each direction: Y, Y_h and Y_c."""
+    """An LSTM, GRU or RNN node with default activations, one fastlstm call for each direction: Y, Y_h and Y_c."""
     attributes = {attribute.name: attribute for attribute in node.attribute}
     assert set(attributes) <= {"hidden_size", "layout", "direction"}
     batch_first = "layout" in attributes and attributes["layout"].i == 1
     direction = attributes["direction"].s.decode() if "direction" in attributes else "forward"
-    H, lstm = attributes["hidden_size"].i, node.op_type == "LSTM"
+    H, kind = attributes["hidden_size"].i, node.op_type
     x = given["X"].swapaxes(0, 1) if batch_first else given["X"]
     if "sequence_lens" in given:
         assert (given["sequence_lens"] == len(x)).all()
@@ -194,12 +200,18 @@ def onnx_layer(node, given):
         b = sum(np.split(given["B"][d], 2)) if "B" in given else np.zeros(len(W), np.float32)
         steps = x[::-1] if reverse else x
         state = [given[name][d] for name in ("initial_h", "initial_c") if name in given]
-        if lstm:
+        if kind == "LSTM":
             p = None
             if "P" in given:
                 i, o, f = np.split(given["P"][d], 3)
                 p = np.stack([i, f, o])
             y, last, _ = fastlstm.lstm_forward(steps, from_onnx(W), from_onnx(R), from_onnx(b), p, state or None)
+        elif kind == "GRU":
+            y, h, _ = fastlstm.gru_forward(
+                steps, gru_from_onnx(W), gru_from_onnx(R), gru_from_onnx(b), state=state[0] if state else None,
+                reset_after=False,
+            )  # fmt: skip
+            last = (h,)
         else:
             y, h, _ = fastlstm.rnn_forward(steps, W, R, b, state[0] if state else None)
             last = (h,)
@@ -220,6 +232,12 @@ def onnx_examples():
         return {case.name: case for case in loader.load_model_tests(kind="node")}
 
 
+# All of the form that resets before, which is ONNX's default.
+GRU_EXAMPLES = [
+    f"test_gru_{name}" for name in ("defaults", "with_initial_bias", "batchwise", "reverse", "bidirectional")
+]
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -229,6 +247,7 @@ def onnx_examples():
         "test_lstm_batchwise",
         "test_lstm_reverse",
         "test_lstm_bidirectional",
+        *GRU_EXAMPLES,
         "test_simple_rnn_defaults",
         "test_simple_rnn_with_initial_bias",
         "test_simple_rnn_batchwise",

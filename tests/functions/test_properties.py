@@ -1,12 +1,16 @@
 """Any sizes, layouts, precisions and options that are legal: the same as the reference."""
 
 import numpy as np
-from cases import ISAS, NONLINEARITIES, laid_out, layouts, lstm_case, rnn_case
+from cases import GRU_FORMS, ISAS, NONLINEARITIES, gru_case, laid_out, layouts, lstm_case, rnn_case
 from helpers import (
     assert_close,
+    gru_arrays,
+    gru_backward,
+    gru_forward,
     lstm_arrays,
     lstm_backward,
     lstm_forward,
+    reference_gru,
     reference_lstm,
     reference_rnn,
     rnn_arrays,
@@ -54,6 +58,30 @@ def test_lstm(shape, dtype, peephole, missing, places, chosen):
     finally:
         runtime.choose_isa(runtime.ISA)
     assert_close(found, reference_lstm(case), TOLERANCE[dtype])
+
+
+@common
+@given(
+    sizes, st.sampled_from([np.float32, np.float64]), st.sampled_from(GRU_FORMS),
+    st.sets(st.sampled_from(["dy", "dh"])), st.lists(layouts, min_size=8, max_size=8), options,
+)  # fmt: skip
+def test_gru(shape, dtype, reset_after, missing, places, chosen):
+    case = gru_case(*shape, reset_after, dtype=dtype) | dict.fromkeys(missing)
+    moved = {
+        name: None if array is None else laid_out(array, place)
+        for (name, array), place in zip(case.items(), places, strict=True)
+    }
+    workspace = None
+    runtime.choose_isa(chosen["isa"])
+    try:
+        if chosen["workspace"] and shape[2]:  # a workspace is for at least one input
+            workspace = np.full(fastlstm.gru_workspace(*shape, dtype, reset_after=reset_after), np.nan, dtype)
+        how = {"num_threads": chosen["num_threads"], "workspace": workspace}
+        y, h, tape = gru_forward(moved, tape=True, **how)
+        found = {"y": y, "h": h} | gru_arrays(gru_backward(moved, tape, **how))
+    finally:
+        runtime.choose_isa(runtime.ISA)
+    assert_close(found, reference_gru(case), TOLERANCE[dtype])
 
 
 @common

@@ -19,9 +19,10 @@ from helpers import (
 )
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from layer_cases import gru_before
 
 import fastlstm
-from fastlstm import LSTM, RNN, truncated_bptt
+from fastlstm import GRU, LSTM, RNN, truncated_bptt
 
 OPTIONS = ("reverse", "lengths", "reset", "zero", "mask", "zone_y", "zone_c", "proj")
 # T B I H P: 4 segments of 512 rows at k = 1.
@@ -248,18 +249,20 @@ def test_every_checkpoint_is_used(name):
 
 # ---- layers ----
 
+UNIT = {"gru": GRU, "gru before": gru_before, "rnn": RNN}
+
 
 @pytest.mark.parametrize("num_threads", [1, 2])
 @pytest.mark.parametrize("how", ["plain", "lengths", "masks"])
-@pytest.mark.parametrize("kind", ["lstm", "fgr", "rnn", "projection"])
+@pytest.mark.parametrize("kind", ["lstm", "fgr", "gru", "gru before", "rnn", "projection"])
 def test_layers(kind, how, num_threads):
     T, B, I, H, P = SIZES
     rng = np.random.default_rng(0)
     given = {"num_layers": 2, "bidirectional": True, "seed": 0}
     if how == "masks":
-        given |= {"dropout": 0.2, "recurrent_dropout": 0.2, "zoneout": 0.1 if kind == "rnn" else (0.1, 0.1)}
-    if kind == "rnn":
-        layer = RNN(I, H, **given)
+        given |= {"dropout": 0.2, "recurrent_dropout": 0.2, "zoneout": 0.1 if kind in UNIT else (0.1, 0.1)}
+    if kind in UNIT:
+        layer = UNIT[kind](I, H, **given)
     else:
         layer = LSTM(I, H, variant="FGR" if kind == "fgr" else "vanilla", proj_size=P * (kind == "projection"), **given)
     x = rng.standard_normal((T, B, I)).astype(np.float32)
@@ -273,7 +276,7 @@ def test_layers(kind, how, num_threads):
         )
         grads = layer.backward(tape, np.cos(y), state, num_threads=num_threads)
         found.append({"y": y, "flat": grads.flat, "dx": grads.x})
-        found[-1] |= {} if kind == "rnn" else by_name(state) | by_name(grads.state, INITIAL)
+        found[-1] |= {} if kind in UNIT else by_name(state) | by_name(grads.state, INITIAL)
     for others in found[1:]:
         assert_same(others, found[0])
 
@@ -322,7 +325,9 @@ def test_bad_recompute(k, error):
         lambda: forward(case, options, recompute=k),
         lambda: rnn_forward(rnn, "tanh", tape=True, recompute=k),
         lambda: LSTM(3, 4).forward(case["x"], recompute=k),
+        lambda: GRU(3, 4).forward(case["x"], recompute=k),
         lambda: RNN(3, 4).forward(case["x"], recompute=k),
+        lambda: fastlstm.gru_workspace(3, 2, 3, 4, recompute=k),
         lambda: fastlstm.lstm_workspace(3, 2, 3, 4, recompute=k),
         lambda: fastlstm.rnn_workspace(3, 2, 3, 4, recompute=k),
     ):

@@ -9,17 +9,22 @@ import functools
 
 import numpy as np
 import pytest
-from cases import DTYPES, NONLINEARITIES, converted, lstm_case, rnn_case
+from cases import DTYPES, GRU_ARGUMENTS, GRU_FORMS, NONLINEARITIES, converted, gru_case, lstm_case, rnn_case
 from helpers import (
     assert_close,
     assert_same,
+    gru_forward,
     lstm_forward,
+    reference_gru,
     reference_lstm,
     reference_rnn,
     rnn_forward,
+    run_gru,
     run_lstm,
     run_rnn,
 )
+
+from fastlstm import reference
 
 TOLERANCE = {np.float32: 4e-6, np.float64: 1e-13}
 THREADS = (1, 2, 3)
@@ -42,6 +47,7 @@ SIZES = [
 ]  # fmt: skip
 
 lstm_expected = functools.cache(lambda sizes, peephole: reference_lstm(lstm_case(*sizes, peephole=peephole)))
+gru_expected = functools.cache(lambda sizes, reset_after: reference_gru(gru_case(*sizes, reset_after)))
 rnn_expected = functools.cache(lambda sizes, g: reference_rnn(rnn_case(*sizes, g), g))
 
 
@@ -54,6 +60,17 @@ def test_lstm(sizes, peephole, dtype, isa):
         result = run_lstm(case, num_threads)
         assert all(array.dtype == dtype for array in result.values())
         assert_close(result, lstm_expected(sizes, peephole), TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("reset_after", GRU_FORMS)
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+def test_gru(sizes, reset_after, dtype, isa):
+    case = gru_case(*sizes, reset_after, dtype=dtype)
+    for num_threads in THREADS:
+        result = run_gru(case, num_threads)
+        assert all(array.dtype == dtype for array in result.values())
+        assert_close(result, gru_expected(sizes, reset_after), TOLERANCE[dtype])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -100,10 +117,37 @@ def test_rnn_tape_changes_nothing(sizes, nonlinearity, dtype, isa):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("reset_after", GRU_FORMS)
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+def test_gru_tape_changes_nothing(sizes, reset_after, dtype, isa):
+    case = gru_case(*sizes, reset_after, dtype=dtype)
+    for num_threads in THREADS:
+        y, h, nothing = gru_forward(case, num_threads=num_threads)
+        y_kept, h_kept, tape = gru_forward(case, tape=True, num_threads=num_threads)
+        assert nothing is None
+        assert_same({"y": y, "h": h}, {"y": y_kept, "h": h_kept})
+        assert_same({"h": tape.h[1:], "h0": tape.h[0]}, {"h": y, "h0": case["h0"]})
+        if sizes[0]:
+            assert_same({"h": h, "h0": tape.h_prev[0]}, {"h": y[-1], "h0": case["h0"]})
+            assert_same({"y": tape.h_prev[1:]}, {"y": y[:-1]})
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("reset_after", GRU_FORMS)
+def test_gru_tape_holds_the_gates(reset_after, dtype, isa):
+    """Blocks r, z, n, and q in the form that resets after."""
+    case = gru_case(5, 3, 7, 17, reset_after, dtype=dtype)
+    _, _, tape = gru_forward(case, tape=True)
+    arguments = (converted(case, np.float64)[name] for name in GRU_ARGUMENTS)
+    _, expected = reference.gru_forward(*arguments, reset_after=reset_after)
+    names = "rznq" if reset_after else "rzn"
+    found = dict(zip(names, np.split(tape.gates, len(names), axis=-1), strict=True))
+    assert_close(found, {name: getattr(expected, name) for name in names}, TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_tape_holds_the_gates(dtype, isa):
     """Blocks i, f, z, o."""
-    from fastlstm import reference
-
     case = lstm_case(5, 3, 7, 17, dtype=dtype)
     _, _, tape = lstm_forward(case, tape=True)
     names = ("x", "W", "R", "b", "p", "h0", "c0")
@@ -150,6 +194,11 @@ def test_missing_state_counts_as_zero(isa):
     y, state, _ = lstm_forward(case | {"h0": None, "c0": None})
     y_zero, state_zero, _ = lstm_forward(case | zero)
     assert_same({"y": y, "h": state[0], "c": state[1]}, {"y": y_zero, "h": state_zero[0], "c": state_zero[1]})
+    for reset_after in GRU_FORMS:
+        case = gru_case(5, 3, 7, 17, reset_after)
+        y, h, _ = gru_forward(case | {"h0": None})
+        y_zero, h_zero, _ = gru_forward(case | {"h0": zero["h0"]})
+        assert_same({"y": y, "h": h}, {"y": y_zero, "h": h_zero})
     case = rnn_case(5, 3, 7, 17, "tanh")
     assert_same(
         {"y": rnn_forward(case | {"h0": None}, "tanh")[0]}, {"y": rnn_forward(case | {"h0": zero["h0"]}, "tanh")[0]}

@@ -10,10 +10,11 @@ from cases import OPTIONS, VARIANTS, Arrays, options_case, rnn_case
 from helpers import assert_close, assert_same, by_name, lstm_backward, lstm_forward, run_lstm
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from layer_cases import UNIT_CELLS
 from separate import ROW_STATES, begins_from_zero, recording_by_recording, recordings
 
 import fastlstm
-from fastlstm import LSTM, RNN, Frozen, PackedSequence
+from fastlstm import LSTM, Frozen, PackedSequence
 from fastlstm.layers.masks import Masks
 
 # One layer with `dropout`, among all combinations: it drops nothing, and says so.
@@ -144,7 +145,7 @@ MORE = {
     "zoneout": {"zoneout": (0.3, 0.2)},
     "all": {"proj_size": 4, "dropout": 0.3, "recurrent_dropout": 0.3, "zoneout": (0.3, 0.2)},
 }
-RNN_MORE = {"plain": {}, "all": {"dropout": 0.3, "recurrent_dropout": 0.3, "zoneout": 0.3}}
+UNIT_MORE = {"plain": {}, "all": {"dropout": 0.3, "recurrent_dropout": 0.3, "zoneout": 0.3}}
 
 
 def layer_case(network):
@@ -162,10 +163,10 @@ def layer_case(network):
 
 def layer_results(network, case, **how) -> Arrays:
     def given(state):
-        return state[0] if isinstance(network, RNN) else tuple(state)
+        return state[0] if not isinstance(network, LSTM) else tuple(state)
 
     def parts(state):
-        return (state,) if isinstance(network, RNN) else state
+        return (state,) if not isinstance(network, LSTM) else state
 
     above = {} if case["dc"] is None else {"dc": case["dc"]}
     y, last, tape = network.forward(case["x"], given(case["first"]), masks=case["masks"], **how)
@@ -236,10 +237,11 @@ def test_layers(layers, more, to, lengths):
 
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["whole", "lengths"])
 @pytest.mark.parametrize("to", ["initial", "zero"])
-@pytest.mark.parametrize("more", RNN_MORE)
+@pytest.mark.parametrize("more", UNIT_MORE)
 @pytest.mark.parametrize("layers", LAYERS)
-def test_rnn_layers(layers, more, to, lengths):
-    network = RNN(I, H, **LAYERS[layers], **RNN_MORE[more], dtype=np.float64, seed=0)
+@pytest.mark.parametrize("kind", UNIT_CELLS)
+def test_unit_layers(kind, layers, more, to, lengths):
+    network = kind(I, H, **LAYERS[layers], **UNIT_MORE[more], dtype=np.float64, seed=0)
     case = layer_case(network)
     expected = layer_alone(network, case, lengths, FLAGS, to == "zero")
     assert_close(layer_results(network, case, lengths=lengths, reset=FLAGS, reset_to=to), expected, 1e-11)

@@ -2,13 +2,24 @@
 
 import numpy as np
 import pytest
-from cases import lstm_case, options_case, rnn_case
-from helpers import assert_close, assert_same, lstm_arrays, lstm_forward, rnn_arrays, rnn_forward, run_lstm
-from layer_cases import random
+from cases import GRU_FORMS, gru_case, lstm_case, options_case, rnn_case
+from helpers import (
+    assert_close,
+    assert_same,
+    gru_arrays,
+    gru_backward,
+    gru_forward,
+    lstm_arrays,
+    lstm_forward,
+    rnn_arrays,
+    rnn_forward,
+    run_lstm,
+)
+from layer_cases import CELLS, random
 from separate import row_by_row
 
 import fastlstm
-from fastlstm import LSTM, RNN
+from fastlstm import LSTM
 from fastlstm._engine import batches as _batches
 
 SIZES = [(0, 2), (3, 0), (1, 1), (6, 4), (50, 33)]
@@ -73,6 +84,16 @@ def test_into_given_arrays(sizes):
     assert found.x is out.x
     assert_same(lstm_arrays(found), lstm_arrays(expected))
 
+    for reset_after in GRU_FORMS:
+        case = gru_case(*sizes, reset_after)
+        y, h, tape = gru_forward(case, lengths=lengths, tape=True)
+        out = np.full((T, B, H), np.nan), np.full((B, H), np.nan)
+        gru_forward(case, lengths=lengths, out=out)
+        assert_same({"y": out[0], "h": out[1]}, {"y": y, "h": h})
+        expected = gru_backward(case, tape)
+        out = expected._replace(x=np.full_like(expected.x, np.nan), state=np.full((B, H), np.nan))
+        assert_same(gru_arrays(gru_backward(case, tape, out=out)), gru_arrays(expected))
+
     case = rnn_case(*sizes, "tanh")
     y, h, tape = rnn_forward(case, "tanh", lengths=lengths, tape=True)
     out = np.full((T, B, H), np.nan), np.full((B, H), np.nan)
@@ -106,7 +127,7 @@ def test_lengths_out_of_range(wrong):
         _batches.Lengths(np.array([3, wrong], getattr(wrong, "dtype", np.int64)), 6, 2)
 
 
-@pytest.mark.parametrize("layer", [LSTM, RNN])
+@pytest.mark.parametrize("layer", CELLS)
 def test_calls_share_no_results(layer):
     """Memory is kept between calls, but never what was returned; batches grow and shrink."""
     network = layer(60, 70, 3, bidirectional=True, seed=0)
@@ -127,7 +148,7 @@ def test_a_tape_with_rows_missing():
 
 
 @pytest.mark.parametrize("batch_first", [False, True])
-@pytest.mark.parametrize("layer", [LSTM, RNN])
+@pytest.mark.parametrize("layer", CELLS)
 def test_layers_write_dx_where_it_was(layer, batch_first):
     network = layer(5, 5, 2, bidirectional=True, batch_first=batch_first, dtype=np.float64, seed=0)
     first, lengths = (4, 6) if batch_first else (6, 4), [2, 6, 0, 4]

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 from c_interface import Layer, Plan, network
-from helpers import assert_close, assert_same, lstm_arrays, rnn_arrays
+from cases import GRU_FORMS
+from helpers import assert_close, assert_same, gru_arrays, lstm_arrays, rnn_arrays
 
 import fastlstm
 
@@ -65,6 +66,27 @@ def test_lstm(size, outputs):
     if outputs < H:
         expected["dproj"] = exact(d.y, np.tanh(c.astype(float)) * tape.gate("o"))
     found = lstm_arrays(grads)
+    assert_close({name: found[name] for name in expected}, expected, NEAR)
+
+
+@pytest.mark.parametrize("reset_after", GRU_FORMS)
+@pytest.mark.parametrize("size", SIZES)
+def test_gru(size, reset_after):
+    T, B, ragged = SIZES[size]
+    rng = np.random.default_rng(0)
+    x, W, R = abs(normal(rng, T, B, I)), normal(rng, 3 * H, I, scale=0.2), normal(rng, 3 * H, H, scale=0.1)
+    b, bn = normal(rng, 3 * H), normal(rng, H) if reset_after else None
+    lengths = lengths_of(rng, T, B, ragged)
+    y, _, tape = fastlstm.gru_forward(x, W, R, b, bn, reset_after=reset_after, tape=True, **lengths)
+    grads = fastlstm.gru_backward(tape, W, R, bn, np.ones_like(y), deltas=True)
+    d, h_prev, r = grads.deltas, before(y), tape.gate("r")
+    delta = np.concatenate([d.r, d.z, d.n], axis=-1)
+    at_R_n, seen = (d.n * r, h_prev) if reset_after else (d.n, r * h_prev)
+    expected = {"dW": exact(delta, x), "db": delta.sum((0, 1), dtype=float)}
+    expected["dR"] = np.concatenate([exact(d.r, h_prev), exact(d.z, h_prev), exact(at_R_n, seen)])
+    if reset_after:
+        expected["dbn"] = at_R_n.sum((0, 1), dtype=float)
+    found = gru_arrays(grads)
     assert_close({name: found[name] for name in expected}, expected, NEAR)
 
 

@@ -12,10 +12,11 @@ import re
 
 import numpy as np
 import pytest
+from cases import GRU_FORMS
 
 import fastlstm
-from fastlstm import LSTM, RNN, nn
-from fastlstm._cells import LSTMCell, RNNCell
+from fastlstm import GRU, LSTM, RNN, nn
+from fastlstm._cells import GRUCell, LSTMCell, RNNCell
 from fastlstm._engine.batches import Batch, Lengths
 from fastlstm._engine.call import Call
 from fastlstm._engine.options import Options
@@ -32,7 +33,7 @@ FROZEN = Call, Batch, Options, Lengths  # not for users to change: whatever is d
 
 def parts(node):
     """The names and values of what a node is made of; none, where it is a value itself."""
-    if isinstance(node, (LSTMCell, RNNCell)):
+    if isinstance(node, (GRUCell, LSTMCell, RNNCell)):
         return {}
     if isinstance(node, tuple) and hasattr(node, "_asdict"):
         return node._asdict()
@@ -90,7 +91,7 @@ def form(node, integers=False, values=False):
     if isinstance(node, np.ndarray):
         exact = values or (integers and node.dtype == np.int64)
         return type(node).__name__, node.shape, node.dtype.str, node.tolist() if exact else None
-    if isinstance(node, (LSTMCell, RNNCell)):
+    if isinstance(node, (GRUCell, LSTMCell, RNNCell)):
         return repr(node)
     inside = parts(node)
     if not (inside or isinstance(node, (list, tuple, dict))):
@@ -151,7 +152,7 @@ def numbers(rng, *shape, dtype=np.float32):
 def recurrent_choices(rng):
     pick = rng.choice
     return {
-        "cell": str(pick(["vanilla", "vanilla", "CIFG", "FGR", "NP", "NOAF", "RNN"])),
+        "cell": str(pick(["vanilla", "vanilla", "CIFG", "FGR", "NP", "NOAF", "GRU", "RNN"])),
         "I": int(pick([1, 3, 5])), "H": int(pick([2, 5, 8, 17])), "P": int(pick([0, 0, 1])),
         "layers": int(pick([1, 2, 3])), "bidirectional": bool(pick([False, True])),
         "batch_first": bool(pick([False, True])), "dtype": pick([np.float32, np.float64]),
@@ -169,6 +170,9 @@ def recurrent_pass(choices, seed):
     options = {name: c[name] for name in names} | ({"dropout": 0.0} if c["layers"] == 1 else {})
     if c["cell"] == "RNN":
         network = RNN(c["I"], c["H"], c["layers"], zoneout=c["zoneout"][0], seed=0, **options)
+    elif c["cell"] == "GRU":
+        form = GRU_FORMS[c["H"] % len(GRU_FORMS)]
+        network = GRU(c["I"], c["H"], c["layers"], reset_after=form, zoneout=c["zoneout"][0], seed=0, **options)
     else:
         own = {"variant": c["cell"], "proj_size": c["P"], "zoneout": c["zoneout"]}
         network = LSTM(c["I"], c["H"], c["layers"], seed=0, **own, **options)
@@ -349,9 +353,11 @@ def look_and_fill(one, tape, private):
 def one_layer(one, kept, k, private):
     network = one.network
     suffix = network._names()[k] if k < len(network._names()) else network._names()[0]
-    W, R, p, G, proj = (network.params.get(name + suffix) for name in ("W", "R", "p", "G", "proj"))
+    W, R, p, G, proj, bn = (network.params.get(name + suffix) for name in ("W", "R", "p", "G", "proj", "bn"))
     if isinstance(kept, fastlstm.LSTMTape):
         refused(private, fastlstm.lstm_backward, kept, W, R, p, None, G=G, proj=proj, deltas=True)
+    elif isinstance(kept, fastlstm.GRUTape):
+        refused(private, fastlstm.gru_backward, kept, W, R, bn, None, deltas=True)
     elif isinstance(kept, fastlstm.RNNTape):
         refused(private, fastlstm.rnn_backward, kept, W, R, None, deltas=True)
 

@@ -9,10 +9,11 @@ import pickle
 
 import numpy as np
 import pytest
+from cases import GRU_FORMS
 from helpers import assert_same
 
 import fastlstm
-from fastlstm import LSTM, RNN
+from fastlstm import GRU, LSTM, RNN
 from fastlstm._cells import BLOCKS
 
 T, B, I, H = 7, 3, 4, 19
@@ -28,6 +29,8 @@ def networks(**options):
     for variant in VARIANTS:
         yield LSTM(I, H, variant=variant, seed=0, **options)
     yield LSTM(I, H, activations=("hard_logistic", "relu", "identity"), clip=0.1, cell_clip=0.2, seed=0, **options)
+    for reset_after in GRU_FORMS:
+        yield GRU(I, H, reset_after=reset_after, seed=0, **options)
     for nonlinearity in ("tanh", "relu"):
         yield RNN(I, H, nonlinearity=nonlinearity, seed=0, **options)
 
@@ -38,7 +41,7 @@ def y_prev_of(tape):
 
 def first_h(network, dtype):
     h = numbers(network.directions, B, H, seed=1, dtype=dtype)
-    return h if isinstance(network, RNN) else (h, numbers(network.directions, B, H, seed=2, dtype=dtype)), h
+    return h if not isinstance(network, LSTM) else (h, numbers(network.directions, B, H, seed=2, dtype=dtype)), h
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -85,7 +88,7 @@ def test_the_initial_state_is_a_copy():
 
 @pytest.mark.parametrize("other", [copy.copy, copy.deepcopy, lambda tape: pickle.loads(pickle.dumps(tape))])
 def test_copies(other):
-    for network in (LSTM(I, H, seed=0), RNN(I, H, seed=0)):
+    for network in (LSTM(I, H, seed=0), GRU(I, H, seed=0), RNN(I, H, seed=0)):
         y, _, tape = network.forward(numbers(T, B, I))
         before = network.backward(tape, y).flat.copy()
         assert_same({"grads": network.backward(other(tape), y).flat}, {"grads": before})

@@ -7,10 +7,9 @@ import textwrap
 
 import numpy as np
 import pytest
-from cases import lstm_case, rnn_case
-from helpers import assert_same, run_lstm, run_rnn, run_together
-
-import fastlstm
+from cases import GRU_FORMS, gru_case, lstm_case, rnn_case
+from helpers import assert_same, run_gru, run_lstm, run_rnn, run_together
+from layer_cases import CELLS
 
 # Divided by rows; by units; too small to divide; W x hoisted into a product before the steps.
 SIZES = [(7, 50, 33, 65), (3, 2, 150, 150), (5, 2, 3, 5), (24, 4, 40, 80)]
@@ -23,23 +22,27 @@ posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="fork and signals are
 def test_many_python_threads_on_the_same_arrays(sizes, num_threads):
     case, case_rnn = lstm_case(*sizes, dtype=np.float32), rnn_case(*sizes, "tanh", dtype=np.float32)
     expected, expected_rnn = run_lstm(case, num_threads), run_rnn(case_rnn, "tanh", num_threads)
+    grus = [gru_case(*sizes, form, dtype=np.float32) for form in GRU_FORMS]
+    expected_grus = [run_gru(case_gru, num_threads) for case_gru in grus]
 
     def work(_):
         for _ in range(3):
             assert_same(run_lstm(case, num_threads), expected)
             assert_same(run_rnn(case_rnn, "tanh", num_threads), expected_rnn)
+            for case_gru, expected_gru in zip(grus, expected_grus, strict=True):
+                assert_same(run_gru(case_gru, num_threads), expected_gru)
 
     run_together(8, work)
 
 
 def test_many_python_threads_on_the_same_layer():
-    lstm, rnn = fastlstm.LSTM(33, 65, seed=0), fastlstm.RNN(33, 65, seed=0)
+    layers = {kind.__name__: kind(33, 65, seed=0) for kind in CELLS}
     rng = np.random.default_rng(0)
     x, dy = (rng.standard_normal((7, 20, columns)).astype(np.float32) for columns in (33, 65))
 
     def everything():
         result = {}
-        for name, layer in (("lstm", lstm), ("rnn", rnn)):
+        for name, layer in layers.items():
             y, _, tape = layer.forward(x, num_threads=2)
             gradients = layer.backward(tape, dy, num_threads=2)
             state, steps = layer.step(x[0])[1], []

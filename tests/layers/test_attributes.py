@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 import fastlstm
-from fastlstm import LSTM, RNN, Frozen, Stream, nn, saving
+from fastlstm import GRU, LSTM, RNN, Frozen, Stream, nn, saving
 
 THINGS = {
     "LSTM": lambda: LSTM(2, 3),
+    "GRU": lambda: GRU(2, 3),
     "RNN": lambda: RNN(2, 3),
     "Dense": lambda: nn.Dense(2, 3),
     "Embedding": lambda: nn.Embedding(2, 3),
@@ -101,7 +102,7 @@ def test_what_may_be_set_of_a_stream():
 # ---- dropout of a single layer ----
 
 
-@pytest.mark.parametrize("kind", [LSTM, RNN])
+@pytest.mark.parametrize("kind", [LSTM, GRU, RNN])
 def test_dropout_of_one_layer_warns(kind):
     with pytest.warns(UserWarning, match=r"^dropout=0.5 drops nothing with num_layers=1") as caught:
         layer = kind(2, 3, dropout=0.5, seed=0)

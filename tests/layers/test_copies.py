@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from helpers import assert_close, assert_same
 
-from fastlstm import LSTM, RNN, Frozen, Gradients, Stream, nn
+from fastlstm import GRU, LSTM, RNN, Frozen, Gradients, Stream, nn
 from fastlstm._system import runtime
 
 WAYS = {"deepcopy": copy.deepcopy} | {
@@ -23,6 +23,7 @@ each_way = pytest.mark.parametrize("copied", WAYS.values(), ids=WAYS)
 MODELS = {
     "LSTM": lambda: LSTM(3, 4, dropout=0.5, num_layers=2, seed=0),
     "large": lambda: LSTM(3, 100, seed=0),  # whose memory is aligned
+    "GRU": lambda: GRU(3, 4, dtype=np.float64, seed=0),
     "RNN": lambda: RNN(3, 4, dtype=np.float64, seed=0),
     "FGR": lambda: LSTM(3, 4, variant="FGR", seed=0),
     "Sequential": lambda: nn.Sequential(LSTM(3, 4, bidirectional=True, seed=0), nn.Last(), nn.Dense(8, 2, seed=1)),

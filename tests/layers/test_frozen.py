@@ -4,9 +4,11 @@ import pickle
 
 import numpy as np
 import pytest
+from cases import GRU_FORMS
 from helpers import assert_close, by_name
+from layer_cases import CELLS
 
-from fastlstm import LSTM, RNN, Frozen, Stream, rounding_error
+from fastlstm import GRU, LSTM, RNN, Frozen, Stream, rounding_error
 from fastlstm.reference import BLOCKS
 
 FORMATS = ("full", "bfloat16", "int8")
@@ -18,6 +20,9 @@ NETWORKS = {
     "zoneout": lambda **o: LSTM(7, 21, zoneout=(0.3, 0.2), **o),
     "batch first": lambda **o: LSTM(7, 21, batch_first=True, clip=1.0, **o),
     "large": lambda **o: LSTM(600, 600, **o),  # beyond the cache, so that W x is a product of its own
+    **{f"GRU {form}": lambda form=form, **o: GRU(7, 21, reset_after=form, **o) for form in GRU_FORMS},
+    "GRUs": lambda **o: GRU(7, 91, 2, bidirectional=True, **o),
+    "large GRU": lambda **o: GRU(600, 600, **o),
     "RNN": lambda **o: RNN(7, 21, **o),
     "RNNs": lambda **o: RNN(7, 91, 2, bidirectional=True, **o),
 }
@@ -64,7 +69,7 @@ def test_calls(name, weights, isa):
         network.flat *= 2
     frozen, expected = Frozen(network, weights), network if weights == "full" else rounded(network, make, weights)
     reset = np.random.default_rng(1).random((9, 5)) < 0.2
-    tolerance = 5e-6 if name == "large" else 2e-6  # sums of 1200 and of 28 terms
+    tolerance = 5e-6 if "large" in name else 2e-6  # sums of 1200 and of 28 terms
     for T, B in ((9, 5), (9, 1), (1, 1), (0, 3), (3, 0)):
         x = sequences(network, T, B)
         options = {"lengths": np.arange(B)[::-1] % (T + 1), "reset": reset[:T, :B]}
@@ -76,7 +81,7 @@ def test_calls(name, weights, isa):
 
 
 @pytest.mark.parametrize("weights", FORMATS)
-@pytest.mark.parametrize("name", [n for n in NETWORKS if n not in ("directions", "RNNs", "batch first")])
+@pytest.mark.parametrize("name", [n for n in NETWORKS if n not in ("directions", "GRUs", "RNNs", "batch first")])
 def test_steps_and_streams(name, weights):
     network = NETWORKS[name](seed=0)
     frozen, x = Frozen(network, weights), sequences(network)
@@ -89,7 +94,7 @@ def test_steps_and_streams(name, weights):
     assert_close(by_name(stream.state), by_name(last), 2e-6)
 
 
-@pytest.mark.parametrize("kind", [LSTM, RNN])
+@pytest.mark.parametrize("kind", CELLS)
 @pytest.mark.parametrize("weights", FORMATS)
 def test_steps_of_a_row_alone_are_bitwise_those_among_others(kind, weights):
     frozen = Frozen(kind(5, 19, 2, batch_invariant=True, seed=0), weights)
@@ -150,7 +155,9 @@ UNITS = [1e-30, 1e-5, 1.0, 1e2, 1e5, 1e30]
 
 
 @pytest.mark.parametrize("unit", UNITS)
-@pytest.mark.parametrize("name", ["NP", "FGR", "stack", "directions", "projection", "zoneout", "large", "RNN"])
+@pytest.mark.parametrize(
+    "name", ["NP", "FGR", "stack", "directions", "projection", "zoneout", "large", "GRU True", "RNN"]
+)
 def test_int8_does_not_mind_the_unit_of_the_inputs(name, unit):
     make = NETWORKS[name]
     network, x = make(seed=0), sequences(make())
@@ -209,7 +216,7 @@ def test_errors_are_measured():
 
 
 def test_what_cannot_be_frozen_is_refused():
-    with pytest.raises(TypeError, match=r"^network must be an LSTM or an RNN, not str"):
+    with pytest.raises(TypeError, match=r"^network must be an LSTM, a GRU or an RNN, not str"):
         Frozen("lstm")
     with pytest.raises(ValueError, match=r"^weights must be 'full', 'bfloat16' or 'int8', not 'int4'"):
         Frozen(LSTM(2, 3), "int4")

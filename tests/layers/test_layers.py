@@ -5,20 +5,22 @@ import pickle
 
 import numpy as np
 import pytest
-from cases import NONLINEARITIES
-from helpers import assert_close, assert_same, by_name, lstm_arrays, rnn_arrays
+from cases import GRU_FORMS, NONLINEARITIES
+from helpers import assert_close, assert_same, by_name, gru_arrays, lstm_arrays, rnn_arrays
+from layer_cases import CELLS
 
 import fastlstm
-from fastlstm import LSTM, RNN
+from fastlstm import GRU, LSTM, RNN
 
 EPS = {np.float32: np.finfo(np.float32).eps, np.float64: np.finfo(np.float64).eps}
 
 LAYERS = [
     lambda **options: LSTM(5, 9, **options),
     lambda **options: LSTM(5, 9, peephole=False, **options),
+    *(lambda form=form, **options: GRU(5, 9, reset_after=form, **options) for form in GRU_FORMS),
     *(lambda g=g, **options: RNN(5, 9, nonlinearity=g, **options) for g in NONLINEARITIES),
 ]
-NAMES = ["lstm", "lstm-np", *(f"rnn-{g}" for g in NONLINEARITIES)]
+NAMES = ["lstm", "lstm-np", *(f"gru-{form}" for form in GRU_FORMS), *(f"rnn-{g}" for g in NONLINEARITIES)]
 each_layer = pytest.mark.parametrize("make", LAYERS, ids=NAMES)
 both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
@@ -76,6 +78,25 @@ def test_rnn_layer_is_the_stateless_functions(nonlinearity, dtype):
     assert_same({"y": y_kept, "h": h_kept}, {"y": y, "h": h})
     gradients = rnn.backward(tape, dy, dh)
     found = {f"d{name[0]}": array for name, array in gradients.params.items()}
+    found |= {"dx": gradients.x, "dh0": gradients.state[0], "y": y, "h": h[0]}
+    assert_same(found, expected)
+
+
+@both_dtypes
+@pytest.mark.parametrize("reset_after", GRU_FORMS)
+def test_gru_layer_is_the_stateless_functions(reset_after, dtype):
+    gru = GRU(5, 9, reset_after=reset_after, dtype=dtype, seed=0)
+    x, dy, h0, dh = random(gru, 4, 3, 5), random(gru, 4, 3, 9), random_state(gru, 3), random_state(gru, 3, 2)
+    W, R, b, bn = (gru.params.get(name) for name in ("W_l0", "R_l0", "b_l0", "bn_l0"))
+    y, h, tape = fastlstm.gru_forward(x, W, R, b, bn, h0[0], reset_after=reset_after, tape=True)
+    expected = gru_arrays(fastlstm.gru_backward(tape, W, R, bn, dy, dh[0]))
+    expected |= {"y": y, "h": h}
+
+    y, h = gru(x, h0)
+    y_kept, h_kept, tape = gru.forward(x, h0)
+    assert_same({"y": y_kept, "h": h_kept}, {"y": y, "h": h})
+    gradients = gru.backward(tape, dy, dh)
+    found = {f"d{name.removesuffix('_l0')}": array for name, array in gradients.params.items()}
     found |= {"dx": gradients.x, "dh0": gradients.state[0], "y": y, "h": h[0]}
     assert_same(found, expected)
 
@@ -156,7 +177,7 @@ def test_step_without_state_starts_at_zero(make):
     y_zero, state_zero = layer.step(x_t, (zero, zero.copy()) if isinstance(layer, LSTM) else zero)
     assert_same({"y": y} | by_name(state), {"y": y_zero} | by_name(state_zero))
     out = np.full((3, 9), np.nan, np.float32), tuple(np.full((2, 1, 3, 9), np.nan, np.float32))
-    if isinstance(layer, RNN):
+    if not isinstance(layer, LSTM):
         out = out[0], out[1][0]
     y, state = layer.step(x_t, None, out)
     assert y is out[0]
@@ -198,7 +219,11 @@ def test_step_of_arrays_in_any_layout(make):
 @pytest.mark.parametrize("num_threads", [1, 2, 3])
 @both_dtypes
 def test_large_step_with_threads(num_threads, dtype, isa):
-    for layer in (LSTM(200, 201, dtype=dtype, seed=0), RNN(300, 301, dtype=dtype, seed=0)):
+    for layer in (
+        LSTM(200, 201, dtype=dtype, seed=0),
+        GRU(250, 251, dtype=dtype, seed=0),
+        RNN(300, 301, dtype=dtype, seed=0),
+    ):
         x, state = random(layer, 1, 2, layer.input_size), random_state(layer, 2)
         y, last = layer(x, state, num_threads=1)
         y_t, now = layer.step(x[0], state, num_threads=num_threads)
@@ -274,6 +299,10 @@ def test_names_and_shapes_of_params():
         "W_l0": (36, 5), "R_l0": (36, 9), "b_l0": (36,), "p_l0": (3, 9),
     }  # fmt: skip
     assert "p_l0" not in LSTM(5, 9, peephole=False).params
+    assert {name: array.shape for name, array in GRU(5, 9).params.items()} == {
+        "W_l0": (27, 5), "R_l0": (27, 9), "b_l0": (27,), "bn_l0": (9,),
+    }  # fmt: skip
+    assert "bn_l0" not in GRU(5, 9, reset_after=False).params
     assert {name: array.shape for name, array in RNN(5, 9).params.items()} == {
         "W_l0": (9, 5), "R_l0": (9, 9), "b_l0": (9,),
     }  # fmt: skip
@@ -310,7 +339,7 @@ def test_initial_weights():
         assert 0.9 * bound < np.abs(array).max() <= np.float32(bound)
         assert abs(array.mean()) < 0.1 * bound
     assert np.array_equal(LSTM(5, 9, seed=0, forget_bias=-3).params["b_l0"][9:18], np.full(9, -3))
-    for layer in (LSTM, RNN):
+    for layer in CELLS:
         assert 0.9 < np.abs(layer(5, 40, seed=0, init_scale=1, dtype=np.float64).params["W_l0"]).max() <= 1
         assert 0.9 < np.abs(layer(5, 400, seed=0).params["R_l0"]).max() * 20 <= 1.000001
     assert not RNN(5, 9, init_scale=0).flat.any()
@@ -379,18 +408,21 @@ def test_repr():
         repr(LSTM(3, 8, peephole=False, batch_first=True, dtype=float))
         == "LSTM(3, 8, peephole=False, batch_first=True, dtype=float64)"
     )
+    assert repr(GRU(3, 8, 2)) == "GRU(3, 8, reset_after=True, num_layers=2, dtype=float32)"
     assert repr(RNN(3, 8, nonlinearity="relu")) == "RNN(3, 8, nonlinearity='relu', dtype=float32)"
 
 
 @pytest.mark.parametrize(
-    "layer", [LSTM(3, 8, dtype=np.float64), RNN(3, 8, nonlinearity="relu", batch_first=True)], ids=repr
+    "layer",
+    [LSTM(3, 8, dtype=np.float64), GRU(3, 8, reset_after=False), RNN(3, 8, nonlinearity="relu", batch_first=True)],
+    ids=repr,
 )
 def test_repr_is_python(layer):
-    again = eval(repr(layer), {"LSTM": LSTM, "RNN": RNN, "float32": np.float32, "float64": np.float64})
+    again = eval(repr(layer), {"LSTM": LSTM, "GRU": GRU, "RNN": RNN, "float32": np.float32, "float64": np.float64})
     assert repr(again) == repr(layer)
 
 
-@pytest.mark.parametrize("layer", [fastlstm.LSTM, fastlstm.RNN])
+@pytest.mark.parametrize("layer", CELLS)
 def test_memory_kept_between_calls_changes_nothing(layer):
     """Calls of many sizes, whose memory is kept, against those of a layer that has none yet."""
     rng = np.random.default_rng(0)

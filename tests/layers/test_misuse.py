@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 from helpers import assert_same
+from layer_cases import CELLS
 
 import fastlstm
 from fastlstm import LSTM, RNN, Frozen, PackedSequence, Stream, nn, rounding_error, truncated_bptt
@@ -17,7 +18,7 @@ def numbers(*shape, dtype=np.float32, seed=0):
 
 
 @pytest.mark.parametrize("recompute", [None, 2])
-@pytest.mark.parametrize("layer", [LSTM, RNN])
+@pytest.mark.parametrize("layer", CELLS)
 def test_a_tape_of_other_sizes(layer, recompute):
     _, _, tape = layer(I, H, seed=0).forward(numbers(T, B, I), recompute=recompute)
     for other, kind in (
@@ -120,7 +121,7 @@ def test_tapes_of_no_kind():
     with pytest.raises(TypeError, match=r"^tape must be a bool or RNNTape, not LSTMTape"):
         fastlstm.rnn_forward(x, W[:H], R[:H], b[:H], tape=fastlstm.lstm_forward(x, W, R, b, tape=True)[2])
     for wrong, found in (("a", "str"), (True, "bool"), (False, "bool")):
-        for layer in (LSTM(I, H), fastlstm.RNN(I, H)):
+        for layer in (kind(I, H) for kind in CELLS):
             with pytest.raises(TypeError, match=f"^tape must be a Tape of an earlier call or None, not {found}"):
                 layer.forward(x, tape=wrong)
 
@@ -204,7 +205,7 @@ def test_arguments_are_refused_at_once():
     network, x = LSTM(I, H, bidirectional=True), numbers(T, B, I)
     with pytest.raises(ValueError, match=r"^network must have one direction"):
         truncated_bptt(network, x, 2)
-    with pytest.raises(TypeError, match=r"^network must be an LSTM or an RNN, not Frozen"):
+    with pytest.raises(TypeError, match=r"^network must be an LSTM, a GRU or an RNN, not Frozen"):
         truncated_bptt(Frozen(LSTM(I, H)), x, 2)
     with pytest.raises(TypeError, match=r"^rng must be a numpy.random.Generator, not int"):
         network.draw_masks(T, B, 4)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from helpers import assert_same
 
-from fastlstm import LSTM, RNN, Frozen, Stream, nn
+from fastlstm import GRU, LSTM, RNN, Frozen, Stream, nn
 
 OPTIONS = {
     "plain": (LSTM, {}),
@@ -15,6 +15,7 @@ OPTIONS = {
     "FGR": (LSTM, {"variant": "FGR"}),
     "FGR, two layers": (LSTM, {"variant": "FGR", "num_layers": 2}),
     "batch invariant": (LSTM, {"batch_invariant": True}),
+    "GRU": (GRU, {"num_layers": 2}),
     "RNN": (RNN, {"num_layers": 2}),
     "RNN with zoneout": (RNN, {"zoneout": 0.25}),
 }
@@ -56,10 +57,11 @@ def test_streams_step_with_the_parameters_of_now(option, B, move):
     assert not np.array_equal(twin.step(x), expected)
 
 
-@pytest.mark.parametrize("kind", ["LSTM", "RNN", "Dense", "Attention", "Embedding"])
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN", "Dense", "Attention", "Embedding"])
 def test_what_params_gave_before_cannot_be_written_to(kind):
     layer = {
-        "LSTM": lambda: LSTM(2, 3, seed=0), "RNN": lambda: RNN(2, 3, seed=0), "Dense": lambda: nn.Dense(2, 3, seed=0),
+        "LSTM": lambda: LSTM(2, 3, seed=0), "GRU": lambda: GRU(2, 3, seed=0),
+        "RNN": lambda: RNN(2, 3, seed=0), "Dense": lambda: nn.Dense(2, 3, seed=0),
         "Attention": lambda: nn.Attention(2, 2, 3, seed=0), "Embedding": lambda: nn.Embedding(2, 3, seed=0),
     }[kind]()  # fmt: skip
     if kind == "Attention":

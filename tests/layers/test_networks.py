@@ -7,10 +7,26 @@ import numpy as np
 import pytest
 from differences import derivative
 from helpers import assert_close, assert_same, by_name
-from layer_cases import LENGTHS, OPTIONS, SHAPES, B, H, I, T, make, random, sequence, states, their_network
+from layer_cases import (
+    CELLS,
+    LENGTHS,
+    OPTIONS,
+    SHAPES,
+    UNIT_CELLS,
+    B,
+    H,
+    I,
+    T,
+    make,
+    random,
+    sequence,
+    states,
+    their_gradients,
+    their_network,
+)
 
 import fastlstm
-from fastlstm import LSTM, RNN
+from fastlstm import GRU, LSTM, RNN
 
 # One layer with `dropout`, among all combinations: it drops nothing, and says so.
 pytestmark = pytest.mark.filterwarnings("ignore:dropout=.* drops nothing:UserWarning")
@@ -58,9 +74,10 @@ def test_gradients(shape, pair):
 
 @pytest.mark.parametrize("name", ["dropout", "recurrent dropout", "lengths", "reset", "batch first"])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_rnn_gradients(shape, name):
-    check_gradients(*make(SHAPES[shape] | OPTIONS[name], RNN))
-    check_gradients(*make(SHAPES[shape] | OPTIONS[name] | {"zoneout": 0.3}, RNN))
+@pytest.mark.parametrize("layer", UNIT_CELLS)
+def test_unit_gradients(layer, shape, name):
+    check_gradients(*make(SHAPES[shape] | OPTIONS[name], layer))
+    check_gradients(*make(SHAPES[shape] | OPTIONS[name] | {"zoneout": 0.3}, layer))
 
 
 @pytest.mark.parametrize("num_threads", [1, 2, 3, 5])
@@ -86,7 +103,7 @@ def test_network_is_its_layers(lengths, num_threads, isa):
     assert_same({"y": taped, "h": h_taped, "c": c_taped}, {"y": y, "h": h, "c": c})
 
 
-@pytest.mark.parametrize("layer", [LSTM, RNN])
+@pytest.mark.parametrize("layer", CELLS)
 @pytest.mark.parametrize("num_threads", [1, 2, 4])
 def test_threads_change_no_gradient(num_threads, layer):
     network = layer(40, 64, num_layers=2, bidirectional=True, dtype=np.float64, seed=0)
@@ -120,7 +137,7 @@ def test_values_past_a_length_do_not_matter():
     assert_same({"flat": found.flat, "x": found.x}, {"flat": expected.flat, "x": expected.x})
 
 
-@pytest.mark.parametrize("layer", [LSTM, RNN])
+@pytest.mark.parametrize("layer", CELLS)
 @pytest.mark.parametrize("variant", ["CIFG", "FGR"])
 @pytest.mark.parametrize("options", [{}, {"dropout": 0.5, "zoneout": 0.2}], ids=["plain", "zoneout"])
 def test_steps_are_one_call(layer, options, variant):
@@ -219,7 +236,7 @@ def test_options_out_of_range(option, message):
     ],
 )
 def test_wrong_calls(call, kind, message):
-    for layer in (LSTM, RNN):
+    for layer in CELLS:
         with pytest.raises(kind, match=f"^{message}"):
             layer(I, H, seed=0)(np.zeros((T, B, I), np.float32), **call)
 
@@ -339,10 +356,10 @@ def test_wrong_states_of_layers():
     "options", [{}, {"proj_size": 3}, {"batch_first": True}], ids=["plain", "projection", "batch first"]
 )
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("layer", [LSTM, RNN])
+@pytest.mark.parametrize("layer", [LSTM, GRU, RNN])
 def test_pytorch(layer, shape, options, lengths):
     torch = pytest.importorskip("torch")
-    if layer is RNN and "proj_size" in options:
+    if layer is not LSTM and "proj_size" in options:
         options = {}
     own = {"peephole": False} if layer is LSTM else {}
     network = layer(I, H, dtype=np.float64, seed=0, **own, **SHAPES[shape], **options)
@@ -372,7 +389,6 @@ def test_pytorch(layer, shape, options, lengths):
     expected |= {k: a.detach().numpy() for k, a in by_name(their_last).items()}
     expected |= {f"d{k}0": a.grad.numpy() for k, a in by_name(their_first).items()}
     found = {"y": y, "dx": grads.x} | by_name(last) | {f"d{k}0": a for k, a in by_name(grads.state).items()}
-    for name, array in grads.params.items():
-        kind, _, suffix = name.partition("_")
-        found[name], expected[name] = array, getattr(theirs, f"{names[kind]}_{suffix}").grad.numpy()
+    found |= grads.params
+    expected |= their_gradients(theirs, names, network)
     assert_close(found, expected, 1e-10)

@@ -5,10 +5,25 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from helpers import assert_close, assert_same, by_name
-from layer_cases import PACKED_LENGTHS, SHAPES, B, H, I, T, pack, packed_rows, random, states, their_network
+from layer_cases import (
+    CELLS,
+    PACKED_LENGTHS,
+    SHAPES,
+    UNIT_CELLS,
+    B,
+    H,
+    I,
+    T,
+    pack,
+    packed_rows,
+    random,
+    states,
+    their_gradients,
+    their_network,
+)
 
 import fastlstm
-from fastlstm import LSTM, RNN, PackedSequence
+from fastlstm import GRU, LSTM, RNN, PackedSequence
 
 
 @pytest.mark.parametrize("how", PACKED_LENGTHS)
@@ -16,10 +31,10 @@ from fastlstm import LSTM, RNN, PackedSequence
     "options", [{}, {"proj_size": 3}, {"batch_first": True}], ids=["plain", "projection", "batch first"]
 )
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("layer", [LSTM, RNN])
+@pytest.mark.parametrize("layer", [LSTM, GRU, RNN])
 def test_pytorch(layer, shape, options, how):
     torch = pytest.importorskip("torch")
-    if layer is RNN and "proj_size" in options:
+    if layer is not LSTM and "proj_size" in options:
         options = {}
     own = {"peephole": False} if layer is LSTM else {}
     network = layer(I, H, dtype=np.float64, seed=0, **own, **SHAPES[shape], **options)
@@ -52,9 +67,8 @@ def test_pytorch(layer, shape, options, how):
     expected |= {k: a.detach().numpy() for k, a in by_name(their_last).items()}
     expected |= {f"d{k}0": a.grad.numpy() for k, a in by_name(their_first).items()}
     found = {"y": y.data, "dx": grads.x.data} | by_name(last) | {f"d{k}0": a for k, a in by_name(grads.state).items()}
-    for name, array in grads.params.items():
-        kind, _, suffix = name.partition("_")
-        found[name], expected[name] = array, getattr(theirs, f"{names[kind]}_{suffix}").grad.numpy()
+    found |= grads.params
+    expected |= their_gradients(theirs, names, network)
     assert_close(found, expected, 1e-10)
 
 
@@ -65,10 +79,10 @@ def fgr(*sizes, **options):
 
 @pytest.mark.parametrize("how", PACKED_LENGTHS)
 @pytest.mark.parametrize("batch_first", [False, True])
-@pytest.mark.parametrize("layer", [LSTM, fgr, RNN])
+@pytest.mark.parametrize("layer", [*CELLS, fgr])
 def test_packed_is_padded(layer, batch_first, how):
     """With every mask and resets, all in the caller's order."""
-    zoneout = 0.3 if layer is RNN else (0.3, 0.2)
+    zoneout = 0.3 if layer in UNIT_CELLS else (0.3, 0.2)
     options = {"num_layers": 2, "bidirectional": True, "dropout": 0.4, "recurrent_dropout": 0.3, "zoneout": zoneout}
     network = layer(I, H, dtype=np.float64, seed=0, batch_first=batch_first, **options)
     lengths, x, dy = PACKED_LENGTHS[how], random(T, B, I), random(T, B, 2 * H, seed=1)
@@ -96,7 +110,7 @@ def test_packed_is_padded(layer, batch_first, how):
         assert_same(found, expected)
     drawn, _, tape = network.forward(packed, rng=np.random.default_rng(1))
     assert_same({"y": drawn.data}, {"y": network.forward(packed, masks=tape.masks)[0].data})
-    if layer is not RNN:
+    if layer not in UNIT_CELLS:
         cells = tape.layers[3].cells()
         assert cells.shape == (T, B, H)
         assert not cells[np.arange(T)[:, np.newaxis] >= lengths].any()
@@ -148,7 +162,7 @@ def replaced(**fields):
         ),
     ],
 )
-@pytest.mark.parametrize("layer", [LSTM, RNN])
+@pytest.mark.parametrize("layer", CELLS)
 def test_wrong_fields(layer, fields, kind, message):
     network = layer(I, H, seed=0)
     for call in (network, network.forward):
@@ -156,7 +170,7 @@ def test_wrong_fields(layer, fields, kind, message):
             call(replaced(**fields))
 
 
-@pytest.mark.parametrize("layer", [LSTM, RNN])
+@pytest.mark.parametrize("layer", CELLS)
 def test_wrong_calls(layer):
     network, packed = layer(I, H, seed=0), replaced()
     with pytest.raises(ValueError, match=r"^lengths must be None with packed x, which has its own"):

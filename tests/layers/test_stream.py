@@ -4,9 +4,11 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from cases import GRU_FORMS
 from helpers import assert_close, assert_same, by_name
+from layer_cases import CELLS
 
-from fastlstm import LSTM, RNN, Stream
+from fastlstm import GRU, LSTM, RNN, Stream
 
 NETWORKS = [
     lambda **options: LSTM(3, 5, **options),
@@ -16,6 +18,8 @@ NETWORKS = [
     lambda **options: LSTM(3, 37, variant="FGR", zoneout=(0.1, 0.2), proj_size=7, **options),
     lambda **options: LSTM(3, 5, 2, zoneout=(0.3, 0.2), batch_first=True, **options),
     lambda **options: LSTM(3, 5, batch_invariant=True, **options),
+    *(lambda form=form, **options: GRU(3, 5, 2, reset_after=form, **options) for form in GRU_FORMS),
+    lambda **options: GRU(3, 37, zoneout=0.3, batch_first=True, **options),
     lambda **options: RNN(3, 5, 2, zoneout=0.3, **options),
     lambda **options: RNN(3, 5, 2, **options),
 ]
@@ -52,7 +56,7 @@ def test_reset_rows_begin_anew(make, rows):
     assert_close({"y": stream.step(x[0])}, {"y": y[0]}, 1e-13)
     stream.reset([])
     before = {name: array.copy() for name, array in by_name(stream.state).items()}
-    stream.reset([2], stream.state[:, [2]] if isinstance(network, RNN) else tuple(a[:, [2]] for a in stream.state))
+    stream.reset([2], stream.state[:, [2]] if not isinstance(network, LSTM) else tuple(a[:, [2]] for a in stream.state))
     assert_same(by_name(stream.state), before)
 
 
@@ -62,7 +66,7 @@ def test_changed_parameters_take_effect_at_the_next_step(make):
     stream = Stream(network, 4)
     stream.step(x)
     network.flat[:] *= 0.9
-    before = stream.state.copy() if isinstance(network, RNN) else tuple(part.copy() for part in stream.state)
+    before = stream.state.copy() if not isinstance(network, LSTM) else tuple(part.copy() for part in stream.state)
     assert_close({"y": network.step(x, before)[0]}, {"y": stream.step(x)}, 1e-6)
 
 
@@ -81,7 +85,7 @@ def test_a_stream_allocates_nothing(make):
 
 
 def test_what_cannot_stream_is_refused():
-    with pytest.raises(TypeError, match=r"^network must be an LSTM, an RNN or Frozen, not str"):
+    with pytest.raises(TypeError, match=r"^network must be an LSTM, a GRU, an RNN or Frozen, not str"):
         Stream("lstm")
     with pytest.raises(ValueError, match=r"^step needs layers in one direction"):
         Stream(RNN(3, 5, bidirectional=True))
@@ -107,7 +111,7 @@ def test_reset_to_a_state_of_other_parts():
 
 
 @pytest.mark.parametrize("batch_first", [False, True])
-@pytest.mark.parametrize("layer", [LSTM, RNN])
+@pytest.mark.parametrize("layer", CELLS)
 def test_a_call_of_one_step_is_that_step(layer, batch_first):
     """Bitwise, whether few rows or many, and as the first step of a longer call."""
     network = layer(3, 21, batch_first=batch_first, seed=0)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 from helpers import assert_close, by_name
-from layer_cases import random
+from layer_cases import CELLS, random
 
-from fastlstm import LSTM, RNN, truncated_bptt
+from fastlstm import LSTM, truncated_bptt
 
 T, B, I, H = 11, 3, 2, 4
 LENGTHS = np.array([11, 0, 7])
@@ -22,7 +22,7 @@ def fgr(*sizes, **options):
 
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["whole", "lengths"])
 @pytest.mark.parametrize(("k1", "k2"), [(1, 11), (2, 12), (3, 30), (4, 14), (11, 11), (20, 20)])
-@pytest.mark.parametrize("layer", [LSTM, fgr, RNN])
+@pytest.mark.parametrize("layer", [*CELLS, fgr])
 def test_chunks_that_cut_nothing_are_the_whole(layer, k1, k2, lengths):
     net, x, dy = network(layer), random(T, B, I), random(T, B, H, seed=1)
     y, last, tape = net.forward(x, lengths=lengths)
@@ -41,7 +41,7 @@ def test_chunks_that_cut_nothing_are_the_whole(layer, k1, k2, lengths):
 
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["whole", "lengths"])
 @pytest.mark.parametrize(("k1", "k2"), [(1, 11), (2, 12), (3, 30), (11, 11)])
-@pytest.mark.parametrize("layer", [LSTM, fgr, RNN])
+@pytest.mark.parametrize("layer", [*CELLS, fgr])
 def test_resets_in_any_chunk(layer, k1, k2, lengths):
     """The state becomes zero: in the middle of a chunk, or with its first step."""
     net, x, dy = network(layer), random(T, B, I), random(T, B, H, seed=1)

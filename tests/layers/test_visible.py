@@ -7,7 +7,7 @@ import pytest
 from cases import rnn_case
 from differences import derivative
 from helpers import assert_close, assert_same, by_name, rnn_forward
-from layer_cases import OPTIONS, PACKED_LENGTHS, SHAPES, B, H, I, T, make, pack, random, sequence, states
+from layer_cases import CELLS, OPTIONS, PACKED_LENGTHS, SHAPES, B, H, I, T, make, pack, random, sequence, states
 
 import fastlstm
 from fastlstm import LSTM, RNN
@@ -119,7 +119,7 @@ def test_cells_and_gates_of_each_layer(variant, batch_first, lengths):
             np.testing.assert_allclose(y[..., (k - 2) * H : (k - 1) * H], expected, rtol=1e-13, atol=1e-15)
 
 
-@pytest.mark.parametrize("layer", [LSTM, RNN])
+@pytest.mark.parametrize("layer", CELLS)
 def test_packed_sequences_have_them_padded(layer):
     network, lengths = layer(I, H, 2, bidirectional=True, dtype=np.float64, seed=0), PACKED_LENGTHS["unsorted"]
     x, dy, first, dstate, _ = arguments(network)

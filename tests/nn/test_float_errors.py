@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from cases import DTYPES
 
-from fastlstm import LSTM, RNN, Frozen, Stream, inspect, nn, rounding_error, truncated_bptt
+from fastlstm import GRU, LSTM, RNN, Frozen, Stream, inspect, nn, rounding_error, truncated_bptt
 
 T, B, N = 6, 3, 4
 LENGTHS = [6, 2, 0]
@@ -45,6 +45,7 @@ RECURRENT = {
     "projection": lambda o: LSTM(N, 5, proj_size=2, **o),
     "zoneout": lambda o: LSTM(N, 5, zoneout=(0.2, 0.3), **o),
     "directions": lambda o: LSTM(N, 5, 2, bidirectional=True, **o),
+    "GRU": lambda o: GRU(N, 5, 2, **o),
     "RNN": lambda o: RNN(N, 5, 2, **o),
     "dropout": lambda o: LSTM(N, 5, 2, dropout=0.5, recurrent_dropout=0.3, drop_connect=0.2, **o),
 }

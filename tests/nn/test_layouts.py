@@ -6,6 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
+from layer_cases import CELLS
 
 import fastlstm
 from fastlstm import LSTM, RNN, nn
@@ -155,7 +156,7 @@ def test_training_is_the_same_in_both_layouts(data, layers):
     assert_same_training(*trained)
 
 
-@pytest.mark.parametrize("cell", [LSTM, RNN])
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("data", ["targets at every step", "an array", "chunks"])
 def test_a_layer_alone_trains_along_the_time(cell, data):
     trained = []

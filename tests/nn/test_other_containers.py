@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fastlstm import LSTM, RNN, nn
+from fastlstm import GRU, LSTM, RNN, nn
 from fastlstm.nn import Batches, Chunks, Dense, Dropout, Embedding, Last, Pairs, Sequential, Transcripts, fit, mse
 
 
@@ -49,6 +49,7 @@ def line_of(caught):
 TAKERS = {
     "lstm": (lambda x: LSTM(I, 2, seed=0)(x)[0], np.float32),
     "lstm of float64": (lambda x: LSTM(I, 2, dtype=np.float64, seed=0).forward(x)[0], np.float64),
+    "gru": (lambda x: GRU(I, 2, seed=0)(x)[0], np.float32),
     "rnn": (lambda x: RNN(I, 2, seed=0)(x)[0], np.float32),
     "network": (lambda x: network(x)[0], np.float32),
     "batch first": (lambda x: Sequential(LSTM(I, 2, seed=0), batch_first=True)(x)[0], np.float32),

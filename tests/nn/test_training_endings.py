@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+from layer_cases import CELLS
 from programs import run, unix
 
 from fastlstm import LSTM, RNN, Frozen, nn
@@ -468,7 +469,7 @@ def test_states_of_two_directions_are_not_carried(model, name):
 
 
 def test_states_of_frozen_layers():
-    for cell in (LSTM, RNN):
+    for cell in CELLS:
         with pytest.raises(
             ValueError, match="batches carries the state from batch to batch, but model is bidirectional"
         ):

@@ -12,7 +12,7 @@ import pytest
 
 import fastlstm
 import fastlstm.inspect
-from fastlstm import LSTM, RNN, Frozen, Stream, gpu, nn, saving
+from fastlstm import GRU, LSTM, RNN, Frozen, Stream, gpu, nn, saving
 
 # ---- what each kind takes, and refuses ----
 
@@ -88,10 +88,11 @@ class Own(nn.Layer):
         return dy, {}
 
 
-lstm, rnn = LSTM(2, 3, seed=0), RNN(2, 3, seed=0)
+lstm, gru, rnn = LSTM(2, 3, seed=0), GRU(2, 3, seed=0), RNN(2, 3, seed=0)
 masked = LSTM(2, 3, recurrent_dropout=0.5, seed=0)
 x, x_t, y = np.ones((4, 2, 2), np.float32), np.ones((2, 2), np.float32), np.ones((4, 2, 3), np.float32)
 W, R, b = lstm.params["W_l0"], lstm.params["R_l0"], lstm.params["b_l0"]
+gru_weights = dict(zip(("W", "R", "b", "bn"), gru.params.values(), strict=True))
 rnn_weights = rnn.params["W_l0"], rnn.params["R_l0"], rnn.params["b_l0"]
 ids = np.zeros((4, 2), int)
 data, targets = np.ones((4, 3, 2), np.float32), np.ones((4, 1), np.float32)
@@ -121,8 +122,9 @@ def out_of(layer, tape, dy):
 
 
 rng = np.random.default_rng(0)
-lstm_tape, rnn_tape = tape_of(lstm, x), tape_of(rnn, x)
+lstm_tape, gru_tape, rnn_tape = tape_of(lstm, x), tape_of(gru, x), tape_of(rnn, x)
 function_tape = fastlstm.lstm_forward(x, W, R, b, tape=True)[2]
+gru_function_tape = fastlstm.gru_forward(x, **gru_weights, tape=True)[2]
 rnn_function_tape = fastlstm.rnn_forward(x, *rnn_weights, tape=True)[2]
 network_tape, dropped = tape_of(network, x, rng=rng), tape_of(dropout, x, rng=rng)
 decoder_tape = tape_of(decoder, ids, x, rng=rng)
@@ -166,18 +168,27 @@ CASES = {
         CELLS | {"peephole": FLAG, "proj_size": COUNT, "clip": BOUND, "cell_clip": BOUND,
                  "zoneout": pairs_of(RATE), "forget_bias": numbers(0.5, 1, bad=[math.inf, -math.inf, 1e300])},
     ),
+    "GRU": (
+        GRU, {"input_size": 2, "hidden_size": 3, "num_layers": 2}, CELLS | {"reset_after": FLAG, "zoneout": RATE}
+    ),
     "RNN": (RNN, {"input_size": 2, "hidden_size": 3, "num_layers": 2}, CELLS | {"zoneout": RATE}),
     "LSTM.__call__": (lstm, {"x": x}, ONE),
+    "GRU.__call__": (gru, {"x": x}, ONE),
     "RNN.__call__": (rnn, {"x": x}, ONE),
     "LSTM.forward": (masked.forward, {"x": x, "rng": rng}, FORWARD),
+    "GRU.forward": (GRU(2, 3, recurrent_dropout=0.5).forward, {"x": x, "rng": rng}, FORWARD),
     "RNN.forward": (RNN(2, 3, recurrent_dropout=0.5).forward, {"x": x, "rng": rng}, FORWARD),
     "LSTM.backward": (lstm.backward, out_of(lstm, lstm_tape, y), BACKWARD),
+    "GRU.backward": (gru.backward, out_of(gru, gru_tape, y), BACKWARD),
     "RNN.backward": (rnn.backward, out_of(rnn, rnn_tape, y), BACKWARD),
     "LSTM.draw_masks": (masked.draw_masks, {"T": 4, "B": 2, "rng": rng}, {"T": COUNT, "B": COUNT, "rng": GENERATOR}),
+    "GRU.draw_masks": (gru.draw_masks, {"T": 4, "B": 2, "rng": rng}, {"T": COUNT, "B": COUNT, "rng": GENERATOR}),
     "RNN.draw_masks": (rnn.draw_masks, {"T": 4, "B": 2, "rng": rng}, {"T": COUNT, "B": COUNT, "rng": GENERATOR}),
     "LSTM.step": (lstm.step, {"x_t": x_t}, ONE),
+    "GRU.step": (gru.step, {"x_t": x_t}, ONE),
     "RNN.step": (rnn.step, {"x_t": x_t}, ONE),
     "LSTM.zero_state": (lstm.zero_state, {}, {"B": COUNT}),
+    "GRU.zero_state": (gru.zero_state, {}, {"B": COUNT}),
     "RNN.zero_state": (rnn.zero_state, {}, {"B": COUNT}),
     "Chunk.backward": (chunk.backward, {"dy": None, "out": chunk.backward(None)}, {"accumulate": FLAG}),
     "Frozen.__call__": (Frozen(lstm), {"x": x}, ONE),
@@ -187,11 +198,21 @@ CASES = {
         fastlstm.lstm_forward, {"x": x, "W": W, "R": R, "b": b, "tape": True},
         STEPS | {"clip": BOUND, "cell_clip": BOUND},
     ),
+    # bn, which is there, is refused by the form without it.
+    "gru_forward": (
+        fastlstm.gru_forward, {"x": x, **gru_weights, "tape": True}, STEPS | {"reset_after": Kind([True], NO_FLAGS)}
+    ),
     "rnn_forward": (fastlstm.rnn_forward, dict(zip("xWRb", (x, *rnn_weights), strict=True)) | {"tape": True}, STEPS),
     "lstm_backward": (
         fastlstm.lstm_backward,
         {"tape": function_tape, "W": W, "R": R, "p": None, "dy": y,
          "out": fastlstm.lstm_backward(function_tape, W, R, None, y)},
+        BACKWARD,
+    ),
+    "gru_backward": (
+        fastlstm.gru_backward,
+        {"tape": gru_function_tape, "W": gru_weights["W"], "R": gru_weights["R"], "bn": gru_weights["bn"], "dy": y,
+         "out": fastlstm.gru_backward(gru_function_tape, gru_weights["W"], gru_weights["R"], gru_weights["bn"], y)},
         BACKWARD,
     ),
     "rnn_backward": (
@@ -203,6 +224,10 @@ CASES = {
     "lstm_workspace": (
         fastlstm.lstm_workspace, {"T": 4, "B": 2, "I": 2, "H": 3},
         WORKSPACE | {"batch_invariant": FLAG, "proj_size": COUNT},
+    ),
+    "gru_workspace": (
+        fastlstm.gru_workspace, {"T": 4, "B": 2, "I": 2, "H": 3},
+        WORKSPACE | {"batch_invariant": FLAG, "reset_after": FLAG},
     ),
     "rnn_workspace": (
         fastlstm.rnn_workspace, {"T": 4, "B": 2, "I": 2, "H": 3}, WORKSPACE | {"batch_invariant": FLAG}

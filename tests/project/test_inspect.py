@@ -6,9 +6,10 @@ import sys
 
 import numpy as np
 import pytest
+from cases import GRU_FORMS
 
 import fastlstm
-from fastlstm import LSTM, RNN, inspect, nn
+from fastlstm import GRU, LSTM, RNN, inspect, nn
 
 T, B, I, H = 7, 3, 2, 4
 VARIANTS = ["vanilla", "NIG", "NFG", "NOG", "NIAF", "NOAF", "NP", "CIFG", "FGR"]
@@ -87,6 +88,23 @@ def rnn_row(network, x, h, layer=0, direction=0, bump=(None, None)):
     return hidden
 
 
+def gru_row(network, x, h, layer=0, direction=0, bump=(None, None)):
+    """As `rnn_row`; gives r, z and n too."""
+    suffix = f"_l{layer}" + "_reverse" * direction
+    (W_r, W_z, W_n), (R_r, R_z, R_n), (b_r, b_z, b_n) = (np.split(network.params[name + suffix], 3) for name in "WRb")
+    found = {name: np.zeros((len(x), H)) for name in "rznh"}
+    for t in range(len(x))[:: -1 if direction else 1]:
+        r, z = logistic(W_r @ x[t] + R_r @ h + b_r), logistic(W_z @ x[t] + R_z @ h + b_z)
+        from_h = r * (R_n @ h + network.params["bn" + suffix]) if network.reset_after else R_n @ (r * h)
+        n = np.tanh(W_n @ x[t] + b_n + from_h)
+        h = (1 - z) * n + z * h
+        if t == bump[0]:
+            h = h + bump[1]
+        for name, value in zip("rznh", (r, z, n, h), strict=True):
+            found[name][t] = value
+    return found
+
+
 def differences(f, k):
     """The Jacobian of f(bump) for bumps at step k, by central differences: (outputs, H)."""
     columns = [(f((k, STEP * unit)) - f((k, -STEP * unit))) / (2 * STEP) for unit in np.eye(H)]
@@ -141,6 +159,25 @@ def test_flows_of_the_rnn_obey_the_equation(options):
                 np.testing.assert_allclose(found.h[:, row], expected, atol=1e-13)
             ends = (slice(None, -1), slice(1, None))[:: -1 if direction else 1]
             np.testing.assert_array_equal(found.h_prev[ends[1]], found.h[ends[0]])
+
+
+@pytest.mark.parametrize("options", [{}, {"batch_first": True}, STACK])
+@pytest.mark.parametrize("reset_after", GRU_FORMS)
+def test_flows_of_the_gru_obey_the_equations(reset_after, options):
+    network = make(GRU, reset_after=reset_after, **options)
+    x = random(B, T, I) if network.batch_first else random(T, B, I)
+    (state,) = states(network)
+    for layer in range(network.num_layers):
+        for direction in range(network.directions):
+            found = inspect.flows(network, x, state, layer=layer, direction=direction)
+            k, below = layer * network.directions + direction, input_of(network, x, state, layer)
+            for row in range(B):
+                expected = gru_row(network, below[:, row], state[k, row], layer, direction)
+                for name, values in expected.items():
+                    np.testing.assert_allclose(getattr(found, name)[:, row], values, atol=1e-13)
+            ends = (slice(None, -1), slice(1, None))[:: -1 if direction else 1]
+            np.testing.assert_array_equal(found.h_prev[ends[1]], found.h[ends[0]])
+            np.testing.assert_array_equal(found.h_prev[-1 if direction else 0], state[k])
 
 
 def test_flows_are_those_of_inference():
@@ -200,6 +237,25 @@ def test_deltas_and_norms_of_the_rnn():
     np.testing.assert_allclose(norms.y, np.linalg.norm(found.h, axis=-1), rtol=1e-14)
     assert norms.c is None
     np.testing.assert_array_equal(found.a, inspect.deltas(network, x, dy, layer=1).a)
+
+
+@pytest.mark.parametrize("reset_after", GRU_FORMS)
+def test_deltas_and_norms_of_the_gru(reset_after):
+    network, x = make(GRU, num_layers=2, reset_after=reset_after), random(T, B, I)
+    dy = random(T, B, H, seed=1)
+    found, norms = inspect.deltas(network, x, dy, layer=1), inspect.gradient_norms(network, x, dy, layer=1)
+    flows, below = inspect.flows(network, x, layer=1), inspect.flows(network, x).h
+    for row in range(B):
+
+        def J(bump, row=row):
+            return np.sum(gru_row(network, below[:, row], np.zeros(H), 1, 0, bump)["h"] * dy[:, row])
+
+        for k in range(T):
+            np.testing.assert_allclose(found.h[k, row], differences(J, k), atol=1e-8)
+    np.testing.assert_allclose(found.n, found.h * (1 - flows.z) * (1 - flows.n**2), atol=1e-14)
+    np.testing.assert_allclose(found.z, found.h * (flows.h_prev - flows.n) * flows.z * (1 - flows.z), atol=1e-14)
+    np.testing.assert_allclose(norms.y, np.linalg.norm(found.h, axis=-1), rtol=1e-14)
+    assert norms.c is None
 
 
 def test_norms_do_not_vanish_before_the_values_do():
@@ -325,10 +381,12 @@ def test_loss_surface_has_first_weights_in_columns():
 @pytest.mark.parametrize(
     ("call", "kind", "message"),
     [
-        (lambda n, x: inspect.flows(nn.Dense(2, 3), x), TypeError, "network must be an LSTM or RNN, not Dense"),
-        (lambda n, x: inspect.deltas(None, x), TypeError, "network must be an LSTM or RNN, not NoneType"),
+        (lambda n, x: inspect.flows(nn.Dense(2, 3), x), TypeError, "network must be an LSTM, GRU or RNN, not Dense"),
+        (lambda n, x: inspect.deltas(None, x), TypeError, "network must be an LSTM, GRU or RNN, not NoneType"),
         (lambda n, x: inspect.cell_jacobians(make(RNN), x), TypeError, "network must be an LSTM, not RNN"),
+        (lambda n, x: inspect.cell_jacobians(make(GRU), x), TypeError, "network must be an LSTM, not GRU"),
         (lambda n, x: inspect.hidden_jacobians(n, x), TypeError, "network must be an RNN, not LSTM"),
+        (lambda n, x: inspect.hidden_jacobians(make(GRU), x), TypeError, "network must be an RNN, not GRU"),
         (lambda n, x: inspect.flows(n, x, layer=2), ValueError, "layer must be an int from -1 to 0, not 2"),
         (lambda n, x: inspect.flows(n, x, direction=1), ValueError, "direction must be an int from -1 to 0, not 1"),
         (lambda n, x: inspect.flows(n, x, layer=0.0), TypeError, "layer must be an int, not float"),
@@ -401,12 +459,14 @@ def jacobians():
 
 PICTURES = {
     "flows": lambda: inspect.plot_flows(inspect.flows(*trained(LSTM)), row=1),
+    "flows of the GRU": lambda: inspect.plot_flows(inspect.flows(*trained(GRU))),
     "flows of the RNN": lambda: inspect.plot_flows(inspect.flows(*trained(RNN))),
     "deltas": lambda: inspect.plot_deltas(inspect.deltas(*trained(LSTM)), row=1),
     "deltas of CIFG": lambda: inspect.plot_deltas(inspect.deltas(make(LSTM, variant="CIFG"), random(T, B, I))),
+    "deltas of the GRU": lambda: inspect.plot_deltas(inspect.deltas(*trained(GRU))),
     "deltas of the RNN": lambda: inspect.plot_deltas(inspect.deltas(*trained(RNN))),
     "gradient norms": lambda: inspect.plot_gradient_norms(
-        {kind.__name__: inspect.gradient_norms(*trained(kind)) for kind in (RNN, LSTM)}
+        {kind.__name__: inspect.gradient_norms(*trained(kind)) for kind in (RNN, GRU, LSTM)}
     ),
     "jacobian norms": lambda: inspect.plot_jacobian_norms(jacobians()),
     "clipping": lambda: inspect.plot_clipping(np.array([3.0, 0.5, 2.0]), 1.0, np.array([2.0, 1.0, 0.5])),
@@ -523,9 +583,13 @@ fastlstm.inspect.flows
 @pytest.mark.parametrize(
     ("call", "kind", "message"),
     [
-        (lambda n, x: inspect.plot_flows(x), TypeError, "flows must be LSTMFlows or RNNFlows, not ndarray"),
+        (lambda n, x: inspect.plot_flows(x), TypeError, "flows must be LSTMFlows, GRUFlows or RNNFlows, not ndarray"),
         (lambda n, x: inspect.plot_flows(inspect.flows(n, x), row=3), ValueError, "row must be an int from -3 to 2"),
-        (lambda n, x: inspect.plot_deltas(x), TypeError, "deltas must be LSTMDeltas or RNNDeltas, not ndarray"),
+        (
+            lambda n, x: inspect.plot_deltas(x),
+            TypeError,
+            "deltas must be LSTMDeltas, GRUDeltas or RNNDeltas, not ndarray",
+        ),
         (lambda n, x: inspect.plot_gradient_norms([x]), TypeError, "norms must be a mapping of headings, not list"),
         (lambda n, x: inspect.plot_gradient_norms({}), ValueError, "norms must have at least one item"),
         (

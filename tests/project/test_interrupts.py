@@ -48,6 +48,7 @@ LAYERS = {
     "projection": "fastlstm.LSTM(100, 200, 3, proj_size=100, seed=0)",
     "zoneout": "fastlstm.LSTM(100, 200, 3, zoneout=(0.1, 0.1), seed=0)",
     "FGR": "fastlstm.LSTM(100, 150, 3, variant='FGR', seed=0)",
+    "GRU": "fastlstm.GRU(100, 220, 3, seed=0)",
     "RNN": "fastlstm.RNN(100, 400, 3, seed=0)",
 }
 
@@ -87,7 +88,8 @@ def test_the_state_of_a_stream_is_as_before(kind, environment):
 
 
 @pytest.mark.parametrize(
-    "network", ["LSTM(20, 30, 8, seed=0)", "RNN(20, 30, 8, seed=0)", "LSTM(20, 30, 8, variant='FGR')"]
+    "network",
+    ["LSTM(20, 30, 8, seed=0)", "GRU(20, 30, 8, seed=0)", "RNN(20, 30, 8, seed=0)", "LSTM(20, 30, 8, variant='FGR')"],
 )
 def test_no_part_of_a_stack_is_ahead(network, environment):
     """An interrupt at any moment, between two layers too, leaves the state before a step or after it, whole."""

@@ -15,7 +15,7 @@ import pytest
 
 import fastlstm
 import fastlstm.inspect
-from fastlstm import LSTM, RNN, Frozen, PackedSequence, Stream, nn, truncated_bptt
+from fastlstm import GRU, LSTM, RNN, Frozen, PackedSequence, Stream, nn, truncated_bptt
 
 WARM_UP = 150  # calls: more than any cache holds
 ROUND = 80
@@ -65,6 +65,16 @@ def lstm_functions(k):
 
 
 @work
+def gru_functions(k):
+    T, H, after = 300 - k, 1 + k % 5, k % 2 == 0
+    x, W, R, b = normal(T, 2, 3), normal(3 * H, 3), normal(3 * H, H), normal(3 * H)
+    bn = normal(H) if after else None
+    y, _, tape = fastlstm.gru_forward(x, W, R, b, bn, reset_after=after, tape=True, reverse=k % 3 == 0)
+    fastlstm.gru_backward(tape, W, R, bn, y / 1000)
+    fastlstm.gru_workspace(T, 2, 3, H, reset_after=after)
+
+
+@work
 def rnn_functions(k):
     T, H = 1000 - k, 1 + k % 5
     W, R, b = lstm_arrays(H, 1)
@@ -88,6 +98,7 @@ def layers(k):
     }
     for layer in (
         LSTM(1001 - k, H, num_layers=2 + k % 2, bidirectional=k % 2 == 0, init_scale=0.1 + k, **options),
+        GRU(1001 - k, H, num_layers=2, reset_after=k % 2 == 0, dropout=k / 1000, zoneout=k / 1000, seed=k),
         RNN(1001 - k, H, num_layers=2, dropout=k / 1000, zoneout=k / 1000, seed=k),
     ):
         x = normal(3, 2, 1001 - k)

@@ -5,7 +5,7 @@ import pytest
 from programs import linux, run, unix
 
 import fastlstm
-from fastlstm import LSTM, RNN, nn
+from fastlstm import GRU, LSTM, RNN, nn
 
 ADDRESSES = """
     import copy, pickle, resource, sys
@@ -187,6 +187,7 @@ LARGE = [10**6, 10**9, 2**31, 2**32, 2**40, 2**62, 2**63, 2**64, 10**30]
         lambda n: LSTM(n, n, dtype=np.float64, num_layers=2, bidirectional=True),
         lambda n: LSTM(n, n, variant="FGR"),
         lambda n: LSTM(n, n, proj_size=n - 1),
+        lambda n: GRU(n, n),
         lambda n: RNN(n, n),
         lambda n: nn.Dense(n, n),
         lambda n: nn.Embedding(n, n),
@@ -194,7 +195,7 @@ LARGE = [10**6, 10**9, 2**31, 2**32, 2**40, 2**62, 2**63, 2**64, 10**30]
         lambda n: nn.Decoder(n, n, n, encoded_size=n),
         lambda n: fastlstm.saving.build({"type": "LSTM", "input_size": n, "hidden_size": n}),
     ],
-    ids=["LSTM", "stack", "FGR", "projection", "RNN", "Dense", "Embedding", "Attention", "Decoder", "build"],
+    ids=["LSTM", "stack", "FGR", "projection", "GRU", "RNN", "Dense", "Embedding", "Attention", "Decoder", "build"],
 )
 def test_layers_that_no_memory_has(make, size):
     with pytest.raises(MemoryError, match=r"^\w+ would have \d+ parameters: there is no memory for them"):
@@ -298,6 +299,7 @@ def test_drawn_in_parts_or_at_once_the_parameters_are_the_same(dtype, seed):
     for layer, n in (
         (nn.Dense(300, 700, dtype=dtype, seed=seed), 300),
         (nn.Embedding(500, 400, dtype=dtype, seed=seed), 400),
+        (GRU(300, 200, dtype=dtype, seed=seed), 200),
         (RNN(300, 200, num_layers=2, dtype=dtype, seed=seed), 200),
         (LSTM(100, 150, dtype=dtype, seed=seed), 150),
     ):

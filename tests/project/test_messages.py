@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from fastlstm import LSTM, RNN, nn
+from fastlstm import GRU, LSTM, RNN, nn
 from fastlstm._arrays.checks import counted
 
 x = np.ones((3, 2, 4))
@@ -32,6 +32,7 @@ HINT = "x.astype(np.float32) converts it, a layer or network with dtype=np.float
         (lambda: nn.Adam(np.ones(3, int)), "flat must have dtype float32 or float64, not int64"),
         (lambda: LSTM(4, 3, dtype="bfloat16"), "dtype must be float32 or float64, not bfloat16: arrays on a GPU may"),
         (lambda: nn.Dense(4, 3, dtype="float16"), "dtype must be float32 or float64, not float16: arrays on a GPU may"),
+        (lambda: GRU(4, 3, dtype="fp32"), "dtype must be float32 or float64, not fp32"),
         (lambda: RNN(4, 3, dtype="fp32"), "dtype must be float32 or float64, not fp32"),
         (lambda: RNN(4, 3, dtype=np.int8), "dtype must be float32 or float64, not int8"),
     ],

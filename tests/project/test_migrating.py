@@ -197,11 +197,12 @@ def numpy_of(*tensors):
 @pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 4e-6), ("float64", 1e-12)])
 @pytest.mark.parametrize("option", TORCH_OPTIONS)
-@pytest.mark.parametrize("kind", ["LSTM", "RNN"])
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
 def test_torch_there_and_back(torch, kind, option, dtype, tolerance):
     options, pytorch = TORCH_OPTIONS[option], torch["torch"]
-    if kind == "RNN":
-        options = {name: value for name, value in options.items() if name != "proj_size"} | {"nonlinearity": "relu"}
+    if kind != "LSTM":
+        options = {name: value for name, value in options.items() if name != "proj_size"}
+        options |= {"nonlinearity": "relu"} if kind == "RNN" else {}
     pytorch.manual_seed(0)
     theirs = getattr(pytorch.nn, kind)(I, H, dtype=getattr(pytorch, dtype), **options).eval()
     ours = torch["from_torch"](theirs)
@@ -241,8 +242,8 @@ def half_of(kind):
 
 
 TORCH_REFUSED = {
-    "GRU": (lambda torch: torch.nn.GRU(I, H), TypeError, "torch.nn.RNN itself, not a GRU"),
-    "cell": (lambda torch: torch.nn.LSTMCell(I, H), TypeError, "torch.nn.RNN itself, not a LSTMCell"),
+    "another layer": (lambda torch: torch.nn.Linear(I, H), TypeError, "torch.nn.LSTM, GRU or RNN itself, not a Linear"),
+    "cell": (lambda torch: torch.nn.LSTMCell(I, H), TypeError, "torch.nn.LSTM, GRU or RNN itself, not a LSTMCell"),
     "subclass": (lambda torch: type("Own", (torch.nn.LSTM,), {})(I, H), TypeError, "not a Own"),
     "device": (lambda torch: torch.nn.LSTM(I, H, device="meta"), ValueError, "weight_ih_l0 is on the device meta"),
     "float16": (half_of("float16"), ValueError, "weight_ih_l0 has dtype torch.float16"),
@@ -269,9 +270,11 @@ TO_TORCH_REFUSED = [
     ("LSTM", {"zoneout": (0.1, 0.0)}),
     *(
         (kind, options)
-        for kind in ("LSTM", "RNN")
+        for kind in ("LSTM", "GRU", "RNN")
         for options in ({"recurrent_dropout": 0.1}, {"drop_connect": 0.1}, {"batch_invariant": True})
     ),
+    ("GRU", {"zoneout": 0.1}),
+    ("GRU", {"reset_after": False}),
     ("RNN", {"zoneout": 0.1}),
     ("RNN", {"nonlinearity": "logistic"}),
     ("RNN", {"nonlinearity": "identity"}),

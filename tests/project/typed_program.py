@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fastlstm
-from fastlstm import LSTM, Gradients, Stream, Tape, nn
+from fastlstm import GRU, LSTM, Gradients, Stream, Tape, nn
 
 x = np.random.default_rng(0).normal(size=(20, 4, 3)).astype(np.float32)
 lstm = LSTM(3, 8, peephole=True, seed=0)
@@ -22,6 +22,14 @@ assert_type(tape, Tape)
 grads = lstm.backward(tape, dy=np.ones_like(z))
 assert_type(grads, Gradients)
 assert_type(grads.flat, NDArray[Any])
+
+gru = GRU(3, 8, reset_after=True, seed=0)
+y, last = gru(x)
+assert_type(last, NDArray[Any])
+W, R, b, bn = (gru.params[name] for name in ("W_l0", "R_l0", "b_l0", "bn_l0"))
+y, last, gru_tape = fastlstm.gru_forward(x, W, R, b, bn, tape=True)
+assert gru_tape is not None
+assert_type(fastlstm.gru_backward(gru_tape, W, R, bn, np.ones_like(y)), fastlstm.GRUGradients)
 
 optimiser = nn.Adam(lstm.flat, nn.CosineDecay(0.01, steps=100))
 optimiser.step(grads.flat)
@@ -63,6 +71,7 @@ def mistakes() -> None:
     """Not to be run."""
     LSTM("3", 8)  # type: ignore[arg-type]
     LSTM(3, 8, hidden=5)  # type: ignore[call-arg]
+    GRU(3, 8, reset_after="yes")  # type: ignore[arg-type]
     lstm.backward(y, y)  # type: ignore[arg-type]
     fastlstm.rounding_error(lstm, x, "int4")  # type: ignore[arg-type]
     nn.Dense(8, 1, activation="selu")  # type: ignore[arg-type]

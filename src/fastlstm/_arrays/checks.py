@@ -226,6 +226,12 @@ def counted(number: int, thing: str) -> str:
     return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
+def with_article(name: str) -> str:
+    """Return the name of a class after its article: "a GRU", "an LSTM", "a Tape"."""
+    vowels = "AEFHILMNORSX" if name[1:2].isupper() else "AEIOU"  # Abbreviations are read letter by letter.
+    return f"{'an' if name[0] in vowels else 'a'} {name}"
+
+
 def _named(value: object) -> str:
     """Return a description of `value` for a message: the name of the type, the shape of an array."""
     return f"an array of shape {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__

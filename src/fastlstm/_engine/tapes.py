@@ -11,7 +11,7 @@ import numpy as np
 
 from fastlstm._arrays import checks as check
 from fastlstm._arrays.arrays import Array, cells_of, empty, kind_of, take
-from fastlstm._cells import BLOCKS, Cell, GRUCell, LSTMCell, RNNCell, lstm_cell
+from fastlstm._cells import BLOCKS, Cell, GRUCell, LSTMCell, RNNCell, gru_cell, lstm_cell
 from fastlstm._cells.cell import Sized
 from fastlstm._engine.backward import recompute_y_prev
 from fastlstm._engine.batches import Batch
@@ -271,19 +271,23 @@ class LSTMTape(CellTape):
     def gate(self, name: Literal["i", "f", "z", "o"]) -> Array:
         """Return a gate's activations for every t: (T, B, H)."""
         call = self._known_call()
-        blocks = BLOCKS["vanilla"] if call is None else call.cell.blocks
-        if name not in blocks:
-            raise ValueError(f"name must be one of {', '.join(blocks)}, not {name!r}")
-        if self.checkpoints is not None:
-            raise ValueError("tape has no gates: it is of a forward pass with recompute, which does not keep them")
-        ndim = 3 if call is None else len(call.shape()) + 1
-        gates = check.sized("tape.gates", self.gates, ndim, "(T, B, 4H)", anywhere=True)
-        H = gates.shape[-1] // len(blocks)
-        block = gates[..., blocks.index(name) * H :][..., :H]
-        return block if call is None else call.padded(block)
+        return _block_of(self, call, name, BLOCKS["vanilla"] if call is None else call.cell.blocks)
 
     def _known_call(self) -> Call | None:
         return None if self.call is None else known_call(self.call, lstm_cell())
+
+
+def _block_of(tape: LSTMTape | GRUTape, call: Call | None, name: str, blocks: str) -> Array:
+    """Return one of these blocks of the gates for every t: (T, B, H)."""
+    if name not in blocks:
+        raise ValueError(f"name must be one of {', '.join(blocks)}, not {name!r}")
+    if tape.checkpoints is not None:
+        raise ValueError("tape has no gates: it is of a forward pass with recompute, which does not keep them")
+    ndim = 3 if call is None else len(call.shape()) + 1
+    gates = check.sized("tape.gates", tape.gates, ndim, f"(T, B, {len(blocks)}H)", anywhere=True)
+    H = gates.shape[-1] // len(blocks)
+    block = gates[..., blocks.index(name) * H :][..., :H]
+    return block if call is None else call.padded(block)
 
 
 @_with_y_prev("h_prev")
@@ -354,6 +358,12 @@ class GRUTape(CellTape):
     call: Call | None = None
     checkpoints: Checkpoints | None = None
     h0: Array | None = None
+
+    def gate(self, name: Literal["r", "z", "n", "q"]) -> Array:
+        """Return r, z, n or, in the form that resets after the product, q for every t: (T, B, H)."""
+        call = None if self.call is None else known_call(self.call, gru_cell())
+        cell: Any = gru_cell() if call is None else call.cell
+        return _block_of(self, call, name, "rznq" if cell.reset_after else "rzn")
 
 
 def call_of(tape: CellTape, cell: Cell) -> Call:

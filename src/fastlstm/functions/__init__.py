@@ -1,1 +1,1 @@
-"""The LSTM and the simple RNN as functions: arrays in, arrays out."""
+"""The LSTM, the GRU and the simple RNN as functions: arrays in, arrays out."""

@@ -128,7 +128,8 @@ def backward(
     accumulate, deltas = check.flag("accumulate", accumulate), check.flag("deltas", deltas)
     if not isinstance(tape, tape_type):
         name = f"{cell.name.lower()}_forward(..., tape=True)"
-        raise TypeError(f"tape must be an {tape_type.__name__} from {name}, not {type(tape).__name__}")
+        expected = check.with_article(tape_type.__name__)
+        raise TypeError(f"tape must be {expected} from {name}, not {type(tape).__name__}")
     call = call_of(tape, cell)
     cell, kind, T, B = call.cell, call.kind, call.batch.T, call.batch.B
     I = check.sized("tape.x", tape.x, 3 if call.batch.offsets is None else 2, "(T, B, I)", kind).shape[-1]

@@ -11,7 +11,7 @@ direction: direction 1 runs from the last step to the first.
 from fastlstm.inspect.backward import GradientNorms, deltas, gradient_norms
 from fastlstm.inspect.block import BlockValues, block_values, draw_block
 from fastlstm.inspect.clipping import Descent, descend, loss_surface
-from fastlstm.inspect.forward import LSTMFlows, RNNFlows, flows
+from fastlstm.inspect.forward import GRUFlows, LSTMFlows, RNNFlows, flows
 from fastlstm.inspect.jacobians import CellJacobians, HiddenJacobians, cell_jacobians, hidden_jacobians
 from fastlstm.inspect.plots import (
     plot_clipping,
@@ -26,6 +26,7 @@ __all__ = [
     "BlockValues",
     "CellJacobians",
     "Descent",
+    "GRUFlows",
     "GradientNorms",
     "HiddenJacobians",
     "LSTMFlows",

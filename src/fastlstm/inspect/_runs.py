@@ -8,6 +8,7 @@ import numpy as np
 
 from fastlstm._arrays import checks as check
 from fastlstm._arrays.arrays import Array
+from fastlstm.layers.gru import GRU
 from fastlstm.layers.layer import Layer
 from fastlstm.layers.lstm import LSTM
 from fastlstm.layers.masks import Masks
@@ -61,7 +62,7 @@ class Run(NamedTuple):
 
 def run(network: Any, x: Array, state: Any, layer: int, direction: int) -> Run:
     """Run a network over sequences."""
-    is_network(network, LSTM, RNN)
+    is_network(network, LSTM, GRU, RNN)
     layer, direction = index("layer", layer, network.num_layers), index("direction", direction, network.directions)
     x = check.sized("x", x, 3, "(B, T, I)" if network.batch_first else "(T, B, I)")
     T, B = x.shape[1::-1] if network.batch_first else x.shape[:2]
@@ -72,8 +73,9 @@ def run(network: Any, x: Array, state: Any, layer: int, direction: int) -> Run:
 def is_network(network: object, *kinds: type[Layer[Any, Any]]) -> None:
     """Raise TypeError unless the network is a layer of one of these kinds, on the host."""
     if not isinstance(network, kinds):
-        expected = " or ".join(kind.__name__ for kind in kinds)
-        raise TypeError(f"network must be an {expected}, not {type(network).__name__}")
+        *others, last = [kind.__name__ for kind in kinds]
+        expected = f"{', '.join(others)} or {last}" if others else last
+        raise TypeError(f"network must be {check.with_article(expected)}, not {type(network).__name__}")
     if network.device != "cpu":
         raise TypeError(f"network must be on the host, not on {network.device}: inspect network.to('cpu')")
 
@@ -105,7 +107,7 @@ def one_row(network: Any, x: Array, state: Any, row: int, times: int) -> tuple[A
         parts = [
             None if part is None else part[:, rows] for part in network._checked_state("state", state, B, network.dtype)
         ]
-        state = parts[0] if isinstance(network, RNN) else tuple(parts[: len(state)])
+        state = tuple(parts[: len(state)]) if isinstance(network, LSTM) else parts[0]
     return np.take(x, rows, axis), state
 
 

@@ -20,6 +20,8 @@ COLOURS: Mapping[str, str] = {
     "h": "#3a3f47",
     "a": "#b0487e",
 }
+# The z of a GRU is another variable than that of an LSTM.
+GRU_COLOURS: Mapping[str, str] = {**COLOURS, "r": "#2878b5", "z": "#c8402f", "n": "#d98e04"}
 GREY, INK = "#8a9099", "#23272e"
 NAMES: Mapping[str, str] = {
     "i": "input gate",
@@ -30,6 +32,7 @@ NAMES: Mapping[str, str] = {
     "y": "output",
     "h": "hidden units",
 }
+GRU_NAMES: Mapping[str, str] = {**NAMES, "r": "reset gate", "z": "update gate", "n": "candidate"}
 
 
 def matplotlib(module: str) -> Any:
@@ -48,10 +51,9 @@ def figure(width: float, height: float) -> Any:
     return matplotlib("figure").Figure(figsize=(width, height), dpi=110, layout="constrained")
 
 
-def ramp(name: str) -> Any:
+def ramp(colour: str) -> Any:
     """Return colours from white to a variable's own, for values from 0 to 1."""
-    colours = ["#ffffff", COLOURS[name]]
-    return matplotlib("colors").LinearSegmentedColormap.from_list(f"fastlstm {name}", colours)
+    return matplotlib("colors").LinearSegmentedColormap.from_list(f"fastlstm {colour}", ["#ffffff", colour])
 
 
 def diverging() -> Any:

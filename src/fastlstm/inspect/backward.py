@@ -8,9 +8,11 @@ import numpy as np
 
 from fastlstm._arrays.arrays import Array
 from fastlstm._system.float_mode import as_in_kernels
+from fastlstm.functions.gru import GRUDeltas
 from fastlstm.functions.lstm import LSTMDeltas
 from fastlstm.functions.rnn import RNNDeltas
 from fastlstm.inspect import _runs
+from fastlstm.layers.gru import GRU
 from fastlstm.layers.lstm import LSTM
 from fastlstm.layers.rnn import RNN
 
@@ -23,9 +25,9 @@ class GradientNorms(NamedTuple):
     Attributes
     ----------
     y : (T, B) array
-        ||dJ/dy^t||, for a simple RNN ||dJ/dh^t||.
+        ||dJ/dy^t||, for a GRU and a simple RNN ||dJ/dh^t||.
     c : (T, B) array or None
-        ||dJ/dc^t||; None for a simple RNN.
+        ||dJ/dc^t||; None for a GRU and a simple RNN.
     """
 
     y: Array
@@ -40,27 +42,33 @@ def deltas(
 
 @overload
 def deltas(
+    network: GRU, x: Array, dy: Array | None = None, state: Any = None, *, layer: int = 0, direction: int = 0
+) -> GRUDeltas: ...
+
+
+@overload
+def deltas(
     network: RNN, x: Array, dy: Array | None = None, state: Any = None, *, layer: int = 0, direction: int = 0
 ) -> RNNDeltas: ...
 
 
 def deltas(
-    network: LSTM | RNN,
+    network: LSTM | GRU | RNN,
     x: Array,
     dy: Array | None = None,
     state: Any = None,
     *,
     layer: int = 0,
     direction: int = 0,
-) -> LSTMDeltas | RNNDeltas:
+) -> LSTMDeltas | GRUDeltas | RNNDeltas:
     r"""Return the deltas :math:`\delta y^t, \delta c^t, \delta\bar{i}^t, \ldots` of every variable at every step.
 
     These are total derivatives, :math:`dJ/dy^t` and so on, over all paths from the variable to J. The equations are
-    those of `lstm_backward` and `rnn_backward`.
+    those of `lstm_backward`, `gru_backward` and `rnn_backward`.
 
     Parameters
     ----------
-    network : LSTM or RNN
+    network : LSTM, GRU or RNN
         A layer with any options. It runs as for inference.
     x, state, layer, direction
         The same as for `flows`.
@@ -70,14 +78,14 @@ def deltas(
 
     Returns
     -------
-    LSTMDeltas or RNNDeltas
-        (T, B, H) arrays: i, f, z, o (a for a simple RNN), with respect to the values before activation, which have a
-        bar in the equations; c; y (h for a simple RNN).
+    LSTMDeltas, GRUDeltas or RNNDeltas
+        (T, B, H) arrays: i, f, z, o (r, z, n for a GRU, a for a simple RNN), with respect to the values before
+        activation, which have a bar in the equations; c; y (h for a GRU and a simple RNN).
 
     Raises
     ------
     TypeError
-        If `network` is neither, or an argument is not an array of the right dtype.
+        If `network` is none of these, or an argument is not an array of the right dtype.
     ValueError
         If a shape is wrong, or there is no such layer or direction.
 
@@ -101,11 +109,11 @@ def deltas(
         if len(last):
             last[0 if run.direction else -1, :, run.direction * P :][:, :P] = P**-0.5
     result = cast(list[Any], network.backward(run.tape, dy, deltas=True).deltas)[run.k]
-    return cast(LSTMDeltas | RNNDeltas, result)
+    return cast(LSTMDeltas | GRUDeltas | RNNDeltas, result)
 
 
 def gradient_norms(
-    network: LSTM | RNN,
+    network: LSTM | GRU | RNN,
     x: Array,
     dy: Array | None = None,
     state: Any = None,
@@ -144,9 +152,9 @@ def gradient_norms(
     True
     """
     result = deltas(network, x, dy, state, layer=layer, direction=direction)
-    if isinstance(result, RNNDeltas):
-        return GradientNorms(_norms(result.h), None)
-    return GradientNorms(_norms(result.y), _norms(result.c))
+    if isinstance(result, LSTMDeltas):
+        return GradientNorms(_norms(result.y), _norms(result.c))
+    return GradientNorms(_norms(result.h), None)
 
 
 def _norms(array: Array) -> Array:

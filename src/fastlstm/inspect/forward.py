@@ -6,10 +6,11 @@ from typing import Any, NamedTuple, overload
 
 from fastlstm._arrays.arrays import Array
 from fastlstm.inspect import _runs
+from fastlstm.layers.gru import GRU
 from fastlstm.layers.lstm import LSTM
 from fastlstm.layers.rnn import RNN
 
-__all__ = ["LSTMFlows", "RNNFlows", "flows"]
+__all__ = ["GRUFlows", "LSTMFlows", "RNNFlows", "flows"]
 
 
 class LSTMFlows(NamedTuple):
@@ -38,6 +39,26 @@ class LSTMFlows(NamedTuple):
     y_prev: Array
 
 
+class GRUFlows(NamedTuple):
+    """All values of a GRU's equations, for every step.
+
+    Attributes
+    ----------
+    r, z, n : (T, B, H) arrays
+        The gates and the candidate, activated.
+    h : (T, B, H) array
+        The hidden units h^t.
+    h_prev : (T, B, H) array
+        h^{t-1} as each step saw it, the initial state included.
+    """
+
+    r: Array
+    z: Array
+    n: Array
+    h: Array
+    h_prev: Array
+
+
 class RNNFlows(NamedTuple):
     """All values of a simple RNN's equation, for every step.
 
@@ -58,22 +79,27 @@ def flows(network: LSTM, x: Array, state: Any = None, *, layer: int = 0, directi
 
 
 @overload
+def flows(network: GRU, x: Array, state: Any = None, *, layer: int = 0, direction: int = 0) -> GRUFlows: ...
+
+
+@overload
 def flows(network: RNN, x: Array, state: Any = None, *, layer: int = 0, direction: int = 0) -> RNNFlows: ...
 
 
 def flows(
-    network: LSTM | RNN, x: Array, state: Any = None, *, layer: int = 0, direction: int = 0
-) -> LSTMFlows | RNNFlows:
-    r"""Return the gates, the cell and the output of every step, for a simple RNN the hidden units.
+    network: LSTM | GRU | RNN, x: Array, state: Any = None, *, layer: int = 0, direction: int = 0
+) -> LSTMFlows | GRUFlows | RNNFlows:
+    r"""Return the gates, the cell and the output of every step, for a GRU and a simple RNN the hidden units.
 
     .. math::
 
         c^t &= z^t \odot i^t + c^{t-1} \odot f^t \qquad y^t = h(c^t) \odot o^t \\
+        h^t &= (1 - z^t) \odot n^t + z^t \odot h^{t-1} \\
         h^t &= g(W x^t + R h^{t-1} + b)
 
     Parameters
     ----------
-    network : LSTM or RNN
+    network : LSTM, GRU or RNN
         A layer of any variant, with any options. It runs as for inference.
     x : (T, B, I) array
         The inputs; (B, T, I) with `batch_first`.
@@ -84,13 +110,13 @@ def flows(
 
     Returns
     -------
-    LSTMFlows or RNNFlows
+    LSTMFlows, GRUFlows or RNNFlows
         Time-major arrays of the network's dtype.
 
     Raises
     ------
     TypeError
-        If `network` is neither, or an argument is not an array of the right dtype.
+        If `network` is none of these, or an argument is not an array of the right dtype.
     ValueError
         If a shape is wrong, or there is no such layer or direction.
 
@@ -111,6 +137,8 @@ def flows(
     """
     run = _runs.run(network, x, state, layer, direction)
     tape = run.cell_tape
+    if isinstance(network, GRU):
+        return GRUFlows(tape.gate("r"), tape.gate("z"), tape.gate("n"), run.outputs(), tape.h_prev)
     if isinstance(network, RNN):
         return RNNFlows(run.outputs(), tape.h_prev)
     c_prev = tape.c_prev

@@ -9,14 +9,15 @@ import numpy as np
 
 from fastlstm._arrays import checks as check
 from fastlstm._arrays.arrays import Array
+from fastlstm.functions.gru import GRUDeltas
 from fastlstm.functions.lstm import LSTMDeltas
 from fastlstm.functions.rnn import RNNDeltas
 from fastlstm.inspect import _style
 from fastlstm.inspect._runs import index
-from fastlstm.inspect._style import COLOURS, GREY, INK, NAMES
+from fastlstm.inspect._style import COLOURS, GREY, GRU_COLOURS, GRU_NAMES, INK, NAMES
 from fastlstm.inspect.backward import GradientNorms
 from fastlstm.inspect.clipping import Descent
-from fastlstm.inspect.forward import LSTMFlows, RNNFlows
+from fastlstm.inspect.forward import GRUFlows, LSTMFlows, RNNFlows
 from fastlstm.inspect.jacobians import CellJacobians, HiddenJacobians
 
 __all__ = [
@@ -29,12 +30,12 @@ __all__ = [
 ]
 
 
-def plot_flows(flows: LSTMFlows | RNNFlows, *, row: int = 0) -> Any:
+def plot_flows(flows: LSTMFlows | GRUFlows | RNNFlows, *, row: int = 0) -> Any:
     """Draw gates, cell and output over time, each as a heat map of units and steps.
 
     Parameters
     ----------
-    flows : LSTMFlows or RNNFlows
+    flows : LSTMFlows, GRUFlows or RNNFlows
         The result of `flows`.
     row : int
         The row of the batch.
@@ -51,17 +52,22 @@ def plot_flows(flows: LSTMFlows | RNNFlows, *, row: int = 0) -> Any:
     TypeError, ValueError
         If `flows` is something else, or there is no such row.
     """
-    _is("flows", flows, LSTMFlows, RNNFlows)
+    _is("flows", flows, LSTMFlows, GRUFlows, RNNFlows)
     row = index("row", row, flows[0].shape[1])
     colors = _style.matplotlib("colors")
+    named, colour_of, gates = (GRU_NAMES, GRU_COLOURS, "rz") if isinstance(flows, GRUFlows) else (NAMES, COLOURS, "ifo")
     # The gates are on the left; what they act on is on the right.
-    names = (("i", "z"), ("f", "c"), ("o", "y")) if isinstance(flows, LSTMFlows) else (("h",),)
+    names: tuple[tuple[str, ...], ...] = (("h",),)
+    if isinstance(flows, LSTMFlows):
+        names = ("i", "z"), ("f", "c"), ("o", "y")
+    elif isinstance(flows, GRUFlows):
+        names = ("r", "n"), ("z", "h")
     figure = _style.figure(5.5 * len(names[0]), 0.7 + 2.2 * len(names))
     grid = figure.subplots(len(names), len(names[0]), squeeze=False, sharex=True)
     for axis, name in zip(grid.flat, (name for pair in names for name in pair), strict=True):
         values = getattr(flows, name)[:, row]
-        if name in "ifo":
-            colours, norm = _style.ramp(name), colors.Normalize(0, 1)
+        if name in gates:
+            colours, norm = _style.ramp(colour_of[name]), colors.Normalize(0, 1)
         else:
             largest = np.abs(values).max(initial=0) or 1
             # The cell is unbounded, and 1 is where tanh begins to saturate.
@@ -69,21 +75,21 @@ def plot_flows(flows: LSTMFlows | RNNFlows, *, row: int = 0) -> Any:
             colours = _style.diverging()
         image = _style.heat_map(axis, values, colours, norm)
         figure.colorbar(image, ax=axis, pad=0.015, aspect=14).ax.tick_params(labelsize=8)
-        _style.title(axis, rf"{NAMES[name]} $\mathbf{{{name}}}^t$", COLOURS[name])
+        _style.title(axis, rf"{named[name]} $\mathbf{{{name}}}^t$", colour_of[name])
         axis.set_ylabel("unit", fontsize=9)
     for axis in grid[-1]:
         axis.set_xlabel("time step t", fontsize=9)
     return figure
 
 
-def plot_deltas(deltas: LSTMDeltas | RNNDeltas, *, row: int = 0) -> Any:
+def plot_deltas(deltas: LSTMDeltas | GRUDeltas | RNNDeltas, *, row: int = 0) -> Any:
     """Draw the deltas of every variable over time, and their norms: they flow from right to left.
 
     The colour scale is logarithmic on both sides of 0.
 
     Parameters
     ----------
-    deltas : LSTMDeltas or RNNDeltas
+    deltas : LSTMDeltas, GRUDeltas or RNNDeltas
         The result of `deltas`.
     row : int
         The row of the batch.
@@ -99,22 +105,23 @@ def plot_deltas(deltas: LSTMDeltas | RNNDeltas, *, row: int = 0) -> Any:
     TypeError, ValueError
         If `deltas` are something else, or there is no such row.
     """
-    _is("deltas", deltas, LSTMDeltas, RNNDeltas)
-    order = ("y", "o", "c", "f", "i", "z") if isinstance(deltas, LSTMDeltas) else ("h", "a")
+    _is("deltas", deltas, LSTMDeltas, GRUDeltas, RNNDeltas)
+    colour_of = GRU_COLOURS if isinstance(deltas, GRUDeltas) else COLOURS
+    order = {LSTMDeltas: "yocfiz", GRUDeltas: "hznr", RNNDeltas: "ha"}[type(deltas)]
     given = {name: array for name in order if (array := getattr(deltas, name)) is not None}
     row = index("row", row, next(iter(given.values())).shape[1])
     drawn = {name: array[:, row].astype(np.float64) for name, array in given.items()}
     largest = max(np.abs(array).max(initial=0) for array in drawn.values()) or 1.0
     norm = _style.matplotlib("colors").SymLogNorm(largest * 1e-4, vmin=-largest, vmax=largest)
 
-    columns = 2 if len(drawn) == 2 else 3
+    columns = 2 if len(drawn) in (2, 4) else 3
     rows = -(-len(drawn) // columns)
     figure = _style.figure(4 * columns, 2 * rows + 3)
     grid = figure.add_gridspec(rows + 1, columns, height_ratios=[*[2] * rows, 2.6])
     axes = [figure.add_subplot(grid[k // columns, k % columns]) for k in range(len(drawn))]
     for axis, (name, array) in zip(axes, drawn.items(), strict=True):
         image = _style.heat_map(axis, array, _style.diverging(), norm)
-        _style.title(axis, _delta_label(name), COLOURS[name])
+        _style.title(axis, _delta_label(name), colour_of[name])
         axis.set_ylabel("unit", fontsize=9)
     bar = figure.colorbar(image, ax=axes, pad=0.01, aspect=30)
     bar.ax.tick_params(labelsize=8)
@@ -123,7 +130,7 @@ def plot_deltas(deltas: LSTMDeltas | RNNDeltas, *, row: int = 0) -> Any:
     axis = figure.add_subplot(grid[rows, :])
     for name, array in drawn.items():
         norms = _drawable(np.linalg.norm(array, axis=1))
-        axis.plot(norms, color=COLOURS[name], label=_delta_label(name), linewidth=1.8)
+        axis.plot(norms, color=colour_of[name], label=_delta_label(name), linewidth=1.8)
     _style.log_lines(axis)
     axis.margins(x=0.01)
     _style.title(axis, "their norms")
@@ -318,7 +325,7 @@ def plot_descents(
 
 def _delta_label(name: str) -> str:
     """Return the symbol of a delta."""
-    over = rf"\bar{{{name}}}" if name in "ifzo" else name
+    over = rf"\bar{{{name}}}" if name in "ifzorn" else name
     return rf"$\delta {over}^{{\,t}}$"
 
 
@@ -341,7 +348,8 @@ def _panels(named: Mapping[str, Any]) -> tuple[Any, list[Any]]:
 def _is(name: str, value: object, *kinds: type) -> None:
     """Raise TypeError unless the value is of one of these types."""
     if not isinstance(value, kinds):
-        expected = " or ".join(kind.__name__ for kind in kinds)
+        *others, last = [kind.__name__ for kind in kinds]
+        expected = f"{', '.join(others)} or {last}" if others else last
         raise TypeError(f"{name} must be {expected}, not {type(value).__name__}")
 
 

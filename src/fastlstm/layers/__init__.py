@@ -1,1 +1,1 @@
-"""The LSTM and the simple RNN as layers with parameters; streams, frozen weights, truncated BPTT."""
+"""The LSTM, the GRU and the simple RNN as layers with parameters; streams, frozen weights, truncated BPTT."""

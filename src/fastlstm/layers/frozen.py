@@ -73,7 +73,7 @@ class Frozen:
 
     Parameters
     ----------
-    network : LSTM or RNN
+    network : LSTM, GRU or RNN
         Copied: later changes of its parameters do not matter.
     weights : "full", "bfloat16" or "int8"
         How weights are stored; the last two for float32 networks only.
@@ -107,7 +107,7 @@ class Frozen:
 
     def __init__(self, network: Layer[Any, Any], weights: Format = "full") -> None:
         if not isinstance(network, Layer):
-            raise TypeError(f"network must be an LSTM or an RNN, not {type(network).__name__}")
+            raise TypeError(f"network must be an LSTM, a GRU or an RNN, not {type(network).__name__}")
         if network.device != "cpu":
             raise TypeError(f"network must be on the host, not on {network.device}: freeze network.to('cpu')")
         if weights not in ("full", "bfloat16", "int8"):
@@ -217,7 +217,7 @@ def rounding_error(
 
     Parameters
     ----------
-    network : LSTM or RNN
+    network : LSTM, GRU or RNN
     x, state, lengths
         As for the network's calls: typical data. Outputs past the end of a sequence do not count.
     weights : "full", "bfloat16" or "int8"

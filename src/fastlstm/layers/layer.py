@@ -26,7 +26,7 @@ GivenT = TypeVar("GivenT")
 
 
 class Layer(Backpropagating, Generic[StateT, GivenT]):
-    """Recurrent layers, one above the other, in one direction or two; `LSTM` and `RNN` add the cell."""
+    """Recurrent layers, one above the other, in one direction or two; `LSTM`, `GRU` and `RNN` add the cell."""
 
     needs = ("state", "lengths", "rng")
     takes_sequences = True
@@ -130,7 +130,7 @@ class Layer(Backpropagating, Generic[StateT, GivenT]):
         x : (T, B, I) array
             (B, T, I) with `batch_first`. Or a `PackedSequence`, or PyTorch's on the CPU: its rows are used as they are,
             and states, `reset` and masks have the order from before it was sorted.
-        state : (h, c) for an LSTM, (h, c, g) for FGR, h for an RNN, optional
+        state : (h, c) for an LSTM, (h, c, g) for FGR, h for a GRU or an RNN, optional
             Each (layers D, B, H), g (layers D, B, 3H), D the number of directions; in a tuple any may be None. Default:
             zeros.
         lengths, reset, reset_to
@@ -212,7 +212,7 @@ class Layer(Backpropagating, Generic[StateT, GivenT]):
             was.
         dy : array or None
             dJ/dy, shaped as y; where that is packed, its data alone will do. None stands for zero.
-        dstate : (dh, dc) for an LSTM, (dh, dc, dg) for FGR, dh for an RNN, optional
+        dstate : (dh, dc) for an LSTM, (dh, dc, dg) for FGR, dh for a GRU or an RNN, optional
             Gradients arriving at the final state, each shaped as its part; in a tuple any may be None.
         dc : list, optional
             For an LSTM alone: gradients arriving at every c^t, for each layer and direction, in the order of the
@@ -229,8 +229,8 @@ class Layer(Backpropagating, Generic[StateT, GivenT]):
         Returns
         -------
         Gradients
-            ``.params`` (the keys of `params`), ``.flat``, ``.x``, ``.state``; ``.deltas``, a list with `LSTMDeltas` or
-            `RNNDeltas` for each layer and direction, of (T, B, H) arrays.
+            ``.params`` (the keys of `params`), ``.flat``, ``.x``, ``.state``; ``.deltas``, a list with `LSTMDeltas`,
+            `GRUDeltas` or `RNNDeltas` for each layer and direction, of (T, B, H) arrays.
         """
         return self._run_back(
             tape, dy, dstate, None, deltas=deltas, out=out, accumulate=accumulate, num_threads=num_threads
@@ -249,7 +249,7 @@ class Layer(Backpropagating, Generic[StateT, GivenT]):
         Parameters
         ----------
         x_t : (B, I) array
-        state : (h, c) for an LSTM, (h, c, g) for FGR, h for an RNN, optional
+        state : (h, c) for an LSTM, (h, c, g) for FGR, h for a GRU or an RNN, optional
             Each (layers, B, H), g (layers, B, 3H). Default: zeros.
         out : (y_t, state), optional
             C-contiguous arrays for the results: (B, H), and each part of the state. A single layer without FGR,

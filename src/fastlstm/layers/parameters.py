@@ -85,7 +85,7 @@ class Gradients:
         dJ/dx, shaped as x.
     state : array or tuple of array
         dJ/d(initial state), shaped as the state.
-    deltas : list of LSTMDeltas or RNNDeltas, or None
+    deltas : list of LSTMDeltas, GRUDeltas or RNNDeltas, or None
         Where they were asked for: one for each layer and direction, in the order of the parameters.
     """
 

@@ -31,7 +31,7 @@ class Tape:
 
     Attributes
     ----------
-    layers : list of LSTMTape or RNNTape
+    layers : list of LSTMTape, GRUTape or RNNTape
         One for each layer and direction, in the order of the parameters: ``tape.layers[k].cells()`` and ``.gate("f")``
         are (T, B, H), with `batch_first` and packed sequences too.
     masks : Masks or None

@@ -28,7 +28,7 @@ class Stream:
 
     Parameters
     ----------
-    network : LSTM, RNN or Frozen
+    network : LSTM, GRU, RNN or Frozen
         In one direction. Changes of its parameters take effect at the next step, wherever they have moved.
     B : int
         How many sequences there are.
@@ -37,7 +37,7 @@ class Stream:
 
     Attributes
     ----------
-    network : LSTM, RNN or Frozen
+    network : LSTM, GRU, RNN or Frozen
         The network that runs.
     num_threads : int or None
         May be set.
@@ -78,7 +78,7 @@ class Stream:
     def __init__(self, network: Layer[Any, Any] | Frozen, B: int = 1, *, num_threads: int | None = None) -> None:
         layers = network._layers if isinstance(network, Frozen) else network
         if not isinstance(layers, Layer):
-            raise TypeError(f"network must be an LSTM, an RNN or Frozen, not {type(network).__name__}")
+            raise TypeError(f"network must be an LSTM, a GRU, an RNN or Frozen, not {type(network).__name__}")
         checked_num_threads(num_threads)
         self._network, self.num_threads = network, num_threads
         B = check.positive_int("B", B)

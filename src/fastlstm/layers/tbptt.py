@@ -94,7 +94,7 @@ def truncated_bptt(
 
     Parameters
     ----------
-    network : LSTM or RNN
+    network : LSTM, GRU or RNN
         In one direction.
     x : (T, B, I) array
         (B, T, I) with the network's `batch_first`.
@@ -128,7 +128,7 @@ def truncated_bptt(
     if k2 < k1:
         raise ValueError(f"k2 must be at least k1 = {k1}, not {k2}")
     if not isinstance(network, Layer):
-        raise TypeError(f"network must be an LSTM or an RNN, not {type(network).__name__}")
+        raise TypeError(f"network must be an LSTM, a GRU or an RNN, not {type(network).__name__}")
     if network.bidirectional:
         raise ValueError("network must have one direction: the other would have to begin at the last step")
     axis = 1 if network.batch_first else 0

@@ -4,8 +4,9 @@ A layer has its parameters in one buffer, ``layer.flat``, and returns its gradie
 an optimiser or clipping is one call on one array.
 
 Layers
-    `Dense`, `Embedding`, `Dropout`, `LayerNorm`, `Last`, `Mean`, `Attention`, and `fastlstm.LSTM` and `RNN`; `Layer`,
-    the base class of your own. Networks of layers: `Sequential`, `Residual`, `Branches`, `Decoder` and `Seq2Seq`.
+    `Dense`, `Embedding`, `Dropout`, `LayerNorm`, `Last`, `Mean`, `Attention`, and `fastlstm.LSTM`, `GRU` and `RNN`;
+    `Layer`, the base class of your own. Networks of layers: `Sequential`, `Residual`, `Branches`, `Decoder` and
+    `Seq2Seq`.
 Data, sequences first, and the losses that go with them
     `Batches`: a target for each sequence or each step, with `mse`, `mae`, `huber`, `logistic_loss`,
     `softmax_cross_entropy`. `Chunks`: one long sequence, the same losses. `Pairs`: for a `Seq2Seq`, with

@@ -15,7 +15,7 @@ def check_layer(name: str, value: object) -> None:
     """Raise TypeError unless the value is a layer that a network can be made of."""
     if not isinstance(value, NetworkLayer):
         given = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
-        raise TypeError(f"{name} must be an LSTM, RNN, Dense or another nn.Layer, or Sequential, not {given}")
+        raise TypeError(f"{name} must be an LSTM, GRU, RNN, Dense or another nn.Layer, or Sequential, not {given}")
     if "flat" not in vars(value):
         raise TypeError(f"{name} has no parameters' buffer: the __init__ of {type(value).__name__} must call super()'s")
 

@@ -50,7 +50,7 @@ class Sequential(Composite, NetworkLayer):
 
     Parameters
     ----------
-    *layers : LSTM, RNN, Dense, Embedding, Dropout, Last, Mean, Sequential
+    *layers : LSTM, GRU, RNN, Dense, Embedding, Dropout, Last, Mean, Sequential
         The layers from the input up, all of the same dtype. A layer can be in one network only, once, and has no
         `batch_first` of its own: the network's holds for all layers.
     batch_first : bool
