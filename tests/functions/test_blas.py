@@ -71,6 +71,8 @@ for name, layer in {
     "FGR": fastlstm.LSTM(I, H, variant="FGR", dtype=dtype),
     "RNN": fastlstm.RNN(I, H, dtype=dtype),
     "projection": fastlstm.LSTM(I, H, proj_size=P, dtype=dtype),
+    "GRU": fastlstm.GRU(I, H, dtype=dtype),
+    "GRU, reset before": fastlstm.GRU(I, H, reset_after=False, dtype=dtype),
 }.items():
     y, _, tape = layer.forward(np.ones((T, B, I), dtype))
     found[name] = [taken()]
@@ -118,6 +120,14 @@ def products(gates, K, extra=0, width=H):
     return forward, backward
 
 
+def products_of_reset_before():
+    """Return those of the GRU whose block n of R has a product of its own, since it multiplies r h^{t-1}."""
+    forward = [(T * B, 3 * H, I), *[(B, 2 * H, H), (B, H, H)] * T]
+    dh, d_rh, dx = (B, H, 2 * H), (B, H, H), (T * B, I, 3 * H)
+    r_z, n = ([(rows, I, T * B), (rows, H, T * B)] for rows in (2 * H, H))
+    return forward, [d_rh, *[dh, d_rh] * (T - 1), dh, *r_z, dx, *n]
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_product_is_a_call_of_blas(dtype, environment):
     gemm = "sgemm" if dtype == np.float32 else "dgemm"
@@ -128,6 +138,8 @@ def test_every_product_is_a_call_of_blas(dtype, environment):
         "FGR": products(4, H + extra, extra),
         "RNN": products(1, H),
         "projection": products(4, P, width=P),
+        "GRU": products(3, H),
+        "GRU, reset before": products_of_reset_before(),
     }
     found = run(CALLS, dtype, environment)
     assert found.keys() == expected.keys()
@@ -157,7 +169,7 @@ def blas():
 def results(layer, x):
     y, state, tape = layer.forward(x)
     gradients = layer.backward(tape, np.ones_like(y), state)
-    return {"y": y, "h": state[0], "dx": gradients.x, **gradients.params}
+    return {"y": y, "dx": gradients.x, **gradients.params}
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -173,7 +185,8 @@ def test_batch_invariance_has_the_bits_of_portable(dtype, blas):
 def test_long_steps_are_cut_into_pieces(dtype, blas):
     """A step of many multiply-adds is several products, of some units each, and gives the same."""
     layers = [fastlstm.LSTM(5, 200, variant=variant, dtype=dtype, seed=0) for variant in ("CIFG", "FGR")]
-    for layer in (*layers, fastlstm.RNN(5, 1100, dtype=dtype, seed=0)):
+    rest = [fastlstm.GRU(5, 300, dtype=dtype, seed=0), fastlstm.RNN(5, 1100, dtype=dtype, seed=0)]
+    for layer in (*layers, *rest):
         x = np.random.default_rng(0).normal(size=(2, 700, 5)).astype(dtype)
         found = results(layer, x)
         runtime.choose_isa("portable")

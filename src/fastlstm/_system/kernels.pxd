@@ -56,6 +56,7 @@ cdef extern from "kernels.h":
         FL_FGR
         FL_RNN
         FL_GRU
+        FL_GRU_BEFORE
         FL_CELLS
 
     ctypedef struct fl_cell:
@@ -162,6 +163,12 @@ cdef extern from "kernels.h":
         const void *gates
         const void *c_prev
         const void *c
+        const void *y_prev
+        const void *R_panels
+        void *space
+        fl_size space_step
+        void *r_y
+        void *beside
         const void *dc_above
         const unsigned char *reset
         void *dc_first

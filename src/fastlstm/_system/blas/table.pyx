@@ -3,17 +3,18 @@
 Losses, optimisers and sums over rows stay the portable ones, and the products of what a library does not promise: a
 pass whose results must not depend on the number of rows, and weights that are packed once.
 """
-from fastlstm._system.blas cimport carry, fgr, gru, lstm, rnn
+from fastlstm._system.blas cimport carry, fgr, gru, gru_before, lstm, rnn
 from fastlstm._system.blas.activations cimport take_portable
 from fastlstm._system.blas.products cimport copy_columns, multiply, real, write_gradient
-from fastlstm._system.kernels cimport (FL_CELLS, FL_FGR, FL_GRU, FL_LSTM, FL_RNN, fl_backward, fl_carry, fl_cell,
-                                       fl_cell_kernels, fl_forward, fl_kernels, fl_product, fl_size, fl_y_gradient)
+from fastlstm._system.kernels cimport (FL_CELLS, FL_FGR, FL_GRU, FL_GRU_BEFORE, FL_LSTM, FL_RNN, fl_backward, fl_carry,
+                                       fl_cell_kernels, fl_forward, fl_kernels, fl_product, fl_size,
+                                       fl_y_gradient)
 
 # ---- the cells -------------------------------------------------------------------------------------------------------
 
 cdef inline bint has_step(int kind) noexcept:
     """Return whether a cell has a step here; the others take the portable kernels."""
-    return kind == FL_LSTM or kind == FL_FGR or kind == FL_RNN or kind == FL_GRU
+    return kind == FL_LSTM or kind == FL_FGR or kind == FL_RNN or kind == FL_GRU or kind == FL_GRU_BEFORE
 
 
 cdef void forward(const fl_forward *s, real *a, fl_size row0, fl_size row1, fl_size unit0,
@@ -24,8 +25,10 @@ cdef void forward(const fl_forward *s, real *a, fl_size row0, fl_size row1, fl_s
         fgr.forward(s, a, row0, row1, unit0, unit1)
     elif s.cell.kind == FL_RNN:
         rnn.forward(s, a, row0, row1, unit0, unit1)
-    else:
+    elif s.cell.kind == FL_GRU:
         gru.forward(s, a, row0, row1, unit0, unit1)
+    else:
+        gru_before.forward(s, a, row0, row1, unit0, unit1)
 
 
 cdef void backward(const fl_backward *s, real *delta, fl_size row0, fl_size row1, fl_size unit0,
@@ -36,8 +39,10 @@ cdef void backward(const fl_backward *s, real *delta, fl_size row0, fl_size row1
         fgr.backward(s, delta, row0, row1, unit0, unit1)
     elif s.cell.kind == FL_RNN:
         rnn.backward(s, delta, row0, row1, unit0, unit1)
-    else:
+    elif s.cell.kind == FL_GRU:
         gru.backward(s, delta, row0, row1, unit0, unit1)
+    else:
+        gru_before.backward(s, delta, row0, row1, unit0, unit1)
 
 
 # ---- the functions of a table, by precision --------------------------------------------------------------------------
