@@ -229,6 +229,26 @@ def test_options_are_measured_and_written(tmp_path, capsys, monkeypatch):
     assert "| CIFG |" in capsys.readouterr().out
 
 
+def test_grus_are_measured_and_written(tmp_path, capsys, monkeypatch):
+    from fastlstm.bench import gru
+
+    for name in ("SHAPES", "STEPS"):
+        monkeypatch.setattr(gru, name, (shapes.Shape(1 if name == "STEPS" else 4, 1, 5, 6),))
+    monkeypatch.setattr(gru, "ROUNDS", 1)
+    file = tmp_path / "gru.json"
+    assert gru.main(["--seconds", "0.0001", "--json", str(file)]) == 0
+    parts = json.loads(file.read_text())["parts"]
+    assert {part["kind"] for part in parts} == {"inference", "training", "step"}
+    for part in parts:
+        assert {"reset after", "reset before", "LSTM, no peepholes"} <= part["rows"].keys()
+        assert all(row["us"] > 0 for row in part["rows"].values())
+        peers = [row for name, row in part["rows"].items() if name.startswith(("PyTorch", "ONNX"))]
+        assert all(row["over_ours"]["median"] > 0 for row in peers)
+    assert "| reset before |" in capsys.readouterr().out
+    assert gru.main(["--table", str(file)]) == 0
+    assert "| reset before |" in capsys.readouterr().out
+
+
 def test_frozen_networks_are_measured_and_written(tmp_path, capsys, monkeypatch):
     from fastlstm.bench import frozen
 

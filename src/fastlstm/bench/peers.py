@@ -269,9 +269,7 @@ def torch_step(torch: Any, name: str, work: Work) -> Contestant:
 
 def _onnx_session(peers: Peers, work: Work, threads: int, peephole: bool, outputs: list[str], carried: bool) -> Any:
     """Return a session for one LSTM node whose weights are constants, so that ONNX Runtime can pack them once."""
-    onnx, runtime = peers.onnx, peers.onnxruntime
     T, B, I, H = work.shape
-    float32 = onnx.TensorProto.FLOAT
 
     def gates(array: Array) -> Array:
         """Return blocks in the order i, f, z, o in the operator's order i, o, f, c."""
@@ -284,17 +282,26 @@ def _onnx_session(peers: Peers, work: Work, threads: int, peephole: bool, output
         constants["P"] = work.p[[0, 2, 1]].reshape(1, 3 * H)
     values = {"X": [T, B, I]} | ({"H": [1, B, H], "C": [1, B, H]} if carried else {})
     inputs = ["X", "W", "R", "B", "", *(["H", "C"] if carried else ["", ""]), "P" if peephole else ""]
+    return onnx_session(peers, "LSTM", constants, values, inputs, outputs, threads, hidden_size=H)
+
+
+def onnx_session(
+    peers: Peers, operator: str, constants: dict[str, Array], values: dict[str, list[int]], inputs: list[str],
+    outputs: list[str], threads: int, **attributes: int,
+) -> Any:  # fmt: skip
+    """Return a session for one node, with the shapes of the values that a run is given and the constants."""
+    onnx, runtime = peers.onnx, peers.onnxruntime
     while not inputs[-1]:
         inputs.pop()
-    make = onnx.helper
+    make, float32 = onnx.helper, onnx.TensorProto.FLOAT
     graph = make.make_graph(
-        [make.make_node("LSTM", inputs, outputs, hidden_size=H)],
-        "lstm",
+        [make.make_node(operator, inputs, outputs, **attributes)],
+        operator.lower(),
         [make.make_tensor_value_info(name, float32, shape) for name, shape in values.items()],
         [make.make_tensor_value_info(name, float32, None) for name in outputs if name],
         [onnx.numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in constants.items()],
     )
-    # Every recent ONNX Runtime reads these versions; the operator has not changed since.
+    # Every recent ONNX Runtime reads these versions; the operators have not changed since.
     model = make.make_model(graph, opset_imports=[make.make_opsetid("", 14)], ir_version=8)
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads

@@ -1,0 +1,200 @@
+"""The command ``python -m fastlstm.bench.gru``: the GRU in both forms, and PyTorch's and ONNX Runtime's.
+
+The LSTM without peepholes stands beside them: it has four products where the GRU has three.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import fastlstm
+from fastlstm._arrays.checks import counted
+from fastlstm.bench.command import progress, run
+from fastlstm.bench.measure import difference, interleave, ratio
+from fastlstm.bench.peers import Contestant, Peers, onnx_session
+from fastlstm.bench.shapes import KINDS, QUICK, Shape
+
+__all__ = ["main"]
+
+Array = NDArray[Any]
+
+SHAPES = QUICK
+STEPS = tuple(Shape(1, 1, size, size) for size in (16, 64, 256, 512))
+AFTER, BEFORE, LSTM = "reset after", "reset before", "LSTM, no peepholes"
+ROUNDS = 7
+
+
+class _Problem:
+    """The layers and the data of a shape."""
+
+    def __init__(self, shape: Shape) -> None:
+        T, B, I, H = self.shape = shape
+        rng = np.random.default_rng(0)
+        self.x = rng.normal(size=(T, B, I)).astype(np.float32)
+        self.dy = rng.normal(size=(T, B, H)).astype(np.float32)
+        self.layers: dict[str, fastlstm.GRU | fastlstm.LSTM] = {
+            AFTER: fastlstm.GRU(I, H, seed=0),
+            BEFORE: fastlstm.GRU(I, H, reset_after=False, seed=0),
+            LSTM: fastlstm.LSTM(I, H, peephole=False, seed=0),
+        }
+
+    def ours(self, kind: str, name: str) -> Contestant:
+        """Return a layer of fastlstm."""
+        layer, x = self.layers[name], self.x
+        if kind == "inference":
+            return _repeated(name, lambda: layer(x), lambda: [layer(x)[0]])
+        if kind == "step":
+            stream = fastlstm.Stream(layer)
+            return _repeated(name, lambda: stream.step(x[0]), lambda: [layer.step(x[0])[0]])
+        tape: fastlstm.Tape | None = None
+        grads: fastlstm.Gradients | None = None
+
+        def call() -> None:
+            nonlocal grads, tape
+            _, _, tape = layer.forward(x, tape=tape)
+            grads = layer.backward(tape, self.dy, out=grads)
+
+        def results() -> list[Array]:
+            call()
+            assert grads is not None
+            return [grads.x, grads.params["W_l0"], grads.params["R_l0"]]
+
+        return _repeated(name, call, results)
+
+    def torch(self, kind: str, torch: Any) -> Contestant:
+        """Return `torch.nn.GRU`, for a step `torch.nn.GRUCell`."""
+        params, (_, B, I, H) = self.layers[AFTER].params, self.shape
+        module, suffix = (torch.nn.GRUCell(I, H), "") if kind == "step" else (torch.nn.GRU(I, H), "_l0")
+        with torch.no_grad():
+            for name, own in (("weight_ih", "W"), ("weight_hh", "R"), ("bias_ih", "b")):
+                getattr(module, name + suffix).copy_(torch.from_numpy(params[f"{own}_l0"]))
+            second = getattr(module, "bias_hh" + suffix)
+            second.zero_()
+            second[2 * H :] = torch.from_numpy(params["bn_l0"])
+        x = torch.from_numpy(self.x.copy())
+        if kind == "training":
+            dy = torch.from_numpy(self.dy)
+            x.requires_grad_()
+
+            def call() -> None:
+                module.zero_grad(set_to_none=True)
+                x.grad = None
+                module(x)[0].backward(dy)
+
+            def results() -> list[Array]:
+                call()
+                return [x.grad.numpy(), module.weight_ih_l0.grad.numpy(), module.weight_hh_l0.grad.numpy()]
+
+            return _repeated(f"PyTorch, {AFTER}", call, results)
+        state = torch.zeros(B, H)
+
+        def infer() -> Any:
+            return module(x[0], state) if kind == "step" else module(x)[0]
+
+        def repeat(n: int) -> None:
+            with torch.inference_mode():
+                for _ in range(n):
+                    infer()
+
+        def inferred() -> list[Array]:
+            with torch.inference_mode():
+                return [infer().numpy()]
+
+        return Contestant(f"PyTorch, {AFTER}", repeat, inferred)
+
+    def onnx(self, name: str, peers: Peers, threads: int) -> Contestant:
+        """Return ONNX Runtime with constant weights, whose only output is Y."""
+        params, (T, B, I, H) = self.layers[name].params, self.shape
+
+        def blocks(array: Array) -> Array:
+            """Return the blocks r, z, n in the operator's order z, r, h."""
+            r, z, n = np.split(array, 3)
+            return np.concatenate([z, r, n])[np.newaxis]
+
+        second = np.zeros((1, 3 * H), np.float32)
+        if name == AFTER:
+            second[0, 2 * H :] = params["bn_l0"]
+        constants = {"W": blocks(params["W_l0"]), "R": blocks(params["R_l0"])}
+        constants["B"] = np.concatenate([blocks(params["b_l0"]), second], axis=1)
+        session = onnx_session(
+            peers, "GRU", constants, {"X": [T, B, I]}, ["X", "W", "R", "B"], ["Y"], threads, hidden_size=H,
+            linear_before_reset=int(name == AFTER),
+        )  # fmt: skip
+        wanted, given = ["Y"], {"X": self.x}
+        return _repeated(
+            f"ONNX Runtime, {name}",
+            lambda: session.run(wanted, given),
+            lambda: [session.run(wanted, given)[0][:, 0]],
+        )
+
+
+def _repeated(name: str, call: Callable[[], Any], results: Callable[[], list[Array]]) -> Contestant:
+    def repeat(n: int) -> None:
+        for _ in range(n):
+            call()
+
+    return Contestant(name, repeat, results)
+
+
+def _measure(kind: str, shape: Shape, threads: int, seconds: float, peers: Peers) -> dict[str, Any]:
+    problem = _Problem(shape)
+    ours = {name: problem.ours(kind, name) for name in problem.layers}
+    theirs: list[tuple[str, Contestant]] = []
+    if peers.torch:
+        theirs.append((AFTER, problem.torch(kind, peers.torch)))
+    if peers.onnxruntime and kind == "inference":
+        theirs += [(name, problem.onnx(name, peers, threads)) for name in (AFTER, BEFORE)]
+    for name, peer in theirs:
+        difference(ours[name], peer)
+    times = interleave([*ours.values(), *(peer for _, peer in theirs)], seconds, ROUNDS)
+    rows: dict[str, Any] = {name: {"us": 1e6 * float(np.median(times[name])), "over_ours": None} for name in ours}
+    for name, peer in theirs:
+        over = ratio(times[peer.name], times[name])
+        rows[peer.name] = {"us": 1e6 * float(np.median(times[peer.name])), "over_ours": over}
+    return rows
+
+
+def _markdown(report: dict[str, Any]) -> str:
+    here = report["machine"]
+    lines = [f"{here['cpu']}, {counted(here['processors'], 'processor')}, instruction set {here['isa']}, float32"]
+    for part in report["parts"]:
+        shape, threads = " ".join(map(str, part["shape"])), counted(part["threads"], "thread")
+        lines += ["", f"**{part['kind'].capitalize()}, T B I H = {shape}, {threads}**", ""]
+        lines += ["| | us | time / fastlstm's |", "| --- | ---: | ---: |"]
+        for name, row in part["rows"].items():
+            over = f"{row['over_ours']['median']:.2f}" if row["over_ours"] else ""
+            lines.append(f"| {name} | {row['us']:.1f} | {over} |")
+    return "\n".join(lines)
+
+
+def _parts(threads: int, seconds: float, peers: Peers) -> Iterator[dict[str, Any]]:
+    for kind in KINDS:
+        for shape in STEPS if kind == "step" else SHAPES:
+            progress(f"{kind}, {' '.join(map(str, shape))}, {counted(threads, 'thread')}")
+            rows = _measure(kind, shape, threads, seconds, peers)
+            yield {"kind": kind, "threads": threads, "shape": list(shape), "rows": rows}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments. Default: those of the process.
+
+    Returns
+    -------
+    int
+        The exit status.
+    """
+    return run("gru", __doc__, _parts, _markdown, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
