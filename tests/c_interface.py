@@ -11,7 +11,7 @@ STATUSES = (
     "OK", "NULL", "VERSION", "DTYPE", "SIZE", "KIND", "ACTIVATION", "OPTION", "INSTRUCTION_SET", "MEMORY", "PARAMETERS",
     "TRAINING", "TAPE", "PLAN", "COUNT",
 )  # fmt: skip
-KINDS = ("LSTM", "RNN", "DENSE")
+KINDS = ("LSTM", "RNN", "DENSE", "GRU", "GRU_BEFORE")
 VARIANTS = ("vanilla", "NIG", "NFG", "NOG", "NIAF", "NOAF", "CIFG")
 ACTIVATIONS = ("usual", "tanh", "relu", "logistic", "identity", "hard_logistic")
 
@@ -66,7 +66,7 @@ def status(number: int) -> str:
 def network(inputs, layers, dtype=np.float32, training=True, instruction_set=None, **more) -> Network:
     """Return the description of a network; it keeps its layers alive."""
     given = (Layer * len(layers))(*layers)
-    fields = {"version": 1, "dtype": np.dtype(dtype).itemsize, "inputs": inputs, "layer_count": len(layers)}
+    fields = {"version": C.version, "dtype": np.dtype(dtype).itemsize, "inputs": inputs, "layer_count": len(layers)}
     fields |= {"layers": given, "training": training, "instruction_set": instruction_set} | more
     return Network(**fields)
 

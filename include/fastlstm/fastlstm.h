@@ -1,4 +1,5 @@
-/* fastlstm in C: networks of LSTMs, simple RNNs and dense layers; forward, back-propagated through time, step by step.
+/* fastlstm in C: networks of LSTMs, GRUs, simple RNNs and dense layers; forward, back-propagated through time, step by
+ * step.
  *
  *   1. Describe a network, and make a plan of it, in memory of your own.
  *   2. Give it parameters: those of a trained network's `flat` in Python, or your own.
@@ -27,7 +28,7 @@ extern "C" {
 #endif
 
 /* The version of this interface. A program runs with every library whose version is the same or later. */
-#define FASTLSTM_C_VERSION 1
+#define FASTLSTM_C_VERSION 2
 
 typedef enum {
     FASTLSTM_OK,
@@ -49,7 +50,8 @@ typedef enum {
 
 typedef enum { FASTLSTM_FLOAT32 = 4, FASTLSTM_FLOAT64 = 8 } fastlstm_dtype; /* bytes of a value */
 
-typedef enum { FASTLSTM_LSTM, FASTLSTM_RNN, FASTLSTM_DENSE } fastlstm_kind;
+/* A GRU resets after the recurrent product, or before it; both since version 2. */
+typedef enum { FASTLSTM_LSTM, FASTLSTM_RNN, FASTLSTM_DENSE, FASTLSTM_GRU, FASTLSTM_GRU_BEFORE } fastlstm_kind;
 
 /* The variants of "LSTM: A Search Space Odyssey"; peepholes are a field of fastlstm_layer. */
 typedef enum {
@@ -77,7 +79,7 @@ typedef enum {
 typedef struct {
     fastlstm_kind kind;
     size_t units;             /* H; of a dense layer, its outputs */
-    int bidirectional;        /* LSTM, RNN: outputs of both directions side by side */
+    int bidirectional;        /* all but dense: outputs of both directions side by side */
     int peephole;             /* LSTM: 1 for peepholes, which a layer in Python has by default */
     fastlstm_variant variant; /* LSTM */
     fastlstm_activation gate; /* LSTM: LOGISTIC or HARD_LOGISTIC */
@@ -93,11 +95,14 @@ typedef struct {
  * layer or a network in Python. With I inputs:
  *
  *   LSTM        W (4H, I)   R (4H, H)   b (4H)   p (3, H) with peepholes
+ *   GRU         W (3H, I)   R (3H, H)   b (3H)   bn (H)
+ *   GRU_BEFORE  W (3H, I)   R (3H, H)   b (3H)
  *   simple RNN  W (H, I)    R (H, H)    b (H)
  *   dense       V (H, I)    c (H)
  *
  * The 4H rows of an LSTM are blocks of H for the gates i, f, z, o (z is what others call g or c), the rows of p for i,
- * f, o, both without those that a variant lacks: CIFG and NFG have no f, NIG no i, NOG no o. */
+ * f, o, both without those that a variant lacks: CIFG and NFG have no f, NIG no i, NOG no o. The 3H rows of a GRU are
+ * blocks for r, z, n; bn is the bias of R's block n, which r multiplies. */
 typedef struct {
     int version; /* FASTLSTM_C_VERSION */
     fastlstm_dtype dtype;
@@ -123,7 +128,7 @@ size_t fastlstm_plan_bytes(const fastlstm_network *network);
 fastlstm_status fastlstm_make_plan(const fastlstm_network *network, void *memory, size_t bytes, fastlstm_plan **plan);
 
 /* Return a number of values: the parameters; the outputs of a step of one sequence; the state of B sequences. The state
- * has for each LSTM and RNN, direction by direction, h (B, H), and for an LSTM then c (B, H). */
+ * has for each LSTM, GRU and RNN, direction by direction, h (B, H), and for an LSTM then c (B, H). */
 size_t fastlstm_parameter_count(const fastlstm_plan *plan);
 size_t fastlstm_output_count(const fastlstm_plan *plan);
 size_t fastlstm_state_count(const fastlstm_plan *plan, size_t B);

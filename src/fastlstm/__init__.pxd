@@ -31,6 +31,8 @@ cdef extern from "fastlstm/capsule.h" nogil:
         FASTLSTM_LSTM
         FASTLSTM_RNN
         FASTLSTM_DENSE
+        FASTLSTM_GRU
+        FASTLSTM_GRU_BEFORE
 
     ctypedef enum fastlstm_variant:
         FASTLSTM_VANILLA

@@ -47,7 +47,9 @@ def described(layer) -> list[Layer]:
     if isinstance(layer, nn.Dense):
         return [Layer(kind=KINDS.index("DENSE"), units=layer.output_size, g=ACTIVATIONS.index(layer.activation))]
     fields = {"units": layer.hidden_size, "bidirectional": layer.bidirectional}
-    if isinstance(layer, fastlstm.RNN):
+    if isinstance(layer, fastlstm.GRU):
+        fields |= {"kind": KINDS.index("GRU" if layer.reset_after else "GRU_BEFORE")}
+    elif isinstance(layer, fastlstm.RNN):
         fields |= {"kind": KINDS.index("RNN"), "g": ACTIVATIONS.index(layer.nonlinearity)}
     else:
         gate, g, h = (ACTIVATIONS.index(name) for name in layer.activations or ("usual",) * 3)
@@ -172,6 +174,25 @@ def test_rnn(nonlinearity, bidirectional, instruction_set):
         check([layer], 7, 3, instruction_set=instruction_set.encode())
 
 
+@pytest.mark.parametrize("instruction_set", C_ISAS)
+@pytest.mark.parametrize("reset_after", [True, False])
+@pytest.mark.parametrize("hidden", [1, 18, 70])
+def test_gru(reset_after, hidden, instruction_set):
+    for dtype in DTYPES:
+        for bidirectional in (False, True):
+            layer = fastlstm.GRU(
+                3, hidden, 2, reset_after=reset_after, bidirectional=bidirectional, dtype=dtype, seed=0
+            )
+            check([layer], 7, 3, instruction_set=instruction_set.encode())
+            check([layer], 1, 1, instruction_set=instruction_set.encode())
+
+
+def test_a_gru_needs_version_2():
+    for kind in (GRU, GRU_BEFORE):
+        assert C.plan_bytes(byref(network(3, [Layer(kind, 4)], version=2)))
+        assert not C.plan_bytes(byref(network(3, [Layer(kind, 4)], version=1)))
+
+
 @pytest.fixture
 def isa_of_c():
     """Use the instruction set that the C interface chooses."""
@@ -185,7 +206,12 @@ def isa_of_c():
 def test_the_bits_of_python(dtype, T, B, default_threads, isa_of_c):
     """Both run on the same parts of a pass: its blocks, its hoisted products and its sums are the same."""
     fastlstm.set_num_threads(1)
-    layers = [fastlstm.LSTM(5, 37, 2, dtype=dtype, seed=0), fastlstm.RNN(37, 9, dtype=dtype, seed=1)]
+    layers = [
+        fastlstm.LSTM(5, 37, 2, dtype=dtype, seed=0),
+        fastlstm.GRU(37, 21, dtype=dtype, seed=2),
+        fastlstm.GRU(21, 40, reset_after=False, dtype=dtype, seed=3),
+        fastlstm.RNN(40, 9, dtype=dtype, seed=1),
+    ]
     rng = np.random.default_rng([T, B])
     x, dy = (rng.normal(size=(T, B, columns)).astype(dtype) for columns in (5, 9))
     expected = run_python(layers, x, dy)
@@ -214,7 +240,9 @@ def test_deep_networks(dtype, T, B):
         nn.Dense(40, 11, activation="tanh", dtype=dtype, seed=1),
         fastlstm.RNN(11, 9, dtype=dtype, seed=2),
         fastlstm.LSTM(9, 6, variant="CIFG", dtype=dtype, seed=3),
-        nn.Dense(6, 2, dtype=dtype, seed=4),
+        fastlstm.GRU(6, 12, bidirectional=True, dtype=dtype, seed=5),
+        fastlstm.GRU(24, 35, reset_after=False, dtype=dtype, seed=6),
+        nn.Dense(35, 2, dtype=dtype, seed=4),
     ]
     check(layers, T, B)
     check(layers[2:], T, B)
@@ -226,6 +254,9 @@ def test_wide_layers():
     check([fastlstm.LSTM(700, 560, bidirectional=True, seed=0)], 3, 9)
     check([fastlstm.LSTM(1, 512, seed=0)], 2, 520)
     check([fastlstm.LSTM(1100, 8, seed=0)], 3, 9)
+    for reset_after in (True, False):
+        check([fastlstm.GRU(300, 260, reset_after=reset_after, seed=0)], 5, 20)
+        check([fastlstm.GRU(700, 650, reset_after=reset_after, bidirectional=True, seed=0)], 3, 9)
 
 
 @pytest.mark.parametrize("option", ["activations", "clip", "cell_clip"])
@@ -307,9 +338,9 @@ def test_denormals_and_the_callers_mode():
 
 # ---- mistakes --------------------------------------------------------------------------------------------------------
 
-LSTM, RNN, DENSE = range(3)
+LSTM, RNN, DENSE, GRU, GRU_BEFORE = range(5)
 MISTAKES = {
-    "VERSION": [{"version": 0}, {"version": 2}],
+    "VERSION": [{"version": 0}, {"version": 3}],
     "NULL": [{"layers": None}],
     "DTYPE": [{"dtype": 2}, {"dtype": 0}],
     "SIZE": [
@@ -317,17 +348,18 @@ MISTAKES = {
         {"layers": Layer(LSTM, 0)}, {"layers": Layer(LSTM, 2**64 - 1)}, {"layers": Layer(LSTM, 2**31)},
         {"layers": Layer(DENSE, 2**62)}, {"layers": Layer(LSTM, 2**62 - 1, bidirectional=1)},
     ],
-    "KIND": [{"layers": Layer(3, 4)}, {"layers": Layer(-1, 4)}, {"layers": Layer(LSTM, 4, variant=7)}],
+    "KIND": [{"layers": Layer(5, 4)}, {"layers": Layer(-1, 4)}, {"layers": Layer(LSTM, 4, variant=7)}],
     "ACTIVATION": [
         {"layers": Layer(LSTM, 4, gate=ACTIVATIONS.index("tanh"))}, {"layers": Layer(LSTM, 4, g=6)},
         {"layers": Layer(LSTM, 4, h=-1)}, {"layers": Layer(RNN, 4, g=ACTIVATIONS.index("hard_logistic"))},
-        {"layers": Layer(DENSE, 4, g=ACTIVATIONS.index("hard_logistic"))},
+        {"layers": Layer(DENSE, 4, g=ACTIVATIONS.index("hard_logistic"))}, {"layers": Layer(GRU, 4, g=1)},
     ],
     "OPTION": [
         {"layers": Layer(DENSE, 4, bidirectional=1)}, {"layers": Layer(RNN, 4, peephole=1)},
         {"layers": Layer(RNN, 4, variant=1)}, {"layers": Layer(DENSE, 4, clip=1)}, {"layers": Layer(LSTM, 4, clip=-1)},
         {"layers": Layer(LSTM, 4, cell_clip=float("nan"))}, {"layers": Layer(LSTM, 4, clip=float("inf"))},
         {"layers": Layer(RNN, 4, h=1)}, {"layers": Layer(RNN, 4, gate=3)},
+        {"layers": Layer(GRU, 4, peephole=1)}, {"layers": Layer(GRU_BEFORE, 4, clip=1)},
     ],
     "INSTRUCTION_SET": [{"instruction_set": b"avx1024"}, {"instruction_set": b""}],
 }  # fmt: skip
@@ -444,7 +476,13 @@ def test_messages():
 
 
 @pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("layer", [Layer(LSTM, 20), Layer(LSTM, 600, bidirectional=1), Layer(RNN, 9), Layer(DENSE, 5)])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        Layer(LSTM, 20), Layer(LSTM, 600, bidirectional=1), Layer(RNN, 9), Layer(DENSE, 5), Layer(GRU, 20),
+        Layer(GRU_BEFORE, 300),
+    ],
+)  # fmt: skip
 def test_memory_for_more_is_enough_for_less(layer, training):
     plan = Plan(network(3, [layer, Layer(LSTM, 4)], training=training))
     for bytes_of in (C.workspace_bytes, C.tape_bytes):

@@ -358,6 +358,9 @@ static inline int fl_has_whole_rows(const fl_cell *cell) { return fl_row_of_cell
 /* Return the number of gates that the forward panels of a cell hold side by side: one where a step has whole rows. */
 static inline fl_size fl_gates_of_panel(const fl_cell *cell) { return fl_has_whole_rows(cell) ? 1 : cell->gates; }
 
+/* Return the number of parts in which R is packed: one for each product of a step. */
+static inline int fl_parts_of_R(const fl_cell *cell) { return fl_row_of_cell(cell->kind)->products > 1 ? 2 : 1; }
+
 /* The blocks of R that a product of a step has: all of them, or all but the last and the last. */
 typedef struct {
     fl_size first, count;

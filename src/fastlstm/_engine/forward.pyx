@@ -16,16 +16,16 @@ from fastlstm._engine.passes cimport (fl_arena, fl_arena_bytes, fl_arena_in, fl_
                                       fl_first_step, fl_forward_pass, fl_gates_side_by_side, fl_hand_on,
                                       fl_hoisted_product, fl_keep_checkpoint, fl_lay_out_forward_pass, fl_m_of,
                                       fl_multiplication, fl_multiply, fl_multiply_pieces, fl_next_block,
-                                      fl_packings_of_R, fl_plan_weights, fl_R_panels, fl_R_to_pack, fl_rows_at,
-                                      fl_rows_per_block, fl_run_forward_step, fl_segment_rows, fl_segments, fl_share,
-                                      fl_share_of, fl_span, fl_start_forward_pass, fl_time, fl_vectors_of_columns,
+                                      fl_plan_weights, fl_R_panels, fl_R_to_pack, fl_rows_at, fl_rows_per_block,
+                                      fl_run_forward_step, fl_segment_rows, fl_segments, fl_share, fl_share_of,
+                                      fl_span, fl_start_forward_pass, fl_time, fl_vectors_of_columns,
                                       fl_y_of)
 from fastlstm._system.backend cimport Device
 from fastlstm._system.blas.products cimport matmul
 from fastlstm._system.kernels cimport (FL_BFLOAT16, FL_FULL, FL_INT8, FL_MOST_SPACE, FL_ROWS_TO_STOP,
                                        FL_THREADS_FOR_TWO, FL_WORK_BEFORE_A_LOOK, fl_call, fl_format, fl_forward,
-                                       fl_gates_of_panel, fl_has_whole_rows, fl_kernels, fl_panel_units, fl_product,
-                                       fl_row_of_cell, fl_size)
+                                       fl_gates_of_panel, fl_has_whole_rows, fl_kernels, fl_panel_units,
+                                       fl_parts_of_R, fl_product, fl_row_of_cell, fl_size)
 from fastlstm._system.runtime cimport begin_call, end_call, parallel, stopped
 
 from fastlstm._arrays.arrays import empty
@@ -129,7 +129,7 @@ cdef void prepare(fl_forward_pass *f, int num_threads) noexcept nogil:
             pack(fl_columns_to_pack(f.k, f.W_panels, gates, f.gates * H // gates, f.constant.W, f.constant.input),
                  parts)
         if not f.packed and f.R_panels != NULL:
-            for product in range(fl_packings_of_R(f)):
+            for product in range(fl_parts_of_R(f.constant.cell)):
                 pack(fl_R_to_pack(f, product), parts)
         if f.proj_panels != NULL:
             pack(fl_columns_to_pack(f.k, f.proj_panels, 1, f.outputs, f.proj, H), parts)
@@ -190,7 +190,7 @@ def packed_columns(KernelCell cell, A, bint recurrent):
     panels[:] = 0  # past the end of the last one there is nothing
     f.R_panels, f.constant.R = <char *>get.write(panels), get.read(A)
     if recurrent:
-        for product in range(fl_packings_of_R(&f)):
+        for product in range(fl_parts_of_R(&cell.cell)):
             pack(fl_R_to_pack(&f, product), 1)
     else:
         pack(fl_columns_to_pack(f.k, f.R_panels, gates, rows // gates, f.constant.R, K), 1)

@@ -47,7 +47,8 @@ cdef extern from "pass/division.h" nogil:
 
     ctypedef bint (*fl_ask_stop)() noexcept nogil
 
-    void fl_divide(fl_division *d, const fl_rows *r, fl_size H, fl_size block, bint whole_rows, fl_size weights, fl_size size,
+    void fl_divide(fl_division *d, const fl_rows *r, fl_size H, fl_size block, bint whole_rows, fl_size weights,
+                   fl_size size,
                    int num_threads)
     void fl_divide_rows(fl_division *d, const fl_rows *r, fl_span steps)
     fl_share fl_share_of(const fl_division *d, int part, fl_size B, fl_size H, fl_size block)
@@ -140,7 +141,6 @@ cdef extern from "pass/forward.h" nogil:
     fl_size fl_gates_side_by_side(const fl_forward_pass *f)
     fl_packing fl_R_to_pack(const fl_forward_pass *f, int product)
     fl_size fl_R_panels(const fl_forward_pass *f)
-    int fl_packings_of_R(const fl_forward_pass *f)
     fl_multiplication fl_hoisted_product(fl_forward_pass *f, fl_span block)
     void fl_start_forward_pass(const fl_forward_pass *f)
     void fl_keep_checkpoint(const fl_forward_pass *f, fl_span segment)

@@ -323,6 +323,7 @@ cdef extern from "kernels.h":
         int products
 
     const fl_cell_row *fl_row_of_cell(fl_cell_kind kind) nogil
+    int fl_parts_of_R(const fl_cell *cell) nogil
     bint fl_has_whole_rows(const fl_cell *cell) nogil
     fl_size fl_gates_of_panel(const fl_cell *cell) nogil
     fl_size fl_panel_units(const fl_kernels *k, fl_size gates) nogil

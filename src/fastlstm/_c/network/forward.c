@@ -40,6 +40,15 @@ typedef struct {
     fl_arena pass; /* of each pass */
 } workspace;
 
+/* Lay out the memory of a step of whole rows, for any layer; NULL where none has such steps. */
+static char *lay_out_space(const fastlstm_plan *plan, size_t B, fl_arena *arena) {
+    size_t most = 0;
+    for (size_t n = 0; n < plan->layer_count; n++)
+        if (fl_has_whole_rows(&plan->layers[n].cell) && (size_t)plan->layers[n].hidden > most)
+            most = (size_t)plan->layers[n].hidden;
+    return most ? fl_take(arena, fl_times(B, fl_times(FL_MOST_SPACE * most, plan->bytes))) : NULL;
+}
+
 static void lay_out_outputs(const fastlstm_plan *plan, size_t rows, fl_arena *arena, char *y[2]) {
     for (int k = 0; k < 2; k++)
         y[k] = plan->between[k] ? fl_take(arena, fl_times(rows, fl_times(plan->between[k], plan->bytes))) : NULL;
@@ -54,6 +63,9 @@ static size_t most_of_a_pass(const fastlstm_plan *plan, size_t T, size_t B) {
         for (size_t sequences = few;; sequences = B) {
             fl_arena one = {0};
             fl_forward_pass f = pass_of(plan, &plan->layers[n], 0, T, sequences, (fl_tape){0});
+            fl_lay_out_forward_pass(&f, &one);
+            if (one.used > most) most = one.used;
+            f.taped = plan->training, one = (fl_arena){0};
             fl_lay_out_forward_pass(&f, &one);
             if (one.used > most) most = one.used;
             if (sequences == B) break;
@@ -76,7 +88,7 @@ void fl_lay_out_forward(const fastlstm_plan *plan, size_t T, size_t B, fl_arena 
 
 /* Run a step of all layers, and change the state in place. */
 static void step_network(const fastlstm_plan *plan, fl_size B, const char *x, char *state, char *y,
-                         char *const between[2]) {
+                         char *const between[2], char *space) {
     const fl_float_mode mode = fl_flush_denormals();
     const size_t bytes = plan->bytes;
     for (size_t n = 0; n < plan->layer_count; n++) {
@@ -88,7 +100,8 @@ static void step_network(const fastlstm_plan *plan, fl_size B, const char *x, ch
             char *h = state, *c = (char *)fl_at(state, B * seen, (fl_size)bytes);
             f.x = x;
             f.y_prev = seen ? h : x;
-            f.c_prev = f.c = c;
+            if (layer->row->has_c) f.c_prev = f.c = c;
+            f.space = space, f.space_step = FL_MOST_SPACE * H;
             f.y_copy = (char *)fl_at(out, reverse * H, bytes);
             plan->k->cells[layer->cell.kind].forward(&f, 0, B, 0, H);
             for (fl_size b = 0; seen && b < B; b++) /* only now, since all units read it */
@@ -109,8 +122,9 @@ fastlstm_status fastlstm_step(const fastlstm_plan *plan, size_t B, const void *x
     fl_arena arena = fl_arena_in(space);
     char *between[2];
     lay_out_outputs(plan, B, &arena, between);
+    char *rows = lay_out_space(plan, B, &arena);
     if (fl_is_too_much(&arena)) return FASTLSTM_SIZE;
-    step_network(plan, (fl_size)B, (const char *)x, (char *)state, (char *)y, between);
+    step_network(plan, (fl_size)B, (const char *)x, (char *)state, (char *)y, between, rows);
     return FASTLSTM_OK;
 }
 

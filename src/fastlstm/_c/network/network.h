@@ -14,9 +14,14 @@ typedef struct {
     fl_size at_W, at_R, at_b, at_p; /* where its parameters begin among the caller's, in values */
     char *W_columns, *R_columns;    /* W and R packed for forward steps */
     char *W_rows, *R_rows;          /* W and R packed for backward steps; NULL without training */
-    char *b, *p;                    /* p is NULL without peepholes */
+    char *b, *p;                    /* p may be NULL */
     fl_forward forward;             /* a step's arguments that are the same at every step */
 } fl_direction;
+
+/* Return where R packed for backward steps has its part that begins with row `row`. */
+static inline char *fl_R_rows_from(const fl_kernels *k, const fl_direction *d, fl_size row, fl_size K, fl_size bytes) {
+    return d->R_rows + fl_row_panels(k, fl_vectors(k), row, K) * bytes;
+}
 
 typedef struct {
     fl_cell cell;

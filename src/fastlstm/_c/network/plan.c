@@ -60,6 +60,11 @@ static fl_cell rnn_of(const fastlstm_layer *d) {
         .kind = FL_RNN, .gates = 1, .kept = 1, .i = -1, .f = -1, .o = -1, .g = activation_of(d->g, FASTLSTM_TANH)};
 }
 
+static fl_cell gru_of(const fastlstm_layer *d) {
+    const int after = d->kind == FASTLSTM_GRU;
+    return (fl_cell){.kind = after ? FL_GRU : FL_GRU_BEFORE, .gates = 3, .kept = after ? 4 : 3, .p_rows = after};
+}
+
 static fl_cell dense_of(const fastlstm_layer *d) {
     fl_cell cell = rnn_of(d);
     cell.g = activation_of(d->g, FASTLSTM_IDENTITY);
@@ -70,16 +75,18 @@ static fl_cell dense_of(const fastlstm_layer *d) {
 static const struct {
     fl_cell (*cell_of)(const fastlstm_layer *);
     fastlstm_activation last_g; /* the last of the activations that g may be */
+    int since;                  /* the first version that has it */
     int gated;                  /* Has it variants, peepholes, clipping, and activations of the gates and of c? */
     int recurrent;              /* Has it R, and perhaps a reverse direction? */
 } KINDS[] = {
-    [FASTLSTM_LSTM] = {lstm_of, LAST_OF(ACTIVATIONS), 1, 1},
-    [FASTLSTM_RNN] = {rnn_of, FASTLSTM_IDENTITY, 0, 1},
-    [FASTLSTM_DENSE] = {dense_of, FASTLSTM_IDENTITY, 0, 0},
+    [FASTLSTM_LSTM] = {lstm_of, LAST_OF(ACTIVATIONS), 1, 1, 1}, [FASTLSTM_RNN] = {rnn_of, FASTLSTM_IDENTITY, 1, 0, 1},
+    [FASTLSTM_DENSE] = {dense_of, FASTLSTM_IDENTITY, 1, 0, 0},  [FASTLSTM_GRU] = {gru_of, FASTLSTM_USUAL, 2, 0, 1},
+    [FASTLSTM_GRU_BEFORE] = {gru_of, FASTLSTM_USUAL, 2, 0, 1},
 };
 
-static fastlstm_status check_layer(const fastlstm_layer *d) {
+static fastlstm_status check_layer(const fastlstm_layer *d, int version) {
     if (!is_one(d->kind, LAST_OF(KINDS)) || !is_one(d->variant, FASTLSTM_CIFG)) return FASTLSTM_KIND;
+    if (version < KINDS[d->kind].since) return FASTLSTM_KIND;
     if (d->units == 0 || d->units >= FL_TOO_MUCH) return FASTLSTM_SIZE;
     if (d->gate != FASTLSTM_USUAL && d->gate != FASTLSTM_LOGISTIC && d->gate != FASTLSTM_HARD_LOGISTIC)
         return FASTLSTM_ACTIVATION;
@@ -98,7 +105,7 @@ static fastlstm_status check_network(const fastlstm_network *d) {
     if (d->dtype != FASTLSTM_FLOAT32 && d->dtype != FASTLSTM_FLOAT64) return FASTLSTM_DTYPE;
     if (d->inputs == 0 || d->inputs >= FL_TOO_MUCH || d->layer_count == 0) return FASTLSTM_SIZE;
     for (size_t k = 0; k < d->layer_count; k++) {
-        const fastlstm_status status = check_layer(&d->layers[k]);
+        const fastlstm_status status = check_layer(&d->layers[k], d->version);
         if (status) return status;
     }
     return FASTLSTM_OK;
@@ -129,21 +136,31 @@ static size_t padded(size_t columns, fl_size width) {
     return fl_plus(columns, (size_t)width - 1) / (size_t)width * (size_t)width;
 }
 
-static void take_direction(fl_direction *d, const fastlstm_plan *plan, const fl_layer *layer, int peephole,
+/* Return the columns of some blocks of a cell's weights as panels; the result may be too much. */
+static size_t panel_columns(const fl_kernels *k, const fl_cell *cell, size_t blocks, size_t H) {
+    const fl_size gates = fl_gates_of_panel(cell), units = fl_panel_units(k, gates);
+    return gates > 1 ? fl_times(blocks, padded(H, units)) : padded(fl_times(blocks, H), units);
+}
+
+static void take_direction(fl_direction *d, const fastlstm_plan *plan, const fl_layer *layer, int with_p,
                            size_t *parameters, fl_arena *arena) {
     const fl_kernels *k = plan->k;
     const size_t G = (size_t)layer->cell.gates, H = (size_t)layer->hidden, I = (size_t)layer->input,
                  K = (size_t)layer->seen;
     const size_t GH = fl_times(G, H), bytes = plan->bytes;
-    const size_t columns = fl_times(G, padded(H, fl_panel_units(k, layer->cell.gates)));
+    const size_t p_rows = with_p ? (size_t)layer->cell.p_rows : 0;
+    size_t R_columns = 0;
+    for (int product = 0; product < fl_parts_of_R(&layer->cell); product++)
+        R_columns = fl_plus(
+            R_columns, panel_columns(k, &layer->cell, (size_t)fl_blocks_of_product(&layer->cell, product).count, H));
     d->at_W = place(parameters, GH, I);
     d->at_R = place(parameters, GH, K);
     d->at_b = place(parameters, GH, 1);
-    d->at_p = place(parameters, peephole ? G - 1 : 0, H);
-    d->W_columns = fl_take(arena, fl_times(columns, fl_times(I, bytes)));
-    d->R_columns = fl_take(arena, fl_times(columns, fl_times(K, bytes)));
+    d->at_p = place(parameters, p_rows, H);
+    d->W_columns = fl_take(arena, fl_times(panel_columns(k, &layer->cell, G, H), fl_times(I, bytes)));
+    d->R_columns = fl_take(arena, fl_times(R_columns, fl_times(K, bytes)));
     d->b = fl_take(arena, fl_times(GH, bytes));
-    if (peephole) d->p = fl_take(arena, fl_times(fl_times(G - 1, H), bytes));
+    if (p_rows) d->p = fl_take(arena, fl_times(fl_times(p_rows, H), bytes));
     if (plan->training) {
         const fl_size width = (fl_size)vectors(k) * k->unit_block;
         d->W_rows = fl_take(arena, fl_times(padded(I, width), fl_times(GH, bytes)));
@@ -185,7 +202,8 @@ static fastlstm_status lay_out_plan(fastlstm_plan *plan, const fastlstm_network 
         inputs = fl_times((size_t)layer->directions, given->units);
         layer->outputs = (fl_size)inputs;
         for (int reverse = 0; reverse < layer->directions; reverse++)
-            take_direction(&layer->direction[reverse], plan, layer, given->peephole != 0, &plan->parameters, arena);
+            take_direction(&layer->direction[reverse], plan, layer, !KINDS[given->kind].gated || given->peephole,
+                           &plan->parameters, arena);
         plan->state = fl_plus(plan->state, fl_times((size_t)layer->directions, fl_state_of(layer)));
         if (inputs > plan->widest) plan->widest = inputs;
         if (n + 1 < d->layer_count && inputs > plan->between[n % 2]) plan->between[n % 2] = inputs;
@@ -224,19 +242,33 @@ fastlstm_status fastlstm_make_plan(const fastlstm_network *network, void *memory
 
 /* ---- parameters ---- */
 
+/* Return the number of panels of packed rows. */
+static fl_size fl_row_panel_count(const fl_kernels *k, int wide, fl_size columns) {
+    return fl_padded(k, wide, columns) / (wide * k->unit_block);
+}
+
 static void pack(const fastlstm_plan *plan, const fl_layer *layer, const fl_direction *d, const char *parameters) {
     const fl_kernels *k = plan->k;
-    const fl_size G = layer->cell.gates, H = layer->hidden, I = layer->input, K = layer->seen;
-    const char *W = fl_at(parameters, d->at_W, plan->bytes), *R = fl_at(parameters, d->at_R, plan->bytes);
+    const fl_cell *cell = &layer->cell;
+    const fl_size G = cell->gates, H = layer->hidden, I = layer->input, K = layer->seen, bytes = (fl_size)plan->bytes;
+    const fl_size gates = fl_gates_of_panel(cell);
+    const char *W = fl_at(parameters, d->at_W, bytes), *R = fl_at(parameters, d->at_R, bytes);
     const int wide = (int)vectors(k);
-    k->pack_columns(d->W_columns, G, H, W, I, 0, fl_panel_count(k, G, H));
-    k->pack_columns(d->R_columns, G, H, R, K, 0, fl_panel_count(k, G, H));
-    if (plan->training) {
-        k->pack_rows(d->W_rows, wide, W, I, G * H, I, 0, fl_padded(k, wide, I) / (wide * k->unit_block));
-        k->pack_rows(d->R_rows, wide, R, K, G * H, K, 0, fl_padded(k, wide, K) / (wide * k->unit_block));
+    k->pack_columns(d->W_columns, gates, G * H / gates, W, I, 0, fl_panel_count(k, gates, G * H / gates));
+    if (plan->training) k->pack_rows(d->W_rows, wide, W, I, G * H, I, 0, fl_row_panel_count(k, wide, I));
+    fl_size columns = 0, rows = 0;
+    for (int product = 0; product < fl_parts_of_R(cell); product++) {
+        const fl_size own = fl_blocks_of_product(cell, product).count * H, hidden = own / gates;
+        const char *part = fl_at(R, rows * K, bytes);
+        k->pack_columns(d->R_columns + columns * bytes, gates, hidden, part, K, 0, fl_panel_count(k, gates, hidden));
+        columns += fl_column_panels(k, gates, hidden, K);
+        if (plan->training)
+            k->pack_rows(fl_R_rows_from(k, d, rows, K, bytes), wide, part, K, own, K, 0,
+                         fl_row_panel_count(k, wide, K));
+        rows += own;
     }
-    memcpy(d->b, fl_at(parameters, d->at_b, plan->bytes), (size_t)(G * H) * plan->bytes);
-    if (d->p) memcpy(d->p, fl_at(parameters, d->at_p, plan->bytes), (size_t)((G - 1) * H) * plan->bytes);
+    memcpy(d->b, fl_at(parameters, d->at_b, bytes), (size_t)(G * H * bytes));
+    if (d->p) memcpy(d->p, fl_at(parameters, d->at_p, bytes), (size_t)(cell->p_rows * H * bytes));
 }
 
 fastlstm_status fastlstm_set_parameters(fastlstm_plan *plan, const void *parameters, size_t count) {

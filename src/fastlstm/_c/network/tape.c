@@ -15,9 +15,9 @@ fl_tape_layer fl_take_tape(const fastlstm_plan *plan, const fl_layer *layer, siz
     for (int reverse = 0; reverse < layer->directions; reverse++) {
         fl_tape *tape = &own.direction[reverse];
         if (!layer->row->gates_are_y || layer->directions == 2)
-            tape->gates = fl_take(arena, fl_times(fl_times(rows, (size_t)layer->cell.gates), row_bytes));
+            tape->gates = fl_take(arena, fl_times(fl_times(rows, (size_t)layer->cell.kept), row_bytes));
         if (layer->seen) tape->h0 = fl_take(arena, fl_times(B, row_bytes));
-        if (layer->row->has_c) tape->c = fl_take(arena, fl_times(fl_plus(rows, B), row_bytes));
+        if (layer->row->has_c || layer->row->c_is_y) tape->c = fl_take(arena, fl_times(fl_plus(rows, B), row_bytes));
     }
     return own;
 }

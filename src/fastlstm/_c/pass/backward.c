@@ -29,7 +29,7 @@ static void divide_weights(fl_backward_pass *b) {
     const fl_cell *cell = b->constant.cell;
     const fl_weight_gradients *all = &b->weights;
     const fl_size H = b->constant.hidden;
-    b->part_count = fl_row_of_cell(cell->kind)->products > 1 ? 2 : 1;
+    b->part_count = fl_parts_of_R(cell);
     for (int n = 0; n < b->part_count; n++) {
         const fl_blocks blocks = fl_blocks_of_product(cell, n);
         const fl_size row = blocks.first * H;
@@ -66,7 +66,8 @@ void fl_lay_out_backward_pass(fl_backward_pass *b, fl_arena *arena) {
         b->constant.space = fl_take_array(arena, B, b->constant.space_step, b->cell_size);
     }
     if (row->products > 1) {
-        b->late_panels = fl_take_array(arena, fl_row_panels(b->k, vectors, H, b->outputs), 1, b->size);
+        if (!b->given_panels)
+            b->late_panels = fl_take_array(arena, fl_row_panels(b->k, vectors, H, b->outputs), 1, b->size);
         b->r_y = fl_take_array(arena, rows, H, b->size);
         b->beside = fl_take_array(arena, B, H, b->cell_size);
         b->constant.R_panels = b->late_panels;

@@ -29,7 +29,7 @@ static fl_size R_panels_before(const fl_forward_pass *f, int product) {
     return values;
 }
 
-fl_size fl_R_panels(const fl_forward_pass *f) { return R_panels_before(f, fl_packings_of_R(f)); }
+fl_size fl_R_panels(const fl_forward_pass *f) { return R_panels_before(f, fl_parts_of_R(f->constant.cell)); }
 
 fl_packing fl_R_to_pack(const fl_forward_pass *f, int product) {
     const fl_size H = f->constant.hidden, K = f->constant.outputs, gates = fl_gates_of_panel(f->constant.cell);

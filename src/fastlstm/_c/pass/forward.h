@@ -96,11 +96,8 @@ static inline fl_size fl_gates_side_by_side(const fl_forward_pass *f) {
 
 /* Return R as panels, for the first or the second product of a step: a task for fl_pack. */
 fl_packing fl_R_to_pack(const fl_forward_pass *f, int product);
-/* Return the number of these packings, and of the values of all of them. */
+/* Return the number of values of these panels for all products. */
 fl_size fl_R_panels(const fl_forward_pass *f);
-static inline int fl_packings_of_R(const fl_forward_pass *f) {
-    return fl_row_of_cell(f->constant.cell->kind)->products > 1 ? 2 : 1;
-}
 
 /* Return W x of a block of steps, as a task for fl_multiply. */
 fl_multiplication fl_hoisted_product(fl_forward_pass *f, fl_span block);

@@ -1,0 +1,6 @@
+/* What version 2 added to the C interface: see frozen_1.c. */
+#include <fastlstm/fastlstm.h>
+
+#define VALUE(name, number) _Static_assert(name == number, #name)
+VALUE(FASTLSTM_GRU, 3);
+VALUE(FASTLSTM_GRU_BEFORE, 4);
