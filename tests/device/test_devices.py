@@ -10,16 +10,37 @@ import pickle
 
 import numpy as np
 import pytest
-from cases import OPTIONS, VARIANTS, initial, lstm_case, options_case, rnn_case
+from cases import (
+    GRU_FORMS,
+    OPTIONS,
+    UNIT_OPTIONS,
+    VARIANTS,
+    gru_case,
+    initial,
+    lstm_case,
+    options_case,
+    rnn_case,
+    unit_options,
+)
 from device_libraries import library
-from helpers import assert_close, assert_same, by_name, rnn_arrays, run_lstm
+from helpers import (
+    assert_close,
+    assert_same,
+    by_name,
+    gru_arrays,
+    gru_backward,
+    gru_forward,
+    rnn_arrays,
+    run_gru,
+    run_lstm,
+)
 from layer_cases import OPTIONS as LAYER_OPTIONS
-from layer_cases import SHAPES, make, sequence, states
+from layer_cases import SHAPES, UNIT_CELLS, make, sequence, states
 from separate import recording_by_recording
 
 import fastlstm
 import fastlstm.inspect
-from fastlstm import LSTM, RNN, gpu
+from fastlstm import LSTM, gpu
 from fastlstm._arrays.libraries import DeviceKind
 from fastlstm._system import devices
 
@@ -33,11 +54,12 @@ LARGER = [(7, 9, 5, 17, 11), (20, 33, 9, 17, 5), (40, 1, 30, 70, 20), (3, 200, 3
 LAYERS = [
     *((LSTM, options) for options in ({}, *LAYER_OPTIONS.values())),
     *(
-        (RNN, LAYER_OPTIONS[name])
+        (kind, LAYER_OPTIONS[name])
+        for kind in UNIT_CELLS
         for name in LAYER_OPTIONS
         if name not in ("variant", "recurrence", "projection", "zoneout")
     ),
-    (RNN, {"zoneout": 0.3}),
+    *((kind, {"zoneout": 0.3}) for kind in UNIT_CELLS),
 ]
 STEPPING = [{}, {"zoneout": (0.2, 0.1)}, {"variant": "FGR"}, {"num_layers": 2, "proj_size": 2}]
 CALL_ARRAYS = ("recurrent_mask", "zoneout")
@@ -121,6 +143,40 @@ def test_rnn(device, nonlinearity, options):
         return {"y": y, "h": h, "a": gradients.deltas.a} | rnn_arrays(gradients)
 
     assert_close(device.back(run(device.there(case), options)), run(case, options), 1e-11)
+
+
+@pytest.mark.parametrize("names", [(), *((name,) for name in UNIT_OPTIONS), UNIT_OPTIONS], ids="+".join)
+@pytest.mark.parametrize("reset_after", GRU_FORMS)
+def test_gru(device, reset_after, names):
+    for sizes in ((7, 3, 5, 9), (20, 33, 9, 17), (40, 1, 30, 70), (3, 200, 33, 40), (0, 2, 3, 4), (1, 2, 0, 4)):
+        T, B, _, H = sizes
+        case, options = gru_case(*sizes, reset_after), unit_options({*names}, T, B, H)
+        found = device.back(run_gru(device.there(case), **options_there(device, options)))
+        assert_close(found, run_gru(case, **options), 1e-11)
+
+
+@pytest.mark.parametrize("k", [1, 7, 100])
+@pytest.mark.parametrize("names", [(), ("reverse", "lengths", "zone", "reset", "mask")], ids="+".join)
+@pytest.mark.parametrize("reset_after", GRU_FORMS)
+def test_gru_recompute(device, reset_after, names, k):
+    case, options = gru_case(60, 30, 3, 7, reset_after), unit_options({*names}, 60, 30, 7)
+    kept = run_gru(device.there(case), **options_there(device, options))
+    again = run_gru(device.there(case), **options_there(device, options), recompute=k)
+    assert_close(device.back(again), device.back(kept), 1e-13)
+
+
+@pytest.mark.parametrize("reset_after", GRU_FORMS)
+def test_gru_tapes_and_deltas_can_be_looked_at(device, reset_after):
+    case, options = gru_case(9, 4, 3, 5, reset_after), unit_options({"lengths", "reverse", "zone"}, 9, 4, 5)
+
+    def run(case, options):
+        _, _, tape = gru_forward(case, tape=True, **options)
+        gradients = gru_backward(case, tape, deltas=True)
+        gates = {f"gate {name}": tape.gate(name) for name in ("rznq" if reset_after else "rzn")}
+        return gates | {f"delta {name}": a for name, a in gradients.deltas._asdict().items()} | gru_arrays(gradients)
+
+    found = run(device.there(case), options_there(device, options))
+    assert_close(device.back(found), run(case, options), 1e-11)
 
 
 def test_tapes_and_deltas_can_be_looked_at(device):
@@ -291,6 +347,20 @@ def test_fewer_bits(variant, names, values, algorithm):
         assert_close(torch.back(found), expected, 10 * HALVES[values])
 
 
+@pytest.mark.parametrize("values", HALVES)
+@pytest.mark.parametrize("names", [(), ("lengths", "mask", "zone", "reset"), ("reverse", "zero")], ids="+".join)
+@pytest.mark.parametrize("reset_after", GRU_FORMS)
+def test_gru_in_fewer_bits(reset_after, names, values):
+    with library("torch") as torch:
+        case, options = gru_case(12, 9, 5, 17, reset_after), unit_options({*names}, 12, 9, 17)
+        arrays = {name: options[name] for name in CALL_ARRAYS if name in options}
+        there, here = in_fewer_bits(torch, values, case | arrays)
+        given, same = (options | {name: own[name] for name in arrays} for own in (there, here))
+        found = run_gru(there, **given)
+        assert str(found["y"].dtype) == str(found["dR"].dtype) == f"torch.{values}"
+        assert_close(torch.back(found), run_gru(here, **same), 10 * HALVES[values])
+
+
 @pytest.mark.parametrize("algorithm", ["steps", "resident", "cluster"])
 @pytest.mark.parametrize("clip", [0.1, 0.25, 1.0])
 @pytest.mark.parametrize("values", HALVES)
@@ -425,6 +495,21 @@ def test_packed_sequences(device):
     assert_close(device.back({"y": y.data, "h": h_there}), {"y": expected.data, "h": h}, 1e-11)
     grads = there.backward(tape, device.there(np.ones_like(expected.data)))
     assert device.back(grads.x.data).shape == data.shape
+
+
+@pytest.mark.parametrize("options", [{}, {"zoneout": 0.2}, {"num_layers": 2}], ids=str)
+@pytest.mark.parametrize("kind", UNIT_CELLS)
+def test_steps_and_streams_of_a_single_state(device, kind, options):
+    layer = kind(3, 5, dtype=np.float64, seed=0, **options)
+    there = layer.to("cuda", library=device.name)
+    x = np.random.default_rng(0).standard_normal((4, 2, 3))
+    expected, last = layer(x)
+    stream, state = fastlstm.Stream(there, B=2), None
+    for t in range(4):
+        y, state = there.step(device.there(x[t]), state)
+        found = {"step": y, "stream": stream.step(device.there(x[t]))}
+        assert_close(device.back(found), dict.fromkeys(found, expected[t]), 1e-11)
+    assert_close(device.back({"step": state, "stream": stream.state}), dict.fromkeys(("step", "stream"), last), 1e-11)
 
 
 @pytest.mark.parametrize(
