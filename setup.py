@@ -49,6 +49,7 @@ else:
     FLAGS = [
         "-std=c11",
         "-ffp-contract=off",
+        "-Werror=implicit-function-declaration",  # as in gcc 14 and clang 16, without being asked
         "-fvisibility=hidden",
         "-fPIC",
         "-O1" if SANITIZE else "-O0" if DEBUG else "-O3",

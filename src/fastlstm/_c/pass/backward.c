@@ -1,5 +1,7 @@
 #include "pass/backward.h"
 
+#include <string.h>
+
 /* Vectors of extra columns for each vector of hidden units. */
 static int extra_of(const fl_backward_pass *b) { return fl_row_of_cell(b->constant.cell->kind)->extra; }
 
