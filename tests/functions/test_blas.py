@@ -181,9 +181,28 @@ def test_batch_invariance_has_the_bits_of_portable(dtype, blas):
     assert_same(found, results(layer, x))
 
 
+PIECES = """
+layer = fastlstm.LSTM(400, 200, dtype=dtype)
+y, _, tape = layer.forward(np.ones((1, 700, 400), dtype))
+layer.backward(tape, np.ones_like(y))
+print(json.dumps(taken()))
+"""
+
+
+def test_long_products_are_cut(environment):
+    """A call can be stopped between the pieces, of some rows each."""
+    *found, _ = run(PIECES, np.float32, environment)  # the last is the initial state's gradient of a single step
+    rows: dict[tuple[int, int], list[int]] = {}
+    for _, m, n, k in found:
+        assert m * n * k <= 1 << 26
+        rows.setdefault((n, k), []).append(m)
+    W_x, R_y, dW, dR, dx = (800, 400), (800, 200), (400, 700), (200, 700), (400, 800)
+    assert {product: sum(pieces) for product, pieces in rows.items()} == {W_x: 700, R_y: 700, dW: 800, dR: 800, dx: 700}
+    assert all(len(pieces) > 1 for pieces in rows.values())
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_long_steps_are_cut_into_pieces(dtype, blas):
-    """A step of many multiply-adds is several products, of some units each, and gives the same."""
+def test_pieces_give_the_same(dtype, blas):
     layers = [fastlstm.LSTM(5, 200, variant=variant, dtype=dtype, seed=0) for variant in ("CIFG", "FGR")]
     rest = [fastlstm.GRU(5, 300, dtype=dtype, seed=0), fastlstm.RNN(5, 1100, dtype=dtype, seed=0)]
     for layer in (*layers, *rest):

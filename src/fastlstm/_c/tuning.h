@@ -117,6 +117,9 @@ enum {
      * long step is cut, which takes some milliseconds. */
     FL_WORK_BEFORE_A_LOOK = 1 << 20,
     FL_WORK_OF_A_PIECE = 1 << 26,
+    /* The fewest rows of such a piece where a library computes the products, which packs its matrices in each call. Not
+     * measured. */
+    FL_ROWS_OF_A_PIECE = 128,
     /* Values of an elementwise function or of a loss; bytes of a copy. */
     FL_VALUES_BEFORE_A_LOOK = 1 << 20,
     FL_BYTES_BEFORE_A_LOOK = 1 << 20,

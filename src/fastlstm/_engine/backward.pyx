@@ -14,15 +14,16 @@ from fastlstm._engine.loops cimport finish_passes, kernels_of_pass, pack, row_of
 from fastlstm._engine.passes cimport (FL_SUMS, fl_add_products_part, fl_add_totals, fl_arena, fl_arena_bytes,
                                       fl_arena_in, fl_at, fl_backward_pass, fl_begin_backward_block, fl_begin_segment,
                                       fl_border, fl_divide_backward_pass, fl_end_backward_block, fl_first_step,
-                                      fl_gather_backward_block, fl_is_far, fl_lay_out_backward_pass, fl_next_block,
-                                      fl_peephole_part, fl_projection_part, fl_rows_at, fl_rows_going_on, fl_rows_of_R,
-                                      fl_rows_per_block, fl_rows_to_pack, fl_run_backward_rows, fl_run_dy,
-                                      fl_run_first_state, fl_share, fl_share_of, fl_span,
-                                      fl_start_backward_pass, fl_sums_in_parts, fl_time, fl_transpose_part,
+                                      fl_gather_backward_block, fl_is_far, fl_lay_out_backward_pass, fl_multiply_pieces,
+                                      fl_next_block, fl_peephole_part, fl_projection_part, fl_rows_at,
+                                      fl_rows_going_on, fl_rows_of_R, fl_rows_per_block, fl_rows_to_pack,
+                                      fl_run_backward_rows, fl_run_dy, fl_run_first_state, fl_share, fl_share_of,
+                                      fl_span, fl_start_backward_pass, fl_sums_in_parts, fl_time, fl_transpose_part,
                                       fl_unpack_weight_gradients_part, fl_vectors, fl_weight_gradients, fl_y_prev_part)
 from fastlstm._system.backend cimport Device
 from fastlstm._system.blas.products cimport matmul
-from fastlstm._system.kernels cimport FL_THREADS_FOR_TWO, FL_WORK_BEFORE_A_LOOK, fl_call, fl_row_of_cell, fl_size
+from fastlstm._system.kernels cimport (FL_FULL, FL_THREADS_FOR_TWO, FL_WORK_BEFORE_A_LOOK, fl_call, fl_product,
+                                       fl_row_of_cell, fl_size)
 from fastlstm._system.runtime cimport parallel, stopped
 
 # ---- the loop over time ----------------------------------------------------------------------------------------------
@@ -90,6 +91,22 @@ cdef void run_steps(fl_backward_pass *b, fl_size s0, fl_size s1) noexcept nogil:
             work = 0
 
 
+cdef void multiply_deltas(const fl_weight_gradients *w, bint transpose, fl_size m, fl_size n, fl_size k,
+                          const void *delta, const void *b, bint add, void *c) noexcept nogil:
+    """Compute C = delta B, or with `transpose` delta^T B, or with `add` C += that; C is (m, n), B (k, n).
+
+    Where all products are a library's, that is in pieces between which a long call can be stopped.
+    """
+    cdef fl_size step = w.delta_step
+    cdef fl_product product
+    if w.k.packs or w.k.device:
+        matmul(w.k, w.size, transpose, False, m, n, k, delta, step, b, add, c)
+    else:
+        product = fl_product(n, k, delta, 1 if transpose else step, step if transpose else 1, b, fl_vectors(w.k), 1,
+                             FL_FULL, c, n, add, False)
+        fl_multiply_pieces(w.k, &product, w.stopped, 0, m, 0, n)
+
+
 cdef void add_products(fl_weight_gradients *w, int parts) noexcept nogil:
     """Compute dW += delta^T x, dR += delta^T y_prev, db += sum of delta and dx = delta W for the steps of a block."""
     cdef fl_size columns = w.gates * w.hidden
@@ -98,12 +115,10 @@ cdef void add_products(fl_weight_gradients *w, int parts) noexcept nogil:
         parallel(fl_transpose_part, w, parts)
     parallel(fl_add_products_part, w, parts)
     if w.delta_panels == NULL:
-        matmul(w.k, w.size, True, False, columns, w.input, w.rows, w.delta, w.delta_step, w.x, add,
-               w.dW_sum if apart else w.dW)
-        matmul(w.k, w.size, True, False, columns, w.outputs, w.rows, w.delta_R, w.delta_step, w.y_prev, add,
-               w.dR_sum if apart else w.dR)
+        multiply_deltas(w, True, columns, w.input, w.rows, w.delta, w.x, add, w.dW_sum if apart else w.dW)
+        multiply_deltas(w, True, columns, w.outputs, w.rows, w.delta_R, w.y_prev, add, w.dR_sum if apart else w.dR)
         if w.dx != NULL:
-            matmul(w.k, w.size, False, False, w.rows, w.input, w.delta_step, w.delta, w.delta_step, w.W, 0, w.dx)
+            multiply_deltas(w, False, w.rows, w.input, w.delta_step, w.delta, w.W, False, w.dx)
     w.begun = True
 
 

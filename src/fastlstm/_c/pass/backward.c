@@ -194,8 +194,11 @@ fl_size fl_run_backward_rows(const fl_backward_pass *b, fl_size s, fl_size row0,
     if (step.space) {
         step.r_y = b->r_y + (row - b->delta_row) * H * b->size;
         step.y_prev = fl_at(b->tape.y_prev, (row - b->tape.row) * b->K, b->size);
+    }
+    if (step.space || !b->k->packs) {
+        const fl_size rows = b->k->packs ? 1 : FL_ROWS_OF_A_PIECE;
         for (fl_size first = row0, end; first < row1; first = end) {
-            end = fl_piece_end(first, row1, 1, b->unit_work * H);
+            end = fl_piece_end(first, row1, rows, b->unit_work * H);
             b->step(&step, first, end, 0, H);
             if (end < row1 && fl_asked_to_stop(b->stopped)) break;
         }

@@ -184,9 +184,10 @@ fl_size fl_run_forward_step(const fl_forward_pass *f, fl_size s, fl_share own) {
     step.extra_last = f->extra_last;
     step.y_copy = f->proj ? fl_m_of(f, s) : fl_y_of(f, s);
     step.y_copy_step = f->proj ? H : f->y_step;
-    if (step.space) {
+    if (step.space || !f->k->packs) {
+        const fl_size rows = f->k->packs ? 1 : FL_ROWS_OF_A_PIECE;
         for (fl_size first = own.row0, last; first < end; first = last) {
-            last = fl_piece_end(first, end, 1, f->unit_work * H);
+            last = fl_piece_end(first, end, rows, f->unit_work * H);
             f->step(&step, first, last, 0, H);
             if (last < end && fl_asked_to_stop(f->stopped)) break;
         }

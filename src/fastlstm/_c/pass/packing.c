@@ -13,8 +13,17 @@ void fl_pack(void *packing, int part, int parts) {
 
 void fl_multiply_pieces(const fl_kernels *k, const fl_product *product, fl_ask_stop stopped, fl_size row0, fl_size row1,
                         fl_size column0, fl_size column1) {
-    const fl_size block = k->unit_block * (product->gates > 1 ? 1 : fl_larger(product->vectors, 1));
-    const fl_size work = k->device ? 0 : (row1 - row0) * product->K * product->gates;
+    if (!k->packs) {
+        const fl_size row_work = k->device ? 0 : product->K * (column1 - column0);
+        for (fl_size end; row0 < row1; row0 = end) {
+            end = fl_piece_end(row0, row1, FL_ROWS_OF_A_PIECE, row_work);
+            k->multiply(product, row0, end, column0, column1);
+            if (end < row1 && fl_asked_to_stop(stopped)) return;
+        }
+        return;
+    }
+    const fl_size block = k->unit_block * (product->gates > 1 ? 1 : product->vectors);
+    const fl_size work = (row1 - row0) * product->K * product->gates;
     while (column0 < column1) {
         const fl_size end = fl_piece_end(column0, column1, block, work);
         k->multiply(product, row0, row1, column0, end);

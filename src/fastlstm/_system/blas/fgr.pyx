@@ -24,15 +24,14 @@ cdef inline void places(const fl_cell *cell, fl_size *place) noexcept nogil:
     place[0], place[1], place[2] = cell.i, cell.f, cell.o
 
 
-cdef void forward(const fl_forward *s, real *a, fl_size row0, fl_size row1, fl_size unit0,
-                  fl_size unit1) noexcept nogil:
+cdef void forward(const fl_forward *s, real *a, fl_size row0, fl_size row1) noexcept nogil:
     """Compute a step of the LSTM, then hand its gates on: to the next step, or to the final state."""
     cdef fl_size H = s.hidden, vector = unit_block(sizeof(real)), row, gate, k
     cdef fl_size columns = columns_of_gates(H, vector), step
     cdef fl_size[3] place
     cdef real *to
     cdef const real *from_gate
-    lstm.forward(s, a, row0, row1, unit0, unit1)
+    lstm.forward(s, a, row0, row1)
     places(s.cell, place)
     for row in range(row0, row1):
         to, step = <real *>s.extra_last, columns
@@ -43,41 +42,39 @@ cdef void forward(const fl_forward *s, real *a, fl_size row0, fl_size row1, fl_s
         to += row * step
         for gate in range(3):
             from_gate = a + (row * s.cell.gates + place[gate]) * H
-            for k in range(unit0, unit1):
+            for k in range(H):
                 to[column_of(gate, k, vector)] = from_gate[k]
-            for k in range(unit1, columns // 3 if unit1 == H else 0):
+            for k in range(H, columns // 3):
                 to[column_of(gate, k, vector)] = 0  # padding
 
 
-cdef void backward(const fl_backward *s, real *delta, fl_size row0, fl_size row1, fl_size unit0,
-                   fl_size unit1) noexcept nogil:
+cdef void backward(const fl_backward *s, real *delta, fl_size row0, fl_size row1) noexcept nogil:
     """Compute the deltas, from what the next step sends to y and to the gates."""
     cdef fl_size H = s.hidden, G = s.cell.gates, vector = unit_block(sizeof(real)), row, gate, k, column
     cdef fl_size columns = columns_of_gates(H, vector), step = H + columns
-    cdef fl_size first = column_of(0, unit0, vector), end = columns if unit1 == H else column_of(0, unit1, vector)
     cdef bint from_next = s.extra_panels != NULL and s.delta_next != NULL, reset
     cdef fl_size[3] place
     cdef real *dy
     cdef real *to_gates
     cdef real sent
     places(s.cell, place)
-    gradient_seen(&s.y, <real *>s.sent, step, H, row0, row1, unit0, unit1)
+    gradient_seen(&s.y, <real *>s.sent, step, H, row0, row1)
     if from_next:
-        gemm(sizeof(real), False, False, row1 - row0, end - first, G * H, <const real *>s.delta_next + row0 * G * H,
-             G * H, <const real *>s.extra_panels + first, columns, 0, <real *>s.sent + row0 * step + H + first, step)
+        gemm(sizeof(real), False, False, row1 - row0, columns, G * H, <const real *>s.delta_next + row0 * G * H,
+             G * H, <const real *>s.extra_panels, columns, 0, <real *>s.sent + row0 * step + H, step)
     for row in range(row0, row1):
         dy = <real *>s.sent + row * step
         to_gates = dy + H
         reset = s.reset != NULL and s.reset[row]
-        for column in range(first, end):
+        for column in range(columns):
             if not from_next:
                 to_gates[column] = 0 if s.d_extra_last == NULL else (<const real *>s.d_extra_last
                                                                      + row * columns)[column]
             if reset and s.d_extra_first != NULL:
                 (<real *>s.d_extra_first + row * columns)[column] += to_gates[column]
         for gate in range(3):
-            for k in range(unit0, unit1):
+            for k in range(H):
                 sent = 0 if reset else to_gates[column_of(gate, k, vector)]
                 delta[(row * G + place[gate]) * H + k] = sent
-        gradient_of_y(&s.y, dy + unit0, row, H, unit0, unit1)
-        lstm.backward_row(s, delta, dy + unit0, True, row, unit0, unit1)
+        gradient_of_y(&s.y, dy, row, H)
+        lstm.backward_row(s, delta, dy, True, row)

@@ -21,8 +21,7 @@ from fastlstm._system.blas.products cimport gemm, real
 from fastlstm._system.kernels cimport FL_LOGISTIC, FL_TANH, fl_backward, fl_forward, fl_size
 
 
-cdef void forward(const fl_forward *s, real *a, fl_size row0, fl_size row1, fl_size unit0,
-                  fl_size unit1) noexcept nogil:
+cdef void forward(const fl_forward *s, real *a, fl_size row0, fl_size row1) noexcept nogil:
     """Compute h^t; `a`, (B, 3H), has W x^t, and in the end r, z and n: it is where the gates will be."""
     cdef fl_size H = s.hidden, K = s.outputs, rows = row1 - row0, row
     cdef const real *y_prev = <const real *>s.y_prev + row0 * s.y_prev_step
@@ -70,14 +69,13 @@ cdef void output(const fl_forward *s, real *r, fl_size row) noexcept nogil:
         memcpy(<real *>s.y + row * s.y_step, h, bytes)
 
 
-cdef void backward(const fl_backward *s, real *delta, fl_size row0, fl_size row1, fl_size unit0,
-                   fl_size unit1) noexcept nogil:
+cdef void backward(const fl_backward *s, real *delta, fl_size row0, fl_size row1) noexcept nogil:
     """Compute the deltas, (B, 3H)."""
     cdef fl_size H = s.hidden, row
     cdef real *dh = <real *>s.sent
-    gradient_seen(&s.y, dh, H, H, row0, row1, 0, H)
+    gradient_seen(&s.y, dh, H, H, row0, row1)
     for row in range(row0, row1):
-        gradient_of_y(&s.y, dh + row * H, row, H, 0, H)
+        gradient_of_y(&s.y, dh + row * H, row, H)
         output_backward(s, delta + row * 3 * H, dh + row * H, row)
     # dh has been used: what comes next is the gradient of r y^{t-1}.
     gemm(sizeof(real), False, False, row1 - row0, H, H, delta + (row0 * 3 + 2) * H, 3 * H, s.R_panels, H, 0,

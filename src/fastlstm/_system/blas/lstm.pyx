@@ -25,11 +25,11 @@ from fastlstm._system.blas.products cimport multiply_R, real
 from fastlstm._system.kernels cimport fl_activation, fl_backward, fl_cell, fl_forward, fl_size
 
 
-cdef inline const real *block(const real *row, int place, fl_size H, fl_size unit) noexcept nogil:
-    """Return a gate's block of a row from `unit` on; NULL where the cell lacks the gate, or the row is NULL."""
+cdef inline const real *block(const real *row, int place, fl_size H) noexcept nogil:
+    """Return a gate's block of a row; NULL where the cell lacks the gate, or the row is NULL."""
     if place < 0 or row == NULL:
         return NULL
-    return row + place * H + unit
+    return row + place * H
 
 
 # ---- forward ---------------------------------------------------------------------------------------------------------
@@ -49,46 +49,45 @@ cdef void apply(fl_activation g, real *a, const real *b, const real *p, const re
     activate(g, a, a, n)
 
 
-cdef void forward(const fl_forward *s, real *a, fl_size row0, fl_size row1, fl_size unit0,
-                  fl_size unit1) noexcept nogil:
-    """Compute a step of some rows and units. `a`, (B, gates H), has W x^t, and in the end the gates."""
+cdef void forward(const fl_forward *s, real *a, fl_size row0, fl_size row1) noexcept nogil:
+    """Compute a step of some rows. `a`, (B, gates H), has W x^t, and in the end the gates."""
     cdef fl_size row
-    multiply_R(s, a, True, row0, row1, unit0, unit1)
+    multiply_R(s, a, True, row0, row1)
     for row in range(row0, row1):
-        forward_row(s, a, row, unit0, unit1 - unit0)
+        forward_row(s, a, row)
 
 
-cdef void forward_row(const fl_forward *s, real *a, fl_size row, fl_size unit, fl_size n) noexcept nogil:
-    """Compute the gates, c^t and y^t of a row, for n units."""
+cdef void forward_row(const fl_forward *s, real *a, fl_size row) noexcept nogil:
+    """Compute the gates, c^t and y^t of a row."""
     cdef const fl_cell *cell = s.cell
     cdef fl_size H = s.hidden, k
     cdef const real *b = <const real *>s.b
     cdef const real *p = <const real *>s.p
-    cdef const real *c_prev = <const real *>s.c_prev + row * H + unit
-    cdef real *c = <real *>s.c + row * H + unit
-    cdef real *y = <real *>s.y_copy + row * s.y_copy_step + unit
+    cdef const real *c_prev = <const real *>s.c_prev + row * H
+    cdef real *c = <real *>s.c + row * H
+    cdef real *y = <real *>s.y_copy + row * s.y_copy_step
     cdef real *gates = a + row * cell.gates * H
-    cdef real *i = <real *>block(gates, cell.i, H, unit)
-    cdef real *f = <real *>block(gates, cell.f, H, unit)
-    cdef real *z = <real *>block(gates, cell.z, H, unit)
-    cdef real *o = <real *>block(gates, cell.o, H, unit)
+    cdef real *i = <real *>block(gates, cell.i, H)
+    cdef real *f = <real *>block(gates, cell.f, H)
+    cdef real *z = <real *>block(gates, cell.z, H)
+    cdef real *o = <real *>block(gates, cell.o, H)
     cdef real keep, write
     if i != NULL:
-        apply(cell.gate, i, block(b, cell.i, H, unit), block(p, cell.i, H, unit), c_prev, cell.clip, n)
+        apply(cell.gate, i, block(b, cell.i, H), block(p, cell.i, H), c_prev, cell.clip, H)
     if f != NULL:
-        apply(cell.gate, f, block(b, cell.f, H, unit), block(p, cell.f, H, unit), c_prev, cell.clip, n)
-    apply(cell.g, z, block(b, cell.z, H, unit), <const real *>NULL, c_prev, cell.clip, n)
-    for k in range(n):
+        apply(cell.gate, f, block(b, cell.f, H), block(p, cell.f, H), c_prev, cell.clip, H)
+    apply(cell.g, z, block(b, cell.z, H), <const real *>NULL, c_prev, cell.clip, H)
+    for k in range(H):
         write = i[k] if i != NULL else 1
         keep = f[k] if f != NULL else 1 - write if cell.coupled else 1
         c[k] = z[k] * write + c_prev[k] * keep
         if cell.cell_clip != 0:
             c[k] = bounded(c[k], <real>cell.cell_clip)
     if o != NULL:  # Its peepholes are the last row of p, which has none for z.
-        apply(cell.gate, o, block(b, cell.o, H, unit), block(p, cell.o - 1, H, unit), c, cell.clip, n)
-    output(cell, o, c, y, n)
+        apply(cell.gate, o, block(b, cell.o, H), block(p, cell.o - 1, H), c, cell.clip, H)
+    output(cell, o, c, y, H)
     if s.y != NULL and row < s.keep:
-        memcpy(<real *>s.y + row * s.y_step + unit, y, n * sizeof(real))
+        memcpy(<real *>s.y + row * s.y_step, y, H * sizeof(real))
 
 
 cdef void output(const fl_cell *cell, const real *o, const real *c, real *y, fl_size n) noexcept nogil:
@@ -108,7 +107,10 @@ cdef struct Bounds:
 
 
 cdef Bounds bounds_of(fl_activation g, double clip, real *_) noexcept nogil:
+    """Return the bounds of an activation in the precision of `_`; zeros without clipping."""
     cdef real[2] values
+    if clip == 0:
+        return Bounds(0, 0)
     values[0], values[1] = -clip, clip
     activate(g, values, values, 2)
     return Bounds(values[0], values[1])
@@ -120,44 +122,42 @@ cdef inline real derivative(fl_activation g, real d, real h, double clip, Bounds
     return d if clip == 0 else between(<real>bounds.low, h, <real>bounds.high, d)
 
 
-cdef void backward(const fl_backward *s, real *delta, fl_size row0, fl_size row1, fl_size unit0,
-                   fl_size unit1) noexcept nogil:
-    """Compute the deltas of a step, (B, gates H), for some rows and units."""
+cdef void backward(const fl_backward *s, real *delta, fl_size row0, fl_size row1) noexcept nogil:
+    """Compute the deltas of a step, (B, gates H), for some rows."""
     cdef fl_size H = s.hidden, row
     cdef real *dy = <real *>s.sent
-    gradient_seen(&s.y, dy, H, H, row0, row1, unit0, unit1)
+    gradient_seen(&s.y, dy, H, H, row0, row1)
     for row in range(row0, row1):
-        gradient_of_y(&s.y, dy + row * H + unit0, row, H, unit0, unit1)
-        backward_row(s, delta, dy + row * H + unit0, False, row, unit0, unit1)
+        gradient_of_y(&s.y, dy + row * H, row, H)
+        backward_row(s, delta, dy + row * H, False, row)
 
 
-cdef void backward_row(const fl_backward *s, real *delta, const real *dy, bint to_gates, fl_size row, fl_size unit0,
-                       fl_size unit1) noexcept nogil:
+cdef void backward_row(const fl_backward *s, real *delta, const real *dy, bint to_gates,
+                       fl_size row) noexcept nogil:
     """Compute the deltas of a row from dy^t; with `to_gates`, delta has what arrives at i, f and o themselves."""
     cdef const fl_cell *cell = s.cell
-    cdef fl_size H = s.hidden, n = unit1 - unit0, at = row * H + unit0
-    cdef fl_size at_gates = row * cell.gates * H, k
+    cdef fl_size H = s.hidden, at = row * H, at_gates = row * cell.gates * H, k
     cdef const real *gates = <const real *>s.gates + at_gates
     cdef const real *p = <const real *>s.p
-    cdef const real *is_i = block(gates, cell.i, H, unit0)
-    cdef const real *is_f = block(gates, cell.f, H, unit0)
-    cdef const real *is_z = block(gates, cell.z, H, unit0)
-    cdef const real *is_o = block(gates, cell.o, H, unit0)
-    cdef const real *p_i = block(p, cell.i, H, unit0)
-    cdef const real *p_f = block(p, cell.f, H, unit0)
-    cdef const real *p_o = block(p, cell.o - 1, H, unit0)
-    cdef real *to_i = <real *>block(delta + at_gates, cell.i, H, unit0)
-    cdef real *to_f = <real *>block(delta + at_gates, cell.f, H, unit0)
-    cdef real *to_z = <real *>block(delta + at_gates, cell.z, H, unit0)
-    cdef real *to_o = <real *>block(delta + at_gates, cell.o, H, unit0)
+    cdef const real *is_i = block(gates, cell.i, H)
+    cdef const real *is_f = block(gates, cell.f, H)
+    cdef const real *is_z = block(gates, cell.z, H)
+    cdef const real *is_o = block(gates, cell.o, H)
+    cdef const real *p_i = block(p, cell.i, H)
+    cdef const real *p_f = block(p, cell.f, H)
+    cdef const real *p_o = block(p, cell.o - 1, H)
+    cdef real *to_i = <real *>block(delta + at_gates, cell.i, H)
+    cdef real *to_f = <real *>block(delta + at_gates, cell.f, H)
+    cdef real *to_z = <real *>block(delta + at_gates, cell.z, H)
+    cdef real *to_o = <real *>block(delta + at_gates, cell.o, H)
     cdef const real *c = <const real *>s.c + at
     cdef const real *c_prev = <const real *>s.c_prev + at
     cdef real *dc_of = <real *>s.dc + at
     cdef Bounds of_gate = bounds_of(cell.gate, cell.clip, delta), of_z = bounds_of(cell.g, cell.clip, delta)
     cdef bint reset = s.reset != NULL and s.reset[row]
     cdef real i, f, z, o, hc, dc, stays, d_i, d_f, d_z, d_o
-    activate(cell.h, c, to_z, n)  # h(c), where d_z will be
-    for k in range(n):
+    activate(cell.h, c, to_z, H)  # h(c), where d_z will be
+    for k in range(H):
         i = is_i[k] if is_i != NULL else 1
         f = is_f[k] if is_f != NULL else 1 - i if cell.coupled else 1
         z = is_z[k]

@@ -15,5 +15,4 @@ cdef void write_gradient(real *dA, const real *G, bint add, fl_size gates, fl_si
                          fl_size unit1) noexcept nogil
 cdef void copy_columns(void *to, int itemsize, const void *A, fl_size row_step, fl_size rows, fl_size columns,
                        fl_size column0, fl_size column1) noexcept nogil
-cdef void multiply_R(const fl_forward *s, real *a, bint add, fl_size row0, fl_size row1, fl_size unit0,
-                     fl_size unit1) noexcept nogil
+cdef void multiply_R(const fl_forward *s, real *a, bint add, fl_size row0, fl_size row1) noexcept nogil

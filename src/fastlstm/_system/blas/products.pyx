@@ -92,17 +92,12 @@ cdef void copy_columns(void *to, int itemsize, const void *A, fl_size row_step, 
                <const char *>A + (row * row_step + column0) * itemsize, bytes)
 
 
-cdef void multiply_R(const fl_forward *s, real *a, bint add, fl_size row0, fl_size row1, fl_size unit0,
-                     fl_size unit1) noexcept nogil:
-    """Compute a = R y^{t-1}, (B, gates H), or with `add` a += R y^{t-1}, for some rows and units of each gate."""
-    cdef fl_size columns = s.cell.gates * s.hidden, K = s.outputs, n = unit1 - unit0, first = unit0
-    cdef const real *y_prev = <const real *>s.y_prev + row0 * s.y_prev_step
-    if n == s.hidden:  # The blocks of all gates are side by side.
-        n = columns
-    while first < columns:
-        gemm(sizeof(real), False, True, row1 - row0, n, K, y_prev, s.y_prev_step, <const real *>s.R + first * K, K, add,
-             a + row0 * columns + first, columns)
-        first += s.hidden if n < columns else columns
+cdef void multiply_R(const fl_forward *s, real *a, bint add, fl_size row0, fl_size row1) noexcept nogil:
+    """Compute a = R y^{t-1}, (B, gates H), or with `add` a += R y^{t-1}, for some rows."""
+    cdef fl_size columns = s.cell.gates * s.hidden, K = s.outputs
+    gemm(sizeof(real), False, True, row1 - row0, columns, K, <const real *>s.y_prev + row0 * s.y_prev_step,
+         s.y_prev_step, s.R, K, add, a + row0 * columns, columns)
+
 
 
 cdef void write_gradient(real *dA, const real *G, bint add, fl_size gates, fl_size hidden, fl_size K, fl_size unit0,

@@ -11,35 +11,33 @@ from fastlstm._system.blas.products cimport multiply_R, real
 from fastlstm._system.kernels cimport fl_backward, fl_forward, fl_size
 
 
-cdef void forward(const fl_forward *s, real *a, fl_size row0, fl_size row1, fl_size unit0,
-                  fl_size unit1) noexcept nogil:
+cdef void forward(const fl_forward *s, real *a, fl_size row0, fl_size row1) noexcept nogil:
     """Compute h^t; `a`, (B, H), has W x^t, and in the end h^t."""
-    cdef fl_size H = s.hidden, n = unit1 - unit0, row, k
-    cdef const real *b = <const real *>s.b + unit0
+    cdef fl_size H = s.hidden, bytes = H * sizeof(real), row, k
+    cdef const real *b = <const real *>s.b
     cdef real *h
-    multiply_R(s, a, True, row0, row1, unit0, unit1)
+    multiply_R(s, a, True, row0, row1)
     for row in range(row0, row1):
-        h = a + row * H + unit0
-        for k in range(n):
+        h = a + row * H
+        for k in range(H):
             h[k] += b[k]
-        activate(s.cell.g, h, h, n)
-        memcpy(<real *>s.y_copy + row * s.y_copy_step + unit0, h, n * sizeof(real))
+        activate(s.cell.g, h, h, H)
+        memcpy(<real *>s.y_copy + row * s.y_copy_step, h, bytes)
         if s.y != NULL and row < s.keep:
-            memcpy(<real *>s.y + row * s.y_step + unit0, h, n * sizeof(real))
+            memcpy(<real *>s.y + row * s.y_step, h, bytes)
 
 
-cdef void backward(const fl_backward *s, real *delta, fl_size row0, fl_size row1, fl_size unit0,
-                   fl_size unit1) noexcept nogil:
+cdef void backward(const fl_backward *s, real *delta, fl_size row0, fl_size row1) noexcept nogil:
     """Compute delta^t, (B, H), from delta^{t+1}."""
-    cdef fl_size H = s.hidden, n = unit1 - unit0, row, at, k
+    cdef fl_size H = s.hidden, row, at, k
     cdef const real *h
     cdef real *d
-    gradient_seen(&s.y, delta, H, H, row0, row1, unit0, unit1)
+    gradient_seen(&s.y, delta, H, H, row0, row1)
     for row in range(row0, row1):
-        at = row * H + unit0
+        at = row * H
         d, h = delta + at, <const real *>s.gates + at
-        gradient_of_y(&s.y, d, row, H, unit0, unit1)
-        for k in range(n):
+        gradient_of_y(&s.y, d, row, H)
+        for k in range(H):
             d[k] = times_derivative(s.cell.g, d[k], h[k])
         if s.y_again != NULL:
-            memcpy(<real *>s.y_again + at, h, n * sizeof(real))
+            memcpy(<real *>s.y_again + at, h, H * sizeof(real))

@@ -17,53 +17,51 @@ cdef inline bint has_step(int kind) noexcept:
     return kind == FL_LSTM or kind == FL_FGR or kind == FL_RNN or kind == FL_GRU or kind == FL_GRU_BEFORE
 
 
-cdef void forward(const fl_forward *s, real *a, fl_size row0, fl_size row1, fl_size unit0,
-                  fl_size unit1) noexcept nogil:
+cdef void forward(const fl_forward *s, real *a, fl_size row0, fl_size row1) noexcept nogil:
     if s.cell.kind == FL_LSTM:
-        lstm.forward(s, a, row0, row1, unit0, unit1)
+        lstm.forward(s, a, row0, row1)
     elif s.cell.kind == FL_FGR:
-        fgr.forward(s, a, row0, row1, unit0, unit1)
+        fgr.forward(s, a, row0, row1)
     elif s.cell.kind == FL_RNN:
-        rnn.forward(s, a, row0, row1, unit0, unit1)
+        rnn.forward(s, a, row0, row1)
     elif s.cell.kind == FL_GRU:
-        gru.forward(s, a, row0, row1, unit0, unit1)
+        gru.forward(s, a, row0, row1)
     else:
-        gru_before.forward(s, a, row0, row1, unit0, unit1)
+        gru_before.forward(s, a, row0, row1)
 
 
-cdef void backward(const fl_backward *s, real *delta, fl_size row0, fl_size row1, fl_size unit0,
-                   fl_size unit1) noexcept nogil:
+cdef void backward(const fl_backward *s, real *delta, fl_size row0, fl_size row1) noexcept nogil:
     if s.cell.kind == FL_LSTM:
-        lstm.backward(s, delta, row0, row1, unit0, unit1)
+        lstm.backward(s, delta, row0, row1)
     elif s.cell.kind == FL_FGR:
-        fgr.backward(s, delta, row0, row1, unit0, unit1)
+        fgr.backward(s, delta, row0, row1)
     elif s.cell.kind == FL_RNN:
-        rnn.backward(s, delta, row0, row1, unit0, unit1)
+        rnn.backward(s, delta, row0, row1)
     elif s.cell.kind == FL_GRU:
-        gru.backward(s, delta, row0, row1, unit0, unit1)
+        gru.backward(s, delta, row0, row1)
     else:
-        gru_before.backward(s, delta, row0, row1, unit0, unit1)
+        gru_before.backward(s, delta, row0, row1)
 
 
 # ---- the functions of a table, by precision --------------------------------------------------------------------------
 
 cdef void forward_32(const fl_forward *s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1) noexcept nogil:
-    forward(s, <float *>s.wx, row0, row1, unit0, unit1)
+    forward(s, <float *>s.wx, row0, row1)
 
 
 cdef void backward_32(const fl_backward *s, fl_size row0, fl_size row1, fl_size unit0,
                       fl_size unit1) noexcept nogil:
-    backward(s, <float *>s.delta, row0, row1, unit0, unit1)
+    backward(s, <float *>s.delta, row0, row1)
 
 
 cdef void carry_32(const fl_carry *s, fl_size row0, fl_size row1, fl_size column0, fl_size column1, fl_size unit0,
                    fl_size unit1) noexcept nogil:
-    carry.carry(s, <float *>s.y, row0, row1, column0, column1, unit0, unit1)
+    carry.carry(s, <float *>s.y, row0, row1, unit1)
 
 
 cdef void y_gradient_32(const fl_y_gradient *s, void *dy, fl_size width, fl_size row0, fl_size row1, fl_size column0,
                         fl_size column1) noexcept nogil:
-    carry.y_gradient(s, <float *>dy, width, row0, row1, column0, column1)
+    carry.y_gradient(s, <float *>dy, width, row0, row1)
 
 
 cdef void multiply_32(const fl_product *p, fl_size row0, fl_size row1, fl_size column0,
@@ -83,22 +81,22 @@ cdef void pack_rows_32(void *panels, int vectors, const void *A, fl_size row_ste
 
 
 cdef void forward_64(const fl_forward *s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1) noexcept nogil:
-    forward(s, <double *>s.wx, row0, row1, unit0, unit1)
+    forward(s, <double *>s.wx, row0, row1)
 
 
 cdef void backward_64(const fl_backward *s, fl_size row0, fl_size row1, fl_size unit0,
                       fl_size unit1) noexcept nogil:
-    backward(s, <double *>s.delta, row0, row1, unit0, unit1)
+    backward(s, <double *>s.delta, row0, row1)
 
 
 cdef void carry_64(const fl_carry *s, fl_size row0, fl_size row1, fl_size column0, fl_size column1, fl_size unit0,
                    fl_size unit1) noexcept nogil:
-    carry.carry(s, <double *>s.y, row0, row1, column0, column1, unit0, unit1)
+    carry.carry(s, <double *>s.y, row0, row1, unit1)
 
 
 cdef void y_gradient_64(const fl_y_gradient *s, void *dy, fl_size width, fl_size row0, fl_size row1, fl_size column0,
                         fl_size column1) noexcept nogil:
-    carry.y_gradient(s, <double *>dy, width, row0, row1, column0, column1)
+    carry.y_gradient(s, <double *>dy, width, row0, row1)
 
 
 cdef void multiply_64(const fl_product *p, fl_size row0, fl_size row1, fl_size column0,
