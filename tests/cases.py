@@ -14,12 +14,14 @@ from fastlstm._system import runtime
 
 LSTM_ARGUMENTS = ("x", "W", "R", "b", "p", "h0", "c0")
 RNN_ARGUMENTS = ("x", "W", "R", "b", "h0")
+LAYER_NORM_ARGUMENTS = ("x", "W", "R", "b", "p", "gR", "gW", "gc", "bc", "h0", "c0")
 GRU_ARGUMENTS = ("x", "W", "R", "b", "bn", "h0")
 INITIAL = ("h0", "c0", "g0")
 STATES = (*INITIAL, "dh", "dc", "dg")
 GRU_FORMS = (True, False)
 NONLINEARITIES = ("tanh", "relu", "logistic", "identity")
 VARIANTS = tuple(reference.BLOCKS)
+LAYER_NORM_VARIANTS = tuple(variant for variant in VARIANTS if variant != "FGR")
 OPTIONS = (
     "reverse", "lengths", "reset", "zero", "mask", "zone_y", "zone_c", "proj", "clip", "cell_clip", "activations",
 )  # fmt: skip
@@ -119,6 +121,17 @@ def variant_case(variant, T, B, I, H, *, seed=0) -> Arrays:
         case["G"] = rng.standard_normal((3 * H, 3 * H)) * 0.4 / H**0.5
         case["g0"], case["dg"] = rng.random((B, 3 * H)), rng.standard_normal((B, 3 * H))
     return case
+
+
+def layer_norm_case(variant, T, B, I, H, *, peephole=True, seed=0) -> Arrays:
+    """Return the case of a variant with the gains gR, gW and gc and the bias bc of the layer-normalised LSTM."""
+    case, rng = variant_case(variant, T, B, I, H, seed=seed), np.random.default_rng([seed, T, B, I, H, 4])
+    rows = len(case["b"])
+    case["gR"], case["gW"] = 0.7 + 0.2 * rng.standard_normal((2, rows))
+    case["gc"], case["bc"] = 1 + 0.2 * rng.standard_normal(H), 0.3 * rng.standard_normal(H)
+    if not peephole or variant == "NP":
+        case["p"] = None
+    return converted(converted(case, np.float32), np.float64)
 
 
 def options_case(variant, names, *, T=T, B=B, I=I, H=H, P=P, seed=0):

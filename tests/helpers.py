@@ -7,7 +7,17 @@ import dataclasses
 import threading
 
 import numpy as np
-from cases import GRU_ARGUMENTS, INITIAL, LSTM_ARGUMENTS, RNN_ARGUMENTS, Arrays, arriving, converted, initial
+from cases import (
+    GRU_ARGUMENTS,
+    INITIAL,
+    LAYER_NORM_ARGUMENTS,
+    LSTM_ARGUMENTS,
+    RNN_ARGUMENTS,
+    Arrays,
+    arriving,
+    converted,
+    initial,
+)
 
 import fastlstm
 from fastlstm import reference
@@ -58,6 +68,27 @@ def reference_lstm(case: Arrays, variant="vanilla") -> Arrays:
     if case["p"] is None:
         del result["dp"]
     return result
+
+
+def layer_norm_p(case: Arrays, variant) -> np.ndarray:
+    """Return p, or zeros in its place."""
+    shape = len(reference.BLOCKS[variant].replace("z", "")), case["R"].shape[1]
+    return np.zeros(shape) if case["p"] is None else case["p"]
+
+
+def reference_layer_norm_forward(case: Arrays, variant="vanilla"):
+    full = case | {"p": layer_norm_p(case, variant)}
+    return reference.layer_norm_lstm_forward(*(full[name] for name in LAYER_NORM_ARGUMENTS), variant)
+
+
+def reference_layer_norm_lstm(case: Arrays, variant="vanilla") -> Arrays:
+    case = converted(case, np.float64)
+    y, tape = reference_layer_norm_forward(case, variant)
+    full = case | {"p": layer_norm_p(case, variant)}
+    arguments = [full[name] for name in ("W", "R", "p", "gR", "gW", "gc", "bc", "dy", "dh", "dc")]
+    gradients = reference.layer_norm_lstm_backward(tape, *arguments, variant)
+    result = {"y": y, "h": tape.y[-1], "c": tape.c[-1]}
+    return result | {f"d{name}": array for name, array in gradients._asdict().items() if case[name] is not None}
 
 
 def rnn_forward(case: Arrays, nonlinearity, **options):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -52,9 +53,65 @@ class LSTMGradients(NamedTuple):
     g0: Array | None
 
 
-def _by_gate(blocks: str, parameter: Array) -> dict[str, Array]:
+NO_GATES: Mapping[str, Array | float] = dict.fromkeys("ifo", 0.0)
+"""What gates get from those of the step before, and on the way back from those of the next: nothing, but in FGR."""
+
+
+def by_gate(blocks: str, parameter: Array) -> dict[str, Array]:
     """The blocks of a parameter by their gate's letter."""
     return dict(zip(blocks, np.split(parameter, len(blocks)), strict=True))
+
+
+def lstm_cell(
+    variant: str, bars: Mapping[str, Array], p_: Mapping[str, Array], c_prev: Array,
+    from_gates: Mapping[str, Array | float] = NO_GATES,
+) -> tuple[Array, Array, Array, Array, Array]:  # fmt: skip
+    """i^t, f^t, z^t, o^t and c^t, with `bars` the sums that are activated, but for the peepholes."""
+    g, _ = ACTIVATIONS["identity" if variant == "NIAF" else "tanh"]
+    i = f = o = np.ones_like(c_prev)
+    z = g(bars["z"])
+    if "i" in bars:
+        i = sigma(bars["i"] + p_["i"] * c_prev + from_gates["i"])
+    if "f" in bars:
+        f = sigma(bars["f"] + p_["f"] * c_prev + from_gates["f"])
+    elif variant == "CIFG":
+        f = 1 - i
+    c = z * i + c_prev * f
+    if "o" in bars:
+        o = sigma(bars["o"] + p_["o"] * c + from_gates["o"])
+    return i, f, z, o, c
+
+
+def lstm_cell_backward(
+    variant: str, i: Array, f: Array, z: Array, o: Array, p_: Mapping[str, Array], c_prev: Array, do: Array, dc: Array,
+    from_next: Mapping[str, Array | float] = NO_GATES,
+) -> tuple[dict[str, Array], Array]:  # fmt: skip
+    """The deltas of one step, and what it sends to c^{t-1}.
+
+    `do` and `dc` are what arrives at o^t and c^t from y^t and from the step after it.
+    """
+    blocks = BLOCKS[variant]
+    _, g_prime = ACTIVATIONS["identity" if variant == "NIAF" else "tanh"]
+    deltas: dict[str, Array] = {}
+    if "o" in blocks:
+        deltas["o"] = (do + from_next["o"]) * o * (1 - o)
+        dc = dc + p_["o"] * deltas["o"]
+    to_c_prev = dc * f
+    if "f" in blocks:
+        deltas["f"] = (dc * c_prev + from_next["f"]) * f * (1 - f)
+        to_c_prev = to_c_prev + p_["f"] * deltas["f"]
+    if "i" in blocks:
+        to_i = dc * (z - c_prev if variant == "CIFG" else z)
+        deltas["i"] = (to_i + from_next["i"]) * i * (1 - i)
+        to_c_prev = to_c_prev + p_["i"] * deltas["i"]
+    deltas["z"] = dc * i * g_prime(z)
+    return deltas, to_c_prev
+
+
+def peephole_gradients(deltas: Mapping[str, Array], c: Array) -> Array:
+    """dp, from the deltas of all steps, and c with the initial one before them."""
+    seen = {"i": c[:-1], "f": c[:-1], "o": c[1:]}  # the cells that the peepholes look at
+    return np.stack([(deltas[gate] * seen[gate]).sum((0, 1)) for gate in deltas if gate != "z"])
 
 
 def lstm_forward(
@@ -71,30 +128,20 @@ def lstm_forward(
     T, B, _ = x.shape
     H = R.shape[1]
     blocks = BLOCKS[variant]
-    W_, R_, b_ = (_by_gate(blocks, parameter) for parameter in (W, R, b))
-    p_ = _by_gate(blocks.replace("z", ""), p)
-    g, _ = ACTIVATIONS["identity" if variant == "NIAF" else "tanh"]
+    W_, R_, b_ = (by_gate(blocks, parameter) for parameter in (W, R, b))
+    p_ = by_gate(blocks.replace("z", ""), p)
     h, _ = ACTIVATIONS["identity" if variant == "NOAF" else "tanh"]
-    i, f, z, o = (np.ones((T, B, H), x.dtype) for _ in range(4))
+    i, f, z, o = (np.empty((T, B, H), x.dtype) for _ in range(4))
     c, y = (np.empty((T + 1, B, H), x.dtype) for _ in range(2))
     y[0], c[0] = h0, c0
     gates = np.empty((T + 1, B, 3 * H), x.dtype)
     gates[0] = 0 if g0 is None else g0
-    from_gates = {gate: np.zeros((B, H), x.dtype) for gate in "ifo"}
+    from_gates = NO_GATES
     for t in range(T):
         if G is not None:
             from_gates = dict(zip("ifo", np.split(gates[t] @ G.T, 3, axis=-1), strict=True))
         bars = {gate: x[t] @ W_[gate].T + y[t] @ R_[gate].T + b_[gate] for gate in blocks}
-        z[t] = g(bars["z"])
-        if "i" in bars:
-            i[t] = sigma(bars["i"] + p_["i"] * c[t] + from_gates["i"])
-        if "f" in bars:
-            f[t] = sigma(bars["f"] + p_["f"] * c[t] + from_gates["f"])
-        elif variant == "CIFG":
-            f[t] = 1 - i[t]
-        c[t + 1] = z[t] * i[t] + c[t] * f[t]
-        if "o" in bars:
-            o[t] = sigma(bars["o"] + p_["o"] * c[t + 1] + from_gates["o"])
+        i[t], f[t], z[t], o[t], c[t + 1] = lstm_cell(variant, bars, p_, c[t], from_gates)
         y[t + 1] = h(c[t + 1]) * o[t]
         gates[t + 1] = np.concatenate([i[t], f[t], o[t]], axis=-1)
     return y[1:], LSTMTape(x, i, f, z, o, c, y, gates)
@@ -113,8 +160,7 @@ def lstm_backward(
     T, B, _ = x.shape
     H = R.shape[1]
     blocks = BLOCKS[variant]
-    R_, p_ = _by_gate(blocks, R), _by_gate(blocks.replace("z", ""), p)
-    _, g_prime = ACTIVATIONS["identity" if variant == "NIAF" else "tanh"]
+    R_, p_ = by_gate(blocks, R), by_gate(blocks.replace("z", ""), p)
     h, h_prime = ACTIVATIONS["identity" if variant == "NOAF" else "tanh"]
     deltas = {gate: np.empty((T, B, H), x.dtype) for gate in blocks}
     from_next_y = dh  # what step t + 1 sends to y^t ...
@@ -125,23 +171,13 @@ def lstm_backward(
         hc = h(c[t + 1])
         dy = dy_above[t] + from_next_y
         dc = dy * o[t] * h_prime(hc) + from_next_c
-        if "o" in blocks:
-            deltas["o"][t] = (dy * hc + from_next["o"]) * o[t] * (1 - o[t])
-            dc = dc + p_["o"] * deltas["o"][t]
-        from_next_c = dc * f[t]
-        if "f" in blocks:
-            deltas["f"][t] = (dc * c[t] + from_next["f"]) * f[t] * (1 - f[t])
-            from_next_c = from_next_c + p_["f"] * deltas["f"][t]
-        if "i" in blocks:
-            to_i = dc * (z[t] - c[t] if variant == "CIFG" else z[t])
-            deltas["i"][t] = (to_i + from_next["i"]) * i[t] * (1 - i[t])
-            from_next_c = from_next_c + p_["i"] * deltas["i"][t]
-        deltas["z"][t] = dc * i[t] * g_prime(z[t])
+        step, from_next_c = lstm_cell_backward(variant, i[t], f[t], z[t], o[t], p_, c[t], dy * hc, dc, from_next)
+        for gate in blocks:
+            deltas[gate][t] = step[gate]
         from_next_y = sum(deltas[gate][t] @ R_[gate] for gate in blocks)
         if G is not None:
             from_next_g = np.concatenate([deltas[gate][t] for gate in "ifo"], axis=-1) @ G
     delta = np.concatenate([deltas[gate] for gate in blocks], axis=-1)
-    seen = {"i": c[:-1], "f": c[:-1], "o": c[1:]}  # the cells that the peepholes look at
     dG = None
     if G is not None:
         dG = np.einsum("tbj,tbk->jk", np.concatenate([deltas[gate] for gate in "ifo"], axis=-1), gates[:-1])
@@ -150,7 +186,7 @@ def lstm_backward(
         W=np.einsum("tbg,tbi->gi", delta, x),
         R=np.einsum("tbg,tbh->gh", delta, y[:-1]),
         b=delta.sum((0, 1)),
-        p=np.stack([(deltas[gate] * seen[gate]).sum((0, 1)) for gate in p_]),
+        p=peephole_gradients(deltas, c),
         h0=from_next_y,
         c0=from_next_c,
         G=dG,
