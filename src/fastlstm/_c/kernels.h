@@ -3,7 +3,7 @@
  * All matrices are row-major and dense, unless a row stride is given: a (B, H) array has rows of H values, one after
  * the other; a field y_step is the number of values from one row of y to the next. `void *` points to values of the
  * table's precision. B counts batch rows, I inputs, H hidden units. The gates of a row are blocks of H values in the
- * order i, f, z, o.
+ * order i, f, z, o; those of a GRU are r, z, n.
  *
  * A cell may pass extra columns to the next step beside y: for each vector of hidden units as many vectors, side by
  * side, as the cell's row of cells.def says. In a row of y as the next step sees it, they come after the values of y;
@@ -77,8 +77,7 @@ typedef struct {
     const void *c_prev; /* (B, H) c^{t-1} as the step sees it; NULL where it is y_prev */
     void *space;        /* (B, space_step) memory of a step of whole rows; else NULL */
     fl_size space_step;
-    void *Ry; /* where weights are not packed, (B, gates H): R y^{t-1}, if the cell wants it apart from W x^t; else NULL
-               */
+    void *Ry; /* (B, gates H), where weights are not packed and the cell wants R y^{t-1} apart from W x^t; else NULL */
     void *gates;  /* (B, kept H) out: activated gates, for the RNN h^t; or NULL */
     void *c;      /* (B, H) out: c^t; may be c_prev; NULL where it is y */
     fl_size keep; /* rows that the next step has too: y and extra_seen are written for these, extra_last for the rest */
@@ -142,14 +141,12 @@ typedef struct {
     const void *extra_panels; /* R's extra columns, by pack_rows: a panel has those of a vector of units; or NULL */
     const void *delta_next;   /* (B, gates H) deltas of the next step, for extra_panels; NULL at the last step */
     const void *d_extra_last; /* (B, extra columns) gradient of the final state's extra columns; or NULL */
-    const void *p;            /* as in fl_forward; NULL without peepholes */
-    const void *gates;        /* (B, gates H) activated gates of this step */
+    const void *p;            /* as in fl_forward */
+    const void *gates;        /* (B, kept H) what this step left as its gates */
     const void *c_prev, *c;   /* (B, H) c^{t-1} as this step saw it, and c^t */
     const void *y_prev;       /* of whole rows: (B, H) y^{t-1} as this step saw it; NULL where that is c_prev */
     const void *R_panels;     /* of whole rows: the last block of R, by pack_rows, where it has a product of its own */
-    void *space;              /* (B, space_step) memory of a step of whole rows; else NULL */
-    fl_size space_step;
-    void *r_y;    /* of whole rows: (B, H) out: what the last block of R was multiplied with */
+    void *r_y;                /* of whole rows: (B, H) out: what the last block of R was multiplied with */
     void *beside; /* likewise: (B, H) out: what this step passes to y^{t-1} beside the product of its other blocks */
     const void *dc_above;       /* (B, H) gradient of c^t from above; or NULL */
     const unsigned char *reset; /* the rows that the next step resets; or NULL */
@@ -158,8 +155,8 @@ typedef struct {
     const void *zone_c;         /* (B, H) share of c^{t-1} that zoneout keeps in c^t; or NULL */
     int simple;         /* whether extra_panels, dc_above, reset, zone_c, dc_all, y.mask, y.reset, y.zone and y.all are
                            all NULL: a form compiled apart */
-    void *sent;         /* where weights are not packed, a space for the sums that the next step passes to this one:
-                           (B, H and the extra columns, at least gates H); else NULL */
+    void *sent;         /* where weights are not packed, and of whole rows, a space for the sums that the next step
+                           passes to this one: (B, H and the extra columns, at least gates H); else NULL */
     void *delta;        /* (B, gates H) out: deltas, with respect to the gates before their activations */
     void *delta_R;      /* (B, gates H) out: deltas of R y^{t-1}, where the cell has other ones there; else NULL */
     void *delta_panels; /* out: the deltas as panels, for the weight gradients; or NULL. A panel has the units of a

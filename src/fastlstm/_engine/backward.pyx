@@ -15,7 +15,7 @@ from fastlstm._engine.passes cimport (FL_SUMS, fl_add_products_part, fl_add_tota
                                       fl_arena_in, fl_at, fl_backward_pass, fl_begin_backward_block, fl_begin_segment,
                                       fl_border, fl_divide_backward_pass, fl_end_backward_block, fl_first_step,
                                       fl_gather_backward_block, fl_is_far, fl_lay_out_backward_pass, fl_multiply_pieces,
-                                      fl_next_block, fl_peephole_part, fl_projection_part, fl_rows_at,
+                                      fl_next_block, fl_p_gradient_part, fl_projection_part, fl_rows_at,
                                       fl_rows_going_on, fl_rows_of_R, fl_rows_per_block, fl_rows_to_pack,
                                       fl_run_backward_rows, fl_run_dy, fl_run_first_state, fl_share, fl_share_of,
                                       fl_span, fl_start_backward_pass, fl_sums_in_parts, fl_time, fl_transpose_part,
@@ -135,7 +135,7 @@ cdef void run_block(fl_backward_pass *b, fl_span block) noexcept nogil:
     for n in range(b.part_count):
         add_products(&b.parts[n], parts)
     if b.dp != NULL:
-        parallel(fl_peephole_part, b, parts)
+        parallel(fl_p_gradient_part, b, parts)
     if b.proj != NULL:
         pack(fl_rows_to_pack(b.k, b.m_panels, fl_vectors(b.k), b.tape.m + (b.delta_row - b.tape.row) * H * b.size, H,
                              b.parts[0].rows, H), parts)

@@ -261,7 +261,7 @@ cdef extern from "pass/backward.h" nogil:
     void fl_gather_backward_block(fl_backward_pass *b, fl_span block)
     void fl_end_backward_block(fl_backward_pass *b, fl_span block)
     void fl_y_prev_part(void *backward_pass, int part, int parts)
-    void fl_peephole_part(void *backward_pass, int part, int parts)
+    void fl_p_gradient_part(void *backward_pass, int part, int parts)
     void fl_projection_part(void *backward_pass, int part, int parts)
     bint fl_sums_in_parts(const fl_backward_pass *b)
 

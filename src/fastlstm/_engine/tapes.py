@@ -335,7 +335,8 @@ class GRUTape(CellTape):
     x : (T, B, I) array
         The input.
     gates : (T, B, 4H) array
-        The activated gates, blocks r, z, n, and q = R_n h^{t-1} + bn.
+        The activated gates, blocks r, z, n, and q = R_n h^{t-1} + bn; without q, (T, B, 3H), in the form that resets
+        before the product.
     h : (T + 1, B, H) array
         h^t before zoneout, the initial ones first (last in the reverse direction).
     h_prev : (T, B, H) array

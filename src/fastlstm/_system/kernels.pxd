@@ -165,8 +165,6 @@ cdef extern from "kernels.h":
         const void *c
         const void *y_prev
         const void *R_panels
-        void *space
-        fl_size space_step
         void *r_y
         void *beside
         const void *dc_above

@@ -6,8 +6,8 @@
 #include "device/queue.h"
 #include "step/gru_before.h"
 
-/* What a step's memory has for a row, in blocks of H reals: the sums of the products, then z, then r y^{t-1}, which as
- * the factor of a product is in the precision of arrays. */
+/* What the memory of a forward step has for a row, in blocks of H reals: the sums of the products, then z, then r
+ * y^{t-1}, which as the factor of a product is in the precision of arrays. */
 enum { GRU_BEFORE_Z = 3, GRU_BEFORE_RY = 4 };
 
 typedef struct {
@@ -55,7 +55,7 @@ typedef struct {
 FL_FUNCTION void gru_before_candidate_at(const backward_rows *s, fl_size k) {
     const place at = place_of(k, s->step.hidden);
     const fl_size row = s->row0 + at.row, unit = at.column, H = s->step.hidden;
-    const real *sent = (const real *)s->step.space + row * H + unit;
+    const real *sent = (const real *)s->step.sent + row * H + unit;
     const vec seen = s->step.y.a ? v_load(sent) : v_zero();
     gru_before_candidate_backward(&s->step, y_gradient_of(&s->step.y, seen, row, unit, H, 1), row, unit, 1);
 }
@@ -63,7 +63,7 @@ FL_FUNCTION void gru_before_candidate_at(const backward_rows *s, fl_size k) {
 FL_FUNCTION void gru_before_reset_at(const backward_rows *s, fl_size k) {
     const place at = place_of(k, s->step.hidden);
     const fl_size row = s->row0 + at.row;
-    const real *sent = (const real *)s->step.space + row * s->step.hidden + at.column;
+    const real *sent = (const real *)s->step.sent + row * s->step.hidden + at.column;
     gru_before_reset_backward(&s->step, v_load(sent), row, at.column, 1);
 }
 
@@ -71,7 +71,7 @@ static void gru_before_backward_now(const op *o) {
     const fl_backward *s = &o->of.backward;
     const fl_size rows = o->row1 - o->row0, H = s->hidden;
     const backward_rows units = {*s, o->row0};
-    real *sent = (real *)s->space + o->row0 * H;
+    real *sent = (real *)s->sent + o->row0 * H;
     if (s->y.a)
         gemm(0, 1, rows, H, s->y.K, (const stored *)s->y.a + o->row0 * s->y.a_step, s->y.a_step,
              (const stored *)s->y.panels, s->y.K, 0, 1, sent, H);

@@ -59,14 +59,10 @@ void fl_lay_out_backward_pass(fl_backward_pass *b, fl_arena *arena) {
         b->between.through_c = b->constant.dc;
     }
     b->delta_before = fl_take_array(arena, b->K ? B : 0, values, b->size);
-    if (!b->k->packs)
+    if (!b->k->packs || row->products)
         b->constant.sent = fl_take_array(arena, B, fl_larger(values, H + b->K - b->outputs), b->cell_size);
     if (!b->given_panels)
         b->R_panels = fl_take_array(arena, fl_row_panels(b->k, vectors, fl_rows_of_R(b), b->outputs), 1, b->size);
-    if (row->products) {
-        b->constant.space_step = FL_MOST_SPACE * H;
-        b->constant.space = fl_take_array(arena, B, b->constant.space_step, b->cell_size);
-    }
     if (row->products > 1) {
         if (!b->given_panels)
             b->late_panels = fl_take_array(arena, fl_row_panels(b->k, vectors, H, b->outputs), 1, b->size);
@@ -191,11 +187,11 @@ fl_size fl_run_backward_rows(const fl_backward_pass *b, fl_size s, fl_size row0,
         step.delta_panels = b->parts[0].delta_panels + at;
         step.delta_R_panels = b->parts[0].delta_R_panels + at;
     }
-    if (step.space) {
+    if (fl_has_whole_rows(step.cell)) {
         step.r_y = b->r_y + (row - b->delta_row) * H * b->size;
         step.y_prev = fl_at(b->tape.y_prev, (row - b->tape.row) * b->K, b->size);
     }
-    if (step.space || !b->k->packs) {
+    if (fl_has_whole_rows(step.cell) || !b->k->packs) {
         const fl_size rows = b->k->packs ? 1 : FL_ROWS_OF_A_PIECE;
         for (fl_size first = row0, end; first < row1; first = end) {
             end = fl_piece_end(first, row1, rows, b->unit_work * H);
@@ -334,7 +330,7 @@ void fl_y_prev_part(void *backward_pass, int part, int parts) {
     }
 }
 
-void fl_peephole_part(void *backward_pass, int part, int parts) {
+void fl_p_gradient_part(void *backward_pass, int part, int parts) {
     const fl_backward_pass *b = (const fl_backward_pass *)backward_pass;
     const fl_size H = b->constant.hidden, values = b->gates * H;
     const fl_size unit0 = fl_border(H, b->k->column_block, part, parts),

@@ -64,18 +64,17 @@ typedef struct {
     char *dy_all;    /* (rows, P) */
     char *dc_all;    /* (rows, H) */
     /* Workspace. */
-    char *delta;   /* (rows of a block, gates H), or delta_all */
-    char *r_y;     /* (rows of a block, H): what the last block of R was multiplied with, apart; else NULL */
-    char *beside;  /* (B, H): with such a block, what a step passes to y^{t-1} beside its product; else NULL */
-    char *delta_R; /* (rows of a block, gates H): deltas of R y^{t-1}, where they are not `delta`; else NULL */
-    char
-        *delta_before; /* (B, gates H): of the step that this pass ran just before the block, the deltas of R y^{t-1} */
-    char *y_prev;      /* (rows of a block, P), where y^{t-1} is not on the tape */
-    char *dy_space;    /* (rows of a block, P): with a projection, the gradient of its result */
-    char *m_panels;    /* with a projection, packed rows of the tape's m */
-    char *zoned;       /* (B, P): gradient that zoneout passes from step to step */
-    char *R_panels;    /* may be given */
-    char *late_panels; /* the last block of R, where it has a product of its own */
+    char *delta;        /* (rows of a block, gates H), or delta_all */
+    char *r_y;          /* (rows of a block, H): what the last block of R was multiplied with, apart; else NULL */
+    char *beside;       /* (B, H): with such a block, what a step passes to y^{t-1} beside its product; else NULL */
+    char *delta_R;      /* (rows of a block, gates H): deltas of R y^{t-1}, where they are not `delta`; else NULL */
+    char *delta_before; /* (B, gates H): the deltas of R y^{t-1} of the step that this pass ran just before the block */
+    char *y_prev;       /* (rows of a block, P), where y^{t-1} is not on the tape */
+    char *dy_space;     /* (rows of a block, P): with a projection, the gradient of its result */
+    char *m_panels;     /* with a projection, packed rows of the tape's m */
+    char *zoned;        /* (B, P): gradient that zoneout passes from step to step */
+    char *R_panels;     /* may be given */
+    char *late_panels;  /* the last block of R, where it has a product of its own */
     char *extra_panels;
     char *proj_panels;
     fl_sum sums[FL_SUMS]; /* sums over many rows: dW, dR, db, dp, dproj */
@@ -120,7 +119,7 @@ void fl_end_backward_block(fl_backward_pass *b, fl_span block);
 /* Compute a part of what the deltas of the current block give: first y^{t-1} of the block's first step, which none of
  * its steps has written; then dp, and dproj += dy^T m. These are tasks whose argument is an fl_backward_pass. */
 void fl_y_prev_part(void *backward_pass, int part, int parts);
-void fl_peephole_part(void *backward_pass, int part, int parts);
+void fl_p_gradient_part(void *backward_pass, int part, int parts);
 void fl_projection_part(void *backward_pass, int part, int parts);
 
 /* Return whether sums over rows are made in parts: where there are many rows, and not on a device, which sums in its

@@ -184,7 +184,7 @@ fl_size fl_run_forward_step(const fl_forward_pass *f, fl_size s, fl_share own) {
     step.extra_last = f->extra_last;
     step.y_copy = f->proj ? fl_m_of(f, s) : fl_y_of(f, s);
     step.y_copy_step = f->proj ? H : f->y_step;
-    if (step.space || !f->k->packs) {
+    if (fl_has_whole_rows(step.cell) || !f->k->packs) {
         const fl_size rows = f->k->packs ? 1 : FL_ROWS_OF_A_PIECE;
         for (fl_size first = own.row0, last; first < end; first = last) {
             last = fl_piece_end(first, end, rows, f->unit_work * H);

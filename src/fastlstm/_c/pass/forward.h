@@ -67,7 +67,6 @@ typedef struct {
     char *pong;    /* (2, B, K): y^{t-1} as the steps see it, where it is not on the tape */
     char *m_space; /* (B, H): m, without a tape */
     char *c_space; /* (B, H): c, without a tape */
-    char *Ry;      /* on a device, (B, gates H): R y^{t-1}, where the cell wants it apart from W x^t */
 } fl_forward_pass;
 
 /* Return whether steps keep a c that is y in the precision of cells. Without anything between two steps they read it as

@@ -42,7 +42,7 @@ static inline fl_size fl_columns_of_sums(const fl_weight_gradients *w) {
 }
 
 /* Lay out the workspace of blocks of at most `rows` rows; `W_too` includes the packed W, `own_R_deltas`
- * panels for them. */
+ * panels of the deltas of R y^{t-1}. */
 void fl_lay_out_weight_gradients(fl_weight_gradients *w, fl_size rows, int W_too, int own_R_deltas, fl_arena *arena);
 
 /* Clear the gradients that are added to, for a pass of `count` rows in blocks of at most `rows`. */

@@ -48,8 +48,15 @@ FL_INLINE vec gru_h_prev(const fl_forward *s, fl_size row, fl_size unit, fl_size
     return s_load_part((const stored *)s->y_prev + row * s->y_prev_step + unit, n);
 }
 
+/* Write h^t of one row and n units. */
+FL_INLINE void gru_write_h(const fl_forward *s, vec h, fl_size row, fl_size unit, fl_size n) {
+    if (s->c) v_store_part((real *)s->c + row * s->hidden + unit, h, n);
+    if (s->y && row < s->keep) s_store_part((stored *)s->y + row * s->y_step + unit, h, n);
+    if (s->y_copy) s_store_part((stored *)s->y_copy + row * s->y_copy_step + unit, h, n);
+}
+
 FL_INLINE void gru_cell(const fl_forward *s, const gru_sums *sums, fl_size row, fl_size unit, fl_size n) {
-    const fl_size H = s->hidden, at = row * H + unit;
+    const fl_size H = s->hidden;
     const vec r = v_logistic(v_add(gru_recurrent(s, GRU_R, sums, unit, n), gru_input(s, GRU_R, sums, row, unit, n)));
     const vec z = v_logistic(v_add(gru_recurrent(s, GRU_Z, sums, unit, n), gru_input(s, GRU_Z, sums, row, unit, n)));
     const vec q = v_add(gru_recurrent(s, GRU_N, sums, unit, n), s_load_part((const stored *)s->p + unit, n));
@@ -62,9 +69,7 @@ FL_INLINE void gru_cell(const fl_forward *s, const gru_sums *sums, fl_size row, 
         s_store_part(gates + GRU_N * H, candidate, n);
         s_store_part(gates + GRU_Q * H, q, n);
     }
-    if (s->c) v_store_part((real *)s->c + at, h, n);
-    if (s->y && row < s->keep) s_store_part((stored *)s->y + row * s->y_step + unit, h, n);
-    if (s->y_copy) s_store_part((stored *)s->y_copy + row * s->y_copy_step + unit, h, n);
+    gru_write_h(s, h, row, unit, n);
 }
 
 /* h^t of one row and n units again: it is on the tape. */

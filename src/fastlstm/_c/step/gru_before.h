@@ -24,7 +24,8 @@ FL_INLINE vec gru_before_sum(const fl_forward *s, const int place, const real *R
     return v_fma(v_fma(input, ratio, product), scale, b);
 }
 
-/* Compute r and z from the sums of the first product; leave z, and r y^{t-1} for the second, in `space`. */
+/* Compute r and z from the sums of the first product; leave z in a row of reals, and r y^{t-1}, the factor of the
+ * second product, in another row. */
 FL_INLINE void gru_before_gates(const fl_forward *s, const real *Ry, const real *wx, real *z_to, stored *ry_to,
                                 fl_size row, fl_size unit, fl_size n) {
     const fl_size H = s->hidden;
@@ -40,16 +41,13 @@ FL_INLINE void gru_before_gates(const fl_forward *s, const real *Ry, const real 
     s_store_part(ry_to + unit, v_mul(r, y_prev), n);
 }
 
-/* Compute h^t from the sums of the second product and from z. */
+/* Compute n from the sum of the second product, and h^t from n and z. */
 FL_INLINE void gru_before_output(const fl_forward *s, const real *Ry, const real *wx, const real *z_from, fl_size row,
                                  fl_size unit, fl_size n) {
-    const fl_size H = s->hidden, at = row * H + unit;
     const vec candidate = v_tanh(gru_before_sum(s, GRU_N, Ry, wx, unit, n)), z = v_load_part(z_from + unit, n);
     const vec h = v_fma(z, v_sub(gru_h_prev(s, row, unit, n), candidate), candidate);
-    if (s->gates) s_store_part((stored *)s->gates + (row * 3 + GRU_N) * H + unit, candidate, n);
-    if (s->c) v_store_part((real *)s->c + at, h, n);
-    if (s->y && row < s->keep) s_store_part((stored *)s->y + row * s->y_step + unit, h, n);
-    if (s->y_copy) s_store_part((stored *)s->y_copy + row * s->y_copy_step + unit, h, n);
+    if (s->gates) s_store_part((stored *)s->gates + (row * 3 + GRU_N) * s->hidden + unit, candidate, n);
+    gru_write_h(s, h, row, unit, n);
 }
 
 FL_INLINE vec gru_before_output_again(const fl_cell *cell, const stored *gates, const real *c, fl_size hidden,
@@ -83,7 +81,7 @@ FL_INLINE void gru_before_reset_backward(const fl_backward *s, vec d_ry, fl_size
 
 #ifndef FL_TARGET_DEVICE
 
-/* Where the sums of R y^{t-1}, and of W x^t where the step computes it, lie in the memory of a step. */
+/* Where W x^t, which a step may compute, lies in its memory for a row, in blocks of H: after the sums of R y^{t-1}. */
 enum { GRU_BEFORE_WX = 3 };
 
 /* Compute a product of a step for all its rows: C = A B^T, with B as panels or, where there are none, as it lies. */
@@ -129,7 +127,7 @@ static void gru_before_forward(const fl_forward *s, fl_size row0, fl_size row1, 
 
 static void gru_before_backward(const fl_backward *s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1) {
     const fl_size H = s->hidden;
-    real *space = (real *)s->space;
+    real *sent = (real *)s->sent; /* the gradient of y^t, then that of r y^{t-1} */
     const fl_product late = {.columns = H,
                              .K = H,
                              .a = (const real *)s->delta + GRU_N * H,
@@ -138,21 +136,21 @@ static void gru_before_backward(const fl_backward *s, fl_size row0, fl_size row1
                              .panels = s->R_panels,
                              .vectors = COLUMNS,
                              .gates = 1,
-                             .c = space,
+                             .c = sent,
                              .c_row_step = H};
     assert(unit0 == 0 && unit1 == H);
     (void)unit0, (void)unit1;
-    y_gradient(&s->y, space, H, row0, row1, 0, H);
+    y_gradient(&s->y, sent, H, row0, row1, 0, H);
     for (fl_size row = row0; row < row1; row++)
         for (fl_size unit = 0; unit < H; unit += VL) {
             const fl_size n = at_most(H - unit, VL);
-            gru_before_candidate_backward(s, v_load_part(space + row * H + unit, n), row, unit, n);
+            gru_before_candidate_backward(s, v_load_part(sent + row * H + unit, n), row, unit, n);
         }
     multiply(&late, row0, row1, 0, H);
     for (fl_size row = row0; row < row1; row++)
         for (fl_size unit = 0; unit < H; unit += VL) {
             const fl_size n = at_most(H - unit, VL);
-            gru_before_reset_backward(s, v_load_part(space + row * H + unit, n), row, unit, n);
+            gru_before_reset_backward(s, v_load_part(sent + row * H + unit, n), row, unit, n);
         }
 }
 
