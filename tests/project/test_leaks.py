@@ -66,7 +66,7 @@ def lstm_functions(k):
 
 @work
 def gru_functions(k):
-    T, H, after = 300 - k, 1 + k % 5, k % 2 == 0
+    T, H, after = 1000 - k, 1 + k % 5, k % 2 == 0
     x, W, R, b = normal(T, 2, 3), normal(3 * H, 3), normal(3 * H, H), normal(3 * H)
     bn = normal(H) if after else None
     y, _, tape = fastlstm.gru_forward(x, W, R, b, bn, reset_after=after, tape=True, reverse=k % 3 == 0)

@@ -4,6 +4,8 @@ from numpy.typing import NDArray
 
 _Array = NDArray[Any]
 
+SETS: int
+
 def forward(
     x: _Array, g: _Array, b: _Array, y: _Array, mean: _Array, inverse: _Array, epsilon: float, num_threads: int
 ) -> None: ...
