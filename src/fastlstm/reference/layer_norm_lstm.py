@@ -10,7 +10,7 @@ from fastlstm.reference.activations import ACTIVATIONS, Array
 from fastlstm.reference.lstm import BLOCKS, by_gate, lstm_cell, lstm_cell_backward, peephole_gradients
 
 EPSILON = 1e-5
-"""What is added to each variance, as in Haste and in PyTorch: rows whose values are all the same become 0."""
+"""The number added to each variance, as in Haste and in PyTorch: a row whose values are all the same becomes 0."""
 
 
 class LayerNormLSTMTape(NamedTuple):

@@ -9,7 +9,7 @@ typedef struct {
     const fl_kernels *k;
     fl_ask_stop stopped;
     fl_size size;                 /* bytes of a value */
-    fl_size gates, input, hidden; /* those of these rows of W, R and b */
+    fl_size gates, input, hidden; /* the sizes of these rows of W, R and b */
     fl_size outputs;              /* columns of R */
     const void *W;                /* (delta_step, I): all rows */
     void *dW, *dR, *db;           /* out; db is always added to */
@@ -27,7 +27,7 @@ typedef struct {
     /* Workspace; NULL where the rows are too few for packing to pay, and BLAS computes the products. */
     int packs_deltas;     /* Are the deltas packed after the steps, which else write panels? */
     char *delta_panels;   /* the deltas as panels */
-    char *delta_R_panels; /* those of R y^{t-1}, which may be delta_panels */
+    char *delta_R_panels; /* the deltas of R y^{t-1} as panels, which may be delta_panels */
     char *W_panels;       /* the packed rows of W; may be given */
     char *x_transposed;   /* (I, rows) */
     char *y_transposed;   /* (outputs, rows) */

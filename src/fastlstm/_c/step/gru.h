@@ -1,7 +1,7 @@
 /* The step of a GRU that resets after the recurrent product, forward and backward:
  *
  *     r = sigma(W_r x + R_r h + b_r)          z = sigma(W_z x + R_z h + b_z)
- *     q = R_n h + b_q                         n = tanh(W_n x + b_n + r q)
+ *     q = R_n h + bn                          n = tanh(W_n x + b_n + r q)
  *     h^t = (1 - z) n + z h^{t-1}
  *
  * The products see h^{t-1} as y^{t-1}, through the dropout mask; its share of h^t is of c^{t-1}, without the mask. On
@@ -55,6 +55,7 @@ FL_INLINE void gru_write_h(const fl_forward *s, vec h, fl_size row, fl_size unit
     if (s->y_copy) s_store_part((stored *)s->y_copy + row * s->y_copy_step + unit, h, n);
 }
 
+/* Compute the gates, q and h^t of one row and n units; n is called `candidate`, since n counts units. */
 FL_INLINE void gru_cell(const fl_forward *s, const gru_sums *sums, fl_size row, fl_size unit, fl_size n) {
     const fl_size H = s->hidden;
     const vec r = v_logistic(v_add(gru_recurrent(s, GRU_R, sums, unit, n), gru_input(s, GRU_R, sums, row, unit, n)));
@@ -72,7 +73,7 @@ FL_INLINE void gru_cell(const fl_forward *s, const gru_sums *sums, fl_size row, 
     gru_write_h(s, h, row, unit, n);
 }
 
-/* h^t of one row and n units again: it is on the tape. */
+/* Return h^t of one row and n units again: it is on the tape. */
 FL_INLINE vec gru_output_again(const fl_cell *cell, const stored *gates, const real *c, fl_size hidden, fl_size row,
                                fl_size unit, fl_size n) {
     (void)cell, (void)gates;

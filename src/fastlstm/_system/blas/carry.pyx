@@ -1,4 +1,4 @@
-"""What lies between two time steps: zoneout, resets, dropout of what the next step sees; forward, and backward.
+"""Carry the state between two time steps, forward and backward: zoneout, resets, dropout of what the next step sees.
 
     y = zone y^{t-1} + (1 - zone) y^t           zoneout, likewise of c
     y_seen = mask y                             what the next step sees; the initial state, where that is reset

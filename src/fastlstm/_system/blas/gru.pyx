@@ -1,7 +1,7 @@
 """The step on SciPy's BLAS of a GRU that resets after the recurrent product, forward and backward.
 
     r = sigma(W_r x + R_r h + b_r)      z = sigma(W_z x + R_z h + b_z)
-    q = R_n h + b_q                     n = tanh(W_n x + b_n + r q)
+    q = R_n h + bn                      n = tanh(W_n x + b_n + r q)
     h^t = (1 - z) n + z h^{t-1}
 
 and back, where delta are the gradients with respect to the arguments of sigma and tanh:
@@ -46,7 +46,7 @@ cdef void forward_row(const fl_forward *s, real *a, real *h, fl_size row) noexce
     cdef const real *b_r = <const real *>s.b
     cdef const real *b_z = b_r + H
     cdef const real *b_n = b_z + H
-    cdef const real *b_q = <const real *>s.p
+    cdef const real *bn = <const real *>s.p
     cdef real *r = a + row * 3 * H
     cdef real *z = r + H
     cdef real *candidate = z + H
@@ -59,7 +59,7 @@ cdef void forward_row(const fl_forward *s, real *a, real *h, fl_size row) noexce
     for k in range(H):
         r[k] = R_r[k] + (r[k] + b_r[k])
         z[k] = R_z[k] + (z[k] + b_z[k])
-        q[k] += b_q[k]
+        q[k] += bn[k]
     activate(FL_LOGISTIC, r, r, H)
     activate(FL_LOGISTIC, z, z, H)
     for k in range(H):
