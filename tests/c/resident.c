@@ -98,6 +98,7 @@ static void run(const fl_kernels *k, fl_algorithm algorithm, void *result, int *
         s.y.above = of(dy, t * B * H);
         s.y.above_step = H;
         s.y.a = t + 1 < T ? of(delta, (t + 1) * B * G * H) : NULL;
+        s.y.a_step = G * H;
         k->cells[FL_LSTM].backward(&s, 0, B, 0, H);
     }
     k->finish();
