@@ -40,7 +40,7 @@ typedef enum {
 enum { FL_MOST_GATES = 4 };
 
 /* The values for each hidden unit and row in the memory of a step of whole rows. */
-enum { FL_MOST_SPACE = 6 };
+enum { FL_MOST_SPACE = 8 };
 
 /* A cell: its kind and its options. The simple RNN has one gate block, and of the activations only g. */
 typedef struct {
@@ -48,6 +48,7 @@ typedef struct {
     int gates;          /* number of gate blocks: H rows each in W, R and b, H values each in the gates of a row */
     int kept;           /* number of blocks of H values in the gates of a row on the tape: `gates`, or more */
     int p_rows;         /* rows of H values that p may have */
+    int norm_rows;      /* rows of H values of the parameters of layer normalisation; 0 without it */
     int i, f, z, o;     /* position of each gate among the blocks; -1 for a gate that the cell lacks, which is then 1 */
     int coupled;        /* whether f = 1 - i */
     fl_activation gate; /* activation sigma of the gates i, f, o */
@@ -70,6 +71,7 @@ typedef struct {
     const void *b;                   /* (gates H,) */
     const void *p;      /* (p_rows, H) parameters of hidden units, or NULL: peepholes, a row for each of i, f, o that
                            an LSTM has; of a GRU, the bias of R's block n */
+    const void *norm;   /* (norm_rows, H) parameters of layer normalisation, see step/lstm_norm.h; or NULL */
     const void *x;      /* (B, I); NULL when wx holds W x^t */
     const void *wx;     /* (B, gates H) W x^t, not yet scaled; NULL when x is given; may be the same memory as gates */
     const void *y_prev; /* (B, outputs) y^{t-1} as the step sees it */
@@ -141,7 +143,7 @@ typedef struct {
     const void *extra_panels; /* R's extra columns, by pack_rows: a panel has those of a vector of units; or NULL */
     const void *delta_next;   /* (B, gates H) deltas of the next step, for extra_panels; NULL at the last step */
     const void *d_extra_last; /* (B, extra columns) gradient of the final state's extra columns; or NULL */
-    const void *p;            /* as in fl_forward */
+    const void *p, *norm;     /* as in fl_forward */
     const void *gates;        /* (B, kept H) what this step left as its gates */
     const void *c_prev, *c;   /* (B, H) c^{t-1} as this step saw it, and c^t */
     const void *y_prev;       /* of whole rows: (B, H) y^{t-1} as this step saw it; NULL where that is c_prev */
@@ -159,6 +161,8 @@ typedef struct {
                            passes to this one: (B, H and the extra columns, at least gates H); else NULL */
     void *delta;        /* (B, gates H) out: deltas, with respect to the gates before their activations */
     void *delta_R;      /* (B, gates H) out: deltas of R y^{t-1}, where the cell has other ones there; else NULL */
+    void *delta_W;      /* (B, gates H) out: deltas of W x^t, likewise */
+    void *norm_deltas;  /* (B, norm_rows H) out: the row's share of the gradient of `norm`; or NULL */
     void *delta_panels; /* out: the deltas as panels, for the weight gradients; or NULL. A panel has the units of a
                            forward panel, with the gates' deltas side by side; zero-padded */
     void *delta_R_panels; /* out: delta_R as panels, likewise */

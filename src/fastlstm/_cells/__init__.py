@@ -24,6 +24,7 @@ def lstm_cell(
     activations: tuple[str, str, str] | None = None,
     clip: float | None = None,
     cell_clip: float | None = None,
+    layer_norm: bool = False,
 ) -> LSTMCell:
     """Return the cell that these arguments describe, once checked; `checked_clip` gives the last two, or 0 for none."""
     if not isinstance(variant, str) or variant.lower() not in _VARIANTS:
@@ -38,9 +39,13 @@ def lstm_cell(
             if name not in allowed:
                 raise ValueError(f"activations must be of {', '.join(allowed)}, not {name!r}")
         chosen = activations
-    return _cell(variant, chosen, float(clip or 0), float(cell_clip or 0))
+    if variant == "FGR" and layer_norm:
+        raise ValueError("layer_norm must be False with variant FGR: the equations of both together are not known")
+    return _cell(variant, chosen, float(clip or 0), float(cell_clip or 0), layer_norm)
 
 
 @functools.lru_cache
-def _cell(variant: str, activations: tuple[str, str, str], clip: float, cell_clip: float) -> LSTMCell:
-    return _CELLS[variant](variant, activations, clip, cell_clip)
+def _cell(
+    variant: str, activations: tuple[str, str, str], clip: float, cell_clip: float, layer_norm: bool
+) -> LSTMCell:  # fmt: skip
+    return _CELLS[variant](variant, activations, clip, cell_clip, layer_norm)

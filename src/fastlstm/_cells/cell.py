@@ -59,7 +59,7 @@ class Parameter(NamedTuple):
     """A parameter of one layer in one direction."""
 
     name: str
-    # The symbols of its axes.
+    # The symbols of its axes: one of I, H, P, nH, n - 1, 3H and 2n + 2, with n blocks of H rows in W.
     axes: tuple[str, ...]
     # Whether there are layers without it.
     optional: bool = False
@@ -121,8 +121,9 @@ class Cell:
     def _with_sizes(self, kind: Kind, inputs: int, H: int, P: int, projects: bool = False) -> Sized:
         """Return the row with these sizes; `projects` is whether P is that of a projection, in messages too."""
         n, cells = self.gates, cells_of(kind)
-        sizes = {"I": inputs, "H": H, "P": P, "nH": n * H, "n - 1": n - 1, "3H": 3 * H, "kept": self.kernel.kept * H}
-        words = {"nH": self.rows, "n - 1": str(n - 1), "P": "P" if projects else "H"}
+        sizes = {"I": inputs, "H": H, "P": P, "nH": n * H, "n - 1": n - 1, "3H": 3 * H, "2n + 2": 2 * n + 2}
+        sizes["kept"] = self.kernel.kept * H
+        words = {"nH": self.rows, "n - 1": str(n - 1), "2n + 2": str(2 * n + 2), "P": "P" if projects else "H"}
         state = [(part.name, sizes[part.size], cells if part.wide else kind, part.axis) for part in self.state]
         tape = [
             (

@@ -23,6 +23,7 @@ class KernelCell:
         cell_clip: float,
         kept: int = 0,
         p_rows: int | None = None,
+        norm_rows: int = 0,
     ) -> None: ...
 
 def unit_block(itemsize: int) -> int: ...

@@ -15,11 +15,11 @@ cdef class KernelCell:
 
     `kind` is a name of cells.def; `blocks` says which of "ifzo" an LSTM has, or names those of another cell, or is None
     for one. `kept` is the number of blocks on the tape where it is another, `p_rows` the rows of p where they are not
-    an LSTM's peepholes.
+    an LSTM's peepholes, `norm_rows` those of the parameters of layer normalisation.
     """
 
     def __init__(self, str kind, blocks, bint coupled, str gate, str g, str h, double clip, double cell_clip,
-                 int kept=0, p_rows=None):
+                 int kept=0, p_rows=None, int norm_rows=0):
         cdef fl_cell *cell = &self.cell
         cell.kind = KINDS[kind]
         self.has_c = fl_row_of_cell(cell.kind).has_c
@@ -27,6 +27,7 @@ cdef class KernelCell:
         cell.gates = len(blocks) if blocks else 1
         cell.kept = self.kept = kept or cell.gates
         cell.p_rows = cell.gates - 1 if p_rows is None else p_rows
+        cell.norm_rows = norm_rows
         if blocks:
             cell.i, cell.f, cell.z, cell.o = [blocks.find(letter) for letter in "ifzo"]
         cell.coupled = coupled

@@ -50,7 +50,7 @@ class LSTMGradients(NamedTuple):
     ----------
     x, W, R, b : array
         dJ/dx and so on.
-    p, G, proj : array or None
+    p, G, proj, norm : array or None
         None where the forward pass had none.
     state : (h0, c0), for FGR (h0, c0, g0)
         dJ/d(initial state).
@@ -67,6 +67,7 @@ class LSTMGradients(NamedTuple):
     G: Array | None = None
     proj: Array | None = None
     deltas: LSTMDeltas | None = None
+    norm: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class LSTMCell(Cell):
     name: ClassVar[str] = "LSTM"
     state: ClassVar[tuple[Part, ...]] = (Part("h", "P"), Part("c", "H", wide=True))
     tape: ClassVar[tuple[TapePart, ...]] = (
-        TapePart("gates", "gates", "nH", "gates H"),
+        TapePart("gates", "gates", "kept", "gates H"),
         TapePart("c", "c", "H", wide=True, rows="all"),
         TapePart("y_prev", "y_prev", "K", needs="y_prev"),
         TapePart("c_prev", "c_prev", "H", wide=True, needs="c_prev"),
@@ -89,6 +90,7 @@ class LSTMCell(Cell):
         Parameter("R", ("nH", "P")),
         Parameter("b", ("nH",)),
         Parameter("p", ("n - 1", "H"), optional=True),
+        Parameter("norm", ("2n + 2", "H"), optional=True),
         Parameter("proj", ("P", "H"), optional=True),
     )
     deltas: ClassVar[tuple[Part, ...]] = (Part("gates", "nH"), Part("y", "P"), Part("c", "H", wide=True))
@@ -100,6 +102,7 @@ class LSTMCell(Cell):
     activations: tuple[str, str, str] = ("logistic", "tanh", "tanh")
     clip: float = 0.0
     cell_clip: float = 0.0
+    layer_norm: bool = False
     blocks: str = field(init=False, repr=False, compare=False)
     gates: int = field(init=False, repr=False, compare=False)
     rows: str = field(init=False, repr=False, compare=False)
@@ -110,14 +113,18 @@ class LSTMCell(Cell):
         object.__setattr__(self, "blocks", BLOCKS[self.variant])
         object.__setattr__(self, "gates", len(self.blocks))
         object.__setattr__(self, "rows", f"{self.gates}H")
+        name, kept, norm_rows = self.kernel_name, self.gates, 0
+        if self.layer_norm:
+            name, kept, norm_rows = "lstm_norm", 3 * self.gates + 1, 2 * self.gates + 2
         kernel = KernelCell(
-            self.kernel_name, self.blocks, self.variant == "CIFG", *self.activations, self.clip, self.cell_clip
-        )
+            name, self.blocks, self.variant == "CIFG", *self.activations, self.clip, self.cell_clip, kept,
+            norm_rows=norm_rows,
+        )  # fmt: skip
         object.__setattr__(self, "kernel", kernel)
         self._keep_sizes()
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.variant, self.activations, self.clip, self.cell_clip)
+        return type(self), (self.variant, self.activations, self.clip, self.cell_clip, self.layer_norm)
 
     @property
     def peepholes(self) -> str:
@@ -128,6 +135,10 @@ class LSTMCell(Cell):
         """Raise unless the parameters that only some variants have are given where this one has them."""
         if self.variant == "NP" and given["p"] is not None:
             raise ValueError("p must be None with variant NP, which has no peepholes")
+        if self.layer_norm and given["norm"] is None:
+            raise ValueError("norm must be given: the forward pass normalised its layers")
+        if not self.layer_norm and given["norm"] is not None:
+            raise ValueError("norm must be None: the forward pass normalised no layers")
         if given["G"] is not None:
             raise ValueError(f"G must be None with variant {self.variant}: only FGR has it")
 

@@ -23,7 +23,7 @@ from fastlstm._engine.passes cimport (FL_SUMS, fl_add_products_part, fl_add_tota
 from fastlstm._system.backend cimport Device
 from fastlstm._system.blas.products cimport matmul
 from fastlstm._system.kernels cimport (FL_FULL, FL_THREADS_FOR_TWO, FL_WORK_BEFORE_A_LOOK, fl_call, fl_product,
-                                       fl_row_of_cell, fl_size)
+                                       fl_has_whole_rows, fl_row_of_cell, fl_size)
 from fastlstm._system.runtime cimport parallel, stopped
 
 # ---- the loop over time ----------------------------------------------------------------------------------------------
@@ -115,10 +115,10 @@ cdef void add_products(fl_weight_gradients *w, int parts) noexcept nogil:
         parallel(fl_transpose_part, w, parts)
     parallel(fl_add_products_part, w, parts)
     if w.delta_panels == NULL:
-        multiply_deltas(w, True, columns, w.input, w.rows, w.delta, w.x, add, w.dW_sum if apart else w.dW)
+        multiply_deltas(w, True, columns, w.input, w.rows, w.delta_W, w.x, add, w.dW_sum if apart else w.dW)
         multiply_deltas(w, True, columns, w.outputs, w.rows, w.delta_R, w.y_prev, add, w.dR_sum if apart else w.dR)
         if w.dx != NULL:
-            multiply_deltas(w, False, w.rows, w.input, w.delta_step, w.delta, w.W, False, w.dx)
+            multiply_deltas(w, False, w.rows, w.input, w.delta_step, w.delta_W, w.W, False, w.dx)
     w.begun = True
 
 
@@ -134,7 +134,7 @@ cdef void run_block(fl_backward_pass *b, fl_span block) noexcept nogil:
         parallel(fl_y_prev_part, b, parts)
     for n in range(b.part_count):
         add_products(&b.parts[n], parts)
-    if b.dp != NULL:
+    if b.dp != NULL or b.dnorm != NULL:
         parallel(fl_p_gradient_part, b, parts)
     if b.proj != NULL:
         pack(fl_rows_to_pack(b.k, b.m_panels, fl_vectors(b.k), b.tape.m + (b.delta_row - b.tape.row) * H * b.size, H,
@@ -234,7 +234,7 @@ cdef class BackwardPass:
         cdef fl_backward_pass *b = &self.b
         cdef Buffers get = Buffers()
         cdef fl_size rows, values, H, P
-        W, R, _, p, proj, _ = weights
+        W, R, _, p, proj, _, norm = weights
         self.get, self.cell, self.again = get, cell, again
         memset(b, 0, sizeof(fl_backward_pass))
         b.again = NULL if again is None else &again.f
@@ -249,6 +249,7 @@ cdef class BackwardPass:
         b.outputs = P = H if proj is None else proj.shape[0]
         b.constant.cell, b.constant.hidden = &cell.cell, H
         b.constant.p = get.input("p", p, cell.cell.p_rows * H * size)
+        b.constant.norm = get.input("norm", norm, cell.cell.norm_rows * H * size)
         b.K = R.shape[1]
         b.R = <const char *>get.input("R", R, values * b.K * size)
         b.proj = <const char *>get.input("proj", proj, P * H * size)
@@ -256,7 +257,8 @@ cdef class BackwardPass:
         b.between.K = fl_rows_of_R(b)
         b.block_rows = fl_rows_per_block(b.k, values * size)
         b.packed = (batch.invariant or b.rows.T > 1 or b.rows.offsets != NULL or options is not None
-                    or proj is not None or b.K > b.outputs or fl_row_of_cell(cell.cell.kind).c_is_y)
+                    or proj is not None or b.K > b.outputs or fl_row_of_cell(cell.cell.kind).own_R_deltas
+                    or fl_has_whole_rows(&cell.cell))
         if options is not None:
             b.reset = <const char *>get.input("reset", options.reset, rows)
             b.reset_to_zero = options.reset_to_zero
@@ -279,7 +281,7 @@ cdef class BackwardPass:
         """Take the arrays of a call.
 
         `tape` is (gates, c, c_prev, y_prev, m, h0), `last` (dh, dc, d_extra) arriving at the final state, `gradients`
-        (W, R, b, p, proj), `first` (dh0, dc0, d_extra0), `resets` what resets send to the initial state, likewise, or
+        (W, R, b, p, proj, norm), `first` (dh0, dc0, d_extra0), `resets` what resets send to the initial state, likewise, or
         None, `deltas` (all deltas, dy, dc; without dc where the cell has no c) or None. dy is read from column
         `dy_offset` on.
 
@@ -311,7 +313,7 @@ cdef class BackwardPass:
         b.dc = <const char *>get.input("dstate c", dc, B * c_size)
         b.d_extra = <const char *>get.input("dstate extra columns", d_extra, B * extra_size)
         b.dc_above = <const char *>get.input("dc", dc_above, rows * c_size)
-        dW, dR, db, dp, dproj = gradients
+        dW, dR, db, dp, dproj, dnorm = gradients
         dh0, dc0, d_extra0 = first
         b.dx = <char *>get.output("out x", dx, rows * I * b.size)
         b.weights.dW = get.output("out W", dW, values * I * b.size)
@@ -319,6 +321,7 @@ cdef class BackwardPass:
         b.weights.db = get.output("out b", db, values * b.size)
         b.weights.accumulate = accumulate
         b.dp = <char *>get.output("out p", dp, self.cell.cell.p_rows * b.constant.hidden * b.size)
+        b.dnorm = <char *>get.output("out norm", dnorm, self.cell.cell.norm_rows * b.constant.hidden * b.size)
         b.dproj = <char *>get.output("out proj", dproj, b.outputs * b.constant.hidden * b.size)
         b.dh0 = <char *>get.output("out h0", dh0, B * y_size)
         b.constant.dc = get.output("out c0", dc0, B * c_size)

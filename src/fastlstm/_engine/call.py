@@ -54,6 +54,7 @@ class Weights(NamedTuple):
     p: Array | None = None
     proj: Array | None = None
     packed: PackedWeights | None = None
+    norm: Array | None = None
 
 
 @dataclass

@@ -203,6 +203,7 @@ cdef int take_weights(fl_forward_pass *f, Buffers get, KernelCell cell, weights)
     step.cell, step.hidden = &cell.cell, units // cell.cell.gates
     step.b = get.input("b", weights.b, step.hidden * cell.cell.gates * f.size)
     step.p = get.input("p", weights.p, step.hidden * cell.cell.p_rows * f.size)
+    step.norm = get.input("norm", weights.norm, step.hidden * cell.cell.norm_rows * f.size)
     if weights.packed is None:
         step.input, step.outputs = weights.W.shape[1], weights.R.shape[1]
         step.W = get.input("W", weights.W, units * step.input * f.size)

@@ -170,6 +170,7 @@ cdef extern from "pass/weights.h" nogil:
         bint packs_deltas
         const void *delta
         const void *delta_R
+        const void *delta_W
         const void *x
         const void *y_prev
         void *dx
@@ -233,6 +234,7 @@ cdef extern from "pass/backward.h" nogil:
         const char *dc_above
         char *dx
         char *dp
+        char *dnorm
         char *dproj
         char *dh0
         char *d_extra0
@@ -245,7 +247,7 @@ cdef extern from "pass/backward.h" nogil:
         char *late_panels
         char *extra_panels
         char *proj_panels
-        fl_sum sums[8]
+        fl_sum sums[9]
 
     fl_size fl_rows_of_R(const fl_backward_pass *b)
     void fl_lay_out_backward_pass(fl_backward_pass *b, fl_arena *arena)

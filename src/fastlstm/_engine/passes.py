@@ -83,7 +83,7 @@ def start_backward(
     dx: Array, gradients: tuple[Array | None, ...], dfirst: State, resets: State | None,
     deltas: tuple[Array, ...] | None, accumulate: bool, workspace: Array,
 ) -> None:  # fmt: skip
-    """Give a pass its arrays. The pass reads dy from column `dy_offset` on; `gradients` are of W, R, b, p and proj."""
+    """Give a pass its arrays. The pass reads dy from column `dy_offset` on; `gradients`: of W, R, b, p, proj, norm."""
     again, no_parts = None if tape.checkpoints is None else tape.checkpoints.start(), NO_PARTS[len(dfirst)]
     backward.start(
         tape.x, tape.arrays(), again, dy, dy_offset, dlast + no_parts, dc, dx, gradients, dfirst + no_parts,

@@ -285,7 +285,7 @@ def _block_of(tape: LSTMTape | GRUTape, call: Call | None, name: str, blocks: st
         raise ValueError("tape has no gates: it is of a forward pass with recompute, which does not keep them")
     ndim = 3 if call is None else len(call.shape()) + 1
     gates = check.sized("tape.gates", tape.gates, ndim, f"(T, B, {len(blocks)}H)", anywhere=True)
-    H = gates.shape[-1] // len(blocks)
+    H = gates.shape[-1] // (len(blocks) if call is None else call.cell.kernel.kept)
     block = gates[..., blocks.index(name) * H :][..., :H]
     return block if call is None else call.padded(block)
 

@@ -57,6 +57,7 @@ cdef extern from "kernels.h":
         FL_RNN
         FL_GRU
         FL_GRU_BEFORE
+        FL_LSTM_NORM
         FL_CELLS
 
     ctypedef struct fl_cell:
@@ -64,6 +65,7 @@ cdef extern from "kernels.h":
         int gates
         int kept
         int p_rows
+        int norm_rows
         int i
         int f
         int z
@@ -90,6 +92,7 @@ cdef extern from "kernels.h":
         const void *ratio
         const void *b
         const void *p
+        const void *norm
         const void *x
         const void *wx
         const void *y_prev
@@ -160,6 +163,7 @@ cdef extern from "kernels.h":
         const void *delta_next
         const void *d_extra_last
         const void *p
+        const void *norm
         const void *gates
         const void *c_prev
         const void *c
@@ -176,6 +180,8 @@ cdef extern from "kernels.h":
         void *sent
         void *delta
         void *delta_R
+        void *delta_W
+        void *norm_deltas
         void *delta_panels
         fl_size panel_step
         void *dc

@@ -48,7 +48,7 @@ class Function(Stack):
         get, R = parameters.get, parameters["R"]
         if cell.has_own_layout:
             R = cell.kernel_R(R, get("G"))
-        self._weights = Weights(parameters["W"], R, get("b"), get(cell.unit_parameter), get("proj"))
+        self._weights = Weights(parameters["W"], R, get("b"), get(cell.unit_parameter), get("proj"), norm=get("norm"))
 
     def _weights_of(self, k: int, masks: Masks | None = None) -> Weights:
         return self._weights

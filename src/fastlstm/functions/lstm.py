@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from fastlstm._arrays import checks as check
 from fastlstm._arrays.arrays import Array
 from fastlstm._arrays.libraries import device_kind, values_of
 from fastlstm._cells import checked_clip, lstm_cell
@@ -28,7 +29,7 @@ PartialState = tuple[Array | None, ...]
 
 def lstm_workspace(
     T: int, B: int, I: int, H: int, dtype: DTypeLike = np.float32, *, variant: str = "vanilla", proj_size: int = 0,
-    recompute: int | None = None, batch_invariant: bool = False, device: str = "cpu",
+    layer_norm: bool = False, recompute: int | None = None, batch_invariant: bool = False, device: str = "cpu",
 ) -> int:  # fmt: skip
     """Values of workspace with which `lstm_forward` and `lstm_backward` need allocate none.
 
@@ -38,7 +39,7 @@ def lstm_workspace(
         Time steps, batch rows, inputs, hidden units.
     dtype : float32 or float64
         On a GPU also "bfloat16" or "float16".
-    variant, proj_size
+    variant, proj_size, layer_norm
         As for `LSTM`.
     recompute, batch_invariant
         As for `lstm_forward`.
@@ -57,7 +58,8 @@ def lstm_workspace(
     True
     """
     kind = device_kind(device, values_of(dtype, device))
-    return workspace_size(lstm_cell(variant), kind, T, B, I, H, proj_size, recompute, batch_invariant)
+    cell = lstm_cell(variant, layer_norm=check.flag("layer_norm", layer_norm))
+    return workspace_size(cell, kind, T, B, I, H, proj_size, recompute, batch_invariant)
 
 
 def lstm_forward(
@@ -71,6 +73,7 @@ def lstm_forward(
     variant: str = "vanilla",
     G: Array | None = None,
     proj: Array | None = None,
+    norm: Array | None = None,
     activations: tuple[str, str, str] | None = None,
     clip: float | None = None,
     cell_clip: float | None = None,
@@ -188,11 +191,12 @@ def lstm_forward(
     >>> y.shape, bool(np.all(y[-1] == h))
     ((5, 2, 4), True)
     """
+    clips = checked_clip("clip", clip), checked_clip("cell_clip", cell_clip)
     return function.forward(
-        lstm_cell(variant, activations, checked_clip("clip", clip), checked_clip("cell_clip", cell_clip)), LSTMTape, x,
-        {"W": W, "R": R, "b": b, "p": p, "G": G, "proj": proj}, state, lengths=lengths, reverse=reverse, reset=reset,
-        reset_to=reset_to, recurrent_mask=recurrent_mask, zoneout=zoneout, tape=tape, recompute=recompute, out=out,
-        workspace=workspace, num_threads=num_threads, batch_invariant=batch_invariant,
+        lstm_cell(variant, activations, *clips, norm is not None), LSTMTape, x,
+        {"W": W, "R": R, "b": b, "p": p, "G": G, "proj": proj, "norm": norm}, state, lengths=lengths, reverse=reverse,
+        reset=reset, reset_to=reset_to, recurrent_mask=recurrent_mask, zoneout=zoneout, tape=tape, recompute=recompute,
+        out=out, workspace=workspace, num_threads=num_threads, batch_invariant=batch_invariant,
     )  # fmt: skip
 
 
@@ -206,6 +210,7 @@ def lstm_backward(
     *,
     G: Array | None = None,
     proj: Array | None = None,
+    norm: Array | None = None,
     dc: Array | None = None,
     deltas: bool = False,
     out: LSTMGradients | None = None,
@@ -275,7 +280,7 @@ def lstm_backward(
     ((16, 3), (5, 2, 3))
     """
     gradients: LSTMGradients = function.backward(
-        lstm_cell(), LSTMTape, LSTMGradients, tape, {"W": W, "R": R, "p": p, "G": G, "proj": proj}, dy, dstate, dc,
-        deltas=deltas, out=out, accumulate=accumulate, workspace=workspace, num_threads=num_threads,
+        lstm_cell(), LSTMTape, LSTMGradients, tape, {"W": W, "R": R, "p": p, "G": G, "proj": proj, "norm": norm}, dy,
+        dstate, dc, deltas=deltas, out=out, accumulate=accumulate, workspace=workspace, num_threads=num_threads,
     )  # fmt: skip
     return gradients

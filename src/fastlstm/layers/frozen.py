@@ -58,8 +58,8 @@ def _pack(weights: Weights, cell: KernelCell, form: Format) -> Weights:
     packed = PackedWeights(form, W.shape[1], R.shape[1], panels[0], panels[1], scale, ratio)
     none = np.empty(0, W.dtype)
     assert weights.b is not None
-    own = [None if A is None else A.copy() for A in (weights.p, weights.proj)]
-    return Weights(none, none, weights.b.copy(), own[0], own[1], packed)
+    own = [None if A is None else A.copy() for A in (weights.p, weights.proj, weights.norm)]
+    return Weights(none, none, weights.b.copy(), own[0], own[1], packed, own[2])
 
 
 class Frozen:

@@ -130,6 +130,7 @@ class LSTM(Layer[State, PartialState]):
         activations: tuple[str, str, str] | None = None,
         clip: float | None = None,
         cell_clip: float | None = None,
+        layer_norm: bool = False,
         dtype: DTypeLike = np.float32,
         seed: int | np.random.Generator | None = None,
         init_scale: float | None = None,
@@ -137,7 +138,8 @@ class LSTM(Layer[State, PartialState]):
         batch_invariant: bool = False,
     ) -> None:
         self.clip, self.cell_clip = checked_clip("clip", clip), checked_clip("cell_clip", cell_clip)
-        cell = lstm_cell(variant, activations, self.clip, self.cell_clip)
+        self.layer_norm = check.flag("layer_norm", layer_norm)
+        cell = lstm_cell(variant, activations, self.clip, self.cell_clip, self.layer_norm)
         self.variant, self.activations = cell.variant, activations
         self.peephole = check.flag("peephole", peephole) and self.variant != "NP"
         super().__init__(
@@ -151,15 +153,18 @@ class LSTM(Layer[State, PartialState]):
             at = cell.blocks.index("f") * self.hidden_size
             for suffix in self._names():
                 self.params["b" + suffix][at : at + self.hidden_size] = forget_bias
+        if self.layer_norm:
+            for suffix in self._names():
+                self.params["norm" + suffix][:-1], self.params["norm" + suffix][-1] = 1, 0
 
     def _find_cell(self) -> LSTMCell:
-        return lstm_cell(self.variant, self.activations, self.clip, self.cell_clip)
+        return lstm_cell(self.variant, self.activations, self.clip, self.cell_clip, self.layer_norm)
 
     def _optional(self) -> tuple[str, ...]:
-        return ("p",) * self.peephole + ("proj",) * bool(self.proj_size)
+        return ("p",) * self.peephole + ("norm",) * self.layer_norm + ("proj",) * bool(self.proj_size)
 
     def _options(self) -> str:
-        usual = {"variant": "vanilla", "activations": None, "clip": None, "cell_clip": None}
+        usual = {"variant": "vanilla", "activations": None, "clip": None, "cell_clip": None, "layer_norm": False}
         given = {name: getattr(self, name) for name in usual}
         changed = "".join(f", {name}={value!r}" for name, value in given.items() if value != usual[name])
         return f"peephole={self.peephole}{changed}"

@@ -342,7 +342,8 @@ def run_back(
             get = gradients.get
             passes.start_backward(
                 backward, kept, above, (k - k0) * P, stack._part(dlast, k), dc[k], dx,
-                (gradients["W"], dR, gradients["b"], get(cell.unit_parameter), get("proj")), own_dfirst, resets,
+                (gradients["W"], dR, gradients["b"], get(cell.unit_parameter), get("proj"), get("norm")),
+                own_dfirst, resets,
                 every[k], accumulate, space,
             )  # fmt: skip
             started.append(backward)

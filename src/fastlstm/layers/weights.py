@@ -64,7 +64,10 @@ class Weighted(Masking, Memory, Stepping, NetworkLayer):
     def _bind(self) -> None:
         get, unit = self.params.get, self._cell.unit_parameter
         self._bind_weights([
-            Weights(self.params["W" + s], self.params["R" + s], self.params["b" + s], get(unit + s), get("proj" + s))
+            Weights(
+                self.params["W" + s], self.params["R" + s], self.params["b" + s], get(unit + s), get("proj" + s),
+                norm=get("norm" + s),
+            )
             for s in self._names()
         ])  # fmt: skip
 

@@ -232,6 +232,7 @@ static void lstm_add_p_gradient(void *dp, const fl_cell *cell, const void *delta
 #define fgr_add_p_gradient lstm_add_p_gradient
 #define rnn_add_p_gradient NULL
 #define gru_before_add_p_gradient NULL
+#define lstm_norm_add_p_gradient lstm_add_p_gradient
 
 /* Add the deltas of a GRU's q. */
 static void gru_add_p_gradient(void *dp, const fl_cell *cell, const void *delta, const void *delta_R,
@@ -251,22 +252,31 @@ static const fl_cell_kernels device_cells[FL_CELLS] = {
 
 /* ---- one by one ---- */
 
+#define NOW_GENERAL(name, direction) direction##_now(o, &p->cell)
+#define NOW_PLAIN NOW_GENERAL
+#define NOW_WHOLE_ROWS(name, direction) name##_##direction##_now(o, &p->cell)
+
+static void step_now(const program *p, const op *o) {
+    switch (p->cell.kind) {
+#define CELL(name, NAME, forms, ...)     \
+    case FL_##NAME:                      \
+        if (o->kind == OP_FORWARD)       \
+            NOW_##forms(name, forward);  \
+        else                             \
+            NOW_##forms(name, backward); \
+        break;
+#include "cells.def"
+#undef CELL
+    default: break;
+    }
+}
+
 static void run_by_steps(const program *p) {
     for (int k = 0; k < p->count; k++) {
         const op *o = &p->ops[k];
         switch (o->kind) {
         case OP_FORWARD:
-            if (p->cell.kind == FL_GRU_BEFORE)
-                gru_before_forward_now(o);
-            else
-                forward_now(o, &p->cell);
-            break;
-        case OP_BACKWARD:
-            if (p->cell.kind == FL_GRU_BEFORE)
-                gru_before_backward_now(o);
-            else
-                backward_now(o, &p->cell);
-            break;
+        case OP_BACKWARD: step_now(p, o); break;
         case OP_CARRY: carry_now(o); break;
         case OP_COPY: copy_now(o); break;
         }

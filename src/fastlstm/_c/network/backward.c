@@ -86,7 +86,7 @@ static void run_block(fl_backward_pass *b, fl_span block) {
         fl_add_products_part(w, 0, 1);
         w->begun = 1;
     }
-    if (b->dp) fl_p_gradient_part(b, 0, 1);
+    if (b->dp || b->dnorm) fl_p_gradient_part(b, 0, 1);
     fl_end_backward_block(b, block);
 }
 

@@ -5,8 +5,9 @@
 /* Vectors of extra columns for each vector of hidden units. */
 static int extra_of(const fl_backward_pass *b) { return fl_row_of_cell(b->constant.cell->kind)->extra; }
 
-/* Return the number of values of p. */
+/* Return the number of values of p, and of the parameters of layer normalisation. */
 static fl_size values_of_p(const fl_backward_pass *b) { return b->constant.cell->p_rows * b->constant.hidden; }
+static fl_size values_of_norm(const fl_backward_pass *b) { return b->constant.cell->norm_rows * b->constant.hidden; }
 
 /* ---- memory ---- */
 
@@ -22,6 +23,7 @@ static void lay_out_sums(fl_backward_pass *b, fl_arena *arena) {
         b->sums[count++] = (fl_sum){w->db, NULL, w->gates * w->hidden};
     }
     b->sums[count++] = (fl_sum){b->dp, NULL, values_of_p(b)};
+    b->sums[count++] = (fl_sum){b->dnorm, NULL, values_of_norm(b)};
     b->sums[count++] = (fl_sum){b->dproj, NULL, b->proj ? b->outputs * H : 0};
     for (int n = 0; n < count; n++) b->sums[n].total = fl_take_array(arena, b->sums[n].values, 1, b->size);
 }
@@ -54,6 +56,10 @@ void fl_lay_out_backward_pass(fl_backward_pass *b, fl_arena *arena) {
     divide_weights(b);
     b->delta = b->with_deltas ? b->delta_all : fl_take_array(arena, rows, values, b->size);
     if (row->own_R_deltas) b->delta_R = fl_take_array(arena, rows, values, b->size);
+    if (values_of_norm(b)) {
+        b->delta_W = fl_take_array(arena, rows, values, b->size);
+        b->norm_deltas = fl_take_array(arena, rows, values_of_norm(b), b->size);
+    }
     if (row->c_is_y) {
         b->constant.dc = fl_take_array(arena, B, H, b->cell_size);
         b->between.through_c = b->constant.dc;
@@ -182,12 +188,16 @@ fl_size fl_run_backward_rows(const fl_backward_pass *b, fl_size s, fl_size row0,
     step.dc_all = fl_at(b->dc_all, row * H, b->cell_size);
     step.delta = delta_of(b, s);
     if (b->delta_R) step.delta_R = delta_R_of(b, s);
+    if (b->norm_deltas) {
+        step.delta_W = b->delta_W + (row - b->delta_row) * b->gates * H * b->size;
+        step.norm_deltas = b->norm_deltas + (row - b->delta_row) * values_of_norm(b) * b->size;
+    }
     if (b->parts[0].delta_panels && !b->parts[0].packs_deltas) {
         const fl_size at = (row - b->delta_row) * fl_panel_columns(b->k, b->gates) * b->size;
         step.delta_panels = b->parts[0].delta_panels + at;
         step.delta_R_panels = b->parts[0].delta_R_panels + at;
     }
-    if (fl_has_whole_rows(step.cell)) {
+    if (b->r_y) {
         step.r_y = b->r_y + (row - b->delta_row) * H * b->size;
         step.y_prev = fl_at(b->tape.y_prev, (row - b->tape.row) * b->K, b->size);
     }
@@ -281,6 +291,7 @@ void fl_gather_backward_block(fl_backward_pass *b, fl_span block) {
         const fl_size first = fl_blocks_of_product(b->constant.cell, n).first * b->constant.hidden;
         w->delta = delta + first * b->size;
         w->delta_R = b->delta_R ? b->delta_R : w->delta;
+        w->delta_W = b->delta_W ? b->delta_W : w->delta;
         w->x = b->x + row * w->input * b->size;
         if (n > 0)
             w->y_prev = b->r_y;
@@ -336,6 +347,11 @@ void fl_p_gradient_part(void *backward_pass, int part, int parts) {
     const fl_size unit0 = fl_border(H, b->k->column_block, part, parts),
                   unit1 = fl_border(H, b->k->column_block, part + 1, parts);
     const fl_size first = b->reverse ? time_of(b, b->s1 - 1) : b->s0, end = b->reverse ? time_of(b, b->s0) + 1 : b->s1;
+    if (b->dnorm)
+        b->k->add_bias_gradient(b->dnorm, b->norm_deltas, b->parts[0].rows, values_of_norm(b),
+                                fl_border(values_of_norm(b), b->k->column_block, part, parts),
+                                fl_border(values_of_norm(b), b->k->column_block, part + 1, parts));
+    if (!b->dp) return;
     for (fl_size t = first, start; t < end;) {
         start = t++;
         /* The cells of steps follow one another as the deltas do, where as many rows came before; with lengths a
@@ -387,6 +403,7 @@ void fl_start_backward_pass(fl_backward_pass *b) {
     const fl_size H = b->constant.hidden, P = b->outputs, B = b->rows.B;
     if (!b->weights.accumulate) {
         start_with(b, b->dp, NULL, values_of_p(b), b->size);
+        start_with(b, b->dnorm, NULL, values_of_norm(b), b->size);
         start_with(b, b->dproj, NULL, P * H, b->size);
     }
     start_with(b, (char *)b->constant.dc, b->dc, B * H, b->cell_size);

@@ -7,7 +7,7 @@
 #include "pass/sums.h"
 #include "pass/weights.h"
 
-enum { FL_PARTS_OF_WEIGHTS = 2, FL_SUMS = 3 * FL_PARTS_OF_WEIGHTS + 2 };
+enum { FL_PARTS_OF_WEIGHTS = 2, FL_SUMS = 3 * FL_PARTS_OF_WEIGHTS + 3 };
 
 typedef struct {
     const fl_kernels *k;
@@ -56,7 +56,7 @@ typedef struct {
     const char *dc_above; /* (rows, H) */
     /* Results beside those of the weights; each may be NULL. */
     char *dx; /* (rows, I) */
-    char *dp;
+    char *dp, *dnorm;
     char *dproj;     /* (P, H) */
     char *dh0;       /* (B, P) */
     char *d_extra0;  /* (B, K - P) */
@@ -68,6 +68,8 @@ typedef struct {
     char *r_y;          /* (rows of a block, H): what the last block of R was multiplied with, apart; else NULL */
     char *beside;       /* (B, H): with such a block, what a step passes to y^{t-1} beside its product; else NULL */
     char *delta_R;      /* (rows of a block, gates H): deltas of R y^{t-1}, where they are not `delta`; else NULL */
+    char *delta_W;      /* (rows of a block, gates H): deltas of W x^t, where they are not `delta`; else NULL */
+    char *norm_deltas;  /* (rows of a block, norm_rows H): each row's share of dnorm; else NULL */
     char *delta_before; /* (B, gates H): the deltas of R y^{t-1} of the step that this pass ran just before the block */
     char *y_prev;       /* (rows of a block, P), where y^{t-1} is not on the tape */
     char *dy_space;     /* (rows of a block, P): with a projection, the gradient of its result */
@@ -77,7 +79,7 @@ typedef struct {
     char *late_panels;  /* the last block of R, where it has a product of its own */
     char *extra_panels;
     char *proj_panels;
-    fl_sum sums[FL_SUMS]; /* sums over many rows: dW, dR, db, dp, dproj */
+    fl_sum sums[FL_SUMS]; /* sums over many rows: dW, dR, db, dp, dnorm, dproj */
     fl_size in_part;      /* rows in the current parts of these sums */
 } fl_backward_pass;
 
@@ -117,7 +119,8 @@ void fl_gather_backward_block(fl_backward_pass *b, fl_span block);
 void fl_end_backward_block(fl_backward_pass *b, fl_span block);
 
 /* Compute a part of what the deltas of the current block give: first y^{t-1} of the block's first step, which none of
- * its steps has written; then dp, and dproj += dy^T m. These are tasks whose argument is an fl_backward_pass. */
+ * its steps has written; then dp and dnorm, and dproj += dy^T m. These are tasks whose argument is an fl_backward_pass.
+ */
 void fl_y_prev_part(void *backward_pass, int part, int parts);
 void fl_p_gradient_part(void *backward_pass, int part, int parts);
 void fl_projection_part(void *backward_pass, int part, int parts);

@@ -32,6 +32,12 @@ void fl_clear_weight_gradients(fl_weight_gradients *w, fl_size rows, fl_size cou
     if (w->delta_R_panels != w->delta_panels) w->k->clear(w->delta_R_panels, 0, rows * padded(w) * w->size, 1, NULL);
 }
 
+static void pack_deltas(const fl_weight_gradients *w, char *panels, const void *delta, int part, int parts) {
+    fl_packing deltas = fl_rows_to_pack(w->k, panels, fl_vectors(w->k), delta, w->delta_step, w->rows,
+                                        w->gates * w->hidden);
+    fl_pack(&deltas, part, parts);
+}
+
 void fl_transpose_part(void *gradients, int part, int parts) {
     const fl_weight_gradients *w = (const fl_weight_gradients *)gradients;
     const fl_size I = w->input, K = w->outputs, block = w->k->unit_block;
@@ -42,9 +48,8 @@ void fl_transpose_part(void *gradients, int part, int parts) {
         w->k->transpose(w->y_transposed, w->y_prev, w->rows, K, fl_border(K, block, part, parts),
                         fl_border(K, block, part + 1, parts));
     if (w->packs_deltas) {
-        fl_packing deltas = fl_rows_to_pack(w->k, w->delta_panels, fl_vectors(w->k), w->delta, w->delta_step, w->rows,
-                                            w->gates * w->hidden);
-        fl_pack(&deltas, part, parts);
+        pack_deltas(w, w->delta_panels, w->delta_W, part, parts);
+        if (w->delta_R_panels != w->delta_panels) pack_deltas(w, w->delta_R_panels, w->delta_R, part, parts);
     }
 }
 
@@ -88,7 +93,7 @@ void fl_add_products_part(void *gradients, int part, int parts) {
     if (w->dx) {
         const fl_product dx = {.columns = w->input,
                                .K = w->delta_step,
-                               .a = w->delta,
+                               .a = w->delta_W,
                                .a_row_step = w->delta_step,
                                .a_k_step = 1,
                                .panels = w->W_panels,

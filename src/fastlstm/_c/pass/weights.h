@@ -21,12 +21,13 @@ typedef struct {
     fl_size delta_step;  /* values from one row of delta to the next */
     const void *delta;   /* (rows, gates H) */
     const void *delta_R; /* (rows, gates H) deltas of R y^{t-1}, which may be `delta` */
+    const void *delta_W; /* (rows, gates H) deltas of W x^t, which may be `delta` */
     const void *x;       /* (rows, I) */
     const void *y_prev;  /* (rows, outputs) */
     void *dx;            /* (rows, I), or NULL */
     /* Workspace; NULL where the rows are too few for packing to pay, and BLAS computes the products. */
     int packs_deltas;     /* Are the deltas packed after the steps, which else write panels? */
-    char *delta_panels;   /* the deltas as panels */
+    char *delta_panels;   /* the deltas of W x^t as panels */
     char *delta_R_panels; /* the deltas of R y^{t-1} as panels, which may be delta_panels */
     char *W_panels;       /* the packed rows of W; may be given */
     char *x_transposed;   /* (I, rows) */

@@ -6,6 +6,7 @@
 #include "step/gru.h"
 #include "step/gru_before.h"
 #include "step/lstm.h"
+#include "step/lstm_norm.h"
 #include "step/rnn.h"
 
 #ifndef FL_TARGET_DEVICE

@@ -51,7 +51,8 @@ FL_INLINE void fgr_cell_backward(const fl_backward *s, const bounds *b, vec dy, 
             }
         }
     dy = y_gradient_of(&s->y, dy, row, unit, s->hidden, n);
-    lstm_cell_backward(s, 0, s->p != NULL, b, dy, (sent_to_gates || last) && !reset ? to_gates : NULL, row, unit, n);
+    lstm_cell_backward(s, 0, s->p != NULL, b, dy, (sent_to_gates || last) && !reset ? to_gates : NULL, NULL, row, unit,
+                       n);
 }
 
 #ifdef FL_TARGET_DEVICE

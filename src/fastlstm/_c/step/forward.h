@@ -95,6 +95,23 @@ static void forward_in_halves(const fl_forward *s, const halves *whole, const ha
         }
     }
 }
+
+/* Compute a product for whole rows of a step: C = A B^T, with B as panels or, where there are none, as it lies. */
+static void product_of_rows(const fl_forward *s, const void *a, fl_size a_step, fl_size K, const void *panels,
+                            const void *B, fl_size columns, real *c, fl_size row0, fl_size row1) {
+    const fl_product product = {.columns = columns,
+                                .K = K,
+                                .a = a,
+                                .a_row_step = a_step,
+                                .a_k_step = 1,
+                                .panels = panels ? panels : B,
+                                .vectors = panels ? COLUMNS : 0,
+                                .gates = 1,
+                                .format = s->format,
+                                .c = c,
+                                .c_row_step = s->space_step};
+    multiply(&product, row0, row1, 0, columns);
+}
 #endif
 
 /* Complete the sum of the products for n units, whose places in wx and b are `at_wx` and `unit`. */

@@ -84,23 +84,6 @@ FL_INLINE void gru_before_reset_backward(const fl_backward *s, vec d_ry, fl_size
 /* Where W x^t, which a step may compute, lies in its memory for a row, in blocks of H: after the sums of R y^{t-1}. */
 enum { GRU_BEFORE_WX = 3 };
 
-/* Compute a product of a step for all its rows: C = A B^T, with B as panels or, where there are none, as it lies. */
-static void product_of_rows(const fl_forward *s, const void *a, fl_size a_step, fl_size K, const void *panels,
-                            const void *B, fl_size columns, real *c, fl_size row0, fl_size row1) {
-    const fl_product product = {.columns = columns,
-                                .K = K,
-                                .a = a,
-                                .a_row_step = a_step,
-                                .a_k_step = 1,
-                                .panels = panels ? panels : B,
-                                .vectors = panels ? COLUMNS : 0,
-                                .gates = 1,
-                                .format = s->format,
-                                .c = c,
-                                .c_row_step = s->space_step};
-    multiply(&product, row0, row1, 0, columns);
-}
-
 static void gru_before_forward(const fl_forward *s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1) {
     const fl_size H = s->hidden, K = s->outputs, step = s->space_step;
     real *space = (real *)s->space, *wx_space = space + GRU_BEFORE_WX * H;

@@ -75,12 +75,12 @@ FL_INLINE lstm_gates lstm_cell(const fl_forward *s, const int plain, const int p
     return used;
 }
 
-FL_INLINE vec lstm_output(const fl_forward *s, const int plain, const int peephole, const real *acc, fl_size row,
-                          fl_size unit, fl_size n) {
+/* Compute the output gate from c^t. */
+FL_INLINE vec lstm_output_gate(const fl_forward *s, const int plain, const int peephole, const real *acc, vec c,
+                               fl_size row, fl_size unit, fl_size n) {
     const fl_cell *cell = s->cell;
     const fl_size H = s->hidden, at_gates = row * (plain ? 4 : cell->gates) * H + unit;
     const int at_o = PLACE(o, GATE_O);
-    const vec c = v_load_part((const real *)s->c + row * H + unit, n);
     vec o = v_set1(1);
     if (at_o >= 0) {
         o = before_activation(s, at_o, acc, at_gates, unit, n);
@@ -88,9 +88,19 @@ FL_INLINE vec lstm_output(const fl_forward *s, const int plain, const int peepho
         o = gate_of(cell, plain, o);
         if (s->gates) s_store_part((stored *)s->gates + at_gates + at_o * H, o, n);
     }
-    const vec y = v_mul(plain ? v_tanh(c) : apply(cell->h, c), o);
+    return o;
+}
+
+FL_INLINE void lstm_write_y(const fl_forward *s, vec y, fl_size row, fl_size unit, fl_size n) {
     if (row < s->keep && s->y) s_store_part((stored *)s->y + row * s->y_step + unit, y, n);
     if (s->y_copy) s_store_part((stored *)s->y_copy + row * s->y_copy_step + unit, y, n);
+}
+
+FL_INLINE vec lstm_output(const fl_forward *s, const int plain, const int peephole, const real *acc, fl_size row,
+                          fl_size unit, fl_size n) {
+    const vec c = v_load_part((const real *)s->c + row * s->hidden + unit, n);
+    const vec o = lstm_output_gate(s, plain, peephole, acc, c, row, unit, n);
+    lstm_write_y(s, v_mul(plain ? v_tanh(c) : apply(s->cell->h, c), o), row, unit, n);
     return o;
 }
 
@@ -150,11 +160,18 @@ FL_INLINE vec gate_derivative(const fl_cell *cell, const int plain, const bounds
     return cell->clip != 0 ? v_between(b->gate_low, gate, b->gate_high, d) : d;
 }
 
+/* What lies between c^t and y^t where that is more than the activation h: what the output gate is multiplied with, and
+ * the gradient that comes through it to c^t. */
+typedef struct {
+    vec hc, dc;
+} way_out;
+
 /* Compute the deltas for one row and n units, from dy^t and the gradients that arrive at i, f and o themselves, NULL
- * for none. d_i, d_f, d_z and d_o are with respect to the sums before activation, which the equations write with a bar.
+ * for none; `out` is NULL where y^t = h(c^t) o. d_i, d_f, d_z and d_o are with respect to the sums before activation,
+ * which the equations write with a bar.
  */
 FL_INLINE void lstm_cell_backward(const fl_backward *s, const int plain, const int peephole, const bounds *b, vec dy,
-                                  const vec *to_i_f_o, fl_size row, fl_size unit, fl_size n) {
+                                  const vec *to_i_f_o, const way_out *out, fl_size row, fl_size unit, fl_size n) {
     const fl_cell *cell = s->cell;
     const int at_i = PLACE(i, GATE_I), at_f = PLACE(f, GATE_F), at_z = PLACE(z, GATE_Z), at_o = PLACE(o, GATE_O);
     const fl_size H = s->hidden, at = row * H + unit, G = plain ? 4 : cell->gates;
@@ -168,7 +185,7 @@ FL_INLINE void lstm_cell_backward(const fl_backward *s, const int plain, const i
     const vec z = s_load_part(gates + at_z * H, n);
     const vec o = at_o >= 0 ? s_load_part(gates + at_o * H, n) : one;
     const vec c_prev = v_load_part((const real *)s->c_prev + at, n), c = v_load_part((const real *)s->c + at, n);
-    const vec hc = plain ? v_tanh(c) : apply(cell->h, c);
+    const vec hc = out ? out->hc : plain ? v_tanh(c) : apply(cell->h, c);
     if (s->y_again) s_store_part((stored *)s->y_again + at, v_mul(hc, o), n);
 
     vec dc = v_load_part(dc_carry, n), stays = v_zero();
@@ -192,7 +209,7 @@ FL_INLINE void lstm_cell_backward(const fl_backward *s, const int plain, const i
         if (to_i_f_o) d_o = v_add(d_o, to_i_f_o[2]);
         d_o = plain ? v_mul(d_o, v_mul(o, v_sub(one, o))) : gate_derivative(cell, plain, b, d_o, o);
     }
-    dc = plus_times_derivative(dc, plain ? FL_TANH : cell->h, v_mul(dy, o), hc);
+    dc = out ? v_add(dc, out->dc) : plus_times_derivative(dc, plain ? FL_TANH : cell->h, v_mul(dy, o), hc);
     if (peephole && at_o >= 0) dc = v_fma(s_load_part(p + PEEPHOLE_O(at_o) * H, n), d_o, dc);
     if (!plain && s->dc_all) v_store_part((real *)s->dc_all + at, dc, n);
     if (!plain && cell->cell_clip != 0) {
@@ -250,7 +267,7 @@ FL_INLINE void lstm_unit_backward(const fl_backward *s, const int plain, const i
     } else {
         dy = y_gradient_of(y, dy, row, unit, s->hidden, n);
     }
-    lstm_cell_backward(s, plain, peephole, b, dy, NULL, row, unit, n);
+    lstm_cell_backward(s, plain, peephole, b, dy, NULL, NULL, row, unit, n);
 }
 
 #ifdef FL_TARGET_DEVICE
