@@ -165,7 +165,7 @@ IDS = ints(0, 1, bad=[-1])
 CASES = {
     "LSTM": (
         LSTM, {"input_size": 2, "hidden_size": 3, "num_layers": 2},
-        CELLS | {"peephole": FLAG, "proj_size": COUNT, "clip": BOUND, "cell_clip": BOUND,
+        CELLS | {"peephole": FLAG, "layer_norm": FLAG, "proj_size": COUNT, "clip": BOUND, "cell_clip": BOUND,
                  "zoneout": pairs_of(RATE), "forget_bias": numbers(0.5, 1, bad=[math.inf, -math.inf, 1e300])},
     ),
     "GRU": (
@@ -223,7 +223,7 @@ CASES = {
     ),
     "lstm_workspace": (
         fastlstm.lstm_workspace, {"T": 4, "B": 2, "I": 2, "H": 3},
-        WORKSPACE | {"batch_invariant": FLAG, "proj_size": COUNT},
+        WORKSPACE | {"batch_invariant": FLAG, "proj_size": COUNT, "layer_norm": FLAG},
     ),
     "gru_workspace": (
         fastlstm.gru_workspace, {"T": 4, "B": 2, "I": 2, "H": 3},

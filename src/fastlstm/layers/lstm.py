@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import DTypeLike
 
@@ -156,6 +158,10 @@ class LSTM(Layer[State, PartialState]):
         if self.layer_norm:
             for suffix in self._names():
                 self.params["norm" + suffix][:-1], self.params["norm" + suffix][-1] = 1, 0
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Layers that the first version pickled have no layer_norm.
+        super().__setstate__({"layer_norm": False} | state)
 
     def _find_cell(self) -> LSTMCell:
         return lstm_cell(self.variant, self.activations, self.clip, self.cell_clip, self.layer_norm)
