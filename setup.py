@@ -89,7 +89,10 @@ LIBRARIES = [
                 "network/forward.c",
                 "network/backward.c",
                 "network/workspace.c",
-                *(f"pass/{name}.c" for name in ("rows", "division", "packing", "weights", "forward", "backward")),
+                *(
+                    f"pass/{name}.c"
+                    for name in ("rows", "division", "packing", "weights", "block", "forward", "backward")
+                ),
                 *(["device/emulated/emulated.c"] if EMULATED else []),
             ],
         ),

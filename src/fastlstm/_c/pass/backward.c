@@ -2,12 +2,10 @@
 
 #include <string.h>
 
+#include "pass/places.h"
+
 /* Vectors of extra columns for each vector of hidden units. */
 static int extra_of(const fl_backward_pass *b) { return fl_row_of_cell(b->constant.cell->kind)->extra; }
-
-/* Return the number of values of p, and of the parameters of layer normalisation. */
-static fl_size values_of_p(const fl_backward_pass *b) { return b->constant.cell->p_rows * b->constant.hidden; }
-static fl_size values_of_norm(const fl_backward_pass *b) { return b->constant.cell->norm_rows * b->constant.hidden; }
 
 /* ---- memory ---- */
 
@@ -97,15 +95,6 @@ void fl_lay_out_backward_pass(fl_backward_pass *b, fl_arena *arena) {
 
 /* ---- where things are ---- */
 
-static fl_size time_of(const fl_backward_pass *b, fl_size s) { return fl_time(&b->rows, b->reverse, s); }
-
-static const char *c_of(const fl_backward_pass *b, fl_size t) {
-    return fl_c_on_tape(&b->tape, &b->rows, b->reverse, t, b->constant.hidden * b->cell_size);
-}
-static const char *c_prev_of(const fl_backward_pass *b, fl_size t) {
-    return fl_c_prev_on_tape(&b->tape, &b->rows, b->reverse, t, b->constant.hidden * b->cell_size);
-}
-
 /* The deltas of a step of this block. */
 static char *delta_of(const fl_backward_pass *b, fl_size s) {
     const fl_size values = b->gates * b->constant.hidden;
@@ -125,11 +114,6 @@ static char *delta_R_of(const fl_backward_pass *b, fl_size s) {
 
 static const unsigned char *reset_at(const fl_backward_pass *b, fl_size t) {
     return (const unsigned char *)fl_at(b->reset, fl_first_row(&b->rows, t), 1);
-}
-
-/* Where y^{t-1} is written again for the products of this block. */
-static char *y_prev_of(const fl_backward_pass *b, fl_size s) {
-    return b->y_prev + (fl_first_row(&b->rows, time_of(b, s)) - b->delta_row) * b->constant.hidden * b->size;
 }
 
 fl_size fl_rows_going_on(const fl_backward_pass *b, fl_size s) {
@@ -270,7 +254,7 @@ void fl_run_first_state(const fl_backward_pass *b, fl_size s, fl_size row0, fl_s
     if (b->d_extra0) run_first_extra(b, s, reset, row0, row1, part, parts);
 }
 
-/* ---- the gradients of a block ---- */
+/* ---- a block of steps ---- */
 
 void fl_begin_backward_block(fl_backward_pass *b, fl_span block) {
     const fl_size row = fl_first_row(&b->rows, block.t0);
@@ -319,74 +303,6 @@ void fl_end_backward_block(fl_backward_pass *b, fl_span block) {
     }
     if (keeps_delta_before(b))
         start_with(b, b->delta_before, delta_R_of(b, s0), fl_rows_at(&b->rows, time_of(b, s0)) * values, b->size);
-}
-
-void fl_y_prev_part(void *backward_pass, int part, int parts) {
-    const fl_backward_pass *b = (const fl_backward_pass *)backward_pass;
-    const fl_rows *r = &b->rows;
-    const fl_size H = b->constant.hidden, s0 = b->s0;
-    const fl_size unit0 = fl_border(H, b->k->column_block, part, parts),
-                  unit1 = fl_border(H, b->k->column_block, part + 1, parts), end = r->offsets ? b->s1 : s0 + 1;
-    if (s0 > 0) {
-        const fl_size t = time_of(b, s0 - 1), row = fl_first_row(r, t) - b->tape.row;
-        b->k->cells[b->constant.cell->kind].outputs(
-            b->constant.cell, H, b->tape.gates + row * b->constant.cell->kept * H * b->size, c_of(b, t),
-            y_prev_of(b, s0), fl_smaller(fl_rows_at(r, t), fl_rows_at(r, time_of(b, s0))), unit0, unit1);
-    }
-    for (fl_size s = s0; s < end; s++) {
-        const fl_size begin = s ? fl_rows_at(r, time_of(b, s - 1)) : 0, rows = fl_rows_at(r, time_of(b, s));
-        if (begin < rows)
-            b->k->copy(y_prev_of(b, s) + unit0 * b->size, H * b->size, b->tape.h0 + unit0 * b->size, H * b->size,
-                       (unit1 - unit0) * b->size, begin, rows);
-    }
-}
-
-void fl_p_gradient_part(void *backward_pass, int part, int parts) {
-    const fl_backward_pass *b = (const fl_backward_pass *)backward_pass;
-    const fl_size H = b->constant.hidden, values = b->gates * H;
-    const fl_size unit0 = fl_border(H, b->k->column_block, part, parts),
-                  unit1 = fl_border(H, b->k->column_block, part + 1, parts);
-    const fl_size first = b->reverse ? time_of(b, b->s1 - 1) : b->s0, end = b->reverse ? time_of(b, b->s0) + 1 : b->s1;
-    if (b->dnorm)
-        b->k->add_bias_gradient(b->dnorm, b->norm_deltas, b->parts[0].rows, values_of_norm(b),
-                                fl_border(values_of_norm(b), b->k->column_block, part, parts),
-                                fl_border(values_of_norm(b), b->k->column_block, part + 1, parts));
-    if (!b->dp) return;
-    for (fl_size t = first, start; t < end;) {
-        start = t++;
-        /* The cells of steps follow one another as the deltas do, where as many rows came before; with lengths a
-         * block's first step stands alone, since a tape may begin with it. */
-        while (t < end &&
-               (!b->rows.offsets || (t - 1 > first && fl_rows_at(&b->rows, t - 2) == fl_rows_at(&b->rows, t - 1))))
-            t++;
-        const fl_size row = fl_first_row(&b->rows, start);
-        const fl_size at = (row - b->delta_row) * values * b->size;
-        b->k->cells[b->constant.cell->kind].add_p_gradient(
-            b->dp, b->constant.cell, (const char *)b->parts[0].delta + at, (const char *)b->parts[0].delta_R + at,
-            c_prev_of(b, start), c_of(b, start), fl_first_row(&b->rows, t) - row, H, unit0, unit1);
-    }
-}
-
-void fl_projection_part(void *backward_pass, int part, int parts) {
-    const fl_backward_pass *b = (const fl_backward_pass *)backward_pass;
-    const fl_size H = b->constant.hidden, P = b->outputs;
-    const fl_size column0 = fl_border(H, b->k->column_block, part, parts),
-                  column1 = fl_border(H, b->k->column_block, part + 1, parts);
-    const fl_product product = {.columns = H,
-                                .K = b->parts[0].rows,
-                                .a = b->dy_space,
-                                .a_row_step = 1,
-                                .a_k_step = P,
-                                .panels = b->m_panels,
-                                .vectors = fl_vectors(b->k),
-                                .gates = 1,
-                                .c = b->dproj,
-                                .c_row_step = H,
-                                .add = 1};
-    if (product.K > FL_ROWS_PER_GROUP && b->k->packs)
-        fl_multiply_in_groups(b->k, &product, P, column0, column1, b->size);
-    else
-        fl_multiply_pieces(b->k, &product, b->stopped, 0, P, column0, column1);
 }
 
 /* ---- the pass ---- */
