@@ -104,7 +104,7 @@ static void lstm_norm_forward_now(const op *o, const fl_cell *cell) {
     const fl_size rows = o->row1 - o->row0, K = s->outputs;
     const norm_rows all = {*s, *cell, o->row0};
     gemm(0, 1, rows, cell->gates * s->hidden, K, (const stored *)s->y_prev + o->row0 * s->y_prev_step, s->y_prev_step,
-         (const stored *)s->R, K, 0, 1, row_space(s, o->row0), s->space_step);
+         (const stored *)s->R, K, 0, 1, (real *)s->space + o->row0 * s->space_step, s->space_step);
     FL_EACH(lstm_norm_forward_at, all, rows);
 }
 

@@ -26,6 +26,7 @@
 #define FL_INLINE static __device__ __forceinline__
 #define FL_FUNCTION static __device__
 #define FL_TERMS static __device__ const
+#define FL_ALIGN(n) /* A vector has one lane. */
 #define FL_UNROLL _Pragma("unroll")
 #else
 #define FL_FUNCTION static
@@ -126,6 +127,9 @@ FL_INLINE vec v_quotient(vec a, vec b) {
 #else
 FL_INLINE vec v_quotient(vec a, vec b) { return v_div(a, b); }
 #endif
+
+/* Return the smaller of two numbers: of what is left of a row and VL, the lanes of its next vector. */
+FL_INLINE ptrdiff_t at_most(ptrdiff_t n, ptrdiff_t limit) { return n < limit ? n : limit; }
 
 /* Load or store the first n of VL lanes, n in 1..VL: the tail is rare, so a branch is faster than a mask everywhere. */
 FL_INLINE vec v_load_part(const real *p, ptrdiff_t n) {

@@ -5,8 +5,6 @@
 #include "kernels.h"
 #include "simd/simd.h"
 
-FL_INLINE fl_size at_most(fl_size n, fl_size limit) { return n < limit ? n : limit; }
-
 /* A small square: to[k * to_step + m] = from[m * from_step + k] for m, k < SQUARE. */
 #if (defined(FL_TARGET_AVX512) || defined(FL_TARGET_AVX2) || defined(FL_TARGET_BASE)) && FL_BITS == 32
 enum { SQUARE = 4 };
