@@ -11,7 +11,7 @@ STATUSES = (
     "OK", "NULL", "VERSION", "DTYPE", "SIZE", "KIND", "ACTIVATION", "OPTION", "INSTRUCTION_SET", "MEMORY", "PARAMETERS",
     "TRAINING", "TAPE", "PLAN", "COUNT",
 )  # fmt: skip
-KINDS = ("LSTM", "RNN", "DENSE", "GRU", "GRU_BEFORE")
+KINDS = ("LSTM", "RNN", "DENSE", "GRU", "GRU_BEFORE", "LSTM_NORM")
 VARIANTS = ("vanilla", "NIG", "NFG", "NOG", "NIAF", "NOAF", "CIFG")
 ACTIVATIONS = ("usual", "tanh", "relu", "logistic", "identity", "hard_logistic")
 

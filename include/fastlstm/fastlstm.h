@@ -28,7 +28,7 @@ extern "C" {
 #endif
 
 /* The version of this interface. A program runs with every library whose version is the same or later. */
-#define FASTLSTM_C_VERSION 2
+#define FASTLSTM_C_VERSION 3
 
 typedef enum {
     FASTLSTM_OK,
@@ -50,8 +50,14 @@ typedef enum {
 
 typedef enum { FASTLSTM_FLOAT32 = 4, FASTLSTM_FLOAT64 = 8 } fastlstm_dtype; /* bytes of a value */
 
-/* A GRU resets after the recurrent product, or before it; both since version 2. */
-typedef enum { FASTLSTM_LSTM, FASTLSTM_RNN, FASTLSTM_DENSE, FASTLSTM_GRU, FASTLSTM_GRU_BEFORE } fastlstm_kind;
+typedef enum {
+    FASTLSTM_LSTM,
+    FASTLSTM_RNN,
+    FASTLSTM_DENSE,
+    FASTLSTM_GRU,        /* resets after the recurrent product; since version 2 */
+    FASTLSTM_GRU_BEFORE, /* resets before the recurrent product; since version 2 */
+    FASTLSTM_LSTM_NORM   /* the layer-normalised LSTM, layer_norm=True in Python; since version 3 */
+} fastlstm_kind;
 
 /* The variants of "LSTM: A Search Space Odyssey"; peepholes are a field of fastlstm_layer. */
 typedef enum {
@@ -75,7 +81,8 @@ typedef enum {
     FASTLSTM_HARD_LOGISTIC
 } fastlstm_activation;
 
-/* A layer. Fields that are not given are 0: {.kind = FASTLSTM_LSTM, .units = 64, .peephole = 1}. */
+/* A layer. Fields that are not given are 0: {.kind = FASTLSTM_LSTM, .units = 64, .peephole = 1}. The
+ * fields of an LSTM are those of a layer-normalised LSTM, too. */
 typedef struct {
     fastlstm_kind kind;
     size_t units;             /* H; of a dense layer, its outputs */
@@ -84,7 +91,7 @@ typedef struct {
     fastlstm_variant variant; /* LSTM */
     fastlstm_activation gate; /* LSTM: LOGISTIC or HARD_LOGISTIC */
     fastlstm_activation g;    /* LSTM: of the block input z; RNN and dense: of the units, but not HARD_LOGISTIC */
-    fastlstm_activation h;    /* LSTM: of c before the output gate */
+    fastlstm_activation h;    /* LSTM: of c, of LSTM_NORM the normalised c, before the output gate */
     double clip;              /* LSTM: clipping bound of the arguments of gate and g; 0 for no clipping */
     double cell_clip;         /* LSTM: clipping bound of c; 0 for no clipping */
 } fastlstm_layer;
@@ -95,14 +102,16 @@ typedef struct {
  * layer or a network in Python. With I inputs:
  *
  *   LSTM        W (4H, I)   R (4H, H)   b (4H)   p (3, H) with peepholes
+ *   LSTM_NORM   W (4H, I)   R (4H, H)   b (4H)   p (3, H) with peepholes   norm (10, H)
  *   GRU         W (3H, I)   R (3H, H)   b (3H)   bn (H)
  *   GRU_BEFORE  W (3H, I)   R (3H, H)   b (3H)
  *   simple RNN  W (H, I)    R (H, H)    b (H)
  *   dense       V (H, I)    c (H)
  *
  * The 4H rows of an LSTM are blocks of H for the gates i, f, z, o (z is what others call g or c), the rows of p for i,
- * f, o, both without those that a variant lacks: CIFG and NFG have no f, NIG no i, NOG no o. The 3H rows of a GRU are
- * blocks for r, z, n; bn is the bias of R's block n, which r multiplies. */
+ * f, o, both without those that a variant lacks: CIFG and NFG have no f, NIG no i, NOG no o. The rows of norm, 2n + 2
+ * with n blocks, are the gains of R y, a row for each block, those of W x, and the gain and the bias of c. The 3H rows
+ * of a GRU are blocks for r, z, n; bn is the bias of R's block n, which r multiplies. */
 typedef struct {
     int version; /* FASTLSTM_C_VERSION */
     fastlstm_dtype dtype;

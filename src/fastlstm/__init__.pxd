@@ -33,6 +33,7 @@ cdef extern from "fastlstm/capsule.h" nogil:
         FASTLSTM_DENSE
         FASTLSTM_GRU
         FASTLSTM_GRU_BEFORE
+        FASTLSTM_LSTM_NORM
 
     ctypedef enum fastlstm_variant:
         FASTLSTM_VANILLA

@@ -129,12 +129,15 @@ int main(void) {
     const fastlstm_layer layers[] = {
         {.kind = FASTLSTM_LSTM, .units = 21, .peephole = 1, .bidirectional = 1},
         {.kind = FASTLSTM_RNN, .units = 18},
+        {.kind = FASTLSTM_GRU, .units = 19},
+        {.kind = FASTLSTM_GRU_BEFORE, .units = 20},
+        {.kind = FASTLSTM_LSTM_NORM, .units = 17, .peephole = 1, .bidirectional = 1},
         {.kind = FASTLSTM_DENSE, .units = O},
     };
     const fastlstm_network network = {.version = FASTLSTM_C_VERSION,
                                       .dtype = FASTLSTM_FLOAT32,
                                       .inputs = I,
-                                      .layer_count = 3,
+                                      .layer_count = sizeof(layers) / sizeof(layers)[0],
                                       .layers = layers,
                                       .training = 1};
     const size_t bytes = fastlstm_plan_bytes(&network);

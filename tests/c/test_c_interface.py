@@ -53,7 +53,8 @@ def described(layer) -> list[Layer]:
         fields |= {"kind": KINDS.index("RNN"), "g": ACTIVATIONS.index(layer.nonlinearity)}
     else:
         gate, g, h = (ACTIVATIONS.index(name) for name in layer.activations or ("usual",) * 3)
-        fields |= {"kind": KINDS.index("LSTM"), "peephole": layer.peephole, "gate": gate, "g": g, "h": h}
+        kind = KINDS.index("LSTM_NORM" if layer.layer_norm else "LSTM")
+        fields |= {"kind": kind, "peephole": layer.peephole, "gate": gate, "g": g, "h": h}
         fields |= {"variant": VARIANTS.index("vanilla" if layer.variant == "NP" else layer.variant)}
         fields |= {"clip": layer.clip or 0, "cell_clip": layer.cell_clip or 0}
     return [Layer(**fields)] * layer.num_layers
@@ -187,10 +188,36 @@ def test_gru(reset_after, hidden, instruction_set):
             check([layer], 1, 1, instruction_set=instruction_set.encode())
 
 
-def test_a_gru_needs_version_2():
-    for kind in (GRU, GRU_BEFORE):
-        assert C.plan_bytes(byref(network(3, [Layer(kind, 4)], version=2)))
-        assert not C.plan_bytes(byref(network(3, [Layer(kind, 4)], version=1)))
+@pytest.mark.parametrize("instruction_set", C_ISAS)
+@pytest.mark.parametrize("variant", [*VARIANTS, "NP"])
+@pytest.mark.parametrize("hidden", [1, 21, 70])
+def test_layer_norm(variant, hidden, instruction_set):
+    for dtype in DTYPES:
+        for bidirectional in (False, True):
+            layer = fastlstm.LSTM(
+                4, hidden, 2, variant=variant, bidirectional=bidirectional, layer_norm=True, dtype=dtype, seed=0
+            )
+            layer.flat[:] += np.random.default_rng(1).normal(scale=0.1, size=layer.flat.size)  # of norm, too
+            check([layer], 7, 3, instruction_set=instruction_set.encode())
+            check([layer], 1, 1, instruction_set=instruction_set.encode())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_options_of_layer_norm(dtype):
+    for options in (
+        {"peephole": False},
+        {"activations": ("hard_logistic", "relu", "identity")},
+        {"clip": 0.5, "cell_clip": 0.25},
+    ):
+        check([fastlstm.LSTM(4, 19, layer_norm=True, dtype=dtype, seed=0, **options)], 7, 3)
+
+
+@pytest.mark.parametrize(("kind", "since"), [("GRU", 2), ("GRU_BEFORE", 2), ("LSTM_NORM", 3)])
+def test_kinds_of_later_versions(kind, since):
+    """A description whose version lacks its kind is refused, as the library of that version refuses it."""
+    layer = Layer(KINDS.index(kind), 4)
+    for version in range(1, C.version + 1):
+        assert bool(C.plan_bytes(byref(network(3, [layer], version=version)))) == (version >= since)
 
 
 @pytest.fixture
@@ -210,7 +237,9 @@ def test_the_bits_of_python(dtype, T, B, default_threads, isa_of_c):
         fastlstm.LSTM(5, 37, 2, dtype=dtype, seed=0),
         fastlstm.GRU(37, 21, dtype=dtype, seed=2),
         fastlstm.GRU(21, 40, reset_after=False, dtype=dtype, seed=3),
-        fastlstm.RNN(40, 9, dtype=dtype, seed=1),
+        fastlstm.LSTM(40, 35, layer_norm=True, dtype=dtype, seed=4),
+        fastlstm.LSTM(35, 18, variant="CIFG", peephole=False, layer_norm=True, dtype=dtype, seed=5),
+        fastlstm.RNN(18, 9, dtype=dtype, seed=1),
     ]
     rng = np.random.default_rng([T, B])
     x, dy = (rng.normal(size=(T, B, columns)).astype(dtype) for columns in (5, 9))
@@ -242,7 +271,8 @@ def test_deep_networks(dtype, T, B):
         fastlstm.LSTM(9, 6, variant="CIFG", dtype=dtype, seed=3),
         fastlstm.GRU(6, 12, bidirectional=True, dtype=dtype, seed=5),
         fastlstm.GRU(24, 35, reset_after=False, dtype=dtype, seed=6),
-        nn.Dense(35, 2, dtype=dtype, seed=4),
+        fastlstm.LSTM(35, 17, bidirectional=True, layer_norm=True, dtype=dtype, seed=7),
+        nn.Dense(34, 2, dtype=dtype, seed=4),
     ]
     check(layers, T, B)
     check(layers[2:], T, B)
@@ -257,6 +287,8 @@ def test_wide_layers():
     for reset_after in (True, False):
         check([fastlstm.GRU(300, 260, reset_after=reset_after, seed=0)], 5, 20)
         check([fastlstm.GRU(700, 650, reset_after=reset_after, bidirectional=True, seed=0)], 3, 9)
+    check([fastlstm.LSTM(300, 260, layer_norm=True, seed=0)], 5, 20)
+    check([fastlstm.LSTM(700, 560, bidirectional=True, layer_norm=True, seed=0)], 3, 9)
 
 
 @pytest.mark.parametrize("option", ["activations", "clip", "cell_clip"])
@@ -338,21 +370,26 @@ def test_denormals_and_the_callers_mode():
 
 # ---- mistakes --------------------------------------------------------------------------------------------------------
 
-LSTM, RNN, DENSE, GRU, GRU_BEFORE = range(5)
+LSTM, RNN, DENSE, GRU, GRU_BEFORE, LSTM_NORM = range(6)
 MISTAKES = {
-    "VERSION": [{"version": 0}, {"version": 3}],
+    "VERSION": [{"version": 0}, {"version": 4}],
     "NULL": [{"layers": None}],
     "DTYPE": [{"dtype": 2}, {"dtype": 0}],
     "SIZE": [
         {"inputs": 0}, {"layer_count": 0}, {"inputs": 2**64 - 1}, {"inputs": 2**61},
         {"layers": Layer(LSTM, 0)}, {"layers": Layer(LSTM, 2**64 - 1)}, {"layers": Layer(LSTM, 2**31)},
         {"layers": Layer(DENSE, 2**62)}, {"layers": Layer(LSTM, 2**62 - 1, bidirectional=1)},
+        {"layers": Layer(LSTM_NORM, 2**31)},
     ],
-    "KIND": [{"layers": Layer(5, 4)}, {"layers": Layer(-1, 4)}, {"layers": Layer(LSTM, 4, variant=7)}],
+    "KIND": [
+        {"layers": Layer(6, 4)}, {"layers": Layer(-1, 4)}, {"layers": Layer(LSTM, 4, variant=7)},
+        {"layers": Layer(LSTM_NORM, 4, variant=7)},
+    ],
     "ACTIVATION": [
         {"layers": Layer(LSTM, 4, gate=ACTIVATIONS.index("tanh"))}, {"layers": Layer(LSTM, 4, g=6)},
         {"layers": Layer(LSTM, 4, h=-1)}, {"layers": Layer(RNN, 4, g=ACTIVATIONS.index("hard_logistic"))},
         {"layers": Layer(DENSE, 4, g=ACTIVATIONS.index("hard_logistic"))}, {"layers": Layer(GRU, 4, g=1)},
+        {"layers": Layer(LSTM_NORM, 4, gate=ACTIVATIONS.index("tanh"))},
     ],
     "OPTION": [
         {"layers": Layer(DENSE, 4, bidirectional=1)}, {"layers": Layer(RNN, 4, peephole=1)},
@@ -360,6 +397,7 @@ MISTAKES = {
         {"layers": Layer(LSTM, 4, cell_clip=float("nan"))}, {"layers": Layer(LSTM, 4, clip=float("inf"))},
         {"layers": Layer(RNN, 4, h=1)}, {"layers": Layer(RNN, 4, gate=3)},
         {"layers": Layer(GRU, 4, peephole=1)}, {"layers": Layer(GRU_BEFORE, 4, clip=1)},
+        {"layers": Layer(LSTM_NORM, 4, clip=-1)},
     ],
     "INSTRUCTION_SET": [{"instruction_set": b"avx1024"}, {"instruction_set": b""}],
 }  # fmt: skip
@@ -480,7 +518,7 @@ def test_messages():
     "layer",
     [
         Layer(LSTM, 20), Layer(LSTM, 600, bidirectional=1), Layer(RNN, 9), Layer(DENSE, 5), Layer(GRU, 20),
-        Layer(GRU_BEFORE, 300),
+        Layer(GRU_BEFORE, 300), Layer(LSTM_NORM, 20, peephole=1), Layer(LSTM_NORM, 300, variant=6, bidirectional=1),
     ],
 )  # fmt: skip
 def test_memory_for_more_is_enough_for_less(layer, training):

@@ -6,32 +6,33 @@
 static fl_backward_pass pass_of(const fastlstm_plan *plan, const fl_layer *layer, int reverse, size_t T, size_t B) {
     const fl_direction *d = &layer->direction[reverse];
     const fl_size GH = layer->cell.gates * layer->hidden, size = (fl_size)plan->bytes;
-    fl_backward_pass b = {.k = plan->k,
-                          .step = plan->k->cells[layer->cell.kind].backward,
-                          .constant = {.cell = &layer->cell, .hidden = layer->hidden, .p = d->p, .simple = 1},
-                          .between = {.a_step = GH, .panels = d->R_rows, .above_step = layer->outputs},
-                          .weights = {.k = plan->k,
-                                      .size = size,
-                                      .gates = layer->cell.gates,
-                                      .input = layer->input,
-                                      .hidden = layer->hidden,
-                                      .outputs = layer->seen,
-                                      .W_panels = d->W_rows,
-                                      .add_dx = reverse},
-                          .rows = fl_rows_of(layer, (fl_size)T, (fl_size)B),
-                          .reverse = reverse,
-                          .size = size,
-                          .cell_size = size,
-                          .gates = layer->cell.gates,
-                          .outputs = layer->hidden,
-                          .K = layer->seen,
-                          .block = plan->k->column_block,
-                          .block_rows = FL_ROWS_PER_BLOCK,
-                          .packed = 1,
-                          .given_panels = 1,
-                          .R_panels = d->R_rows,
-                          .dy_step = layer->outputs,
-                          .recomputes_y = layer->seen > 0};
+    fl_backward_pass b = {
+        .k = plan->k,
+        .step = plan->k->cells[layer->cell.kind].backward,
+        .constant = {.cell = &layer->cell, .hidden = layer->hidden, .p = d->p, .norm = d->norm, .simple = 1},
+        .between = {.a_step = GH, .panels = d->R_rows, .above_step = layer->outputs},
+        .weights = {.k = plan->k,
+                    .size = size,
+                    .gates = layer->cell.gates,
+                    .input = layer->input,
+                    .hidden = layer->hidden,
+                    .outputs = layer->seen,
+                    .W_panels = d->W_rows,
+                    .add_dx = reverse},
+        .rows = fl_rows_of(layer, (fl_size)T, (fl_size)B),
+        .reverse = reverse,
+        .size = size,
+        .cell_size = size,
+        .gates = layer->cell.gates,
+        .outputs = layer->hidden,
+        .K = layer->seen,
+        .block = plan->k->column_block,
+        .block_rows = FL_ROWS_PER_BLOCK,
+        .packed = 1,
+        .given_panels = 1,
+        .R_panels = d->R_rows,
+        .dy_step = layer->outputs,
+        .recomputes_y = layer->seen > 0};
     b.between.K = fl_rows_of_R(&b);
     if (fl_parts_of_R(&layer->cell) > 1) b.late_panels = fl_R_rows_from(plan->k, d, b.between.K, layer->seen, size);
     return b;
@@ -148,6 +149,7 @@ fastlstm_status fastlstm_backward(const fastlstm_plan *plan, size_t T, size_t B,
             b.weights.db = fl_at(gradients, d->at_b, size);
             b.weights.accumulate = accumulate != 0;
             b.dp = d->p ? fl_at(gradients, d->at_p, size) : NULL;
+            b.dnorm = d->norm ? fl_at(gradients, d->at_norm, size) : NULL;
             fl_lay_out_backward_pass(&b, &memory);
             run(&b);
             from += bytes;

@@ -11,11 +11,11 @@
 
 /* One direction of a layer, with the plan's copy of its parameters. */
 typedef struct {
-    fl_size at_W, at_R, at_b, at_p; /* where its parameters begin among the caller's, in values */
-    char *W_columns, *R_columns;    /* W and R packed for forward steps */
-    char *W_rows, *R_rows;          /* W and R packed for backward steps; NULL without training */
-    char *b, *p;                    /* p may be NULL */
-    fl_forward forward;             /* a step's arguments that are the same at every step */
+    fl_size at_W, at_R, at_b, at_p, at_norm; /* where its parameters begin among the caller's, in values */
+    char *W_columns, *R_columns;             /* W and R packed for forward steps */
+    char *W_rows, *R_rows;                   /* W and R packed for backward steps; NULL without training */
+    char *b, *p, *norm;                      /* p and norm may be NULL */
+    fl_forward forward;                      /* a step's arguments that are the same at every step */
 } fl_direction;
 
 /* Return where R packed for backward steps has its part that begins with row `row`. */

@@ -41,7 +41,11 @@ static fl_activation activation_of(fastlstm_activation given, fastlstm_activatio
 
 static fl_cell lstm_of(const fastlstm_layer *d) {
     const fastlstm_variant v = d->variant;
-    fl_cell cell = {.kind = FL_LSTM, .coupled = v == FASTLSTM_CIFG, .clip = d->clip, .cell_clip = d->cell_clip};
+    const int norm = d->kind == FASTLSTM_LSTM_NORM;
+    fl_cell cell = {.kind = norm ? FL_LSTM_NORM : FL_LSTM,
+                    .coupled = v == FASTLSTM_CIFG,
+                    .clip = d->clip,
+                    .cell_clip = d->cell_clip};
     cell.i = v == FASTLSTM_NIG ? -1 : cell.gates++;
     cell.f = v == FASTLSTM_NFG || v == FASTLSTM_CIFG ? -1 : cell.gates++;
     cell.z = cell.gates++;
@@ -49,7 +53,9 @@ static fl_cell lstm_of(const fastlstm_layer *d) {
     cell.gate = activation_of(d->gate, FASTLSTM_LOGISTIC);
     cell.g = activation_of(d->g, v == FASTLSTM_NIAF ? FASTLSTM_IDENTITY : FASTLSTM_TANH);
     cell.h = activation_of(d->h, v == FASTLSTM_NOAF ? FASTLSTM_IDENTITY : FASTLSTM_TANH);
-    cell.kept = cell.gates, cell.p_rows = cell.gates - 1;
+    cell.kept = norm ? 3 * cell.gates + 1 : cell.gates;
+    cell.p_rows = cell.gates - 1;
+    cell.norm_rows = norm ? 2 * cell.gates + 2 : 0;
     cell.plain = cell.gates == 4 && cell.gate == FL_LOGISTIC && cell.g == FL_TANH && cell.h == FL_TANH &&
                  cell.clip == 0 && cell.cell_clip == 0;
     return cell;
@@ -79,9 +85,12 @@ static const struct {
     int gated;                  /* Has it variants, peepholes, clipping, and activations of the gates and of c? */
     int recurrent;              /* Has it R, and perhaps a reverse direction? */
 } KINDS[] = {
-    [FASTLSTM_LSTM] = {lstm_of, LAST_OF(ACTIVATIONS), 1, 1, 1}, [FASTLSTM_RNN] = {rnn_of, FASTLSTM_IDENTITY, 1, 0, 1},
-    [FASTLSTM_DENSE] = {dense_of, FASTLSTM_IDENTITY, 1, 0, 0},  [FASTLSTM_GRU] = {gru_of, FASTLSTM_USUAL, 2, 0, 1},
+    [FASTLSTM_LSTM] = {lstm_of, LAST_OF(ACTIVATIONS), 1, 1, 1},
+    [FASTLSTM_RNN] = {rnn_of, FASTLSTM_IDENTITY, 1, 0, 1},
+    [FASTLSTM_DENSE] = {dense_of, FASTLSTM_IDENTITY, 1, 0, 0},
+    [FASTLSTM_GRU] = {gru_of, FASTLSTM_USUAL, 2, 0, 1},
     [FASTLSTM_GRU_BEFORE] = {gru_of, FASTLSTM_USUAL, 2, 0, 1},
+    [FASTLSTM_LSTM_NORM] = {lstm_of, LAST_OF(ACTIVATIONS), 3, 1, 1},
 };
 
 static fastlstm_status check_layer(const fastlstm_layer *d, int version) {
@@ -148,7 +157,7 @@ static void take_direction(fl_direction *d, const fastlstm_plan *plan, const fl_
     const size_t G = (size_t)layer->cell.gates, H = (size_t)layer->hidden, I = (size_t)layer->input,
                  K = (size_t)layer->seen;
     const size_t GH = fl_times(G, H), bytes = plan->bytes;
-    const size_t p_rows = with_p ? (size_t)layer->cell.p_rows : 0;
+    const size_t p_rows = with_p ? (size_t)layer->cell.p_rows : 0, norm_rows = (size_t)layer->cell.norm_rows;
     size_t R_columns = 0;
     for (int product = 0; product < fl_parts_of_R(&layer->cell); product++)
         R_columns = fl_plus(
@@ -157,10 +166,12 @@ static void take_direction(fl_direction *d, const fastlstm_plan *plan, const fl_
     d->at_R = place(parameters, GH, K);
     d->at_b = place(parameters, GH, 1);
     d->at_p = place(parameters, p_rows, H);
+    d->at_norm = place(parameters, norm_rows, H);
     d->W_columns = fl_take(arena, fl_times(panel_columns(k, &layer->cell, G, H), fl_times(I, bytes)));
     d->R_columns = fl_take(arena, fl_times(R_columns, fl_times(K, bytes)));
     d->b = fl_take(arena, fl_times(GH, bytes));
     if (p_rows) d->p = fl_take(arena, fl_times(fl_times(p_rows, H), bytes));
+    if (norm_rows) d->norm = fl_take(arena, fl_times(fl_times(norm_rows, H), bytes));
     if (plan->training) {
         const fl_size width = (fl_size)vectors(k) * k->unit_block;
         d->W_rows = fl_take(arena, fl_times(padded(I, width), fl_times(GH, bytes)));
@@ -175,6 +186,7 @@ static void take_direction(fl_direction *d, const fastlstm_plan *plan, const fl_
     d->forward.y_prev_step = layer->seen;
     d->forward.b = d->b;
     d->forward.p = d->p;
+    d->forward.norm = d->norm;
     d->forward.y_copy_step = layer->outputs;
 }
 
@@ -269,6 +281,7 @@ static void pack(const fastlstm_plan *plan, const fl_layer *layer, const fl_dire
     }
     memcpy(d->b, fl_at(parameters, d->at_b, bytes), (size_t)(G * H * bytes));
     if (d->p) memcpy(d->p, fl_at(parameters, d->at_p, bytes), (size_t)(cell->p_rows * H * bytes));
+    if (d->norm) memcpy(d->norm, fl_at(parameters, d->at_norm, bytes), (size_t)(cell->norm_rows * H * bytes));
 }
 
 fastlstm_status fastlstm_set_parameters(fastlstm_plan *plan, const void *parameters, size_t count) {
