@@ -1,5 +1,6 @@
 """The benchmark suite runs, measures equal computations, and says what it found. Nothing here depends on how fast."""
 
+import functools
 import json
 import sys
 
@@ -229,24 +230,65 @@ def test_options_are_measured_and_written(tmp_path, capsys, monkeypatch):
     assert "| CIFG |" in capsys.readouterr().out
 
 
-def test_grus_are_measured_and_written(tmp_path, capsys, monkeypatch):
-    from fastlstm.bench import gru
+# PyTorch warns about things of its own.
+@pytest.mark.filterwarnings("ignore")
+def test_cells_are_measured_and_written(tmp_path, capsys, monkeypatch):
+    from fastlstm.bench import cells
 
     for name in ("SHAPES", "STEPS"):
-        monkeypatch.setattr(gru, name, (shapes.Shape(1 if name == "STEPS" else 4, 1, 5, 6),))
-    monkeypatch.setattr(gru, "ROUNDS", 1)
-    file = tmp_path / "gru.json"
-    assert gru.main(["--seconds", "0.0001", "--json", str(file)]) == 0
+        monkeypatch.setattr(cells, name, (shapes.Shape(1 if name == "STEPS" else 4, 1, 5, 6),))
+    monkeypatch.setattr(cells, "ROUNDS", 1)
+    found = peers.Peers.find()
+    if found.torch:  # Its graphs are made, but C++ is not compiled, which takes minutes.
+        monkeypatch.setattr(found.torch, "compile", functools.partial(found.torch.compile, backend="eager"))
+    file = tmp_path / "cells.json"
+    assert cells.main(["--seconds", "0.0001", "--json", str(file)]) == 0
     parts = json.loads(file.read_text())["parts"]
     assert {part["kind"] for part in parts} == {"inference", "training", "step"}
+    ours = {"GRU, reset after", "GRU, reset before", "LSTM, layer norm", "LSTM, no peepholes"}
+    of_torch = {"PyTorch, GRU, reset after", "PyTorch, LSTM, layer norm", "PyTorch, compiled, LSTM, layer norm"}
+    of_onnx = {"ONNX Runtime, GRU, reset after", "ONNX Runtime, GRU, reset before"}
     for part in parts:
-        assert {"reset after", "reset before", "LSTM, no peepholes"} <= part["rows"].keys()
+        theirs = of_torch if found.torch else set()
+        theirs = theirs | of_onnx if found.onnxruntime and part["kind"] == "inference" else theirs
+        assert part["rows"].keys() == ours | theirs
         assert all(row["us"] > 0 for row in part["rows"].values())
-        peers = [row for name, row in part["rows"].items() if name.startswith(("PyTorch", "ONNX"))]
-        assert all(row["over_ours"]["median"] > 0 for row in peers)
-    assert "| reset before |" in capsys.readouterr().out
-    assert gru.main(["--table", str(file)]) == 0
-    assert "| reset before |" in capsys.readouterr().out
+        assert all(part["rows"][name]["over_ours"]["median"] > 0 for name in theirs)
+    assert "| GRU, reset before |" in capsys.readouterr().out
+    assert cells.main(["--table", str(file)]) == 0
+    assert "| LSTM, layer norm |" in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_layer_norm_of_pytorch_is_ours(monkeypatch):
+    torch = pytest.importorskip("torch")
+    from fastlstm.bench import cells
+
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    problem = cells._Problem(shapes.Shape(14, 3, 5, 6))  # two blocks of seven steps
+    problem.layers[cells.NORM].flat[:] = np.random.default_rng(1).normal(size=problem.layers[cells.NORM].flat.size)
+    for kind in ("inference", "training"):
+        own = problem.ours(kind, cells.NORM)
+        for compiled in (False, True):
+            assert measure.difference(own, problem.torch_layer_norm(kind, torch, compiled)) < 1e-5
+
+
+def test_without_a_compiler_of_pytorch_the_others_are_measured(monkeypatch, capsys):
+    torch = pytest.importorskip("torch")
+    from fastlstm.bench import cells
+
+    def compile_nothing(*_, **__):
+        def call(*_):
+            raise RuntimeError("no C++ compiler")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", compile_nothing)
+    monkeypatch.setattr(cells, "ROUNDS", 1)
+    rows = cells._measure("training", shapes.Shape(4, 1, 5, 6), 1, 0.0001, peers.Peers.find())
+    assert "PyTorch, LSTM, layer norm" in rows
+    assert "PyTorch, compiled, LSTM, layer norm" not in rows
+    assert "PyTorch, compiled, LSTM, layer norm is not measured: no C++ compiler" in capsys.readouterr().err
 
 
 def test_frozen_networks_are_measured_and_written(tmp_path, capsys, monkeypatch):

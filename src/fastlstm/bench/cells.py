@@ -1,6 +1,7 @@
-"""The command ``python -m fastlstm.bench.gru``: the GRU in both forms, and PyTorch's and ONNX Runtime's.
+"""The command ``python -m fastlstm.bench.cells``: the GRU in both forms and the layer-normalised LSTM, and their peers.
 
-The LSTM without peepholes stands beside them: it has four products where the GRU has three.
+The GRUs are compared with those of PyTorch and ONNX Runtime. Neither has a layer-normalised LSTM, so that its peer is
+one written in PyTorch, run as it is and compiled by torch.compile. The LSTM without peepholes stands beside them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from fastlstm.bench.command import progress, run
 from fastlstm.bench.measure import difference, interleave, ratio
 from fastlstm.bench.peers import Contestant, Peers, onnx_session
 from fastlstm.bench.shapes import KINDS, QUICK, Shape
+from fastlstm.bench.torch_layer_norm import LayerNormLSTM
 
 __all__ = ["main"]
 
@@ -25,7 +27,8 @@ Array = NDArray[Any]
 
 SHAPES = QUICK
 STEPS = tuple(Shape(1, 1, size, size) for size in (16, 64, 256, 512))
-AFTER, BEFORE, LSTM = "reset after", "reset before", "LSTM, no peepholes"
+AFTER, BEFORE = "GRU, reset after", "GRU, reset before"
+NORM, LSTM = "LSTM, layer norm", "LSTM, no peepholes"
 ROUNDS = 7
 
 
@@ -40,8 +43,11 @@ class _Problem:
         self.layers: dict[str, fastlstm.GRU | fastlstm.LSTM] = {
             AFTER: fastlstm.GRU(I, H, seed=0),
             BEFORE: fastlstm.GRU(I, H, reset_after=False, seed=0),
+            NORM: fastlstm.LSTM(I, H, peephole=False, layer_norm=True, seed=0),
             LSTM: fastlstm.LSTM(I, H, peephole=False, seed=0),
         }
+        # With the first gains of R y, 1, rounding grows over hundreds of steps to more than the results may differ.
+        self.layers[NORM].params["norm_l0"][:4] = 0.5
 
     def ours(self, kind: str, name: str) -> Contestant:
         """Return a layer of fastlstm."""
@@ -66,7 +72,7 @@ class _Problem:
 
         return _repeated(name, call, results)
 
-    def torch(self, kind: str, torch: Any) -> Contestant:
+    def torch_gru(self, kind: str, torch: Any) -> Contestant:
         """Return `torch.nn.GRU`, for a step `torch.nn.GRUCell`."""
         params, (_, B, I, H) = self.layers[AFTER].params, self.shape
         module, suffix = (torch.nn.GRUCell(I, H), "") if kind == "step" else (torch.nn.GRU(I, H), "_l0")
@@ -76,36 +82,58 @@ class _Problem:
             second = getattr(module, "bias_hh" + suffix)
             second.zero_()
             second[2 * H :] = torch.from_numpy(params["bn_l0"])
+        state = torch.zeros(B, H)
+        return self._torch(
+            kind, torch, f"PyTorch, {AFTER}",
+            lambda x: module(x[0], state) if kind == "step" else module(x)[0],
+            list(module.parameters()),
+            lambda: [module.weight_ih_l0.grad.numpy(), module.weight_hh_l0.grad.numpy()],
+        )  # fmt: skip
+
+    def torch_layer_norm(self, kind: str, torch: Any, compiled: bool) -> Contestant:
+        """Return the layer-normalised LSTM written in PyTorch."""
+        layer, (_, B, _, H) = self.layers[NORM], self.shape
+        assert isinstance(layer, fastlstm.LSTM)
+        module = LayerNormLSTM(torch, layer, compiled)
+        state = torch.zeros(B, H), torch.zeros(B, H)
+        return self._torch(
+            kind, torch, f"PyTorch{', compiled' * compiled}, {NORM}",
+            lambda x: module.step(x[0], *state)[0] if kind == "step" else module(x),
+            module.parameters,
+            module.gradients,
+        )  # fmt: skip
+
+    def _torch(
+        self, kind: str, torch: Any, name: str, outputs: Callable[[Any], Any], parameters: list[Any],
+        gradients: Callable[[], list[Array]],
+    ) -> Contestant:  # fmt: skip
+        """Return a contestant of PyTorch from what gives y of x, its parameters, and the gradients of W and R."""
         x = torch.from_numpy(self.x.copy())
         if kind == "training":
             dy = torch.from_numpy(self.dy)
-            x.requires_grad_()
+            leaves = [x.requires_grad_(), *parameters]
 
             def call() -> None:
-                module.zero_grad(set_to_none=True)
-                x.grad = None
-                module(x)[0].backward(dy)
+                for leaf in leaves:
+                    leaf.grad = None
+                outputs(x).backward(dy)
 
             def results() -> list[Array]:
                 call()
-                return [x.grad.numpy(), module.weight_ih_l0.grad.numpy(), module.weight_hh_l0.grad.numpy()]
+                return [x.grad.numpy(), *gradients()]
 
-            return _repeated(f"PyTorch, {AFTER}", call, results)
-        state = torch.zeros(B, H)
-
-        def infer() -> Any:
-            return module(x[0], state) if kind == "step" else module(x)[0]
+            return _repeated(name, call, results)
 
         def repeat(n: int) -> None:
             with torch.inference_mode():
                 for _ in range(n):
-                    infer()
+                    outputs(x)
 
         def inferred() -> list[Array]:
             with torch.inference_mode():
-                return [infer().numpy()]
+                return [outputs(x).numpy()]
 
-        return Contestant(f"PyTorch, {AFTER}", repeat, inferred)
+        return Contestant(name, repeat, inferred)
 
     def onnx(self, name: str, peers: Peers, threads: int) -> Contestant:
         """Return ONNX Runtime with constant weights, whose only output is Y."""
@@ -141,14 +169,34 @@ def _repeated(name: str, call: Callable[[], Any], results: Callable[[], list[Arr
     return Contestant(name, repeat, results)
 
 
+def _works(compiled: Contestant) -> bool:
+    """Return whether torch.compile does what it should here, where there may be no C++ compiler."""
+    try:
+        compiled.results()
+    except RuntimeError as error:
+        first_line, _, _ = str(error).partition("\n")
+        progress(f"{compiled.name} is not measured: {first_line}")
+        return False
+    return True
+
+
+def _theirs(kind: str, problem: _Problem, threads: int, peers: Peers) -> Iterator[tuple[str, Contestant]]:
+    """Yield the contestants of the peers, each with the name of the layer that computes the same."""
+    if peers.torch:
+        yield AFTER, problem.torch_gru(kind, peers.torch)
+        yield NORM, problem.torch_layer_norm(kind, peers.torch, compiled=False)
+        compiled = problem.torch_layer_norm(kind, peers.torch, compiled=True)
+        if _works(compiled):
+            yield NORM, compiled
+    if peers.onnxruntime and kind == "inference":
+        for name in (AFTER, BEFORE):
+            yield name, problem.onnx(name, peers, threads)
+
+
 def _measure(kind: str, shape: Shape, threads: int, seconds: float, peers: Peers) -> dict[str, Any]:
     problem = _Problem(shape)
     ours = {name: problem.ours(kind, name) for name in problem.layers}
-    theirs: list[tuple[str, Contestant]] = []
-    if peers.torch:
-        theirs.append((AFTER, problem.torch(kind, peers.torch)))
-    if peers.onnxruntime and kind == "inference":
-        theirs += [(name, problem.onnx(name, peers, threads)) for name in (AFTER, BEFORE)]
+    theirs = list(_theirs(kind, problem, threads, peers))
     for name, peer in theirs:
         difference(ours[name], peer)
     times = interleave([*ours.values(), *(peer for _, peer in theirs)], seconds, ROUNDS)
@@ -193,7 +241,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         The exit status.
     """
-    return run("gru", __doc__, _parts, _markdown, argv)
+    return run("cells", __doc__, _parts, _markdown, argv)
 
 
 if __name__ == "__main__":
