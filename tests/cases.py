@@ -14,7 +14,8 @@ from fastlstm._system import runtime
 
 LSTM_ARGUMENTS = ("x", "W", "R", "b", "p", "h0", "c0")
 RNN_ARGUMENTS = ("x", "W", "R", "b", "h0")
-LAYER_NORM_ARGUMENTS = ("x", "W", "R", "b", "p", "gR", "gW", "gc", "bc", "h0", "c0")
+NORM = ("gR", "gW", "gc", "bc")  # the rows of norm
+LAYER_NORM_ARGUMENTS = ("x", "W", "R", "b", "p", *NORM, "h0", "c0")
 GRU_ARGUMENTS = ("x", "W", "R", "b", "bn", "h0")
 INITIAL = ("h0", "c0", "g0")
 STATES = (*INITIAL, "dh", "dc", "dg")
@@ -123,20 +124,26 @@ def variant_case(variant, T, B, I, H, *, seed=0) -> Arrays:
     return case
 
 
-def layer_norm_case(variant, T, B, I, H, *, peephole=True, seed=0) -> Arrays:
+def gains(rows, H, rng) -> Arrays:
+    """Return the gains gR, gW and gc and the bias bc of a layer-normalised LSTM with so many rows in W."""
+    gR, gW = 0.7 + 0.2 * rng.standard_normal((2, rows))
+    return {"gR": gR, "gW": gW, "gc": 1 + 0.2 * rng.standard_normal(H), "bc": 0.3 * rng.standard_normal(H)}
+
+
+def layer_norm_case(variant, T, B, I, H, *, dtype=np.float64, peephole=True, seed=0) -> Arrays:
     """Return the case of a variant with the gains gR, gW and gc and the bias bc of the layer-normalised LSTM."""
-    case, rng = variant_case(variant, T, B, I, H, seed=seed), np.random.default_rng([seed, T, B, I, H, 4])
-    rows = len(case["b"])
-    case["gR"], case["gW"] = 0.7 + 0.2 * rng.standard_normal((2, rows))
-    case["gc"], case["bc"] = 1 + 0.2 * rng.standard_normal(H), 0.3 * rng.standard_normal(H)
+    case = variant_case(variant, T, B, I, H, seed=seed)
+    case |= gains(len(case["b"]), H, np.random.default_rng([seed, T, B, I, H, 4]))
     if not peephole or variant == "NP":
         case["p"] = None
-    return converted(converted(case, np.float32), np.float64)
+    return converted(converted(case, np.float32), dtype)
 
 
 def options_case(variant, names, *, T=T, B=B, I=I, H=H, P=P, seed=0):
-    """Return a case and the options that `names` ask for."""
+    """Return a case and the options that `names` ask for; "norm" makes it one of the layer-normalised LSTM."""
     case, rng = variant_case(variant, T, B, I, H, seed=seed), np.random.default_rng([seed, T, B])
+    if "norm" in names:
+        case |= gains(len(case["b"]), H, np.random.default_rng([seed, T, B, 4]))
     case |= {name: case.get(name) for name in ("G", "g0", "dg")} | {"proj": None, "dc_all": None}
     if variant == "NP":
         case["p"] = None

@@ -12,6 +12,7 @@ from cases import (
     INITIAL,
     LAYER_NORM_ARGUMENTS,
     LSTM_ARGUMENTS,
+    NORM,
     RNN_ARGUMENTS,
     Arrays,
     arriving,
@@ -27,19 +28,36 @@ from fastlstm import reference
 
 def lstm_forward(case: Arrays, **options):
     x, W, R, b, p = (case[name] for name in ("x", "W", "R", "b", "p"))
-    return fastlstm.lstm_forward(x, W, R, b, p, initial(case), G=case.get("G"), proj=case.get("proj"), **options)
+    options = {"G": case.get("G"), "proj": case.get("proj"), "norm": norm_of(case)} | options
+    return fastlstm.lstm_forward(x, W, R, b, p, initial(case), **options)
 
 
 def lstm_backward(case: Arrays, tape, **options):
     W, R, p, dy = (case[name] for name in ("W", "R", "p", "dy"))
-    options = {"G": case.get("G"), "proj": case.get("proj"), "dc": case.get("dc_all")} | options
+    options = {"G": case.get("G"), "proj": case.get("proj"), "norm": norm_of(case), "dc": case.get("dc_all")} | options
     return fastlstm.lstm_backward(tape, W, R, p, dy, arriving(case), **options)
 
 
 def lstm_arrays(gradients: fastlstm.LSTMGradients) -> Arrays:
     named = {name: getattr(gradients, name) for name in ("x", "W", "R", "b", "p", "G", "proj")}
     named |= by_name(gradients.state, INITIAL)
+    if gradients.norm is not None:
+        named |= by_norm(gradients.norm)
     return {f"d{name}": array for name, array in named.items() if array is not None}
+
+
+def norm_of(case: Arrays) -> np.ndarray | None:
+    """Return gR, gW, gc and bc as rows of one array; None where the case has none."""
+    if case.get("gR") is None:
+        return None
+    H = len(case["gc"])
+    return np.concatenate([case[name].reshape(-1, H) for name in NORM])
+
+
+def by_norm(norm: np.ndarray) -> Arrays:
+    """Return the rows of norm by their names, gR and gW flat."""
+    n = len(norm) // 2 - 1
+    return dict(zip(NORM, (norm[:n].ravel(), norm[n : 2 * n].ravel(), norm[2 * n], norm[2 * n + 1]), strict=True))
 
 
 def by_name(state: np.ndarray | tuple[np.ndarray, ...], names=("h", "c", "g")) -> Arrays:
@@ -50,6 +68,13 @@ def by_name(state: np.ndarray | tuple[np.ndarray, ...], names=("h", "c", "g")) -
 def run_lstm(case: Arrays, num_threads=None, **options) -> Arrays:
     y, state, tape = lstm_forward(case, tape=True, num_threads=num_threads, **options)
     return {"y": y} | by_name(state) | lstm_arrays(lstm_backward(case, tape, num_threads=num_threads))
+
+
+def lstm_loss(case: Arrays, options) -> float:
+    """Return J of a case of options, with the gradients that arrive at every c^t."""
+    y, state, tape = lstm_forward(case, tape=True, **options)
+    total = np.sum(case["dy"] * y) + sum(np.sum(d * s) for d, s in zip(arriving(case), state, strict=True))
+    return total + np.sum(case["dc_all"] * tape.cells())
 
 
 def reference_lstm(case: Arrays, variant="vanilla") -> Arrays:

@@ -22,7 +22,7 @@ from cases import (
     variant_case,
 )
 from differences import check_every_entry
-from helpers import assert_close, assert_same, by_name, lstm_arrays, lstm_forward, reference_lstm, run_lstm
+from helpers import assert_close, assert_same, by_name, lstm_arrays, lstm_forward, lstm_loss, reference_lstm, run_lstm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from layer_cases import CELLS
@@ -34,12 +34,6 @@ ARGUMENTS = ("x", "W", "R", "b", "p", "G", "proj", "h0", "c0", "g0")
 KINKED = {"clip", "cell_clip", "activations"}
 
 
-def J(case, options):
-    y, state, tape = lstm_forward(case, tape=True, **options)
-    total = np.sum(case["dy"] * y) + sum(np.sum(d * s) for d, s in zip(arriving(case), state, strict=True))
-    return total + np.sum(case["dc_all"] * tape.cells())
-
-
 def check(case, options):
     arguments = [name for name in ARGUMENTS if case[name] is not None and case[name].size]
     found = run_lstm(case, **options)
@@ -47,10 +41,10 @@ def check(case, options):
     assert set(arguments) - set(nonzero) <= {"h0", "c0", "g0"}, "gradients are zero"
     # Clipping and the hard logistic have kinks: a step must not cross one, so it is shorter, and rounding shows more.
     how = {"step": 1e-5, "tolerance": 2e-8} if KINKED & options.keys() else {}
-    check_every_entry(lambda changed: J(changed, options), case, found, nonzero, **how)
+    check_every_entry(lambda changed: lstm_loss(changed, options), case, found, nonzero, **how)
     for name in set(arguments) - set(nonzero):
         moved = case | {name: case[name] + 1e-3}
-        assert J(moved, options) == pytest.approx(J(case, options), abs=1e-12)
+        assert lstm_loss(moved, options) == pytest.approx(lstm_loss(case, options), abs=1e-12)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

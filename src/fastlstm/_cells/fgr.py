@@ -36,6 +36,8 @@ class FGRCell(LSTMCell):
         """Raise unless the parameters that only some variants have are given where this one has them."""
         if given["G"] is None:
             raise ValueError("G must be given with variant FGR: a (3H, 3H) array")
+        if given["norm"] is not None:
+            raise ValueError("norm must be None with variant FGR, which has no layer normalisation")
 
     def hint_for_state(self, count: int) -> str:
         """Return why a state of `count` parts is not one of this cell's, for a message."""

@@ -136,9 +136,10 @@ class LSTMCell(Cell):
         if self.variant == "NP" and given["p"] is not None:
             raise ValueError("p must be None with variant NP, which has no peepholes")
         if self.layer_norm and given["norm"] is None:
-            raise ValueError("norm must be given: the forward pass normalised its layers")
+            rows = 2 * self.gates + 2
+            raise ValueError(f"norm must be given: a ({rows}, H) array, since the forward pass had layer normalisation")
         if not self.layer_norm and given["norm"] is not None:
-            raise ValueError("norm must be None: the forward pass normalised no layers")
+            raise ValueError("norm must be None: the forward pass had no layer normalisation")
         if given["G"] is not None:
             raise ValueError(f"G must be None with variant {self.variant}: only FGR has it")
 
