@@ -145,7 +145,7 @@ EXTENSIONS = [
     extension("_system.runtime", ("system/pool.c", "network/interface.c"), ("fastlstm",)),
     extension("_system.backend"),
     *(extension(f"_system.blas.{name}") for name in ("products", "activations", "carry", "table")),
-    *(extension(f"_system.blas.{name}") for name in ("lstm", "fgr", "rnn", "gru", "gru_before")),
+    *(extension(f"_system.blas.{name}") for name in ("lstm", "lstm_norm", "fgr", "rnn", "gru", "gru_before")),
     extension("_arrays.buffers"),
     extension("_cells.kernel"),
     extension("_engine.rows", libraries=("fastlstm",)),

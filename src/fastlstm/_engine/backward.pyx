@@ -238,7 +238,7 @@ cdef class BackwardPass:
         self.get, self.cell, self.again = get, cell, again
         memset(b, 0, sizeof(fl_backward_pass))
         b.again = NULL if again is None else &again.f
-        b.k = kernels_of_pass(size, device, cell.cell.kind, batch.invariant)
+        b.k = kernels_of_pass(size, device, batch.invariant)
         b.stopped = stopped
         b.size, b.cell_size, b.reverse, b.gates = size, max(size, 4), reverse, cell.cell.gates
         b.step = b.k.cells[cell.cell.kind].backward
@@ -353,7 +353,7 @@ def recompute_y_prev(KernelCell cell, batch, bint reverse, gates, c, h0, y_prev,
     if gates is None or h0 is None or (c is None and cell.keeps_c):
         raise ValueError("the tape must have its gates, its cells and h0")
     memset(&b, 0, sizeof(fl_backward_pass))
-    b.k = kernels_of_pass(size, device, cell.cell.kind, batch.invariant)
+    b.k = kernels_of_pass(size, device, batch.invariant)
     b.size, b.cell_size, b.reverse, b.gates = size, max(size, 4), reverse, cell.cell.gates
     b.rows = rows_of(get, batch)
     b.constant.cell, b.constant.hidden = &cell.cell, h0.shape[h0.ndim - 1]

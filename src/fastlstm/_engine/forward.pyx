@@ -182,7 +182,7 @@ def packed_columns(KernelCell cell, A, bint recurrent):
     cdef fl_size gates = fl_gates_of_panel(&cell.cell), rows = len(A), K = A.shape[1]
     cdef int product
     memset(&f, 0, sizeof(fl_forward_pass))
-    f.k, f.size = kernels_of_pass(A.itemsize, None, cell.cell.kind, True), A.itemsize
+    f.k, f.size = kernels_of_pass(A.itemsize, None, True), A.itemsize
     f.constant.cell, f.constant.hidden, f.constant.outputs = &cell.cell, rows // cell.cell.gates, K
     if f.k.device:
         raise NotImplementedError("a device reads weights as they are: there is nothing to pack")
@@ -235,7 +235,7 @@ cdef class ForwardPass:
         proj = weights.proj
         self.get, self.cell = get, cell
         memset(f, 0, sizeof(fl_forward_pass))
-        f.k = kernels_of_pass(size, device, cell.cell.kind, batch.invariant or weights.packed is not None)
+        f.k = kernels_of_pass(size, device, batch.invariant or weights.packed is not None)
         f.stopped = stopped
         f.size, f.cell_size, f.reverse, f.gates = size, max(size, 4), reverse, cell.cell.gates
         f.step = f.k.cells[cell.cell.kind].forward
@@ -375,7 +375,7 @@ cdef class Step:
                 return False
         except (AttributeError, BufferError, TypeError, ValueError):  # of what is no array, or not contiguous
             return False
-        k = kernels_of_pass(size, None, self.cell.cell.kind, self.prototype.packed)
+        k = kernels_of_pass(size, None, self.prototype.packed)
         if not k.packs:
             self.pass_of_one(x, h, c, y, h_out, c_out)
             return True

@@ -1,7 +1,7 @@
 from fastlstm._arrays.buffers cimport Buffers
 from fastlstm._engine.passes cimport fl_packing, fl_rows
 from fastlstm._system.backend cimport Device
-from fastlstm._system.kernels cimport fl_call, fl_cell_kind, fl_kernels, fl_size
+from fastlstm._system.kernels cimport fl_call, fl_kernels, fl_size
 
 # Return the rows of a Batch, once its numbers are known to fit each other; offsets are copied, so that they cannot
 # change.
@@ -11,7 +11,7 @@ cdef fl_rows rows_of(Buffers get, batch) except *
 cdef fl_size row_of(name, array, fl_size columns) except -1
 
 # Return the kernels of a pass; with `packing` those that pack weights, where it runs on the host.
-cdef const fl_kernels *kernels_of_pass(int size, Device device, fl_cell_kind kind, bint packing) noexcept
+cdef const fl_kernels *kernels_of_pass(int size, Device device, bint packing) noexcept
 
 cdef void pack(fl_packing packing, int parts) noexcept nogil
 

@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t
 from fastlstm._arrays.buffers cimport Buffers
 from fastlstm._engine.passes cimport fl_pack, fl_packing, fl_rows, fl_rows_at, fl_segment_rows, fl_segments
 from fastlstm._system.backend cimport Device
-from fastlstm._system.kernels cimport FL_ROWS_TO_PACK, fl_call, fl_cell_kind, fl_kernels, fl_size
+from fastlstm._system.kernels cimport FL_ROWS_TO_PACK, fl_call, fl_kernels, fl_size
 from fastlstm._system.runtime cimport begin_call, end_call, kernels, packing_kernels, parallel
 
 
@@ -36,11 +36,10 @@ cdef fl_size row_of(name, array, fl_size columns) except -1:
     return own
 
 
-cdef const fl_kernels *kernels_of_pass(int size, Device device, fl_cell_kind kind, bint packing) noexcept:
+cdef const fl_kernels *kernels_of_pass(int size, Device device, bint packing) noexcept:
     """Return the kernels of a pass: with `packing` those that pack weights, where it runs on the host."""
     cdef const fl_kernels *k = kernels(size) if device is None else device.kernels()
-    # A library's products promise no bits, and some cells have no step that uses them.
-    return packing_kernels(size) if not (k.packs or k.device) and (packing or k.cells[kind].forward == NULL) else k
+    return packing_kernels(size) if packing and not (k.packs or k.device) else k  # A library promises no bits.
 
 
 cdef void pack(fl_packing packing, int parts) noexcept nogil:

@@ -77,4 +77,4 @@ cdef void backward(const fl_backward *s, real *delta, fl_size row0, fl_size row1
                 sent = 0 if reset else to_gates[column_of(gate, k, vector)]
                 delta[(row * G + place[gate]) * H + k] = sent
         gradient_of_y(&s.y, dy, row, H)
-        lstm.backward_row(s, delta, dy, True, row)
+        lstm.backward_row(s, delta, dy, True, <const real *>NULL, <const real *>NULL, row)

@@ -59,14 +59,23 @@ cdef void forward(const fl_forward *s, real *a, fl_size row0, fl_size row1) noex
 
 cdef void forward_row(const fl_forward *s, real *a, fl_size row) noexcept nogil:
     """Compute the gates, c^t and y^t of a row."""
+    cdef fl_size H = s.hidden
+    cdef real *gates = a + row * s.cell.gates * H
+    cdef real *y = <real *>s.y_copy + row * s.y_copy_step
+    forward_gates(s, gates, row)
+    output(s.cell, block(gates, s.cell.o, H), <const real *>s.c + row * H, y, H)
+    if s.y != NULL and row < s.keep:
+        memcpy(<real *>s.y + row * s.y_step, y, H * sizeof(real))
+
+
+cdef void forward_gates(const fl_forward *s, real *gates, fl_size row) noexcept nogil:
+    """Compute the gates of a row from the products that are there, and c^t."""
     cdef const fl_cell *cell = s.cell
     cdef fl_size H = s.hidden, k
     cdef const real *b = <const real *>s.b
     cdef const real *p = <const real *>s.p
     cdef const real *c_prev = <const real *>s.c_prev + row * H
     cdef real *c = <real *>s.c + row * H
-    cdef real *y = <real *>s.y_copy + row * s.y_copy_step
-    cdef real *gates = a + row * cell.gates * H
     cdef real *i = <real *>block(gates, cell.i, H)
     cdef real *f = <real *>block(gates, cell.f, H)
     cdef real *z = <real *>block(gates, cell.z, H)
@@ -85,9 +94,6 @@ cdef void forward_row(const fl_forward *s, real *a, fl_size row) noexcept nogil:
             c[k] = bounded(c[k], <real>cell.cell_clip)
     if o != NULL:  # Its peepholes are the last row of p, which has none for z.
         apply(cell.gate, o, block(b, cell.o, H), block(p, cell.o - 1, H), c, cell.clip, H)
-    output(cell, o, c, y, H)
-    if s.y != NULL and row < s.keep:
-        memcpy(<real *>s.y + row * s.y_step, y, H * sizeof(real))
 
 
 cdef void output(const fl_cell *cell, const real *o, const real *c, real *y, fl_size n) noexcept nogil:
@@ -129,15 +135,19 @@ cdef void backward(const fl_backward *s, real *delta, fl_size row0, fl_size row1
     gradient_seen(&s.y, dy, H, H, row0, row1)
     for row in range(row0, row1):
         gradient_of_y(&s.y, dy + row * H, row, H)
-        backward_row(s, delta, dy + row * H, False, row)
+        backward_row(s, delta, dy + row * H, False, <const real *>NULL, <const real *>NULL, row)
 
 
-cdef void backward_row(const fl_backward *s, real *delta, const real *dy, bint to_gates,
-                       fl_size row) noexcept nogil:
-    """Compute the deltas of a row from dy^t; with `to_gates`, delta has what arrives at i, f and o themselves."""
+cdef void backward_row(const fl_backward *s, real *delta, const real *dy, bint to_gates, const real *h_of_c,
+                       const real *to_c, fl_size row) noexcept nogil:
+    """Compute the deltas of a row from dy^t; with `to_gates`, delta has what arrives at i, f and o themselves.
+
+    Where y^t is not h(c^t) o, `h_of_c` is what o is multiplied with, and `to_c` the gradient that comes through it to
+    c^t; else they are NULL.
+    """
     cdef const fl_cell *cell = s.cell
     cdef fl_size H = s.hidden, at = row * H, at_gates = row * cell.gates * H, k
-    cdef const real *gates = <const real *>s.gates + at_gates
+    cdef const real *gates = <const real *>s.gates + at * cell.kept
     cdef const real *p = <const real *>s.p
     cdef const real *is_i = block(gates, cell.i, H)
     cdef const real *is_f = block(gates, cell.f, H)
@@ -156,13 +166,14 @@ cdef void backward_row(const fl_backward *s, real *delta, const real *dy, bint t
     cdef Bounds of_gate = bounds_of(cell.gate, cell.clip, delta), of_z = bounds_of(cell.g, cell.clip, delta)
     cdef bint reset = s.reset != NULL and s.reset[row]
     cdef real i, f, z, o, hc, dc, stays, d_i, d_f, d_z, d_o
-    activate(cell.h, c, to_z, H)  # h(c), where d_z will be
+    if h_of_c == NULL:
+        activate(cell.h, c, to_z, H)  # h(c), where d_z will be
     for k in range(H):
         i = is_i[k] if is_i != NULL else 1
         f = is_f[k] if is_f != NULL else 1 - i if cell.coupled else 1
         z = is_z[k]
         o = is_o[k] if is_o != NULL else 1
-        hc = to_z[k]
+        hc = h_of_c[k] if h_of_c != NULL else to_z[k]
         if s.y_again != NULL:
             (<real *>s.y_again + at)[k] = hc * o
 
@@ -184,7 +195,7 @@ cdef void backward_row(const fl_backward *s, real *delta, const real *dy, bint t
                 d_o += to_o[k]
             d_o = derivative(cell.gate, d_o, o, cell.clip, of_gate)
             to_o[k] = d_o
-        dc += times_derivative(cell.h, dy[k] * o, hc)
+        dc += to_c[k] if to_c != NULL else times_derivative(cell.h, dy[k] * o, hc)
         if p_o != NULL and is_o != NULL:
             dc += p_o[k] * d_o
         if s.dc_all != NULL:

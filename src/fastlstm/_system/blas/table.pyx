@@ -3,19 +3,14 @@
 Losses, optimisers and sums over rows stay the portable ones, and the products of what a library does not promise: a
 pass whose results must not depend on the number of rows, and weights that are packed once.
 """
-from fastlstm._system.blas cimport carry, fgr, gru, gru_before, lstm, rnn
+from fastlstm._system.blas cimport carry, fgr, gru, gru_before, lstm, lstm_norm, rnn
 from fastlstm._system.blas.activations cimport take_portable
 from fastlstm._system.blas.products cimport copy_columns, multiply, real, write_gradient
-from fastlstm._system.kernels cimport (FL_CELLS, FL_FGR, FL_GRU, FL_GRU_BEFORE, FL_LSTM, FL_RNN, fl_backward, fl_carry,
-                                       fl_cell_kernels, fl_forward, fl_kernels, fl_product, fl_size,
+from fastlstm._system.kernels cimport (FL_CELLS, FL_FGR, FL_GRU, FL_GRU_BEFORE, FL_LSTM, FL_LSTM_NORM, FL_RNN,
+                                       fl_backward, fl_carry, fl_cell_kernels, fl_forward, fl_kernels, fl_product, fl_size,
                                        fl_y_gradient)
 
 # ---- the cells -------------------------------------------------------------------------------------------------------
-
-cdef inline bint has_step(int kind) noexcept:
-    """Return whether a cell has a step here; the others take the portable kernels."""
-    return kind == FL_LSTM or kind == FL_FGR or kind == FL_RNN or kind == FL_GRU or kind == FL_GRU_BEFORE
-
 
 cdef void forward(const fl_forward *s, real *a, fl_size row0, fl_size row1) noexcept nogil:
     if s.cell.kind == FL_LSTM:
@@ -26,8 +21,10 @@ cdef void forward(const fl_forward *s, real *a, fl_size row0, fl_size row1) noex
         rnn.forward(s, a, row0, row1)
     elif s.cell.kind == FL_GRU:
         gru.forward(s, a, row0, row1)
-    else:
+    elif s.cell.kind == FL_GRU_BEFORE:
         gru_before.forward(s, a, row0, row1)
+    else:
+        lstm_norm.forward(s, a, row0, row1)
 
 
 cdef void backward(const fl_backward *s, real *delta, fl_size row0, fl_size row1) noexcept nogil:
@@ -39,8 +36,10 @@ cdef void backward(const fl_backward *s, real *delta, fl_size row0, fl_size row1
         rnn.backward(s, delta, row0, row1)
     elif s.cell.kind == FL_GRU:
         gru.backward(s, delta, row0, row1)
-    else:
+    elif s.cell.kind == FL_GRU_BEFORE:
         gru_before.backward(s, delta, row0, row1)
+    else:
+        lstm_norm.backward(s, delta, row0, row1)
 
 
 # ---- the functions of a table, by precision --------------------------------------------------------------------------
@@ -129,10 +128,8 @@ cdef const fl_kernels *make_tables(const fl_kernels *portable_32, const fl_kerne
     tables[0], tables[1] = portable_32[0], portable_64[0]
     for kind in range(FL_CELLS):
         cells_32[kind], cells_64[kind] = portable_32.cells[kind], portable_64.cells[kind]
-        cells_32[kind].forward = cells_64[kind].forward = NULL
-        if has_step(kind):
-            cells_32[kind].forward, cells_64[kind].forward = forward_32, forward_64
-            cells_32[kind].backward, cells_64[kind].backward = backward_32, backward_64
+        cells_32[kind].forward, cells_64[kind].forward = forward_32, forward_64
+        cells_32[kind].backward, cells_64[kind].backward = backward_32, backward_64
     tables[0].packs = tables[1].packs = False
     tables[0].cells, tables[1].cells = cells_32, cells_64
     tables[0].carry, tables[1].carry = carry_32, carry_64
