@@ -73,6 +73,7 @@ for name, layer in {
     "projection": fastlstm.LSTM(I, H, proj_size=P, dtype=dtype),
     "GRU": fastlstm.GRU(I, H, dtype=dtype),
     "GRU, reset before": fastlstm.GRU(I, H, reset_after=False, dtype=dtype),
+    "layer norm": fastlstm.LSTM(I, H, layer_norm=True, dtype=dtype),
 }.items():
     y, _, tape = layer.forward(np.ones((T, B, I), dtype))
     found[name] = [taken()]
@@ -140,6 +141,7 @@ def test_every_product_is_a_call_of_blas(dtype, environment):
         "projection": products(4, P, width=P),
         "GRU": products(3, H),
         "GRU, reset before": products_of_reset_before(),
+        "layer norm": products(4, H),
     }
     found = run(CALLS, dtype, environment)
     assert found.keys() == expected.keys()

@@ -3,7 +3,6 @@
 #define FL_ELEMENTWISE_H
 
 #include "simd/activations.h"
-#include "step/transpose.h"
 
 static void activate(fl_activation g, const void *x, void *y, fl_size n) {
     for (fl_size k = 0; k < n; k += VL) {

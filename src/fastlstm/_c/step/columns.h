@@ -4,7 +4,6 @@
 
 #include "pass/sums.h"
 #include "simd/simd.h"
-#include "step/transpose.h"
 
 /* Add the sums over the rows of n columns, whose rows are `step` values apart. */
 FL_INLINE void add_columns(real *sums, const real *columns, fl_size rows, fl_size step, fl_size n) {

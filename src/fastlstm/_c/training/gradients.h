@@ -6,7 +6,6 @@
 #define FL_GRADIENTS_H
 
 #include "kernels.h"
-#include "step/transpose.h"
 #include "simd/wide.h"
 
 /* Return whether elements [first, last) are all finite. Where their sum is finite, they are; only where it is not is

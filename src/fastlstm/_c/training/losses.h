@@ -3,7 +3,6 @@
 #define FL_LOSSES_H
 
 #include "simd/activations.h"
-#include "step/transpose.h"
 #include "simd/wide.h"
 
 /* An element's loss a b, as two factors whose products are summed in double precision, and its derivative d. */

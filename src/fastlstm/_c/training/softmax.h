@@ -10,7 +10,6 @@
 #include <math.h>
 
 #include "simd/activations.h"
-#include "step/transpose.h"
 #include "simd/wide.h"
 
 static real largest(const real *x, fl_size n) {
