@@ -18,6 +18,8 @@ NETWORKS = {
     "directions": lambda **o: LSTM(7, 21, 2, bidirectional=True, **o),
     "projection": lambda **o: LSTM(7, 21, 2, proj_size=9, **o),
     "zoneout": lambda **o: LSTM(7, 21, zoneout=(0.3, 0.2), **o),
+    "layer norm": lambda **o: LSTM(7, 21, layer_norm=True, **o),
+    "layer norm, two layers": lambda **o: LSTM(7, 21, 2, layer_norm=True, variant="CIFG", proj_size=9, **o),
     "batch first": lambda **o: LSTM(7, 21, batch_first=True, clip=1.0, **o),
     "large": lambda **o: LSTM(600, 600, **o),  # beyond the cache, so that W x is a product of its own
     **{f"GRU {form}": lambda form=form, **o: GRU(7, 21, reset_after=form, **o) for form in GRU_FORMS},
@@ -67,6 +69,8 @@ def test_calls(name, weights, isa):
     network = make(seed=0)
     if isinstance(network, LSTM):  # a simple RNN would make small errors grow from step to step
         network.flat *= 2
+        for name in {"norm_l0", "norm_l1"} & network.params.keys():  # so would gains of 2
+            network.params[name] /= 4
     frozen, expected = Frozen(network, weights), network if weights == "full" else rounded(network, make, weights)
     reset = np.random.default_rng(1).random((9, 5)) < 0.2
     tolerance = 5e-6 if "large" in name else 2e-6  # sums of 1200 and of 28 terms

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from itertools import product
 
 import numpy as np
 import pytest
@@ -20,6 +21,10 @@ STEP = 1e-6
 
 def logistic(a):
     return 1 / (1 + np.exp(-a))
+
+
+def normalised(v):
+    return (v - v.mean()) / np.sqrt(v.var() + 1e-5)
 
 
 def random(*shape, seed=0):
@@ -46,7 +51,8 @@ def lstm_row(network, x, state, layer=0, direction=0, bump=(None, None)):
     Gives c and y of every step.
     """
     suffix = f"_l{layer}" + "_reverse" * direction
-    W, R, b, p, G, proj = (network.params.get(name + suffix) for name in ("W", "R", "b", "p", "G", "proj"))
+    names = "W", "R", "b", "p", "G", "proj", "norm"
+    W, R, b, p, G, proj, norm = (network.params.get(name + suffix) for name in names)
     variant, blocks = network.variant, {"NIG": "fzo", "NFG": "izo", "NOG": "ifz", "CIFG": "izo"}
     blocks = blocks.get(variant, "ifzo")
     y, c, g = (*state, np.zeros(0))[:3]
@@ -54,7 +60,11 @@ def lstm_row(network, x, state, layer=0, direction=0, bump=(None, None)):
     cells, outputs = np.zeros((len(x), H)), np.zeros((len(x), len(y)))
     peep = dict(zip(blocks.replace("z", ""), p, strict=True)) if p is not None else {}
     for t in range(len(x))[:: -1 if direction else 1]:
-        a = dict(zip(blocks, np.split(W @ x[t] + R @ y + b, len(blocks)), strict=True))
+        of_x, of_y = W @ x[t], R @ y
+        if norm is not None:
+            gains_R, gains_W = norm[:-2].reshape(2, -1)
+            of_x, of_y = gains_W * normalised(of_x), gains_R * normalised(of_y)
+        a = dict(zip(blocks, np.split(of_x + of_y + b, len(blocks)), strict=True))
         if G is not None:
             a |= {name: a[name] + more for name, more in zip("ifo", np.split(G @ g, 3), strict=True)}
         gate = {name: np.ones(H) for name in "ifo"}
@@ -68,7 +78,8 @@ def lstm_row(network, x, state, layer=0, direction=0, bump=(None, None)):
             c = c + bump[1]
         if "o" in blocks:
             gate["o"] = logistic(a["o"] + peep.get("o", 0) * c)
-        y, g = h(c) * gate["o"], np.concatenate([gate[name] for name in "ifo"])
+        u = c if norm is None else norm[-2] * normalised(c) + norm[-1]
+        y, g = h(u) * gate["o"], np.concatenate([gate[name] for name in "ifo"])
         y = y if proj is None else proj @ y
         cells[t], outputs[t] = c, y
     return cells, outputs
@@ -122,8 +133,14 @@ def input_of(network, x, state, layer):
 # ---- forward ----
 
 
-@pytest.mark.parametrize("options", [{}, {"batch_first": True}, STACK, {"proj_size": 3}, STACK | {"proj_size": 3}])
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(
+    ("variant", "options"),
+    [
+        *product(VARIANTS, [{}, {"batch_first": True}, STACK, {"proj_size": 3}, STACK | {"proj_size": 3}]),
+        *product(VARIANTS[:-1], [{"layer_norm": True}, STACK | {"proj_size": 3, "layer_norm": True}]),
+    ],
+    ids=str,
+)
 def test_flows_obey_the_equations(variant, options):
     network = make(LSTM, variant=variant, **options)
     x = random(B, T, I) if network.batch_first else random(T, B, I)
@@ -268,8 +285,14 @@ def test_norms_do_not_vanish_before_the_values_do():
 # ---- Jacobians ----
 
 
-@pytest.mark.parametrize("options", [{}, {"batch_first": True}, STACK, {"proj_size": 3}], ids=str)
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(
+    ("variant", "options"),
+    [
+        *product(VARIANTS, [{}, {"batch_first": True}, STACK, {"proj_size": 3}]),
+        *product(VARIANTS[:-1], [{"layer_norm": True}, STACK | {"layer_norm": True}]),
+    ],
+    ids=str,
+)
 def test_cell_jacobians(variant, options):
     network = make(LSTM, variant=variant, **options)
     x = random(B, T, I) if network.batch_first else random(T, B, I)
@@ -625,6 +648,11 @@ fastlstm.inspect.flows
             lambda n, x: inspect.draw_block(make(LSTM, proj_size=2), x, 0),
             ValueError,
             "network must have no projection for the drawing of a block, not proj_size=2",
+        ),
+        (
+            lambda n, x: inspect.draw_block(make(LSTM, layer_norm=True), x, 0),
+            ValueError,
+            "network must have no layer normalisation for the drawing of a block, not layer_norm=True",
         ),
         (
             lambda n, x: inspect.draw_block(make(LSTM, zoneout=(0.0, 0.1)), x, 0),

@@ -331,7 +331,7 @@ cdef class Step:
 
     def __init__(self, KernelCell cell, weights):
         cdef fl_forward_pass *f = &self.prototype
-        self.held, self.cell, self.weights = Buffers(6), cell, weights
+        self.held, self.cell, self.weights = Buffers(7), cell, weights
         memset(f, 0, sizeof(fl_forward_pass))
         f.size = f.cell_size = weights.b.itemsize
         f.gates, f.rows.T, f.direct = cell.cell.gates, 1, True

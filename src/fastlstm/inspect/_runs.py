@@ -38,9 +38,9 @@ class Run(NamedTuple):
         return batch.T, batch.B
 
     def weights(self) -> dict[str, Any]:
-        """Return W, R, p, G and proj of the layer and direction, None for those that it lacks."""
+        """Return W, R, p, G, proj and norm of the layer and direction, None for those that it lacks."""
         suffix = f"_l{self.layer}" + ("_reverse" if self.direction else "")
-        return {name: self.network.params.get(name + suffix) for name in ("W", "R", "p", "G", "proj")}
+        return {name: self.network.params.get(name + suffix) for name in ("W", "R", "p", "G", "proj", "norm")}
 
     def gates(self) -> dict[str, Array]:
         """Return i, f, z and o of an LSTM, (T, B, H); a gate that the variant lacks is as in its equations."""

@@ -60,7 +60,7 @@ def block_values(
     Parameters
     ----------
     network : LSTM
-        An LSTM of any variant but FGR, without projection and zoneout.
+        An LSTM of any variant but FGR, without projection, layer normalisation and zoneout.
     x, state, layer, direction
         The same as for `flows`.
     t, unit, row : int
@@ -76,7 +76,7 @@ def block_values(
         If `network` is no `LSTM`, or an argument is not an array of the right dtype.
     ValueError
         If a shape is wrong, there is no such step, unit, row, layer or direction, or the network has what the drawing
-        lacks: the gate recurrence of FGR, a projection, zoneout.
+        lacks: the gate recurrence of FGR, a projection, layer normalisation, zoneout.
 
     Examples
     --------
@@ -95,6 +95,8 @@ def block_values(
         raise ValueError(
             f"network must have no projection for the drawing of a block, not proj_size={network.proj_size}"
         )
+    if network.layer_norm:
+        raise ValueError("network must have no layer normalisation for the drawing of a block, not layer_norm=True")
     values = flows(network, x, state, layer=layer, direction=direction)
     T, B, H = values.c.shape
     at = _runs.index("t", t, T), _runs.index("row", row, B), _runs.index("unit", unit, H)

@@ -120,8 +120,8 @@ def cell_jacobians(
     t = index("t", t, run.shape[0])
     dc = np.zeros((run.shape[0], H, H), network.dtype)
     dc[t] = np.eye(H)
-    W, R, p, G, proj = run.weights().values()
-    deltas = lstm_backward(run.cell_tape, W, R, p, None, G=G, proj=proj, dc=dc, deltas=True).deltas
+    W, R, p, G, proj, norm = run.weights().values()
+    deltas = lstm_backward(run.cell_tape, W, R, p, None, G=G, proj=proj, norm=norm, dc=dc, deltas=True).deltas
     assert deltas is not None
     forget = run.gates()["f"][:, 0]
     steps = after(t, run.shape[0], run.direction)
