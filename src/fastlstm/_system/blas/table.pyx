@@ -7,8 +7,8 @@ from fastlstm._system.blas cimport carry, fgr, gru, gru_before, lstm, lstm_norm,
 from fastlstm._system.blas.activations cimport take_portable
 from fastlstm._system.blas.products cimport copy_columns, multiply, real, write_gradient
 from fastlstm._system.kernels cimport (FL_CELLS, FL_FGR, FL_GRU, FL_GRU_BEFORE, FL_LSTM, FL_LSTM_NORM, FL_RNN,
-                                       fl_backward, fl_carry, fl_cell_kernels, fl_forward, fl_kernels, fl_product, fl_size,
-                                       fl_y_gradient)
+                                       fl_backward, fl_carry, fl_cell_kernels, fl_forward, fl_kernels, fl_product,
+                                       fl_size, fl_y_gradient)
 
 # ---- the cells -------------------------------------------------------------------------------------------------------
 
