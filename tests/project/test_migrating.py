@@ -267,6 +267,7 @@ TO_TORCH_REFUSED = [
     ("LSTM", {"activations": ("hard_logistic", "tanh", "tanh")}),
     ("LSTM", {"clip": 3.0}),
     ("LSTM", {"cell_clip": 3.0}),
+    ("LSTM", {"layer_norm": True}),
     ("LSTM", {"zoneout": (0.1, 0.0)}),
     *(
         (kind, options)
@@ -287,6 +288,20 @@ def test_torch_refusals_on_the_way_back(torch, kind, options):
     more = {"peephole": False} if kind == "LSTM" else {}
     with refused(f"{name}="):
         torch["to_torch"](getattr(fastlstm, kind)(I, H, **(more | options)))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_torch_layer_norm(torch, dtype):
+    cell = torch["Cell"](I, H).to(getattr(torch["torch"], dtype))
+    rng = np.random.default_rng(0)
+    with torch["torch"].no_grad():
+        for parameter in cell.parameters():
+            parameter.copy_(torch["torch"].from_numpy(rng.normal(size=parameter.shape)))
+        x = random(T, B, I).astype(dtype)
+        expected = cell(torch["torch"].from_numpy(x)).numpy()
+    found, _ = torch["from_cell"](cell)(x)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found, expected, atol=1e-12 if dtype == "float64" else 2e-5)
 
 
 def test_torch_takes_what_is_plain_by_another_name(torch):
