@@ -47,9 +47,9 @@ def lstm_arrays(gradients: fastlstm.LSTMGradients) -> Arrays:
 
 
 def norm_of(case: Arrays) -> np.ndarray | None:
-    """Return gR, gW, gc and bc as rows of one array; None where the case has none."""
+    """Return gR, gW, gc and bc as rows of one array, or the case's own; None where it has none."""
     if case.get("gR") is None:
-        return None
+        return case.get("norm")
     H = len(case["gc"])
     return np.concatenate([case[name].reshape(-1, H) for name in NORM])
 

@@ -96,6 +96,7 @@ CALLS = {
     "projection": lambda threads, long: layer_call(threads, 200, 2, 32, 800, long, proj_size=400),
     "zoneout": lambda threads, long: layer_call(threads, 60, 32, 100, 256, long, zoneout=(0.1, 0.1)),
     "FGR": lambda threads, long: layer_call(threads, 30, 16, 100, 200, long, variant="FGR"),
+    "layer norm": lambda threads, long: layer_call(threads, 60, 32, 100, 256, long, layer_norm=True),
     "invariant": lambda threads, long: layer_call(threads, 60, 32, 100, 256, long, batch_invariant=True),
     "GRU": lambda threads, long: layer_call(threads, 60, 32, 100, 256, long, kind=fastlstm.GRU),
     "RNN": lambda threads, long: layer_call(threads, 120, 32, 100, 512, long, kind=fastlstm.RNN),

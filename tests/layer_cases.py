@@ -33,7 +33,12 @@ def gru_before(*sizes, **options):
     return GRU(*sizes, reset_after=False, **options)
 
 
-CELLS = [LSTM, GRU, gru_before, RNN]
+def layer_norm_lstm(*sizes, **options):
+    """The layer-normalised LSTM."""
+    return LSTM(*sizes, layer_norm=True, **options)
+
+
+CELLS = [LSTM, layer_norm_lstm, GRU, gru_before, RNN]
 # Those whose state is h alone.
 UNIT_CELLS = [GRU, gru_before, RNN]
 

@@ -6,7 +6,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from cases import DTYPES, GRU_ARGUMENTS, GRU_FORMS, LSTM_ARGUMENTS, gru_case, lstm_case, rnn_case
+from cases import DTYPES, GRU_ARGUMENTS, GRU_FORMS, LSTM_ARGUMENTS, NORM, gru_case, layer_norm_case, lstm_case, rnn_case
 from helpers import (
     assert_close,
     assert_same,
@@ -16,6 +16,7 @@ from helpers import (
     lstm_arrays,
     lstm_backward,
     lstm_forward,
+    norm_of,
     rnn_arrays,
     rnn_backward,
     rnn_forward,
@@ -25,7 +26,7 @@ from helpers import (
     run_together,
     tape_arrays,
 )
-from layer_cases import CELLS, gru_before
+from layer_cases import CELLS, gru_before, layer_norm_lstm
 
 import fastlstm
 from fastlstm import GRU, LSTM, RNN, Frozen, GRUGradients, GRUTape, LSTMGradients, LSTMTape, RNNGradients, RNNTape
@@ -35,26 +36,30 @@ SIZES = [(0, 2, 3, 5), (3, 0, 3, 5), (1, 1, 3, 5), (5, 2, 3, 5), (3, 9, 17, 33),
 all_sizes = pytest.mark.parametrize("sizes", SIZES, ids=str)
 both_dtypes = pytest.mark.parametrize("dtype", DTYPES)
 GRUS = {{True: "gru", False: "gru before"}[form]: form for form in GRU_FORMS}
-LAYERS = {"lstm": LSTM, "gru": GRU, "gru before": gru_before, "rnn": RNN}
-each_cell = pytest.mark.parametrize("cell", ["lstm", *GRUS, "rnn"])
+LSTMS = ("lstm", "layer norm")
+LAYERS = {"lstm": LSTM, "layer norm": layer_norm_lstm, "gru": GRU, "gru before": gru_before, "rnn": RNN}
+each_cell = pytest.mark.parametrize("cell", [*LSTMS, *GRUS, "rnn"])
 
 
 def make_case(cell, sizes, dtype=np.float32):
     if cell in GRUS:
         case = gru_case(*sizes, GRUS[cell], dtype=dtype)
         return {name: array for name, array in case.items() if array is not None}
+    if cell == "layer norm":
+        case = layer_norm_case("vanilla", *sizes, dtype=dtype)
+        return {name: array for name, array in case.items() if name not in NORM} | {"norm": norm_of(case)}
     return lstm_case(*sizes, dtype=dtype) if cell == "lstm" else rnn_case(*sizes, "tanh", dtype=dtype)
 
 
 def run(cell, case):
     if cell in GRUS:
         return run_gru(case)
-    return run_lstm(case) if cell == "lstm" else run_rnn(case, "tanh")
+    return run_lstm(case) if cell in LSTMS else run_rnn(case, "tanh")
 
 
 def forward(cell, case, **options):
     """Results by name, and the tape."""
-    if cell == "lstm":
+    if cell in LSTMS:
         y, (h, c), tape = lstm_forward(case, **options)
         return {"y": y, "h": h, "c": c}, tape
     y, h, tape = gru_forward(case, **options) if cell in GRUS else rnn_forward(case, "tanh", **options)
@@ -62,7 +67,7 @@ def forward(cell, case, **options):
 
 
 def backward(cell, case, tape, **options):
-    if cell == "lstm":
+    if cell in LSTMS:
         return lstm_arrays(lstm_backward(case, tape, **options))
     if cell in GRUS:
         return gru_arrays(gru_backward(case, tape, **options))
@@ -181,13 +186,13 @@ def test_layer_outputs_share_no_memory_with_inputs(T, B, batch_first, cell):
     layer = LAYERS[cell](6, 6, batch_first=batch_first, seed=0)
     shape = (B, T, 6) if batch_first else (T, B, 6)
     x, dy, h, c = np.ones(shape, np.float32), np.ones(shape, np.float32), *np.ones((2, 1, B, 6), np.float32)
-    state = (h, c) if cell == "lstm" else h
+    state = (h, c) if cell in LSTMS else h
     y, last, tape = layer.forward(x, state)
     gradients = layer.backward(tape, dy, state)
     assert y.shape == gradients.x.shape == shape
     kept = [array for name, array in tape_arrays(tape).items() if name != "x"]  # the tape refers to x, and says so
     inputs = [x, dy, h, c, layer.flat, *kept]
-    parts = [*last, *gradients.state] if cell == "lstm" else [last, gradients.state]
+    parts = [*last, *gradients.state] if cell in LSTMS else [last, gradients.state]
     outputs = [y, *parts, gradients.flat, gradients.x]
     for k, output in enumerate(outputs):
         assert not any(np.shares_memory(output, other) for other in inputs + outputs[:k])
@@ -270,17 +275,28 @@ class Guarded:
             assert (space[GUARD + 1 + size :] == MARK).all()
 
 
+def given_lstm(new, case):
+    """Return a tape and gradients to be written to."""
+    (T, B, I), H = case["x"].shape, case["R"].shape[1]
+    tape = LSTMTape(case["x"], new(T, B, (13 if "norm" in case else 4) * H), new(T + 1, B, H), new(T, B, H))
+    state = new(B, H), new(B, H)
+    dp, dnorm = (None if case.get(name) is None else new(*case[name].shape) for name in ("p", "norm"))
+    return tape, LSTMGradients(new(T, B, I), new(4 * H, I), new(4 * H, H), new(4 * H), dp, state, norm=dnorm)
+
+
 @both_dtypes
-@pytest.mark.parametrize("peephole", [True, False])
+@pytest.mark.parametrize(("cell", "peephole"), [("lstm", True), ("lstm", False), ("layer norm", True)])
 @all_sizes
-def test_lstm_into_given_arrays(sizes, peephole, dtype, isa):
+def test_lstm_into_given_arrays(sizes, cell, peephole, dtype, isa):
     """Full of NaN before, and of exactly the size asked for."""
     T, B, I, H = sizes
-    case, new = lstm_case(*sizes, peephole=peephole, dtype=dtype), Guarded(dtype)
+    case, new = make_case(cell, sizes, dtype), Guarded(dtype)
+    if not peephole:
+        case["p"] = None
     expected = run_lstm(case)
-    workspace = new(fastlstm.lstm_workspace(T, B, I, H, dtype))
+    workspace = new(fastlstm.lstm_workspace(T, B, I, H, dtype, layer_norm="norm" in case))
     y, h, c = new(T, B, H), new(B, H), new(B, H)
-    given = LSTMTape(case["x"], new(T, B, 4 * H), new(T + 1, B, H), new(T, B, H))
+    given, out = given_lstm(new, case)
     plain = lstm_forward(case, out=(new(T, B, H), (new(B, H), new(B, H))), workspace=workspace)
     y_out, (h_out, c_out), tape = lstm_forward(case, out=(y, (h, c)), tape=given, workspace=workspace)
     assert y_out is y
@@ -289,10 +305,8 @@ def test_lstm_into_given_arrays(sizes, peephole, dtype, isa):
     assert_same({"y": plain[0], "h": plain[1][0], "c": plain[1][1]}, {"y": y, "h": h, "c": c})
 
     workspace[:] = np.nan
-    dp = new(3, H) if peephole else None
-    out = LSTMGradients(new(T, B, I), new(4 * H, I), new(4 * H, H), new(4 * H), dp, (new(B, H), new(B, H)))
     found = lstm_backward(case, tape, out=out, workspace=workspace)
-    for name in ("x", "W", "R", "b", "p"):
+    for name in ("x", "W", "R", "b", "p", "norm"):
         assert getattr(found, name) is getattr(out, name)
     assert found.state[0] is out.state[0]
     assert found.state[1] is out.state[1]
@@ -361,12 +375,9 @@ def test_rnn_into_given_arrays(sizes, nonlinearity, dtype, isa):
 def test_threads_write_within_given_arrays(sizes, num_threads, cell, isa):
     T, B, I, H = sizes
     case, new = make_case(cell, sizes), Guarded(np.float32)
-    if cell == "lstm":
-        workspace = new(fastlstm.lstm_workspace(*sizes))
-        tape = LSTMTape(case["x"], new(T, B, 4 * H), new(T + 1, B, H), new(T, B, H))
-        gradients = LSTMGradients(
-            new(T, B, I), new(4 * H, I), new(4 * H, H), new(4 * H), new(3, H), (new(B, H), new(B, H))
-        )
+    if cell in LSTMS:
+        workspace = new(fastlstm.lstm_workspace(*sizes, layer_norm="norm" in case))
+        tape, gradients = given_lstm(new, case)
         out = (new(T, B, H), (new(B, H), new(B, H)))
     elif cell in GRUS:
         workspace, out = new(fastlstm.gru_workspace(*sizes, reset_after=GRUS[cell])), (new(T, B, H), new(B, H))
@@ -377,7 +388,7 @@ def test_threads_write_within_given_arrays(sizes, num_threads, cell, isa):
         gradients = RNNGradients(new(T, B, I), new(H, I), new(H, H), new(H), new(B, H))
         out = (new(T, B, H), new(B, H))
     options = {"workspace": workspace, "num_threads": num_threads}
-    found, _ = forward(cell, case, out=out, tape=tape, **options)
+    found, tape = forward(cell, case, out=out, tape=tape, **options)
     workspace[:] = np.nan
     found |= backward(cell, case, tape, out=gradients, **options)
     expected, fresh = forward(cell, case, tape=True, num_threads=num_threads)
@@ -401,15 +412,16 @@ def test_accumulate_adds(sizes, cell, dtype):
     _, tape = forward(cell, case, tape=True)
     expected = backward(cell, case, tape)
     rng = np.random.default_rng(0)
-    parameters = [name for name in expected if name in ("dW", "dR", "db", "dp", "dbn")]
+    parameters = [name for name in expected if name in ("dW", "dR", "db", "dp", "dbn", *(f"d{name}" for name in NORM))]
     for random in (False, True):
         base = {name: np.zeros_like(array) for name, array in expected.items()}
         if random:
             base = {name: rng.standard_normal(array.shape).astype(dtype) for name, array in expected.items()}
         before = copies(base)
-        if cell == "lstm":
-            *given, dh0, dc0 = base.values()
-            out = LSTMGradients(*given, (dh0, dc0))
+        if cell in LSTMS:
+            given = {name[1:]: array for name, array in base.items()}
+            state = given["h0"], given["c0"]
+            out = LSTMGradients(*(given[name] for name in "xWRbp"), state, norm=norm_of(given))
         elif cell in GRUS:
             out = GRUGradients(*(base.get(f"d{name}") for name in GRU_ARGUMENTS))
         else:
@@ -575,6 +587,7 @@ STACKS = {
     "projection": lambda: LSTM(5, 7, 3, proj_size=4, seed=0),
     "zoneout": lambda: LSTM(5, 7, 3, zoneout=(0.2, 0.1), seed=0),
     "batch invariant": lambda: LSTM(5, 7, 3, batch_invariant=True, seed=0),
+    "layer norm": lambda: LSTM(5, 7, 3, layer_norm=True, seed=0),
     "GRU": lambda: GRU(5, 7, 3, seed=0),
     "RNN": lambda: RNN(5, 7, 3, seed=0),
     "Frozen": lambda: Frozen(LSTM(5, 7, 3, seed=0)),

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from cases import DTYPES, GRU_FORMS, NONLINEARITIES, gru_case, lstm_case, rnn_case
+from cases import DTYPES, GRU_FORMS, NONLINEARITIES, gru_case, layer_norm_case, lstm_case, rnn_case
 from helpers import assert_close, assert_same, reference_gru, reference_lstm, reference_rnn, run_gru, run_lstm, run_rnn
 
 both_forms = pytest.mark.parametrize("reset_after", GRU_FORMS)
@@ -34,6 +34,24 @@ def test_nan_stays_in_its_row(sizes, name, dtype, isa):
             assert np.isnan(rows(result, ~others)[gradient]).all(), gradient
         seen = result["dW"][: 3 * sizes[3]] if name == "dc" else result["dW"]  # o of the last step does not see dc
         assert np.isnan(seen).all()
+
+
+@pytest.mark.parametrize("name", ["x", "h0", "c0", "dy", "dh", "dc"])
+@batches
+@both_dtypes
+def test_layer_norm_nan_stays_in_its_row(sizes, name, dtype, isa):
+    """One entry is enough: a row that is normalised is NaN as a whole."""
+    _, B, _, _ = sizes
+    case = layer_norm_case("vanilla", *sizes, dtype=dtype)
+    clean = run_lstm(case)
+    for row in {0, B // 2, B - 1}:
+        bad = case | {name: case[name].copy()}
+        (bad[name][0, row] if case[name].ndim == 3 else bad[name][row])[-1] = np.nan
+        result = run_lstm(bad)
+        others = np.arange(B) != row
+        assert_same(rows(result, others), rows(clean, others))
+        assert np.isnan(rows(result, ~others)["dx"][0]).all()
+        assert np.isnan(result["y"][:, row]).all() == (name in ("x", "h0", "c0"))
 
 
 @pytest.mark.parametrize("name", ["x", "h0", "dy", "dh"])
@@ -251,6 +269,8 @@ def test_floating_point_mode_of_the_caller_is_kept(sizes, num_threads, isa):
     for dtype in DTYPES:
         run_lstm(lstm_case(*sizes, dtype=dtype), num_threads)
         assert denormals_work()
+        run_lstm(layer_norm_case("vanilla", *sizes, dtype=dtype), num_threads)
+        assert denormals_work()
         run_rnn(rnn_case(*sizes, "logistic", dtype=dtype), "logistic", num_threads)
         assert denormals_work()
         for reset_after in GRU_FORMS:
@@ -268,10 +288,13 @@ def test_repeats_bitwise(sizes, num_threads, dtype, isa):
     first = run_lstm(case, num_threads)
     case_rnn = rnn_case(*sizes, "tanh", dtype=dtype)
     first_rnn = run_rnn(case_rnn, "tanh", num_threads)
+    case_norm = layer_norm_case("vanilla", *sizes, dtype=dtype)
+    first_norm = run_lstm(case_norm, num_threads)
     cases_gru = [gru_case(*sizes, reset_after, dtype=dtype) for reset_after in GRU_FORMS]
     first_grus = [run_gru(case_gru, num_threads) for case_gru in cases_gru]
     for _ in range(4):
         assert_same(run_lstm(case, num_threads), first)
+        assert_same(run_lstm(case_norm, num_threads), first_norm)
         assert_same(run_rnn(case_rnn, "tanh", num_threads), first_rnn)
         for case_gru, first_gru in zip(cases_gru, first_grus, strict=True):
             assert_same(run_gru(case_gru, num_threads), first_gru)

@@ -155,6 +155,7 @@ def recurrent_choices(rng):
         "cell": str(pick(["vanilla", "vanilla", "CIFG", "FGR", "NP", "NOAF", "GRU", "RNN"])),
         "I": int(pick([1, 3, 5])), "H": int(pick([2, 5, 8, 17])), "P": int(pick([0, 0, 1])),
         "layers": int(pick([1, 2, 3])), "bidirectional": bool(pick([False, True])),
+        "layer_norm": bool(pick([False, False, True])),
         "batch_first": bool(pick([False, True])), "dtype": pick([np.float32, np.float64]),
         "dropout": pick([0.0, 0.5]), "recurrent_dropout": pick([0.0, 0.5]), "drop_connect": pick([0.0, 0.5]),
         "zoneout": (pick([0.0, 0.5]), pick([0.0, 0.5])), "T": int(pick([0, 1, 2, 7, 40])), "B": int(pick([0, 1, 3, 5])),
@@ -175,6 +176,7 @@ def recurrent_pass(choices, seed):
         network = GRU(c["I"], c["H"], c["layers"], reset_after=form, zoneout=c["zoneout"][0], seed=0, **options)
     else:
         own = {"variant": c["cell"], "proj_size": c["P"], "zoneout": c["zoneout"]}
+        own |= {"layer_norm": c["layer_norm"] and c["cell"] != "FGR"}
         network = LSTM(c["I"], c["H"], c["layers"], seed=0, **own, **options)
     T, B, D, P = c["T"], c["B"], network.directions, network.output_size
     turn = (lambda T, B: (B, T)) if c["batch_first"] else (lambda T, B: (T, B))
@@ -353,9 +355,10 @@ def look_and_fill(one, tape, private):
 def one_layer(one, kept, k, private):
     network = one.network
     suffix = network._names()[k] if k < len(network._names()) else network._names()[0]
-    W, R, p, G, proj, bn = (network.params.get(name + suffix) for name in ("W", "R", "p", "G", "proj", "bn"))
+    names = "W", "R", "p", "G", "proj", "norm", "bn"
+    W, R, p, G, proj, norm, bn = (network.params.get(name + suffix) for name in names)
     if isinstance(kept, fastlstm.LSTMTape):
-        refused(private, fastlstm.lstm_backward, kept, W, R, p, None, G=G, proj=proj, deltas=True)
+        refused(private, fastlstm.lstm_backward, kept, W, R, p, None, G=G, proj=proj, norm=norm, deltas=True)
     elif isinstance(kept, fastlstm.GRUTape):
         refused(private, fastlstm.gru_backward, kept, W, R, bn, None, deltas=True)
     elif isinstance(kept, fastlstm.RNNTape):

@@ -29,6 +29,8 @@ def networks(**options):
     for variant in VARIANTS:
         yield LSTM(I, H, variant=variant, seed=0, **options)
     yield LSTM(I, H, activations=("hard_logistic", "relu", "identity"), clip=0.1, cell_clip=0.2, seed=0, **options)
+    yield LSTM(I, H, layer_norm=True, variant="NOG", seed=0, **options)
+    yield LSTM(I, H, layer_norm=True, seed=0, **options)
     for reset_after in GRU_FORMS:
         yield GRU(I, H, reset_after=reset_after, seed=0, **options)
     for nonlinearity in ("tanh", "relu"):
@@ -88,7 +90,7 @@ def test_the_initial_state_is_a_copy():
 
 @pytest.mark.parametrize("other", [copy.copy, copy.deepcopy, lambda tape: pickle.loads(pickle.dumps(tape))])
 def test_copies(other):
-    for network in (LSTM(I, H, seed=0), GRU(I, H, seed=0), RNN(I, H, seed=0)):
+    for network in (LSTM(I, H, seed=0), LSTM(I, H, layer_norm=True, seed=0), GRU(I, H, seed=0), RNN(I, H, seed=0)):
         y, _, tape = network.forward(numbers(T, B, I))
         before = network.backward(tape, y).flat.copy()
         assert_same({"grads": network.backward(other(tape), y).flat}, {"grads": before})

@@ -26,6 +26,7 @@ MODELS = {
     "GRU": lambda: GRU(3, 4, dtype=np.float64, seed=0),
     "RNN": lambda: RNN(3, 4, dtype=np.float64, seed=0),
     "FGR": lambda: LSTM(3, 4, variant="FGR", seed=0),
+    "layer norm": lambda: LSTM(3, 4, 2, layer_norm=True, seed=0),
     "Sequential": lambda: nn.Sequential(LSTM(3, 4, bidirectional=True, seed=0), nn.Last(), nn.Dense(8, 2, seed=1)),
     "networks in networks": lambda: nn.Sequential(
         nn.Sequential(nn.Dropout(0.5), nn.Sequential(LSTM(3, 70, seed=0))), nn.Sequential(nn.Dense(70, 2, seed=1))

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 from cases import GRU_FORMS, NONLINEARITIES
-from helpers import assert_close, assert_same, by_name, gru_arrays, lstm_arrays, rnn_arrays
+from helpers import assert_close, assert_same, by_name, gru_arrays, rnn_arrays
 from layer_cases import CELLS
 
 import fastlstm
@@ -17,10 +17,11 @@ EPS = {np.float32: np.finfo(np.float32).eps, np.float64: np.finfo(np.float64).ep
 LAYERS = [
     lambda **options: LSTM(5, 9, **options),
     lambda **options: LSTM(5, 9, peephole=False, **options),
+    lambda **options: LSTM(5, 9, layer_norm=True, **options),
     *(lambda form=form, **options: GRU(5, 9, reset_after=form, **options) for form in GRU_FORMS),
     *(lambda g=g, **options: RNN(5, 9, nonlinearity=g, **options) for g in NONLINEARITIES),
 ]
-NAMES = ["lstm", "lstm-np", *(f"gru-{form}" for form in GRU_FORMS), *(f"rnn-{g}" for g in NONLINEARITIES)]
+NAMES = ["lstm", "lstm-np", "lstm-norm", *(f"gru-{form}" for form in GRU_FORMS), *(f"rnn-{g}" for g in NONLINEARITIES)]
 each_layer = pytest.mark.parametrize("make", LAYERS, ids=NAMES)
 both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
@@ -39,26 +40,28 @@ def random_state(layer, B, seed=1):
 
 @both_dtypes
 @pytest.mark.parametrize("peephole", [True, False])
-def test_lstm_layer_is_the_stateless_functions(peephole, dtype):
-    lstm = LSTM(5, 9, peephole=peephole, dtype=dtype, seed=0)
+@pytest.mark.parametrize("layer_norm", [False, True])
+def test_lstm_layer_is_the_stateless_functions(layer_norm, peephole, dtype):
+    lstm = LSTM(5, 9, peephole=peephole, layer_norm=layer_norm, dtype=dtype, seed=0)
+    lstm.flat[:] += 0.1 * random(lstm, lstm.flat.size)
     x, dy, (h0, c0), (dh, dc) = (
         random(lstm, 4, 3, 5),
         random(lstm, 4, 3, 9),
         random_state(lstm, 3),
         random_state(lstm, 3, 2),
     )
-    W, R, b, p = (lstm.params.get(name) for name in ("W_l0", "R_l0", "b_l0", "p_l0"))
-    y, (h, c), tape = fastlstm.lstm_forward(x, W, R, b, p, (h0[0], c0[0]), tape=True)
-    expected = lstm_arrays(fastlstm.lstm_backward(tape, W, R, p, dy, (dh[0], dc[0])))
-    expected |= {"y": y, "h": h, "c": c}
+    W, R, b, p, norm = (lstm.params.get(name) for name in ("W_l0", "R_l0", "b_l0", "p_l0", "norm_l0"))
+    y, (h, c), tape = fastlstm.lstm_forward(x, W, R, b, p, (h0[0], c0[0]), norm=norm, tape=True)
+    gradients = fastlstm.lstm_backward(tape, W, R, p, dy, (dh[0], dc[0]), norm=norm)
+    expected = {name: getattr(gradients, name.removesuffix("_l0")) for name in lstm.params}
+    expected |= {"y": y, "h": h, "c": c, "dx": gradients.x} | by_name(gradients.state, ("dh0", "dc0"))
 
     y, (h, c) = lstm(x, (h0, c0))
     y_kept, (h_kept, c_kept), tape = lstm.forward(x, (h0, c0))
     assert_same({"y": y_kept, "h": h_kept, "c": c_kept}, {"y": y, "h": h, "c": c})
     gradients = lstm.backward(tape, dy, (dh, dc))
     dh0, dc0 = gradients.state
-    found = {f"d{name[0]}": array for name, array in gradients.params.items()} | {"dx": gradients.x, "y": y}
-    found |= {"h": h[0], "c": c[0], "dh0": dh0[0], "dc0": dc0[0]}
+    found = gradients.params | {"dx": gradients.x, "y": y, "h": h[0], "c": c[0], "dh0": dh0[0], "dc0": dc0[0]}
     assert_same(found, expected)
     assert gradients.params.keys() == lstm.params.keys()
 
@@ -338,6 +341,9 @@ def test_initial_weights():
     for array in others:
         assert 0.9 * bound < np.abs(array).max() <= np.float32(bound)
         assert abs(array.mean()) < 0.1 * bound
+    norm = LSTM(5, 9, layer_norm=True, seed=0, init_scale=3).params["norm_l0"]
+    assert (norm[:-1] == 1).all()
+    assert not norm[-1].any()
     assert np.array_equal(LSTM(5, 9, seed=0, forget_bias=-3).params["b_l0"][9:18], np.full(9, -3))
     for layer in CELLS:
         assert 0.9 < np.abs(layer(5, 40, seed=0, init_scale=1, dtype=np.float64).params["W_l0"]).max() <= 1
@@ -408,13 +414,21 @@ def test_repr():
         repr(LSTM(3, 8, peephole=False, batch_first=True, dtype=float))
         == "LSTM(3, 8, peephole=False, batch_first=True, dtype=float64)"
     )
+    assert repr(LSTM(3, 8, layer_norm=True, variant="cifg")) == (
+        "LSTM(3, 8, peephole=True, variant='CIFG', layer_norm=True, dtype=float32)"
+    )
     assert repr(GRU(3, 8, 2)) == "GRU(3, 8, reset_after=True, num_layers=2, dtype=float32)"
     assert repr(RNN(3, 8, nonlinearity="relu")) == "RNN(3, 8, nonlinearity='relu', dtype=float32)"
 
 
 @pytest.mark.parametrize(
     "layer",
-    [LSTM(3, 8, dtype=np.float64), GRU(3, 8, reset_after=False), RNN(3, 8, nonlinearity="relu", batch_first=True)],
+    [
+        LSTM(3, 8, dtype=np.float64),
+        LSTM(3, 8, layer_norm=True),
+        GRU(3, 8, reset_after=False),
+        RNN(3, 8, nonlinearity="relu", batch_first=True),
+    ],
     ids=repr,
 )
 def test_repr_is_python(layer):

@@ -15,6 +15,7 @@ OPTIONS = {
     "FGR": (LSTM, {"variant": "FGR"}),
     "FGR, two layers": (LSTM, {"variant": "FGR", "num_layers": 2}),
     "batch invariant": (LSTM, {"batch_invariant": True}),
+    "layer norm": (LSTM, {"layer_norm": True, "num_layers": 2}),
     "GRU": (GRU, {"num_layers": 2}),
     "RNN": (RNN, {"num_layers": 2}),
     "RNN with zoneout": (RNN, {"zoneout": 0.25}),

@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from differences import derivative
+from differences import STEP, derivative
 from helpers import assert_close, assert_same, by_name
 from layer_cases import (
     CELLS,
@@ -17,6 +17,7 @@ from layer_cases import (
     H,
     I,
     T,
+    layer_norm_lstm,
     make,
     random,
     sequence,
@@ -32,7 +33,7 @@ from fastlstm import GRU, LSTM, RNN
 pytestmark = pytest.mark.filterwarnings("ignore:dropout=.* drops nothing:UserWarning")
 
 
-def check_gradients(network, how):
+def check_gradients(network, how, step=STEP):
     """J = sum(dy y) + sum(dstate state), along random directions of x, of all parameters and of the initial state."""
     x, dy = sequence(network, T, B, I), sequence(network, T, B, network.directions * network.output_size, seed=1)
     first, dstate = states(network, 2), states(network, 4)
@@ -59,7 +60,7 @@ def check_gradients(network, how):
         for _ in range(3):
             direction = rng.standard_normal(gradient.shape)
             direction /= np.linalg.norm(direction)
-            error = np.sum(gradient * direction) - derivative(J, case, name, direction)
+            error = np.sum(gradient * direction) - derivative(J, case, name, direction, step)
             assert abs(error) <= 1e-9 * np.linalg.norm(gradient), name
 
 
@@ -72,6 +73,13 @@ def test_gradients(shape, pair):
     check_gradients(*make(options))
 
 
+@pytest.mark.parametrize("name", [name for name in OPTIONS if name != "recurrence"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_layer_norm_gradients(shape, name):
+    """A step is shorter: a normalised row bends over distances of the root of its variance."""
+    check_gradients(*make(SHAPES[shape] | OPTIONS[name] | {"layer_norm": True}), step=3e-5)
+
+
 @pytest.mark.parametrize("name", ["dropout", "recurrent dropout", "lengths", "reset", "batch first"])
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("layer", UNIT_CELLS)
@@ -80,11 +88,13 @@ def test_unit_gradients(layer, shape, name):
     check_gradients(*make(SHAPES[shape] | OPTIONS[name] | {"zoneout": 0.3}, layer))
 
 
+@pytest.mark.parametrize("layer", [LSTM, layer_norm_lstm])
 @pytest.mark.parametrize("num_threads", [1, 2, 3, 5])
 @pytest.mark.parametrize("lengths", [None, LENGTHS])
-def test_network_is_its_layers(lengths, num_threads, isa):
+def test_network_is_its_layers(lengths, num_threads, layer, isa):
     """Two layers in two directions, put together from calls of the function below."""
-    network = LSTM(I, H, num_layers=2, bidirectional=True, dtype=np.float64, seed=0)
+    network = layer(I, H, num_layers=2, bidirectional=True, dtype=np.float64, seed=0)
+    network.flat += 0.1 * random(network.flat.size)
     h0, c0 = states(network, 2)
     below, last = random(T, B, I), []
     for k in range(2):
@@ -92,7 +102,8 @@ def test_network_is_its_layers(lengths, num_threads, isa):
         for d, suffix in enumerate((f"_l{k}", f"_l{k}_reverse")):
             weights = [network.params[name + suffix] for name in "WRbp"]
             state = h0[2 * k + d], c0[2 * k + d]
-            y, state, _ = fastlstm.lstm_forward(below, *weights, state, lengths=lengths, reverse=bool(d))
+            norm = network.params.get("norm" + suffix)
+            y, state, _ = fastlstm.lstm_forward(below, *weights, state, norm=norm, lengths=lengths, reverse=bool(d))
             outputs.append(y)
             last.append(state)
         below = np.concatenate(outputs, axis=-1)
@@ -141,7 +152,8 @@ def test_values_past_a_length_do_not_matter():
 @pytest.mark.parametrize("variant", ["CIFG", "FGR"])
 @pytest.mark.parametrize("options", [{}, {"dropout": 0.5, "zoneout": 0.2}], ids=["plain", "zoneout"])
 def test_steps_are_one_call(layer, options, variant):
-    if layer is LSTM:
+    if layer not in UNIT_CELLS:
+        variant = "CIFG" if layer is layer_norm_lstm else variant
         more = {"dropout": 0.5, "zoneout": (0.2, 0.1), "proj_size": 3} if options else {}
         options = more | {"variant": variant if more or variant == "FGR" else "vanilla"}
     network = layer(I, H, num_layers=3, dtype=np.float64, seed=0, **options)

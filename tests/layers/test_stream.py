@@ -18,6 +18,8 @@ NETWORKS = [
     lambda **options: LSTM(3, 37, variant="FGR", zoneout=(0.1, 0.2), proj_size=7, **options),
     lambda **options: LSTM(3, 5, 2, zoneout=(0.3, 0.2), batch_first=True, **options),
     lambda **options: LSTM(3, 5, batch_invariant=True, **options),
+    lambda **options: LSTM(3, 37, 2, layer_norm=True, zoneout=(0.1, 0.2), **options),
+    lambda **options: LSTM(3, 5, layer_norm=True, variant="CIFG", proj_size=2, **options),
     *(lambda form=form, **options: GRU(3, 5, 2, reset_after=form, **options) for form in GRU_FORMS),
     lambda **options: GRU(3, 37, zoneout=0.3, batch_first=True, **options),
     lambda **options: RNN(3, 5, 2, zoneout=0.3, **options),

@@ -45,6 +45,7 @@ RECURRENT = {
     "projection": lambda o: LSTM(N, 5, proj_size=2, **o),
     "zoneout": lambda o: LSTM(N, 5, zoneout=(0.2, 0.3), **o),
     "directions": lambda o: LSTM(N, 5, 2, bidirectional=True, **o),
+    "layer norm": lambda o: LSTM(N, 5, 2, layer_norm=True, **o),
     "GRU": lambda o: GRU(N, 5, 2, **o),
     "RNN": lambda o: RNN(N, 5, 2, **o),
     "dropout": lambda o: LSTM(N, 5, 2, dropout=0.5, recurrent_dropout=0.3, drop_connect=0.2, **o),

@@ -27,6 +27,7 @@ NETWORKS = {
     "CIFG": lambda: LSTM(3, 5, variant="cifg", peephole=False, proj_size=2, clip=3.5, dtype=np.float64, seed=0),
     "activations": lambda: LSTM(3, 5, activations=("hard_logistic", "relu", "identity"), batch_first=True, seed=0),
     "FGR": lambda: LSTM(3, 5, variant="FGR", drop_connect=0.5, recurrent_dropout=0.5, cell_clip=2, seed=0),
+    "layer norm": lambda: LSTM(3, 5, 2, layer_norm=True, variant="NOG", proj_size=2, seed=0),
     "GRU": lambda: GRU(3, 5, 2, seed=0),
     "GRU reset before": lambda: GRU(3, 5, reset_after=False, bidirectional=True, zoneout=0.5, seed=0),
     "RNN": lambda: RNN(3, 5, nonlinearity="relu", seed=0),

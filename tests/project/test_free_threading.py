@@ -54,6 +54,7 @@ LAYERS = {
         33, 65, proj_size=20, zoneout=(0.1, 0.2), recurrent_dropout=0.1, drop_connect=0.1, seed=0
     ),
     "FGR": lambda: LSTM(17, 33, variant="FGR", seed=0),
+    "layer norm": lambda: LSTM(33, 65, 2, layer_norm=True, seed=0),
     "GRU": lambda: GRU(33, 150, 2, seed=0),
     "batch invariant": lambda: RNN(33, 150, batch_invariant=True, seed=0),
 }

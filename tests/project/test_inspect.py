@@ -213,8 +213,9 @@ def test_flows_are_those_of_inference():
 @pytest.mark.parametrize("direction", [0, 1])
 @pytest.mark.parametrize("given", [False, True], ids=["default", "dy"])
 @pytest.mark.parametrize("batch_first", [False, True])
-def test_deltas_and_norms_of_the_lstm(batch_first, given, direction):
-    network = make(LSTM, bidirectional=True, batch_first=batch_first)
+@pytest.mark.parametrize("layer_norm", [False, True])
+def test_deltas_and_norms_of_the_lstm(layer_norm, batch_first, given, direction):
+    network = make(LSTM, bidirectional=True, batch_first=batch_first, layer_norm=layer_norm)
     x, state = random(B, T, I) if batch_first else random(T, B, I), states(network)
     dy = random(*x.shape[:2], 2 * H, seed=9) if given else None
     found = inspect.deltas(network, x, dy, state, direction=direction)
@@ -482,6 +483,7 @@ def jacobians():
 
 PICTURES = {
     "flows": lambda: inspect.plot_flows(inspect.flows(*trained(LSTM)), row=1),
+    "flows with layer norm": lambda: inspect.plot_flows(inspect.flows(make(LSTM, layer_norm=True), random(T, B, I))),
     "flows of the GRU": lambda: inspect.plot_flows(inspect.flows(*trained(GRU))),
     "flows of the RNN": lambda: inspect.plot_flows(inspect.flows(*trained(RNN))),
     "deltas": lambda: inspect.plot_deltas(inspect.deltas(*trained(LSTM)), row=1),

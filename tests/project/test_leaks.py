@@ -65,6 +65,16 @@ def lstm_functions(k):
 
 
 @work
+def layer_norm_functions(k):
+    T, H = 1000 - k, 1 + k % 5
+    W, R, b = lstm_arrays(H)
+    x, norm = normal(T, 2, 3), normal(10, H)
+    y, _, tape = fastlstm.lstm_forward(x, W, R, b, norm=norm, tape=True, reverse=k % 3 == 0)
+    fastlstm.lstm_backward(tape, W, R, None, y / 1000, norm=norm)
+    fastlstm.lstm_workspace(T, 2, 3, H, layer_norm=True)
+
+
+@work
 def gru_functions(k):
     T, H, after = 1000 - k, 1 + k % 5, k % 2 == 0
     x, W, R, b = normal(T, 2, 3), normal(3 * H, 3), normal(3 * H, H), normal(3 * H)
@@ -98,6 +108,7 @@ def layers(k):
     }
     for layer in (
         LSTM(1001 - k, H, num_layers=2 + k % 2, bidirectional=k % 2 == 0, init_scale=0.1 + k, **options),
+        LSTM(1001 - k, H, layer_norm=True, bidirectional=k % 2 == 0, seed=k),
         GRU(1001 - k, H, num_layers=2, reset_after=k % 2 == 0, dropout=k / 1000, zoneout=k / 1000, seed=k),
         RNN(1001 - k, H, num_layers=2, dropout=k / 1000, zoneout=k / 1000, seed=k),
     ):

@@ -187,6 +187,7 @@ LARGE = [10**6, 10**9, 2**31, 2**32, 2**40, 2**62, 2**63, 2**64, 10**30]
         lambda n: LSTM(n, n, dtype=np.float64, num_layers=2, bidirectional=True),
         lambda n: LSTM(n, n, variant="FGR"),
         lambda n: LSTM(n, n, proj_size=n - 1),
+        lambda n: LSTM(n, n, layer_norm=True),
         lambda n: GRU(n, n),
         lambda n: RNN(n, n),
         lambda n: nn.Dense(n, n),
@@ -195,7 +196,20 @@ LARGE = [10**6, 10**9, 2**31, 2**32, 2**40, 2**62, 2**63, 2**64, 10**30]
         lambda n: nn.Decoder(n, n, n, encoded_size=n),
         lambda n: fastlstm.saving.build({"type": "LSTM", "input_size": n, "hidden_size": n}),
     ],
-    ids=["LSTM", "stack", "FGR", "projection", "GRU", "RNN", "Dense", "Embedding", "Attention", "Decoder", "build"],
+    ids=[
+        "LSTM",
+        "stack",
+        "FGR",
+        "projection",
+        "layer norm",
+        "GRU",
+        "RNN",
+        "Dense",
+        "Embedding",
+        "Attention",
+        "Decoder",
+        "build",
+    ],
 )
 def test_layers_that_no_memory_has(make, size):
     with pytest.raises(MemoryError, match=r"^\w+ would have \d+ parameters: there is no memory for them"):

@@ -220,7 +220,9 @@ class LSTMTape(CellTape):
     x : (T, B, I) array
         The input.
     gates : (T, B, 4H) array
-        The activated gates, blocks i, f, z, o, without those that the variant lacks.
+        The activated gates, blocks i, f, z, o, without those that the variant lacks. With layer normalisation
+        (T, B, 13H): the gates, then R y^{t-1} and W x^t, 4H each, before they are normalised, then
+        h(g_c n(c^t) + b_c); (T, B, 10H) with 3 blocks.
     c : (T + 1, B, H) array
         The cells, the initial ones first (last in the reverse direction).
     y_prev : (T, B, H) array

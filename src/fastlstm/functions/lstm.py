@@ -101,6 +101,17 @@ def lstm_forward(
         o^t &= \sigma(W_o x^t + R_o y^{t-1} + p_o \odot c^t + b_o) \\
         y^t &= \tanh(c^t) \odot o^t
 
+    With `norm`, the sums are normalised, those of all gates of a row together, and the cell on its way out; peepholes
+    and the next step see the cell as it is:
+
+    .. math::
+
+        n(v) &= \frac{v - \operatorname{mean}(v)}{\sqrt{\operatorname{var}(v) + 10^{-5}}} \\
+        W x^t + R y^{t-1} \quad &\text{becomes} \quad g_W \odot n(W x^t) + g_R \odot n(R y^{t-1}) \\
+        y^t &= \tanh(g_c \odot n(c^t) + b_c) \odot o^t
+
+    A row whose values are all the same has no variance: its n is 0.
+
     Parameters
     ----------
     x : (T, B, I) array of float32 or float64
@@ -121,6 +132,10 @@ def lstm_forward(
         i, f, o, column blocks from i, f, o.
     proj : (P, H) array, optional
         Projection: y^t is proj times what it is without. R is then (4H, P), h (B, P), y (T, B, P).
+    norm : (10, H) array, optional
+        Gains and shift of layer normalisation (Ba, Kiros and Hinton 2016) in the form of Haste: 4 rows of g_R and 4 of
+        g_W, one for each block of R and W, then g_c and b_c; with 3 blocks, (8, H). It takes no FGR. Default: no layer
+        normalisation.
     activations : (sigma, g, h), optional
         Instead of ("logistic", "tanh", "tanh"): sigma "logistic" or "hard_logistic", which is 0.2 a + 0.5 between 0
         and 1; g and h one of tanh, relu, logistic, identity, hard_logistic.
@@ -175,11 +190,12 @@ def lstm_forward(
     TypeError
         If an argument is not an array of the right dtype.
     ValueError
-        If a shape is wrong, or an output overlaps another array.
+        If a shape is wrong, an output overlaps another array, or `norm` is given with variant FGR.
 
     References
     ----------
     Greff, Srivastava, Koutnik, Steunebrink, Schmidhuber: "LSTM: A Search Space Odyssey", 2017.
+    Ba, Kiros, Hinton: "Layer Normalization", 2016.
 
     Examples
     --------
@@ -190,6 +206,14 @@ def lstm_forward(
     >>> y, (h, c), tape = fastlstm.lstm_forward(rng.normal(size=(T, B, I)), W, R, b, tape=True)
     >>> y.shape, bool(np.all(y[-1] == h))
     ((5, 2, 4), True)
+
+    With layer normalisation the scale of W does not matter, but for the epsilon of 1e-5:
+
+    >>> x, norm = rng.normal(size=(T, B, I)), np.ones((10, H))
+    >>> norm[-1] = 0
+    >>> y, other = (fastlstm.lstm_forward(x, scale * W, R, b, norm=norm)[0] for scale in (1, 1000))
+    >>> bool(np.allclose(y, other, atol=1e-3))
+    True
     """
     clips = checked_clip("clip", clip), checked_clip("cell_clip", cell_clip)
     return function.forward(
@@ -233,6 +257,19 @@ def lstm_backward(
         \delta\bar{i}^t &= \delta c^t \odot z^t \odot i^t (1 - i^t) \\
         \delta\bar{z}^t &= \delta c^t \odot i^t \odot (1 - (z^t)^2)
 
+    With layer normalisation, what arrives at n(v) reaches v as
+
+    .. math::
+
+        n'(v)\,\delta = \frac{\delta - \operatorname{mean}(\delta) - n(v) \odot \operatorname{mean}(n(v) \odot \delta)}
+                {\sqrt{\operatorname{var}(v) + 10^{-5}}}
+
+    so that :math:`R^T \delta\bar{a}^{t+1}`, of all gates together, becomes
+    :math:`R^T n'(R y^t)(g_R \odot \delta\bar{a}^{t+1})`, and the first term of :math:`\delta c^t` becomes
+    :math:`n'(c^t)(g_c \odot \delta u^t)` with :math:`u^t = g_c \odot n(c^t) + b_c` and
+    :math:`\delta u^t = \delta y^t \odot o^t \odot (1 - \tanh^2 u^t)`; :math:`\delta\bar{o}^t` has
+    :math:`\tanh(u^t)` in place of :math:`\tanh(c^t)`.
+
     Parameters
     ----------
     tape : LSTMTape
@@ -243,7 +280,7 @@ def lstm_backward(
         dJ/dy: the gradient arriving at every output. None stands for zero.
     dstate : (dh, dc) or, for FGR, (dh, dc, dg), optional
         Gradients arriving at the final state, each shaped as its part or None.
-    G, proj : arrays
+    G, proj, norm : arrays
         Those of the forward pass, if it had them.
     dc : (T, B, H) array, optional
         Gradients arriving at every c^t.
@@ -252,7 +289,7 @@ def lstm_backward(
     out : LSTMGradients, optional
         C-contiguous arrays for the results.
     accumulate : bool
-        Add the gradients of W, R, b, p, G and proj to those in `out`, instead of overwriting them.
+        Add the gradients of W, R, b, p, G, proj and norm to those in `out`, instead of overwriting them.
     workspace, num_threads
         As for `lstm_forward`.
 
@@ -266,7 +303,8 @@ def lstm_backward(
     TypeError
         If an argument is not an array of the right dtype.
     ValueError
-        If a shape is wrong, an output overlaps another array, or `accumulate` is given without `out`.
+        If a shape is wrong, an output overlaps another array, `accumulate` is given without `out`, or a parameter that
+        the forward pass had is missing.
 
     Examples
     --------
@@ -278,6 +316,14 @@ def lstm_backward(
     >>> gradients = fastlstm.lstm_backward(tape, W, R, None, dy=np.ones_like(y))
     >>> gradients.W.shape, gradients.x.shape
     ((16, 3), (5, 2, 3))
+
+    With layer normalisation:
+
+    >>> norm = np.ones((10, H))
+    >>> norm[-1] = 0
+    >>> y, state, tape = fastlstm.lstm_forward(rng.normal(size=(T, B, I)), W, R, b, norm=norm, tape=True)
+    >>> fastlstm.lstm_backward(tape, W, R, None, dy=np.ones_like(y), norm=norm).norm.shape
+    (10, 4)
     """
     gradients: LSTMGradients = function.backward(
         lstm_cell(), LSTMTape, LSTMGradients, tape, {"W": W, "R": R, "p": p, "G": G, "proj": proj, "norm": norm}, dy,

@@ -97,6 +97,8 @@ def flows(
         h^t &= (1 - z^t) \odot n^t + z^t \odot h^{t-1} \\
         h^t &= g(W x^t + R h^{t-1} + b)
 
+    With layer normalisation, y^t is :math:`h(g_c \odot n(c^t) + b_c) \odot o^t`.
+
     Parameters
     ----------
     network : LSTM, GRU or RNN

@@ -55,6 +55,9 @@ class LSTM(Layer[State, PartialState]):
         If not 0, P outputs of each layer and direction, projected from the H hidden units.
     activations, clip, cell_clip
         As for `lstm_forward`.
+    layer_norm : bool
+        Whether there is layer normalisation, of the sums of the gates and of the cell on its way out: see `norm` of
+        `lstm_forward`. Not with variant FGR.
     dtype : float32 or float64
         Of the parameters and all arrays.
     seed : int or numpy.random.Generator, optional
@@ -72,9 +75,11 @@ class LSTM(Layer[State, PartialState]):
     ----------
     params : mapping of str to array
         For layer 0 ``W_l0`` (4H, I), ``R_l0`` (4H, H), ``b_l0`` (4H,), with peepholes ``p_l0`` (3, H), for FGR ``G_l0``
-        (3H, 3H), with a projection ``proj_l0`` (P, H); the second direction's names end in ``_reverse``. Gate blocks
-        are in the order i, f, z, o, rows of p in the order i, f, o, without those that the variant lacks. Write to
-        them in place: ``lstm.params["b_l0"][:] = 0``.
+        (3H, 3H), with layer normalisation ``norm_l0`` (10, H), with a projection ``proj_l0`` (P, H); the second
+        direction's names end in ``_reverse``. Gate blocks are in the order i, f, z, o, rows of p in the order i, f, o,
+        without those that the variant lacks. Rows of norm are the gains of R y, one for each block, those of W x, the
+        gain of the cell and its shift: gains are 1 at first, the shift is 0. Write to them in place:
+        ``lstm.params["b_l0"][:] = 0``.
     flat : (n,) array
         All parameters in one buffer, of which `params` are views. In a network they move to the network's: arrays from
         before are read-only then.
@@ -109,6 +114,14 @@ class LSTM(Layer[State, PartialState]):
     >>> y, (h, c) = lstm(x, lengths=[20, 7, 0, 12])
     >>> y.shape, h.shape, bool(y[7:, 1].any())
     ((20, 4, 16), (4, 4, 8), False)
+
+    With layer normalisation:
+
+    >>> lstm = fastlstm.LSTM(3, 8, layer_norm=True, seed=0)
+    >>> lstm
+    LSTM(3, 8, peephole=True, layer_norm=True, dtype=float32)
+    >>> lstm.params["norm_l0"].shape, lstm.params["norm_l0"][:, 0].tolist()
+    ((10, 8), [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0])
     """
 
     _cell: LSTMCell
