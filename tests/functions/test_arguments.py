@@ -4,7 +4,8 @@ import re
 
 import numpy as np
 import pytest
-from cases import gru_case, lstm_case, rnn_case
+from cases import gru_case, layer_norm_case, lstm_case, rnn_case
+from helpers import norm_of
 from layer_cases import CELLS
 
 import fastlstm
@@ -60,6 +61,35 @@ def lstm_backward():
     def call(x, gates, c, y, W, R, p, dy, dh, dc, dx, dW, dR, db, dp, dh0, dc0, workspace):
         out = LSTMGradients(dx, dW, dR, db, dp, (dh0, dc0))
         fastlstm.lstm_backward(LSTMTape(x, gates, c, y), W, R, p, dy, (dh, dc), out=out, workspace=workspace)
+
+    return arrays, call
+
+
+def layer_norm_forward():
+    case = layer_norm_case("vanilla", T, B, I, H, dtype=DTYPE)
+    arrays = {name: case[name] for name in ("x", "W", "R", "b", "p")} | {"norm": norm_of(case)}
+    arrays |= {"tape.gates": new(T, B, 13 * H), "tape.c": new(T + 1, B, H), "tape.y_prev": new(T, B, H)}
+    arrays["workspace"] = new(fastlstm.lstm_workspace(T, B, I, H, layer_norm=True))
+
+    def call(x, W, R, b, p, norm, tape_gates, tape_c, tape_y, workspace):
+        tape = LSTMTape(x, tape_gates, tape_c, tape_y)
+        fastlstm.lstm_forward(x, W, R, b, p, norm=norm, tape=tape, workspace=workspace)
+
+    return arrays, call
+
+
+def layer_norm_backward():
+    case = layer_norm_case("vanilla", T, B, I, H, dtype=DTYPE)
+    norm = norm_of(case)
+    tape = fastlstm.lstm_forward(*(case[name] for name in ("x", "W", "R", "b", "p")), norm=norm, tape=True)[2]
+    arrays = {f"tape.{name}": getattr(tape, name) for name in ("x", "gates", "c", "y_prev")}
+    arrays |= {name: case[name] for name in ("W", "R", "p", "dy")} | {"norm": norm}
+    zeros = fastlstm.lstm_backward(tape, case["W"], case["R"], case["p"], None, norm=norm)
+    arrays |= {"out norm": zeros.norm, "workspace": new(fastlstm.lstm_workspace(T, B, I, H, layer_norm=True))}
+
+    def call(x, gates, c, y, W, R, p, dy, norm, dnorm, workspace):
+        given, out = LSTMTape(x, gates, c, y, call=tape.call), zeros._replace(norm=dnorm)
+        fastlstm.lstm_backward(given, W, R, p, dy, norm=norm, out=out, workspace=workspace)
 
     return arrays, call
 
@@ -248,7 +278,7 @@ FUNCTIONS = [
     lstm_forward, lstm_backward, lstm_call, lstm_layer_forward, lstm_layer_backward, lstm_step, lstm_step_of_one_row,
     lstm_step_without_out, rnn_forward, rnn_backward, rnn_call, rnn_layer_forward, rnn_layer_backward, rnn_step,
     rnn_step_of_one_row, rnn_step_without_out, gru_forward, gru_backward, gru_call, gru_layer_backward, gru_step,
-    gru_before_forward, gru_before_backward,
+    gru_before_forward, gru_before_backward, layer_norm_forward, layer_norm_backward,
 ]  # fmt: skip
 ARGUMENTS = [pytest.param(make, name, id=f"{make.__name__}-{name}") for make in FUNCTIONS for name in make()[0]]
 each_argument = pytest.mark.parametrize(("make", "name"), ARGUMENTS)
@@ -358,7 +388,7 @@ def test_none_for_an_optional_argument(make, name):
     call(*arrays.values())
 
 
-@arguments(lambda _, name: name not in (*OPTIONAL, "bn"))
+@arguments(lambda _, name: name not in (*OPTIONAL, "bn", "norm"))
 def test_none_where_it_has_no_meaning(make, name):
     assert "NoneType" in error(make, name, lambda _: None, TypeError)
 

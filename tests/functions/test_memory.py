@@ -509,13 +509,14 @@ def test_workspace_may_not_be_an_input(name):
         lstm_forward(case, workspace=space)
 
 
-@pytest.mark.parametrize("name", ["x", "W", "R", "p", "dy", "dh", "dc", "gates", "c", "y_prev"])
+@pytest.mark.parametrize("name", ["x", "W", "R", "p", "norm", "dy", "dh", "dc", "gates", "c", "y_prev"])
 def test_lstm_backward_refuses_overlaps(name):
-    case = lstm_case(T, B, H, H, dtype=np.float32)
+    case = make_case("layer norm" if name == "norm" else "lstm", (T, B, H, H))
     tape = lstm_forward(case, tape=True)[2]
     inputs = case | tape_arrays(tape)
     part = inputs[name].reshape(-1)[-B * H :].reshape(B, H)
-    out = LSTMGradients(*(np.zeros_like(case[key]) for key in ("x", "W", "R", "b", "p")), (np.zeros_like(part), part))
+    zeros = {key: np.zeros_like(case[key]) for key in ("x", "W", "R", "b", "p", "norm") if key in case}
+    out = LSTMGradients(state=(np.zeros_like(part), part), **zeros)
     before = copies(inputs)
     with pytest.raises(ValueError, match=r"^out c0 must not overlap"):
         lstm_backward(case, tape, out=out)
@@ -523,6 +524,9 @@ def test_lstm_backward_refuses_overlaps(name):
         lstm_backward(case, tape, out=out._replace(state=(part, np.zeros_like(part))))
     with pytest.raises(ValueError, match=r"^out c0 must not overlap out h0"):
         lstm_backward(case, tape, out=out._replace(state=(out.state[0], out.state[0])))
+    if name == "norm":
+        with pytest.raises(ValueError, match=r"^out norm must not overlap norm"):
+            lstm_backward(case, tape, out=out._replace(norm=case["norm"]))
     assert_same(inputs, before)
 
 

@@ -254,7 +254,7 @@ UNIT = {"gru": GRU, "gru before": gru_before, "rnn": RNN}
 
 @pytest.mark.parametrize("num_threads", [1, 2])
 @pytest.mark.parametrize("how", ["plain", "lengths", "masks"])
-@pytest.mark.parametrize("kind", ["lstm", "fgr", "gru", "gru before", "rnn", "projection"])
+@pytest.mark.parametrize("kind", ["lstm", "fgr", "gru", "gru before", "rnn", "projection", "layer norm"])
 def test_layers(kind, how, num_threads):
     T, B, I, H, P = SIZES
     rng = np.random.default_rng(0)
@@ -264,7 +264,8 @@ def test_layers(kind, how, num_threads):
     if kind in UNIT:
         layer = UNIT[kind](I, H, **given)
     else:
-        layer = LSTM(I, H, variant="FGR" if kind == "fgr" else "vanilla", proj_size=P * (kind == "projection"), **given)
+        own = {"fgr": {"variant": "FGR"}, "projection": {"proj_size": P}, "layer norm": {"layer_norm": True}}
+        layer = LSTM(I, H, **own.get(kind, {}), **given)
     x = rng.standard_normal((T, B, I)).astype(np.float32)
     options = {"masks": layer.draw_masks(T, B, rng), "reset": rng.random((T, B)) < 0.05}
     if how == "lengths":

@@ -7,6 +7,7 @@ from cases import GRU_FORMS
 from helpers import assert_close, assert_same, gru_arrays, lstm_arrays, rnn_arrays
 
 import fastlstm
+from fastlstm.reference.layer_norm_lstm import normalised, normalised_backward
 
 I, H, P = 5, 9, 4
 NEAR = 6e-7  # of the largest value: where PyTorch's sums over as many rows are
@@ -67,6 +68,24 @@ def test_lstm(size, outputs):
         expected["dproj"] = exact(d.y, np.tanh(c.astype(float)) * tape.gate("o"))
     found = lstm_arrays(grads)
     assert_close({name: found[name] for name in expected}, expected, NEAR)
+
+
+@pytest.mark.parametrize(("T", "B"), [(60_000, 1), (4, 20_000)])
+def test_layer_norm_lstm(T, B):
+    x, (W, R, b, _), dy, _, _ = lstm(T, B, False, H)
+    norm = 1 + abs(normal(np.random.default_rng(1), 10, H, scale=0.1))
+    y, _, tape = fastlstm.lstm_forward(x, W, R, b, norm=norm, tape=True)
+    grads = fastlstm.lstm_backward(tape, W, R, None, dy, norm=norm, deltas=True)
+    d = grads.deltas
+    delta = np.concatenate([d.i, d.f, d.z, d.o], axis=-1).astype(float)
+    Ry, Wx, hu = (part.astype(float) for part in np.split(tape.gates[..., 4 * H :], [4 * H, 8 * H], axis=-1))
+    du = d.y * tape.gate("o") * (1 - hu**2)
+    gains = [(delta * normalised(v)).sum((0, 1)).reshape(4, H) for v in (Ry, Wx)]
+    of_c = [array.sum((0, 1))[np.newaxis] for array in (du * normalised(tape.cells().astype(float)), du)]
+    delta_W, delta_R = (normalised_backward(g.ravel() * delta, v) for g, v in ((norm[4:8], Wx), (norm[:4], Ry)))
+    expected = {"dW": exact(delta_W, x), "dR": exact(delta_R, before(y)), "db": delta.sum((0, 1))}
+    found = {"dW": grads.W, "dR": grads.R, "db": grads.b, "dnorm": grads.norm}
+    assert_close(found, expected | {"dnorm": np.concatenate([*gains, *of_c])}, NEAR)
 
 
 @pytest.mark.parametrize("reset_after", GRU_FORMS)

@@ -261,9 +261,14 @@ def test_step_of_two_directions_is_refused():
 def test_tape_of_another_layer_is_refused():
     x = np.zeros((T, B, I), np.float32)
     tape = LSTM(I, H, seed=0).forward(x)[2]
-    for other in (LSTM(I, H, num_layers=2), LSTM(I, H, variant="CIFG"), RNN(I, H)):
+    normalised = LSTM(I, H, layer_norm=True)
+    for other in (LSTM(I, H, num_layers=2), LSTM(I, H, variant="CIFG"), normalised, RNN(I, H)):
         with pytest.raises(ValueError, match=r"^tape must be from a layer like this one"):
             other.backward(tape, None)
+    with pytest.raises(ValueError, match=r"^tape must be from a layer like this one"):
+        LSTM(I, H).backward(normalised.forward(x)[2], None)
+    with pytest.raises(ValueError, match=r"^tape.gates must have shape \(T, B, gates H\) = \(6, 4, 65\), not"):
+        normalised.forward(x, tape=tape)
     with pytest.raises(ValueError, match=r"^tape must be of 2 layers and directions, not of 1"):
         LSTM(I, H, bidirectional=True).forward(x, tape=tape)
 
