@@ -161,6 +161,34 @@ def test_what_blas_cannot_promise(dtype, environment):
     assert run(OTHERS, dtype, environment) == []
 
 
+FROZEN = """
+from fastlstm import nn
+
+network = nn.Sequential(fastlstm.LSTM(I, H, dtype=dtype), fastlstm.LSTM(H, P, dtype=dtype))
+network.layers[1].trainable = False
+y, _, tape = network.forward(np.ones((T, B, I), dtype))
+taken()
+network.backward(tape, np.ones_like(y))
+found["backward"] = taken()
+sequences = [np.ones((T, I), dtype)] * B
+batches = nn.Batches(sequences, [np.zeros((T, P), dtype)] * B, B)
+nn.fit(network, nn.mse, batches, epochs=1, progress=False)
+found["fit"] = taken()
+print(json.dumps(found))
+"""
+
+
+def test_nothing_is_computed_that_nobody_needs(environment):
+    """The gradients of frozen weights, though dJ/dx goes through them; and in training dJ/dx of the lowest layer."""
+    found = run(FROZEN, np.float32, environment)
+    dy, dx = (B, P, 4 * P), (T * B, H, 4 * P)
+    below = products(4, H)
+    assert found["backward"] == [["sgemm", *shape] for shape in [*[dy] * T, dx, *below[1]]]
+    assert below[1][-1] == (T * B, I, 4 * H)
+    passes = [*below[0], (T * B, 4 * P, H), *[(B, 4 * P, P)] * T, *[dy] * T, dx, *below[1][:-1]]
+    assert found["fit"] == [["sgemm", *shape] for shape in passes]
+
+
 @pytest.fixture
 def blas():
     runtime.choose_isa("blas")

@@ -17,6 +17,7 @@ class BackwardPass:
         options: Any,
         y_on_tape: bool,
         with_deltas: bool,
+        frozen: bool,
         size: int,
         again: ForwardPass | None = None,
         device: Device | None = None,

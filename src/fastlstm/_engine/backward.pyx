@@ -115,8 +115,10 @@ cdef void add_products(fl_weight_gradients *w, int parts) noexcept nogil:
         parallel(fl_transpose_part, w, parts)
     parallel(fl_add_products_part, w, parts)
     if w.delta_panels == NULL:
-        multiply_deltas(w, True, columns, w.input, w.rows, w.delta_W, w.x, add, w.dW_sum if apart else w.dW)
-        multiply_deltas(w, True, columns, w.outputs, w.rows, w.delta_R, w.y_prev, add, w.dR_sum if apart else w.dR)
+        if not w.frozen:
+            multiply_deltas(w, True, columns, w.input, w.rows, w.delta_W, w.x, add, w.dW_sum if apart else w.dW)
+            multiply_deltas(w, True, columns, w.outputs, w.rows, w.delta_R, w.y_prev, add,
+                            w.dR_sum if apart else w.dR)
         if w.dx != NULL:
             multiply_deltas(w, False, w.rows, w.input, w.delta_step, w.delta_W, w.W, False, w.dx)
     w.begun = True
@@ -136,7 +138,7 @@ cdef void run_block(fl_backward_pass *b, fl_span block) noexcept nogil:
         add_products(&b.parts[n], parts)
     if b.dp != NULL or b.dnorm != NULL:
         parallel(fl_p_gradient_part, b, parts)
-    if b.proj != NULL:
+    if b.dproj != NULL:
         pack(fl_rows_to_pack(b.k, b.m_panels, fl_vectors(b.k), b.tape.m + (b.delta_row - b.tape.row) * H * b.size, H,
                              b.parts[0].rows, H), parts)
         parallel(fl_projection_part, b, parts)
@@ -226,10 +228,11 @@ cdef class BackwardPass:
     cdef ForwardPass again
 
     def __init__(self, KernelCell cell, batch, bint reverse, weights, options, bint y_on_tape, bint with_deltas,
-                 int size, ForwardPass again=None, Device device=None):
+                 bint frozen, int size, ForwardPass again=None, Device device=None):
         """Make a pass of `weights`, `options` and `device` as for a ForwardPass.
 
-        `y_on_tape` is whether the tape has y^{t-1}; `again` makes the tape where there is none.
+        `y_on_tape` is whether the tape has y^{t-1}; `again` makes the tape where there is none. A pass of `frozen`
+        weights computes no gradients of them.
         """
         cdef fl_backward_pass *b = &self.b
         cdef Buffers get = Buffers()
@@ -267,6 +270,7 @@ cdef class BackwardPass:
             b.zone_c = <const char *>get.input("zoneout of c", options.zone_c, rows * H * size)
         b.weights.k, b.weights.stopped, b.weights.size, b.weights.gates = b.k, stopped, size, b.gates
         b.weights.input, b.weights.hidden, b.weights.outputs = W.shape[1], H, b.K
+        b.weights.frozen = frozen
         b.weights.W = get.input("W", W, values * b.weights.input * size)
         b.with_deltas, b.recomputes_y = with_deltas, not (y_on_tape or again is not None)
 
@@ -281,7 +285,7 @@ cdef class BackwardPass:
         """Take the arrays of a call.
 
         `tape` is (gates, c, c_prev, y_prev, m, h0), `last` (dh, dc, d_extra) arriving at the final state, `gradients`
-        (W, R, b, p, proj, norm), `first` (dh0, dc0, d_extra0), `resets` what resets send to the initial state,
+        (W, R, b, p, proj, norm), all None where the weights are frozen, `dx` None where it is not wanted, `first` (dh0, dc0, d_extra0), `resets` what resets send to the initial state,
         likewise, or None, `deltas` (all deltas, dy, dc; without dc where the cell has no c) or None. dy is read from
         column `dy_offset` on.
 
@@ -316,6 +320,8 @@ cdef class BackwardPass:
         dW, dR, db, dp, dproj, dnorm = gradients
         dh0, dc0, d_extra0 = first
         b.dx = <char *>get.output("out x", dx, rows * I * b.size)
+        if b.weights.frozen != (dW is None):
+            raise ValueError("gradients must be given where the weights are not frozen, and only there")
         b.weights.dW = get.output("out W", dW, values * I * b.size)
         b.weights.dR = get.output("out R", dR, values * b.K * b.size)
         b.weights.db = get.output("out b", db, values * b.size)

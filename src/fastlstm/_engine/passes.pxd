@@ -164,6 +164,7 @@ cdef extern from "pass/weights.h" nogil:
         void *dR
         void *db
         bint accumulate
+        bint frozen
         bint begun
         fl_size rows
         fl_size delta_step

@@ -65,7 +65,7 @@ def start_forward(
 
 
 def backward_pass(
-    call: Call, weights: Weights, y_on_tape: bool, with_deltas: bool, checkpoints: Checkpoints | None,
+    call: Call, weights: Weights, y_on_tape: bool, with_deltas: bool, frozen: bool, checkpoints: Checkpoints | None,
     device: Device | None,
 ) -> BackwardPass:  # fmt: skip
     """Make a pass, which reads y^{t-1} on the tape or computes it; with checkpoints it runs the forward pass again."""
@@ -73,14 +73,14 @@ def backward_pass(
     if checkpoints is not None:
         again = forward_pass(call, weights._replace(b=checkpoints.b), True, True, checkpoints.k, device)
     return BackwardPass(
-        call.cell.kernel, call.batch, call.reverse, weights, call.options, y_on_tape, with_deltas,
+        call.cell.kernel, call.batch, call.reverse, weights, call.options, y_on_tape, with_deltas, frozen,
         call.kind.itemsize, again, device,
     )  # fmt: skip
 
 
 def start_backward(
     backward: BackwardPass, tape: CellTape, dy: Array | None, dy_offset: int, dlast: State, dc: Array | None,
-    dx: Array, gradients: tuple[Array | None, ...], dfirst: State, resets: State | None,
+    dx: Array | None, gradients: tuple[Array | None, ...], dfirst: State, resets: State | None,
     deltas: tuple[Array, ...] | None, accumulate: bool, workspace: Array,
 ) -> None:  # fmt: skip
     """Give a pass its arrays. The pass reads dy from column `dy_offset` on; `gradients`: of W, R, b, p, proj, norm."""
@@ -134,6 +134,6 @@ def workspace_size(
         passes += [
             forward_pass(call, weights, False, False, None, device),
             forward_pass(call, weights, k is None, k is None, k, device),
-            backward_pass(call, weights, False, False, checkpoints, device),
+            backward_pass(call, weights, False, False, False, checkpoints, device),
         ]
     return max(one.workspace() for one in passes)

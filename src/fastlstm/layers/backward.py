@@ -23,9 +23,9 @@ class Backpropagating(Weighted):
 
     def _run_back(
         self, tape: object, dy: Any, dstate: Any, dc: Any, *, deltas: bool, out: Gradients | None, accumulate: bool,
-        num_threads: int | None,
+        num_threads: int | None, to_x: bool = True,
     ) -> Gradients:  # fmt: skip
-        """Check what a backward pass is given, and run it."""
+        """Check what a backward pass is given, and run it; dJ/dx is None unless `to_x`."""
         checked, dy, deltas = self._check_tape(tape), as_packed("dy", dy), check.flag("deltas", deltas)
         call, masks, kind, B = checked.call, checked.masks, self._array_kind, checked.call.batch.B
         dlast = self._checked_state("dstate", dstate, B, kind, "d")
@@ -36,25 +36,35 @@ class Backpropagating(Weighted):
         dcs = self._cell_gradients(call, dc, threads)
         opens_rows = call.opens_rows(self.batch_first)
         shape = call.caller_shape(self.input_size, self.batch_first) if opens_rows else call.shape(self.input_size)
-        dx = self._like_x(out, shape, kind)
+        dx = self._like_x(out, shape, kind) if to_x else None
         if out is not None:
+            outputs = {"out.flat": grads.flat} if dx is None else {"out x": dx, "out.flat": grads.flat}
             inputs: dict[str, Array | None] = {"dy": above, **{f"dc[{k}]": array for k, array in enumerate(dcs)}}
             inputs |= self._cell.labelled("dstate", dlast) | {"the layer's flat": self.flat}
             inputs |= {} if masks is None else masks.named()
             for kept in checked.layers:  # Each name stands for all layers.
                 assert kept.call is not None
                 own = {"tape.x": kept.x, **kept.read(), **kept.call.named()}
-                check.disjoint({"out x": dx, "out.flat": grads.flat}, inputs | own)
-            if isinstance(dy, np.ndarray) and np.may_share_memory(dx, dy):
+                check.disjoint(outputs, inputs | own)
+            if dx is not None and isinstance(dy, np.ndarray) and np.may_share_memory(dx, dy):
                 raise ValueError("out x must not overlap dy")  # It is not contiguous, so that `above` is a copy.
-        params = grads.params
-        if not self._trainable:  # The passes compute the gradients of the parameters all the same.
-            params, accumulate = self._views(empty(tuple(self.flat.shape), kind)), False
-        parts = [{name: params[full] for name, full in names} for names in self._parameter_names]
+        parts = None
+        if self._trainable:
+            parts = [{name: grads.params[full] for name, full in names} for names in self._parameter_names]
         grads.x, grads.state, grads.deltas = run_back(
             self, checked, above, dlast, dcs, Target(parts, dx), bool(accumulate), deltas, threads
         )
         return grads
+
+    def _back(
+        self, tape: Any, dy: Any, dstates: tuple[Any, ...], out: Gradients | None, accumulate: bool, to_x: bool
+    ) -> Gradients:
+        if to_x or not self._has_our_backward():
+            return super()._back(tape, dy, dstates, out, accumulate, to_x)
+        dstate = dstates[0] if dstates else None
+        return self._run_back(
+            tape, dy, dstate, None, deltas=False, out=out, accumulate=accumulate, num_threads=None, to_x=False
+        )
 
     def _cell_gradients(self, call: Call, dc: Any, threads: int) -> list[Array | None]:
         """Return the gradients arriving at every c^t as the kernels read them, for each layer and direction."""

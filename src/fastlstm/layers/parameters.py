@@ -181,8 +181,13 @@ class Parametric:
         """Return whether a backward pass goes on to x where nobody asks for dJ/dx, not ending above frozen layers."""
         return True
 
+    def _has_our_backward(self) -> bool:
+        """Return whether `backward` is the library's own, which a subclass has not replaced."""
+        layer: Any = type(self)
+        return str(layer.backward.__module__).startswith("fastlstm.")
+
     def _back(
-        self, tape: Any, dy: Any, dstates: tuple[Any, ...], out: Gradients, accumulate: bool, to_x: bool
+        self, tape: Any, dy: Any, dstates: tuple[Any, ...], out: Gradients | None, accumulate: bool, to_x: bool
     ) -> Gradients:
         """Back-propagate as a part of a network; dJ/dx may be left out, as None, unless `to_x`."""
         layer: Any = self

@@ -288,9 +288,10 @@ def _begin(
 class Target:
     """The arrays to which a backward pass writes its gradients."""
 
-    # The gradients of the parameters of each layer and direction, by name.
-    parameters: Sequence[Mapping[str, Array]]
-    x: Array
+    # The gradients of the parameters of each layer and direction, by name; None where they are frozen.
+    parameters: Sequence[Mapping[str, Array]] | None
+    # None where it is not wanted.
+    x: Array | None
     # The gradients of the initial state in the caller's layout; None for new arrays.
     state: State | None = None
 
@@ -319,19 +320,25 @@ def run_back(
         started, dxs, dRs = [], [], []
         all_resets: list[tuple[State, State]] = []
         for k in range(k0, k0 + D):
-            kept, weights, gradients = tapes[k], tape.weights[k], target.parameters[k]
+            kept, weights = tapes[k], tape.weights[k]
+            gradients: Mapping[str, Array] = {} if target.parameters is None else target.parameters[k]
             own: Any = kept.call
             mask = masks.weights[k] if masks is not None and masks.weights else None
-            dR = gradients["R"]
-            if cell.has_own_layout or mask is not None:
+            get = gradients.get
+            dR = get("R")
+            if dR is not None and (cell.has_own_layout or mask is not None):
                 dR = zeros_like(weights.R)
                 dRs.append((gradients, dR, mask))
-            backward = passes.backward_pass(own, weights, kept.keeps_y_prev, deltas, kept.checkpoints, device)
+            backward = passes.backward_pass(
+                own, weights, kept.keeps_y_prev, deltas, dR is None, kept.checkpoints, device
+            )
             if workspace is None:
                 space = stack._borrow(DIRECTIONS[k - k0], backward.workspace(), kind, borrowed)
             else:
                 space = check.workspace(workspace, backward.workspace(), kind)
-            dx = target.x if k == 0 and not opens_rows else empty(call.shape(weights.W.shape[1]), kind)
+            dx = target.x
+            if k > 0 or (dx is not None and opens_rows):
+                dx = None if k0 == 0 and dx is None else empty(call.shape(weights.W.shape[1]), kind)
             if deltas:
                 every[k] = _new_deltas(call, sized)
             own_dfirst, resets = stack._part(dfirst, k), None
@@ -339,10 +346,9 @@ def run_back(
                 resets = passes.gradients_of_resets(own.options, own_dfirst)
                 if resets is not None:
                     all_resets.append((own_dfirst, resets))
-            get = gradients.get
             passes.start_backward(
                 backward, kept, above, (k - k0) * P, stack._part(dlast, k), dc[k], dx,
-                (gradients["W"], dR, gradients["b"], get(cell.unit_parameter), get("proj"), get("norm")),
+                (get("W"), dR, get("b"), get(cell.unit_parameter), get("proj"), get("norm")),
                 own_dfirst, resets,
                 every[k], accumulate, space,
             )  # fmt: skip
@@ -358,14 +364,13 @@ def run_back(
             with as_in_kernels():
                 for gradients, dR, mask in dRs:
                     _write_dR(cell, gradients, dR, mask, P, accumulate)
-                for dx in dxs[1:]:
-                    above += dx
+                if above is not None and D > 1:
+                    above += dxs[1]
                 if between is not None:
                     above *= between
     if borrowed:
         stack._keep(borrowed)
-    assert above is not None
-    x = call.close(above, stack.batch_first, num_threads, target.x if opens_rows else None)
+    x = None if above is None else call.close(above, stack.batch_first, num_threads, target.x if opens_rows else None)
     if opens_state:
         dfirst = call.close_state(dfirst, sized.H, target.state)
     named = _named_deltas(call, every) if deltas else None

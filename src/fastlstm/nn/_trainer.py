@@ -131,6 +131,12 @@ class Trainer:
         best = history.best
         return len(history.epochs) - (0 if best is None else best + 1) >= self.patience
 
+    def _back(self, tape: Any, dy: Any) -> Any:
+        """Return the gradients of a batch, without dJ/dx where the model can leave that out: no optimiser needs it."""
+        if isinstance(self.model, Parametric) and self.model._has_our_backward():
+            return self.model._back(tape, dy, (), self.grads, accumulate=False, to_x=False)
+        return self.model.backward(tape, dy, out=self.grads)
+
     def _epoch(self, bar: Any) -> bool:
         """Learn from all batches once, and measure; return False if a value was not finite."""
         began = time.perf_counter()
@@ -140,7 +146,7 @@ class Trainer:
             result, state = self._forward(batch, state)
             if result is not None:
                 value, dy, tape = result
-                self.grads = self.model.backward(tape, dy, out=self.grads)
+                self.grads = self._back(tape, dy)
                 flat = self.grads.flat
                 norm = clip_norm([flat[start:end] for start, end in trained] if trained else flat, self.clip)
                 if not (math.isfinite(value) and math.isfinite(norm)):

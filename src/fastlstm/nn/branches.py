@@ -312,7 +312,7 @@ class Branches(Composite, NetworkLayer):
             raise TypeError(f"tape must be a BranchesTape from forward, not {type(tape).__name__}")
         if len(tape.branches) != len(self.branches):
             raise ValueError(f"tape must be of {len(self.branches)} branches, not {len(tape.branches)}")
-        arriving = iter(state_items("dstate", dstates[0], self._count_states()))
+        arriving = iter(state_items("dstate", dstates[0] if dstates else None, self._count_states()))
         above = self._arriving(tape, dy)
         grads = self._gradients(out, accumulate)
         dxs, states = [], []

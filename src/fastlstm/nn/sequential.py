@@ -307,7 +307,7 @@ class Sequential(Composite, NetworkLayer):
             raise ValueError(
                 f"tape must be from a network of {check.counted(len(self.layers), 'layer')}, not {len(tape.layers)}"
             )
-        arriving = list(state_items("dstate", dstates[0], len(self._with_state)))
+        arriving = list(state_items("dstate", dstates[0] if dstates else None, len(self._with_state)))
         if self.batch_first and isinstance(dy, np.ndarray):
             if tape.shape is not None and dy.shape != tape.shape:
                 raise ValueError(f"dy must have the shape of y, {tape.shape}, not {dy.shape}")

@@ -5,8 +5,10 @@
 static fl_size padded(const fl_weight_gradients *w) { return fl_padded_columns(w->k, w->gates, w->hidden); }
 
 void fl_lay_out_weight_gradients(fl_weight_gradients *w, fl_size rows, int W_too, int own_R_deltas, fl_arena *arena) {
-    w->dW_sum = fl_take_array(arena, w->input, fl_columns_of_sums(w), w->size);
-    w->dR_sum = fl_take_array(arena, w->outputs, fl_columns_of_sums(w), w->size);
+    if (!w->frozen) {
+        w->dW_sum = fl_take_array(arena, w->input, fl_columns_of_sums(w), w->size);
+        w->dR_sum = fl_take_array(arena, w->outputs, fl_columns_of_sums(w), w->size);
+    }
     if (!w->k->packs) return;
     w->delta_panels = fl_take_array(arena, rows, padded(w), w->size);
     w->delta_R_panels = own_R_deltas ? fl_take_array(arena, rows, padded(w), w->size) : w->delta_panels;
@@ -19,7 +21,7 @@ void fl_lay_out_weight_gradients(fl_weight_gradients *w, fl_size rows, int W_too
 void fl_clear_weight_gradients(fl_weight_gradients *w, fl_size rows, fl_size count) {
     const fl_size columns = w->gates * w->hidden;
     w->begun = 0;
-    if (!w->accumulate) {
+    if (!w->accumulate && !w->frozen) {
         w->k->clear(w->db, 0, columns * w->size, 1, NULL);
         if (count == 0) {
             w->k->clear(w->dW, 0, columns * w->input * w->size, 1, NULL);
@@ -41,6 +43,7 @@ static void pack_deltas(const fl_weight_gradients *w, char *panels, const void *
 void fl_transpose_part(void *gradients, int part, int parts) {
     const fl_weight_gradients *w = (const fl_weight_gradients *)gradients;
     const fl_size I = w->input, K = w->outputs, block = w->k->unit_block;
+    if (w->frozen) return;
     if (fl_is_far(w, I))
         w->k->transpose(w->x_transposed, w->x, w->rows, I, fl_border(I, block, part, parts),
                         fl_border(I, block, part + 1, parts));
@@ -83,13 +86,16 @@ static void add_sum(const fl_weight_gradients *w, const void *a, const void *a_t
 void fl_add_products_part(void *gradients, int part, int parts) {
     const fl_weight_gradients *w = (const fl_weight_gradients *)gradients;
     const fl_size columns = w->gates * w->hidden, block = fl_panel_columns(w->k, w->gates);
-    w->k->add_bias_gradient(w->db, w->delta, w->rows, w->delta_step, fl_border(columns, block, part, parts),
-                            fl_border(columns, block, part + 1, parts));
-    if (!w->delta_panels) return;
     const fl_size column0 = fl_border(padded(w), block, part, parts),
                   column1 = fl_border(padded(w), block, part + 1, parts);
-    add_sum(w, w->x, w->x_transposed, w->input, w->delta_panels, w->dW_sum, column0, column1);
-    add_sum(w, w->y_prev, w->y_transposed, w->outputs, w->delta_R_panels, w->dR_sum, column0, column1);
+    if (!w->frozen)
+        w->k->add_bias_gradient(w->db, w->delta, w->rows, w->delta_step, fl_border(columns, block, part, parts),
+                                fl_border(columns, block, part + 1, parts));
+    if (!w->delta_panels) return;
+    if (!w->frozen) {
+        add_sum(w, w->x, w->x_transposed, w->input, w->delta_panels, w->dW_sum, column0, column1);
+        add_sum(w, w->y_prev, w->y_transposed, w->outputs, w->delta_R_panels, w->dR_sum, column0, column1);
+    }
     if (w->dx) {
         const fl_product dx = {.columns = w->input,
                                .K = w->delta_step,

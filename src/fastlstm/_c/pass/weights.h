@@ -14,6 +14,7 @@ typedef struct {
     const void *W;                /* (delta_step, I): all rows */
     void *dW, *dR, *db;           /* out; db is always added to */
     int accumulate;               /* Are dW and dR added to as well? */
+    int frozen;                   /* Is dx all that is wanted? dW, dR and db are NULL then. */
     int begun;                    /* Do dW and dR, or their sums below, hold the gradients of earlier blocks? */
     int add_dx;                   /* Does dx hold the gradient of the other direction already? */
     /* The block. */
