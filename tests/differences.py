@@ -31,7 +31,7 @@ def check_every_entry(J, case, result, arguments, step=STEP, tolerance=TOLERANCE
         assert np.abs(result[f"d{name}"] - numeric).max() <= tolerance * scale, f"d{name}"
 
 
-def check_directions(J, case, result, arguments, directions=4, entries=6):
+def check_directions(J, case, result, arguments, step=STEP, tolerance=TOLERANCE, directions=4, entries=6):
     rng = np.random.default_rng(1)
     for name in arguments:
         if case[name] is None:
@@ -40,13 +40,13 @@ def check_directions(J, case, result, arguments, directions=4, entries=6):
         for _ in range(directions):
             direction = rng.standard_normal(gradient.shape)
             direction /= np.linalg.norm(direction)
-            error = np.sum(gradient * direction) - derivative(J, case, name, direction)
-            assert abs(error) <= TOLERANCE * np.linalg.norm(gradient), f"d{name}"
+            error = np.sum(gradient * direction) - derivative(J, case, name, direction, step)
+            assert abs(error) <= tolerance * np.linalg.norm(gradient), f"d{name}"
         for k in rng.choice(gradient.size, min(entries, gradient.size), replace=False):
             direction = np.zeros_like(gradient)
             direction.flat[k] = 1
-            error = gradient.flat[k] - derivative(J, case, name, direction)
-            assert abs(error) <= TOLERANCE * np.abs(gradient).max(), f"d{name}[{k}]"
+            error = gradient.flat[k] - derivative(J, case, name, direction, step)
+            assert abs(error) <= tolerance * np.abs(gradient).max(), f"d{name}[{k}]"
 
 
 def central_difference(f, array, step=1e-6):
