@@ -285,9 +285,9 @@ cdef class BackwardPass:
         """Take the arrays of a call.
 
         `tape` is (gates, c, c_prev, y_prev, m, h0), `last` (dh, dc, d_extra) arriving at the final state, `gradients`
-        (W, R, b, p, proj, norm), all None where the weights are frozen, `dx` None where it is not wanted, `first` (dh0, dc0, d_extra0), `resets` what resets send to the initial state,
-        likewise, or None, `deltas` (all deltas, dy, dc; without dc where the cell has no c) or None. dy is read from
-        column `dy_offset` on.
+        (W, R, b, p, proj, norm), all None where the weights are frozen, `dx` None where it is not wanted, `first` (dh0,
+        dc0, d_extra0), `resets` what resets send to the initial state, likewise, or None, `deltas` (all deltas, dy, dc;
+        without dc where the cell has no c) or None. dy is read from column `dy_offset` on.
 
         With recompute, `again` is ((h0, c0, extra0), checkpoints) of the forward pass, and the tape all None.
         """
