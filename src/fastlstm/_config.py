@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fastlstm._engine import threads
 from fastlstm._system import devices
-from fastlstm._system.runtime import ISA, available_isas
+from fastlstm._system.runtime import HAS_MATRIX_ENGINE, ISA, available_isas
 
 __all__ = ["get_include", "get_library", "show_config"]
 
@@ -69,6 +69,7 @@ def show_config() -> None:
         "scipy": f"{scipy.__version__}, BLAS {blas['name']} {blas['version']}",
         "instruction set": f"{ISA} (available: {', '.join(available_isas())})",
         **({"not by BLAS": "batch invariance, frozen weights, losses, optimisers: portable"} if ISA == "blas" else {}),
+        **({"by BLAS": "products over time: W x, dW, dR, dx"} if HAS_MATRIX_ENGINE and ISA != "blas" else {}),
         "precision": "float32, float64",
         "threads": f"{threads.default().number}, from {threads.default().source}",
         "GPU": devices.description(),

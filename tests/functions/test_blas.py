@@ -189,6 +189,49 @@ def test_nothing_is_computed_that_nobody_needs(environment):
     assert found["fit"] == [["sgemm", *shape] for shape in passes]
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_products_over_time_where_blas_has_a_matrix_engine(dtype, environment):
+    """W x, dW, dR and dx are BLAS's then, what a step waits for is not; and no batch-invariant or frozen product."""
+    over_time = "from fastlstm._system import runtime\nruntime.choose_over_time(True)\n"
+    found = run(over_time + CALLS, dtype, environment, isa="portable")
+    of_rows = [found["LSTM"], found["GRU"], found["layer norm"], found["projection"]]
+    for (forward, backward), gates, K in zip(of_rows, (4, 3, 4, 4), (H, H, H, P), strict=True):
+        W_x, dW, dR, dx = (T * B, gates * H, I), (gates * H, I, T * B), (gates * H, K, T * B), (T * B, I, gates * H)
+        gemm = "sgemm" if dtype == np.float32 else "dgemm"
+        assert forward == [[gemm, *W_x]]
+        assert backward == [[gemm, *shape] for shape in (dW, dR, dx)]
+    assert run(over_time + OTHERS, dtype, environment, isa="portable") == []
+
+
+@pytest.fixture
+def over_time():
+    runtime.choose_over_time(True)
+    yield
+    runtime.choose_over_time(False)
+
+
+LAYERS = {
+    "LSTM": {}, "projection": {"proj_size": 5}, "FGR": {"variant": "FGR"}, "layer norm": {"layer_norm": True},
+    "CIFG": {"variant": "CIFG"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rows", [1, 700])
+@pytest.mark.parametrize("name", [*LAYERS, "GRU", "gru_before", "RNN"])
+def test_results_with_products_over_time_by_blas(name, rows, dtype, over_time):
+    kwargs = {"bidirectional": True, "dtype": dtype, "seed": 0, "num_layers": 2}
+    layer = {
+        "GRU": lambda: fastlstm.GRU(I, 37, **kwargs),
+        "gru_before": lambda: fastlstm.GRU(I, 37, reset_after=False, **kwargs),
+        "RNN": lambda: fastlstm.RNN(I, 37, **kwargs),
+    }.get(name, lambda: fastlstm.LSTM(I, 37, **LAYERS[name], **kwargs))()
+    x = np.random.default_rng(0).normal(size=(9, rows, I)).astype(dtype)
+    found = results(layer, x)
+    runtime.choose_over_time(False)
+    assert_close(found, results(layer, x), 2e-5 if dtype == np.float32 else 1e-12)
+
+
 @pytest.fixture
 def blas():
     runtime.choose_isa("blas")

@@ -10,7 +10,7 @@ from libc.string cimport memset
 from fastlstm._arrays.buffers cimport Buffers
 from fastlstm._cells.kernel cimport KernelCell
 from fastlstm._engine.forward cimport ForwardPass, prepare, run_span
-from fastlstm._engine.loops cimport finish_passes, kernels_of_pass, pack, row_of, rows_of, start_passes
+from fastlstm._engine.loops cimport finish_passes, kernels_of_pass, kernels_over_time, pack, row_of, rows_of, start_passes
 from fastlstm._engine.passes cimport (FL_SUMS, fl_add_products_part, fl_add_totals, fl_arena, fl_arena_bytes,
                                       fl_arena_in, fl_at, fl_backward_pass, fl_begin_backward_block, fl_begin_segment,
                                       fl_border, fl_divide_backward_pass, fl_end_backward_block, fl_first_step,
@@ -268,7 +268,8 @@ cdef class BackwardPass:
             b.between.mask = get.input("recurrent_mask", options.mask, b.rows.B * P * size)
             b.zone_y = <const char *>get.input("zoneout of y", options.zone_y, rows * P * size)
             b.zone_c = <const char *>get.input("zoneout of c", options.zone_c, rows * H * size)
-        b.weights.k, b.weights.stopped, b.weights.size, b.weights.gates = b.k, stopped, size, b.gates
+        b.weights.k = kernels_over_time(b.k, size, batch.invariant)
+        b.weights.stopped, b.weights.size, b.weights.gates = stopped, size, b.gates
         b.weights.input, b.weights.hidden, b.weights.outputs = W.shape[1], H, b.K
         b.weights.frozen = frozen
         b.weights.W = get.input("W", W, values * b.weights.input * size)

@@ -10,7 +10,7 @@ from libc.string cimport memcpy, memset
 
 from fastlstm._arrays.buffers cimport Buffers
 from fastlstm._cells.kernel cimport KernelCell
-from fastlstm._engine.loops cimport finish_passes, kernels_of_pass, pack, row_of, rows_of, start_passes
+from fastlstm._engine.loops cimport finish_passes, kernels_of_pass, kernels_over_time, pack, row_of, rows_of, start_passes
 from fastlstm._engine.passes cimport (fl_arena, fl_arena_bytes, fl_arena_in, fl_border, fl_column_panels,
                                       fl_columns_to_pack, fl_divide, fl_divide_forward_pass, fl_divide_rows,
                                       fl_first_step, fl_forward_pass, fl_gates_side_by_side, fl_hand_on,
@@ -99,7 +99,7 @@ cdef void run_span(fl_forward_pass *f, fl_span left) noexcept nogil:
         parts = f.division.parts
         if f.hoists:
             wx = fl_hoisted_product(f, block)
-            parallel(fl_multiply, &wx, parts)
+            parallel(fl_multiply, &wx, parts if f.over_time.packs else 1)  # A library has threads of its own.
         s0 = fl_first_step(&f.rows, f.reverse, block)
         s1 = s0 + block.t1 - block.t0
         if f.division.by_rows or parts == 1:
@@ -125,7 +125,7 @@ cdef void prepare(fl_forward_pass *f, int num_threads) noexcept nogil:
     fl_divide_forward_pass(f, num_threads)
     parts = f.division.parts
     if f.k.packs:
-        if not f.packed and f.W_panels != NULL:
+        if not f.packed and f.W_panels != NULL and f.W_panels != f.constant.W:
             pack(fl_columns_to_pack(f.k, f.W_panels, gates, f.gates * H // gates, f.constant.W, f.constant.input),
                  parts)
         if not f.packed and f.R_panels != NULL:
@@ -236,6 +236,7 @@ cdef class ForwardPass:
         self.get, self.cell = get, cell
         memset(f, 0, sizeof(fl_forward_pass))
         f.k = kernels_of_pass(size, device, batch.invariant or weights.packed is not None)
+        f.over_time = kernels_over_time(f.k, size, batch.invariant or recompute or weights.packed is not None)
         f.stopped = stopped
         f.size, f.cell_size, f.reverse, f.gates = size, max(size, 4), reverse, cell.cell.gates
         f.step = f.k.cells[cell.cell.kind].forward
@@ -380,7 +381,7 @@ cdef class Step:
             self.pass_of_one(x, h, c, y, h_out, c_out)
             return True
         f = self.prototype
-        f.k = k
+        f.k = f.over_time = k
         f.step = f.k.cells[self.cell.cell.kind].forward
         f.block = fl_panel_units(f.k, fl_gates_of_panel(&self.cell.cell))
         f.rows.B = f.rows.count = B

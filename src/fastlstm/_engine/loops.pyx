@@ -5,7 +5,7 @@ from fastlstm._arrays.buffers cimport Buffers
 from fastlstm._engine.passes cimport fl_pack, fl_packing, fl_rows, fl_rows_at, fl_segment_rows, fl_segments
 from fastlstm._system.backend cimport Device
 from fastlstm._system.kernels cimport FL_ROWS_TO_PACK, fl_call, fl_kernels, fl_size
-from fastlstm._system.runtime cimport begin_call, end_call, kernels, packing_kernels, parallel
+from fastlstm._system.runtime cimport begin_call, end_call, kernels, library_over_time, packing_kernels, parallel
 
 
 cdef fl_rows rows_of(Buffers get, batch) except *:
@@ -40,6 +40,14 @@ cdef const fl_kernels *kernels_of_pass(int size, Device device, bint packing) no
     """Return the kernels of a pass: with `packing` those that pack weights, where it runs on the host."""
     cdef const fl_kernels *k = kernels(size) if device is None else device.kernels()
     return packing_kernels(size) if packing and not (k.packs or k.device) else k  # A library promises no bits.
+
+
+cdef const fl_kernels *kernels_over_time(const fl_kernels *k, int size, bint same_bits) noexcept:
+    """Return the kernels of the products over time, W x, dW, dR and dx: those of a pass, or by rule a library's.
+
+    With `same_bits` a row's result must not depend on how many rows there are, which a library does not promise.
+    """
+    return k if same_bits or k.device or not k.packs else library_over_time(size, k)
 
 
 cdef void pack(fl_packing packing, int parts) noexcept nogil:

@@ -88,6 +88,7 @@ cdef extern from "pass/packing.h" nogil:
 cdef extern from "pass/forward.h" nogil:
     ctypedef struct fl_forward_pass:
         const fl_kernels *k
+        const fl_kernels *over_time
         fl_forward_step step
         fl_ask_stop stopped
         fl_forward constant

@@ -2,6 +2,7 @@ from fastlstm._system.kernels cimport fl_call, fl_kernels, fl_size, fl_task
 
 cdef const fl_kernels *kernels(int itemsize) noexcept nogil
 cdef const fl_kernels *packing_kernels(int itemsize) noexcept nogil
+cdef const fl_kernels *library_over_time(int itemsize, const fl_kernels *own) noexcept nogil
 cdef void parallel(fl_task task, void *argument, int parts) noexcept nogil
 
 # Long work is put between these two. In the main thread, Python's signal handlers then run every few milliseconds, and

@@ -2,6 +2,8 @@
 from cpython.pycapsule cimport PyCapsule_New
 
 import os
+import platform
+import sys
 import threading
 
 import numpy as np
@@ -53,6 +55,23 @@ cdef const fl_kernels *packing_kernels(int itemsize) noexcept nogil:
 
 # The steps on SciPy's BLAS, which are no part of the C library.
 cdef const fl_kernels *blas = make_tables(fl_isa_kernels(FL_ISA_portable, 4), fl_isa_kernels(FL_ISA_portable, 8))
+
+
+# Whether products over time are a library's with compiled kernels too: where that is Accelerate, which has a matrix
+# engine. Elsewhere the kernels are as fast: a whole pass runs at the rate of a BLAS's products alone.
+HAS_MATRIX_ENGINE = sys.platform == "darwin" and platform.machine() == "arm64"
+cdef bint over_time = HAS_MATRIX_ENGINE
+
+
+def choose_over_time(bint library):
+    """Choose whether products over time are a library's: HAS_MATRIX_ENGINE unless a test chooses otherwise."""
+    global over_time
+    over_time = library
+
+
+cdef const fl_kernels *library_over_time(int itemsize, const fl_kernels *own) noexcept nogil:
+    """Return what computes products over time: the library where that is chosen, or `own`."""
+    return (&blas[0] if itemsize == 4 else &blas[1]) if over_time else own
 
 
 def available_isas():

@@ -8,6 +8,7 @@ static fl_forward_pass pass_of(const fastlstm_plan *plan, const fl_layer *layer,
                                fl_tape tape) {
     const fl_direction *d = &layer->direction[reverse];
     fl_forward_pass f = {.k = plan->k,
+                         .over_time = plan->k,
                          .step = plan->k->cells[layer->cell.kind].forward,
                          .constant = d->forward,
                          .rows = fl_rows_of(layer, (fl_size)T, (fl_size)B),

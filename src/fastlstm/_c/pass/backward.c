@@ -39,7 +39,7 @@ static void divide_weights(fl_backward_pass *b) {
         *part = *all;
         part->delta_step = b->gates * H;
         if (!fl_has_whole_rows(cell)) continue;
-        part->gates = 1, part->hidden = blocks.count * H, part->packs_deltas = b->k->packs;
+        part->gates = 1, part->hidden = blocks.count * H, part->packs_deltas = all->k->packs;
         part->dW = fl_at(all->dW, row * all->input, b->size);
         part->dR = fl_at(all->dR, row * all->outputs, b->size);
         part->db = fl_at(all->db, row, b->size);

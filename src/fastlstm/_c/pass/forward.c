@@ -45,7 +45,7 @@ void fl_lay_out_forward_pass(fl_forward_pass *f, fl_arena *arena) {
     if (!f->packed) {
         const fl_size gates = fl_gates_side_by_side(f), columns = f->gates * H / gates;
         f->W_panels = f->R_panels = NULL;
-        if (!f->k->packs)
+        if (f->hoists && !f->over_time->packs)
             f->W_panels = (char *)f->constant.W;
         else if (f->packs || f->hoists)
             f->W_panels = fl_take_array(arena, fl_column_panels(f->k, gates, columns, I), 1, f->size);
@@ -106,13 +106,13 @@ fl_multiplication fl_hoisted_product(fl_forward_pass *f, fl_span block) {
                                 .a_row_step = I,
                                 .a_k_step = 1,
                                 .panels = f->W_panels,
-                                .vectors = fl_vectors_of_columns(f->k),
+                                .vectors = fl_vectors_of_columns(f->over_time),
                                 .gates = gates,
                                 .format = f->constant.format,
                                 .c = (void *)f->wx,
                                 .c_row_step = columns,
                                 .sums = 1};
-    return (fl_multiplication){f->k, product, fl_first_row(&f->rows, block.t1) - f->wx_row, f->stopped};
+    return (fl_multiplication){f->over_time, product, fl_first_row(&f->rows, block.t1) - f->wx_row, f->stopped};
 }
 
 /* ---- where things are ---- */

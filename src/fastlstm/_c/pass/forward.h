@@ -12,6 +12,7 @@
 
 typedef struct {
     const fl_kernels *k;
+    const fl_kernels *over_time; /* what computes W x of many steps at once: `k`, or those of a library */
     fl_forward_step step;
     fl_ask_stop stopped;
     fl_forward constant; /* a step's arguments that are the same at every step */
