@@ -81,8 +81,8 @@ typedef enum {
     FASTLSTM_HARD_LOGISTIC
 } fastlstm_activation;
 
-/* A layer. Fields that are not given are 0: {.kind = FASTLSTM_LSTM, .units = 64, .peephole = 1}. The
- * fields of an LSTM are those of a layer-normalised LSTM, too. */
+/* A layer. Fields that are not given are 0: {.kind = FASTLSTM_LSTM, .units = 64, .peephole = 1}. A
+ * layer-normalised LSTM has the fields of an LSTM. */
 typedef struct {
     fastlstm_kind kind;
     size_t units;             /* H; of a dense layer, its outputs */

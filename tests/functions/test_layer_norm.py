@@ -450,7 +450,7 @@ def test_norm_must_be_an_array_of_its_rows(variant):
 
 def test_full_gate_recurrence_is_refused():
     case, _ = options_case("FGR", set())
-    message = r"^layer_norm must be False with variant FGR"
+    message = r"^variant must not be FGR with layer normalisation"
     *_, tape = lstm_forward(case, tape=True, variant="FGR")
     with pytest.raises(ValueError, match=r"^norm must be None with variant FGR"):
         lstm_backward(case, tape, norm=np.ones((10, H)))

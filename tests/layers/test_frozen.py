@@ -198,6 +198,8 @@ def test_memory():
     assert full == network.flat.nbytes
     assert half < 0.51 * full
     assert quarter < 0.27 * full
+    network = LSTM(256, 256, layer_norm=True, seed=0)
+    assert Frozen(network).nbytes == network.flat.nbytes
 
 
 def test_errors_are_measured():

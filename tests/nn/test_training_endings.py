@@ -579,3 +579,23 @@ def test_a_model_that_hands_on_whatever_it_is_given():
 
     x = np.zeros((40, 1), np.float32)
     assert fit(Model(), mse, Chunks(x, x, 2, 5), epochs=1, progress=False).epochs
+
+
+@pytest.mark.parametrize("base", [nn.Sequential, LSTM])
+def test_a_backward_of_its_own_is_called(base):
+    """Even one that keeps the docstring of the one that it replaces."""
+    calls = []
+
+    class Own(base):
+        @functools.wraps(base.backward)
+        def backward(self, *given, **named):
+            calls.append(named)
+            return base.backward(self, *given, **named)
+
+    model = Own(LSTM(1, 4, seed=0), nn.Dense(4, 1, seed=0)) if base is nn.Sequential else Own(1, 1, seed=0)
+    x = np.zeros((40, 1), np.float32)
+    fit(model, mse, Chunks(x, x, 2, 5), epochs=1, progress=False)
+    assert len(calls) == 4
+    if base is LSTM:
+        fit(nn.Sequential(model), mse, Chunks(x, x, 2, 5), epochs=1, progress=False)
+        assert len(calls) == 8

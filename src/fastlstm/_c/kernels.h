@@ -80,7 +80,7 @@ typedef struct {
     void *space;        /* (B, space_step) memory of a step of whole rows; else NULL */
     fl_size space_step;
     void *Ry; /* (B, gates H), where weights are not packed and the cell wants R y^{t-1} apart from W x^t; else NULL */
-    void *gates;  /* (B, kept H) out: activated gates, for the RNN h^t; or NULL */
+    void *gates;  /* (B, kept H) out: activated gates, then what else the cell keeps; for the RNN h^t; or NULL */
     void *c;      /* (B, H) out: c^t; may be c_prev; NULL where it is y */
     fl_size keep; /* rows that the next step has too: y and extra_seen are written for these, extra_last for the rest */
     void *y;      /* (B, H) out: y^t; must not be y_prev; or NULL */

@@ -40,7 +40,7 @@ def lstm_cell(
                 raise ValueError(f"activations must be of {', '.join(allowed)}, not {name!r}")
         chosen = activations
     if variant == "FGR" and layer_norm:
-        raise ValueError("layer_norm must be False with variant FGR: the equations of both together are not known")
+        raise ValueError("variant must not be FGR with layer normalisation: there are no equations for both")
     return _cell(variant, chosen, float(clip or 0), float(cell_clip or 0), layer_norm)
 
 

@@ -10,7 +10,8 @@ from libc.string cimport memset
 from fastlstm._arrays.buffers cimport Buffers
 from fastlstm._cells.kernel cimport KernelCell
 from fastlstm._engine.forward cimport ForwardPass, prepare, run_span
-from fastlstm._engine.loops cimport finish_passes, kernels_of_pass, kernels_over_time, pack, row_of, rows_of, start_passes
+from fastlstm._engine.loops cimport (finish_passes, kernels_of_pass, kernels_over_time, pack, row_of, rows_of,
+                                     start_passes)
 from fastlstm._engine.passes cimport (FL_SUMS, fl_add_products_part, fl_add_totals, fl_arena, fl_arena_bytes,
                                       fl_arena_in, fl_at, fl_backward_pass, fl_begin_backward_block, fl_begin_segment,
                                       fl_border, fl_divide_backward_pass, fl_end_backward_block, fl_first_step,

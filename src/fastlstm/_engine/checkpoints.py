@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastlstm._arrays import checks as check
-from fastlstm._arrays.arrays import Array, Kind, cells_of, empty
+from fastlstm._arrays.arrays import Array, Kind, cells_of, zeros
 from fastlstm._cells import State
 from fastlstm._cells.cell import Sized
 from fastlstm._engine import loops
@@ -48,7 +48,7 @@ class Checkpoints:
         for name, shape in _shapes(call, weights, sized, k).items():
             kind = _kind(call, name)
             if given is None:
-                arrays[name] = empty(shape, kind)
+                arrays[name] = zeros(shape, kind)  # Rows that have ended, and the first y_before, are not written.
             else:
                 arrays[name] = check.output(f"tape.checkpoints.{name}", getattr(given, name), shape, kind, str(shape))
         return cls(k, b=weights.b, **arrays)

@@ -10,7 +10,8 @@ from libc.string cimport memcpy, memset
 
 from fastlstm._arrays.buffers cimport Buffers
 from fastlstm._cells.kernel cimport KernelCell
-from fastlstm._engine.loops cimport finish_passes, kernels_of_pass, kernels_over_time, pack, row_of, rows_of, start_passes
+from fastlstm._engine.loops cimport (finish_passes, kernels_of_pass, kernels_over_time, pack, row_of, rows_of,
+                                     start_passes)
 from fastlstm._engine.passes cimport (fl_arena, fl_arena_bytes, fl_arena_in, fl_border, fl_column_panels,
                                       fl_columns_to_pack, fl_divide, fl_divide_forward_pass, fl_divide_rows,
                                       fl_first_step, fl_forward_pass, fl_gates_side_by_side, fl_hand_on,
@@ -236,7 +237,7 @@ cdef class ForwardPass:
         self.get, self.cell = get, cell
         memset(f, 0, sizeof(fl_forward_pass))
         f.k = kernels_of_pass(size, device, batch.invariant or weights.packed is not None)
-        f.over_time = kernels_over_time(f.k, size, batch.invariant or recompute or weights.packed is not None)
+        f.over_time = kernels_over_time(f.k, size, batch.invariant or weights.packed is not None)
         f.stopped = stopped
         f.size, f.cell_size, f.reverse, f.gates = size, max(size, 4), reverse, cell.cell.gates
         f.step = f.k.cells[cell.cell.kind].forward

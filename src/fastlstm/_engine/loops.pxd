@@ -12,6 +12,7 @@ cdef fl_size row_of(name, array, fl_size columns) except -1
 
 # Return the kernels of a pass; with `packing` those that pack weights, where it runs on the host.
 cdef const fl_kernels *kernels_of_pass(int size, Device device, bint packing) noexcept
+# Return the kernels of the products over time; with `same_bits` those of the pass, since a library promises no bits.
 cdef const fl_kernels *kernels_over_time(const fl_kernels *k, int size, bint same_bits) noexcept
 
 cdef void pack(fl_packing packing, int parts) noexcept nogil

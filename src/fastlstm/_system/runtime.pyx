@@ -7,6 +7,7 @@ import sys
 import threading
 
 import numpy as np
+import scipy
 
 from fastlstm._system.blas.table cimport make_tables
 from fastlstm._system.kernels cimport (FL_BACKEND_CAPSULE, FL_FIRST_ASKED, FL_ISA_COUNT, FL_ISA_portable,
@@ -59,7 +60,8 @@ cdef const fl_kernels *blas = make_tables(fl_isa_kernels(FL_ISA_portable, 4), fl
 
 # Whether products over time are a library's with compiled kernels too: where that is Accelerate, which has a matrix
 # engine. Elsewhere the kernels are as fast: a whole pass runs at the rate of a BLAS's products alone.
-HAS_MATRIX_ENGINE = sys.platform == "darwin" and platform.machine() == "arm64"
+HAS_MATRIX_ENGINE = sys.platform == "darwin" and platform.machine() == "arm64" and (
+    scipy.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"].lower() == "accelerate")
 cdef bint over_time = HAS_MATRIX_ENGINE
 
 

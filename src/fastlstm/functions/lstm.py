@@ -101,8 +101,8 @@ def lstm_forward(
         o^t &= \sigma(W_o x^t + R_o y^{t-1} + p_o \odot c^t + b_o) \\
         y^t &= \tanh(c^t) \odot o^t
 
-    With `norm`, the sums are normalised, those of all gates of a row together, and the cell on its way out; peepholes
-    and the next step see the cell as it is:
+    With `norm`, R y^{t-1} and W x^t are normalised before they are added, each over all gates of a row together, and
+    c^t is normalised before the output gate. Peepholes and the next step see c^t without normalisation:
 
     .. math::
 
@@ -133,8 +133,8 @@ def lstm_forward(
     proj : (P, H) array, optional
         Projection: y^t is proj times what it is without. R is then (4H, P), h (B, P), y (T, B, P).
     norm : (10, H) array, optional
-        Gains and shift of layer normalisation (Ba, Kiros and Hinton 2016) in the form of Haste: 4 rows of g_R and 4 of
-        g_W, one for each block of R and W, then g_c and b_c; with 3 blocks, (8, H). It takes no FGR. Default: no layer
+        Gains and shift of layer normalisation (Ba, Kiros and Hinton 2016): 4 rows of g_R and 4 of g_W, a row for each
+        gate block, then g_c and b_c. With 3 blocks, (8, H). Not allowed with variant FGR. Default: no layer
         normalisation.
     activations : (sigma, g, h), optional
         Instead of ("logistic", "tanh", "tanh"): sigma "logistic" or "hard_logistic", which is 0.2 a + 0.5 between 0

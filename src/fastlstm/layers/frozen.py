@@ -130,7 +130,7 @@ class Frozen:
         total = 0
         for cell in self._layers._weights:
             assert cell.packed is not None
-            arrays = (cell.b, cell.p, cell.proj, cell.packed.W, cell.packed.R, cell.packed.scale, cell.packed.ratio)
+            arrays = (cell.b, cell.p, cell.norm, cell.proj, *cell.packed[3:])
             total += sum(array.nbytes for array in arrays if array is not None)
         return total
 

@@ -56,8 +56,8 @@ class LSTM(Layer[State, PartialState]):
     activations, clip, cell_clip
         As for `lstm_forward`.
     layer_norm : bool
-        Whether there is layer normalisation, of the sums of the gates and of the cell on its way out: see `norm` of
-        `lstm_forward`. Not with variant FGR.
+        Whether each step normalises R y, W x and, before the output gate, c: see `norm` of `lstm_forward`. Must be
+        False with variant FGR.
     dtype : float32 or float64
         Of the parameters and all arrays.
     seed : int or numpy.random.Generator, optional

@@ -81,8 +81,8 @@ class Gradients:
         dJ/d(parameter), with the keys and shapes of the layer's `params`: views into `flat`.
     flat : (n,) array
         All parameter gradients in one buffer, in the order of the layer's `flat`.
-    x : array or PackedSequence
-        dJ/dx, shaped as x.
+    x : array, PackedSequence or None
+        dJ/dx, shaped as x; None where the pass ended above x, as it does above frozen layers alone.
     state : array or tuple of array
         dJ/d(initial state), shaped as the state.
     deltas : list of LSTMDeltas, GRUDeltas or RNNDeltas, or None
@@ -184,7 +184,8 @@ class Parametric:
     def _has_our_backward(self) -> bool:
         """Return whether `backward` is the library's own, which a subclass has not replaced."""
         layer: Any = type(self)
-        return str(layer.backward.__module__).startswith("fastlstm.")
+        # A wrapper that keeps a docstring copies __module__ too, but not the globals.
+        return str(getattr(layer.backward, "__globals__", {}).get("__name__", "")).startswith("fastlstm.")
 
     def _back(
         self, tape: Any, dy: Any, dstates: tuple[Any, ...], out: Gradients | None, accumulate: bool, to_x: bool

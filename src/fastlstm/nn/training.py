@@ -74,11 +74,11 @@ def fit(
     """Train a network.
 
     For each batch: ``y, state, tape = model.forward(**batch.inputs, rng=rng)``,
-    ``value, dy = loss(y, **batch.targets)``, ``grads = model.backward(tape, dy)``, which may leave out ``grads.x``, and
-    a step of the optimiser. After each epoch the network is measured on the validation data and by `score`; at the end
-    it has the parameters of the best epoch, or the last ones where nothing was measured. Ctrl-C ends the training as if
-    it were done, and an error during training leaves the same parameters. Whatever can be known to be wrong raises
-    before the first batch. The same arguments give bitwise the same network.
+    ``value, dy = loss(y, **batch.targets)``, ``grads = model.backward(tape, dy)``, without ``grads.x`` where the
+    network can leave it out, and a step of the optimiser. After each epoch the network is measured on the validation
+    data and by `score`; at the end it has the parameters of the best epoch, or the last ones where nothing was
+    measured. Ctrl-C ends the training as if it were done, and an error during training leaves the same parameters.
+    Whatever can be known to be wrong raises before the first batch. The same arguments give bitwise the same network.
 
     Parameters
     ----------

@@ -160,18 +160,18 @@ FL_INLINE vec gate_derivative(const fl_cell *cell, const int plain, const bounds
     return cell->clip != 0 ? v_between(b->gate_low, gate, b->gate_high, d) : d;
 }
 
-/* What lies between c^t and y^t where that is more than the activation h: what the output gate is multiplied with, and
- * the gradient that comes through it to c^t. */
+/* The path from c^t to y^t where that is more than the activation h: the factor of the output gate, and the gradient of
+ * c^t through it. */
 typedef struct {
     vec hc, dc;
-} way_out;
+} output_path;
 
 /* Compute the deltas for one row and n units, from dy^t and the gradients that arrive at i, f and o themselves, NULL
  * for none; `out` is NULL where y^t = h(c^t) o. d_i, d_f, d_z and d_o are with respect to the sums before activation,
  * which the equations write with a bar.
  */
 FL_INLINE void lstm_cell_backward(const fl_backward *s, const int plain, const int peephole, const bounds *b, vec dy,
-                                  const vec *to_i_f_o, const way_out *out, fl_size row, fl_size unit, fl_size n) {
+                                  const vec *to_i_f_o, const output_path *out, fl_size row, fl_size unit, fl_size n) {
     const fl_cell *cell = s->cell;
     const int at_i = PLACE(i, GATE_I), at_f = PLACE(f, GATE_F), at_z = PLACE(z, GATE_Z), at_o = PLACE(o, GATE_O);
     const fl_size H = s->hidden, at = row * H + unit, G = plain ? 4 : cell->gates;

@@ -227,7 +227,7 @@ FL_INLINE void norm_cell_backward(const fl_backward *s, const int plain, const i
     const fl_size H = s->hidden, G = s->cell->gates;
     const vec gc = s_load_part((const stored *)s->norm + 2 * G * H + unit, n);
     const vec dn = v_mul(gc, du_of(s, dy, unit, n));
-    const way_out out = {s_load_part((const stored *)s->gates + 3 * G * H + unit, n),
+    const output_path out = {s_load_part((const stored *)s->gates + 3 * G * H + unit, n),
                          through_norm(m, dn, v_load_part((const real *)s->c + unit, n))};
     lstm_cell_backward(s, plain, peephole, b, v_load_part(dy + unit, n), NULL, &out, 0, unit, n);
 }
