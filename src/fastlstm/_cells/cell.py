@@ -121,9 +121,10 @@ class Cell:
     def _with_sizes(self, kind: Kind, inputs: int, H: int, P: int, projects: bool = False) -> Sized:
         """Return the row with these sizes; `projects` is whether P is that of a projection, in messages too."""
         n, cells = self.gates, cells_of(kind)
-        sizes = {"I": inputs, "H": H, "P": P, "nH": n * H, "n - 1": n - 1, "3H": 3 * H, "2n + 2": 2 * n + 2}
+        sizes = {"I": inputs, "H": H, "P": P, "nH": n * H, "n - 1": n - 1, "3H": 3 * H, "2n + 2": self.kernel.norm_rows}
         sizes["kept"] = self.kernel.kept * H
-        words = {"nH": self.rows, "n - 1": str(n - 1), "2n + 2": str(2 * n + 2), "P": "P" if projects else "H"}
+        words = {"nH": self.rows, "n - 1": str(n - 1), "2n + 2": str(self.kernel.norm_rows)}
+        words["P"] = "P" if projects else "H"
         state = [(part.name, sizes[part.size], cells if part.wide else kind, part.axis) for part in self.state]
         tape = [
             (

@@ -7,3 +7,5 @@ cdef class KernelCell:
     cdef readonly bint has_c, keeps_c
     # The number of blocks of H values in the gates on the tape.
     cdef readonly int kept
+    # The rows of H values of the parameters of layer normalisation; 0 without it.
+    cdef readonly int norm_rows

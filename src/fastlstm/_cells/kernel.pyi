@@ -11,6 +11,7 @@ class KernelCell:
     has_c: bool
     keeps_c: bool
     kept: int
+    norm_rows: int
     def __init__(
         self,
         kind: str,

@@ -27,7 +27,7 @@ cdef class KernelCell:
         cell.gates = len(blocks) if blocks else 1
         cell.kept = self.kept = kept or cell.gates
         cell.p_rows = cell.gates - 1 if p_rows is None else p_rows
-        cell.norm_rows = norm_rows
+        cell.norm_rows = self.norm_rows = norm_rows
         if blocks:
             cell.i, cell.f, cell.z, cell.o = [blocks.find(letter) for letter in "ifzo"]
         cell.coupled = coupled

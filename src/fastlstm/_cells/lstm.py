@@ -136,7 +136,7 @@ class LSTMCell(Cell):
         if self.variant == "NP" and given["p"] is not None:
             raise ValueError("p must be None with variant NP, which has no peepholes")
         if self.layer_norm and given["norm"] is None:
-            rows = 2 * self.gates + 2
+            rows = self.kernel.norm_rows
             raise ValueError(f"norm must be given: a ({rows}, H) array, since the forward pass had layer normalisation")
         if not self.layer_norm and given["norm"] is not None:
             raise ValueError("norm must be None: the forward pass had no layer normalisation")

@@ -1,4 +1,4 @@
-from typing import Any, final
+from typing import Any
 
 from typing_extensions import disjoint_base
 
@@ -6,7 +6,6 @@ from fastlstm._cells.kernel import KernelCell
 from fastlstm._system.backend import Device
 
 FORMATS: dict[str, int]
-MANY_ROWS: int
 
 @disjoint_base
 class ForwardPass:
@@ -38,8 +37,3 @@ class ForwardPass:
 
 def packed_columns(cell: KernelCell, A: Any, recurrent: bool) -> Any: ...
 def run_passes(passes: list[ForwardPass], num_threads: int, device: Device | None = None) -> None: ...
-
-@final
-class Step:
-    def __init__(self, cell: KernelCell, weights: tuple[Any, ...]) -> None: ...
-    def step(self, x: Any, h: Any, c: Any, y: Any, h_out: Any, c_out: Any, num_threads: int) -> bool: ...

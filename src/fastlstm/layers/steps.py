@@ -16,8 +16,8 @@ from fastlstm._cells import State
 from fastlstm._engine import loops, passes, threads
 from fastlstm._engine.batches import batch_of
 from fastlstm._engine.call import Call, Weights, device_of
-from fastlstm._engine.forward import MANY_ROWS, Step
 from fastlstm._engine.options import options_of
+from fastlstm._engine.step import MANY_ROWS, Step
 from fastlstm.layers.memory import WORTH_KEEPING
 from fastlstm.layers.stack import Stack
 

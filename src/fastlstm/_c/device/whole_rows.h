@@ -13,6 +13,7 @@ enum { GRU_BEFORE_Z = 3, GRU_BEFORE_RY = 4 };
 
 typedef struct {
     fl_forward step;
+    fl_cell cell;
     fl_size row0;
 } forward_rows;
 
@@ -35,10 +36,9 @@ FL_FUNCTION void gru_before_output_at(const forward_rows *s, fl_size k) {
 }
 
 static void gru_before_forward_now(const op *o, const fl_cell *cell) {
-    (void)cell;
     const fl_forward *s = &o->of.forward;
     const fl_size rows = o->row1 - o->row0, H = s->hidden, K = s->outputs, step = s->space_step;
-    const forward_rows units = {*s, o->row0};
+    const forward_rows units = {*s, *cell, o->row0};
     real *sums = (real *)s->space + o->row0 * step;
     const stored *late = (const stored *)s->R + GRU_N * H * K;
     gemm(0, 1, rows, GRU_N * H, K, (const stored *)s->y_prev + o->row0 * s->y_prev_step, s->y_prev_step,
@@ -51,6 +51,7 @@ static void gru_before_forward_now(const op *o, const fl_cell *cell) {
 
 typedef struct {
     fl_backward step;
+    fl_cell cell;
     fl_size row0;
 } backward_rows;
 
@@ -70,10 +71,9 @@ FL_FUNCTION void gru_before_reset_at(const backward_rows *s, fl_size k) {
 }
 
 static void gru_before_backward_now(const op *o, const fl_cell *cell) {
-    (void)cell;
     const fl_backward *s = &o->of.backward;
     const fl_size rows = o->row1 - o->row0, H = s->hidden;
-    const backward_rows units = {*s, o->row0};
+    const backward_rows units = {*s, *cell, o->row0};
     real *sent = (real *)s->sent + o->row0 * H;
     if (s->y.a)
         gemm(0, 1, rows, H, s->y.K, (const stored *)s->y.a + o->row0 * s->y.a_step, s->y.a_step,
@@ -86,13 +86,7 @@ static void gru_before_backward_now(const op *o, const fl_cell *cell) {
 
 /* ---- the layer-normalised LSTM: a thread for each row, since all that a step computes waits for its means ---- */
 
-typedef struct {
-    fl_forward step;
-    fl_cell cell;
-    fl_size row0;
-} norm_rows;
-
-FL_FUNCTION void lstm_norm_forward_at(const norm_rows *s, fl_size k) {
+FL_FUNCTION void lstm_norm_forward_at(const forward_rows *s, fl_size k) {
     const fl_size row = s->row0 + k;
     fl_forward step = s->step;
     step.cell = &s->cell;
@@ -102,19 +96,13 @@ FL_FUNCTION void lstm_norm_forward_at(const norm_rows *s, fl_size k) {
 static void lstm_norm_forward_now(const op *o, const fl_cell *cell) {
     const fl_forward *s = &o->of.forward;
     const fl_size rows = o->row1 - o->row0, K = s->outputs;
-    const norm_rows all = {*s, *cell, o->row0};
+    const forward_rows all = {*s, *cell, o->row0};
     gemm(0, 1, rows, cell->gates * s->hidden, K, (const stored *)s->y_prev + o->row0 * s->y_prev_step, s->y_prev_step,
          (const stored *)s->R, K, 0, 1, (real *)s->space + o->row0 * s->space_step, s->space_step);
     FL_EACH(lstm_norm_forward_at, all, rows);
 }
 
-typedef struct {
-    fl_backward step;
-    fl_cell cell;
-    fl_size row0;
-} norm_rows_back;
-
-FL_FUNCTION void lstm_norm_backward_at(const norm_rows_back *s, fl_size k) {
+FL_FUNCTION void lstm_norm_backward_at(const backward_rows *s, fl_size k) {
     const fl_size row = s->row0 + k, H = s->step.hidden;
     fl_backward step = s->step;
     step.cell = &s->cell;
@@ -128,7 +116,7 @@ FL_FUNCTION void lstm_norm_backward_at(const norm_rows_back *s, fl_size k) {
 static void lstm_norm_backward_now(const op *o, const fl_cell *cell) {
     const fl_backward *s = &o->of.backward;
     const fl_size rows = o->row1 - o->row0, H = s->hidden;
-    const norm_rows_back all = {*s, *cell, o->row0};
+    const backward_rows all = {*s, *cell, o->row0};
     if (s->y.a)
         gemm(0, 1, rows, H, s->y.K, (const stored *)s->y.a + o->row0 * s->y.a_step, s->y.a_step,
              (const stored *)s->y.panels, s->y.K, 0, 1, (real *)s->sent + o->row0 * H, H);

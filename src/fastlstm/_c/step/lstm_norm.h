@@ -192,6 +192,11 @@ typedef struct {
     vec mean, product;
 } moments_back;
 
+FL_INLINE void take_means(moments_back *m, const vec *sums, const vec *products, fl_size count) {
+    m->mean = mean_of(sums, count);
+    m->product = mean_of(products, count);
+}
+
 FL_INLINE vec through_norm(const moments_back *m, vec dn, vec v) {
     return v_mul(m->of.scale, v_sub(v_sub(dn, m->mean), v_mul(normalised(&m->of, v), m->product)));
 }
@@ -216,8 +221,7 @@ FL_INLINE moments_back norm_of_c_backward(const fl_backward *s, const real *dy) 
     IN_FOURS(H, const vec nc = normalised(&m.of, v_load_part(c + at, n)); const vec du = du_of(s, dy, at, n);
              const vec dn = v_mul(s_load_part(gc + at, n), du); s_store_part(dgc + at, v_mul(du, nc), n);
              s_store_part(dgc + H + at, du, n); sums[j] = v_add(sums[j], dn); products[j] = v_fma(dn, nc, products[j]))
-    m.mean = mean_of(sums, H);
-    m.product = mean_of(products, H);
+    take_means(&m, sums, products, H);
     return m;
 }
 
@@ -228,7 +232,7 @@ FL_INLINE void norm_cell_backward(const fl_backward *s, const int plain, const i
     const vec gc = s_load_part((const stored *)s->norm + 2 * G * H + unit, n);
     const vec dn = v_mul(gc, du_of(s, dy, unit, n));
     const output_path out = {s_load_part((const stored *)s->gates + 3 * G * H + unit, n),
-                         through_norm(m, dn, v_load_part((const real *)s->c + unit, n))};
+                             through_norm(m, dn, v_load_part((const real *)s->c + unit, n))};
     lstm_cell_backward(s, plain, peephole, b, v_load_part(dy + unit, n), NULL, &out, 0, unit, n);
 }
 
@@ -242,8 +246,7 @@ FL_INLINE void norm_of_sums_backward(const stored *delta, const stored *gains, c
              const vec share = v_mul(d, normalised(&m.of, s_load_part(sums_of_row + at, n)));
              const vec gain = s_load_part(gains + at, n); s_store_part(dgains + at, share, n);
              sums[j] = v_fma(gain, d, sums[j]); products[j] = v_fma(gain, share, products[j]))
-    m.mean = mean_of(sums, count);
-    m.product = mean_of(products, count);
+    take_means(&m, sums, products, count);
     for (fl_size at = 0; at < count; at += VL) {
         const fl_size n = at_most(count - at, VL);
         const vec dn = v_mul(s_load_part(gains + at, n), s_load_part(delta + at, n));

@@ -1,0 +1,10 @@
+from typing import Any, final
+
+from fastlstm._cells.kernel import KernelCell
+
+MANY_ROWS: int
+
+@final
+class Step:
+    def __init__(self, cell: KernelCell, weights: tuple[Any, ...]) -> None: ...
+    def step(self, x: Any, h: Any, c: Any, y: Any, h_out: Any, c_out: Any, num_threads: int) -> bool: ...
