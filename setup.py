@@ -152,7 +152,7 @@ EXTENSIONS = [
     extension("_engine.loops", libraries=("fastlstm",)),
     extension("_engine.forward", libraries=("fastlstm",)),
     extension("_engine.backward", libraries=("fastlstm",)),
-    extension("_engine.step", libraries=("fastlstm",)),
+    extension("_engine.held", libraries=("fastlstm",)),
     extension("nn._losses"),
     extension("nn._norm"),
     extension("nn._gradients"),

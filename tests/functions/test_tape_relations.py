@@ -522,13 +522,15 @@ def test_gradients_that_would_lie_in_the_parameters():
 
 @pytest.mark.parametrize("way", ["shape", "dtype"])
 def test_parameters_whose_form_has_changed_in_place(way):
-    """An array's shape and dtype can be set: the kernels trust neither."""
+    """An array's shape and dtype can be set: the kernels trust neither. A call reads the memory as it was allocated."""
     network, x, tape, dy = made()
+    before = network(x)[0]
     if way == "shape":
         network.params["R_l0"].shape = H, 4 * H
     else:
         network.params["W_l1"].dtype = np.float64
-    for call in (lambda: network(x), lambda: network.forward(x), lambda: network.backward(tape, dy)):
+    assert np.array_equal(network(x)[0], before)
+    for call in (lambda: network.forward(x), lambda: network.backward(tape, dy)):
         with pytest.raises(ValueError, match=r" must have "):
             call()
 

@@ -175,9 +175,3 @@ def test_the_step_and_the_call_of_a_subclass(layers):
     projected = Counting(3, 5, layers, proj_size=2, seed=0)
     projected.step(x[0])
     assert (projected.steps, projected.calls) == (1, 1)
-
-
-def test_a_call_of_one_step_is_the_step_of_a_subclass():
-    network = Counting(3, 5, seed=0)
-    network(np.ones((1, 2, 3), np.float32))
-    assert (network.steps, network.calls) == (1, 1)

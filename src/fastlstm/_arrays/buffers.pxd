@@ -16,6 +16,6 @@ cdef class Buffers:
     # Raise where the memory of the last array, a workspace, ends before `end`.
     cdef int check_end(self, const void *end) except -1
     cdef Py_buffer *strided(self, array, bint writable) except NULL
-    cdef bint fits(self, array, bint writable, int ndim, int size, fl_size B, fl_size columns) except -1
+    cdef bint fits(self, array, bint writable, int size, fl_size first, fl_size B, fl_size columns) except -1
     cdef bint overlap(self, int a, int b) noexcept
     cdef bint overlap_partly(self, int a, int b) noexcept

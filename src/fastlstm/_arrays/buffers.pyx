@@ -63,8 +63,10 @@ cdef class Buffers:
         """Take an array on the host that need not be contiguous."""
         return self.take(array, PyBUF_STRIDES | (PyBUF_WRITABLE if writable else 0))
 
-    cdef bint fits(self, array, bint writable, int ndim, int size, fl_size B, fl_size columns) except -1:
-        """Take a (B, columns) array, or with three dimensions (1, B, columns); return False if it is not one.
+    cdef bint fits(self, array, bint writable, int size, fl_size first, fl_size B, fl_size columns) except -1:
+        """Take a (first, B, columns) array of `size` bytes a value, (B, columns) where `first` is -1.
+
+        Return False if it is not one.
 
         Subclasses of ndarray are not taken: a masked array's mask would be lost.
         """
@@ -73,7 +75,7 @@ cdef class Buffers:
         cdef Py_buffer *view = self.take(array, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | (PyBUF_WRITABLE if writable else 0))
         cdef char letter = 102 if size == 4 else 100  # The codes of f and d.
         return (view.itemsize == size and view.format[0] == letter and view.format[1] == 0
-                and view.ndim == ndim and (ndim == 2 or view.shape[0] == 1)
+                and (view.ndim == 2 if first < 0 else view.ndim == 3 and view.shape[0] == first)
                 and view.shape[view.ndim - 2] == B and view.shape[view.ndim - 1] == columns)
 
     cdef bint overlap(self, int a, int b) noexcept:

@@ -82,6 +82,7 @@ typedef struct {
     void *Ry; /* (B, gates H), where weights are not packed and the cell wants R y^{t-1} apart from W x^t; else NULL */
     void *gates;  /* (B, kept H) out: activated gates, then what else the cell keeps; for the RNN h^t; or NULL */
     void *c;      /* (B, H) out: c^t; may be c_prev; NULL where it is y */
+    int from_end; /* whether to run the panels from the last to the first: every other step does */
     fl_size keep; /* rows that the next step has too: y and extra_seen are written for these, extra_last for the rest */
     void *y;      /* (B, H) out: y^t; must not be y_prev; or NULL */
     fl_size y_step;

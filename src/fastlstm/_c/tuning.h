@@ -22,18 +22,12 @@ enum {
     /* Bytes of weights above which W x is always one product over many steps: steps that read W too would fetch it
      * again and again from beyond the second-level cache. Not measured. */
     FL_CACHED = 4 * FL_SECOND_LEVEL,
-    /* Bytes of R from which steps of a single row read R unpacked: reading R is what takes the time, and packing reads
-     * it once more. Not measured. */
-    FL_R_FOR_ONE_ROW = FL_CACHED / 4,
+    /* Bytes of R from which packing it takes long beside steps of a single row: those are bound by reading it, packed
+     * or not. EPYC, November 2026. */
+    FL_R_FOR_ONE_ROW = FL_SECOND_LEVEL / 4,
     /* Bytes of a block of a panel, which several tiles read one after another: two blocks and the rows stay in the
      * second-level cache. Not measured. */
     FL_PANEL_BLOCK = FL_SECOND_LEVEL / 8,
-    /* Bytes of a panel up to which a single tile does not prefetch: the panel stays in the cache from step to step.
-     * Not measured. */
-    FL_NEAR_PANEL = FL_SECOND_LEVEL / 16,
-    /* Distance in bytes at which a single tile prefetches: the hardware prefetcher does not fetch weights from beyond
-     * the second-level cache in time. Not measured. */
-    FL_PREFETCH = 8192,
     /* Bytes of a row from which a matrix is transposed before its columns are read: the values of a column would share
      * few sets of the first-level cache. Not measured. */
     FL_FAR_ROW = 1024,
@@ -55,6 +49,10 @@ enum {
     FL_ROWS_TO_FOLD = 8,
     /* Batch rows times steps from which packing the weights pays: packing reads and writes them once. Not measured. */
     FL_ROWS_TO_PACK = 16,
+    /* Inputs for each batch row and step up to which packing weights pays, for W x over many steps, and for a large R
+     * with a single row: with fewer rows, dot products with the weights as they lie take less time. EPYC, November
+     * 2026. */
+    FL_INPUTS_TO_PACK = 2,
     /* Columns of a matrix up to which packing does not pay for a product with it: so many dot products are computed
      * together. */
     FL_COLUMNS_TO_PACK = 4,

@@ -1,13 +1,17 @@
 from fastlstm._arrays.buffers cimport Buffers
 from fastlstm._cells.kernel cimport KernelCell
 from fastlstm._engine.passes cimport fl_forward_pass, fl_span
+from fastlstm._system.backend cimport Device
 
 # Divide the work and pack the weights, before all steps.
 cdef void prepare(fl_forward_pass *f, int num_threads) noexcept nogil
 # Run the steps of a span, block by block.
 cdef void run_span(fl_forward_pass *f, fl_span left) noexcept nogil
-# Take the weights of a pass.
+# Run all steps of passes, side by side where threads allow; on a device, on its stream.
+cdef int run_all(fl_forward_pass **passes, int count, int num_threads, Device device) except -1
+# Take the weights of a pass whose values have `f.size` bytes, and what follows from them.
 cdef int take_weights(fl_forward_pass *f, Buffers get, KernelCell cell, weights) except -1
+cdef void choose_kernels(fl_forward_pass *f, Device device) noexcept
 
 
 cdef class ForwardPass:

@@ -23,7 +23,7 @@ from fastlstm._engine.passes cimport (fl_arena, fl_arena_bytes, fl_arena_in, fl_
 from fastlstm._system.backend cimport Device
 from fastlstm._system.blas.products cimport matmul
 from fastlstm._system.kernels cimport (FL_BFLOAT16, FL_FULL, FL_INT8, FL_THREADS_FOR_TWO, FL_WORK_BEFORE_A_LOOK,
-                                       fl_call, fl_format, fl_forward, fl_gates_of_panel, fl_panel_units,
+                                       fl_call, fl_cell, fl_format, fl_forward, fl_gates_of_panel, fl_panel_units,
                                        fl_parts_of_R, fl_product, fl_row_of_cell, fl_size)
 from fastlstm._system.runtime cimport parallel, stopped
 
@@ -132,8 +132,8 @@ cdef void prepare(fl_forward_pass *f, int num_threads) noexcept nogil:
     f.constant.W_panels, f.constant.R_panels = f.W_panels, f.R_panels
 
 
-cdef void run(fl_forward_pass *f, int num_threads) noexcept nogil:
-    """Run all steps."""
+cdef void run_pass(fl_forward_pass *f, int num_threads) noexcept nogil:
+    """Run all steps of a pass."""
     cdef fl_span left = fl_span(0, f.rows.T), segment
     f.s_end = f.rows.T
     prepare(f, num_threads)
@@ -147,7 +147,21 @@ cdef void run(fl_forward_pass *f, int num_threads) noexcept nogil:
 
 cdef void run_one(void *argument, int part, int parts) noexcept nogil:
     """Run one of several passes that run side by side."""
-    run((<fl_forward_pass **>argument)[part], 1)
+    run_pass((<fl_forward_pass **>argument)[part], 1)
+
+
+cdef int run_all(fl_forward_pass **passes, int count, int num_threads, Device device) except -1:
+    cdef int n
+    cdef fl_call call
+    start_passes(&call, passes[0].k, device)
+    with nogil:
+        if count == 2 and 1 < num_threads <= FL_THREADS_FOR_TWO and passes[0].k.packs:
+            parallel(run_one, passes, 2)
+        else:
+            for n in range(count):
+                run_pass(passes[n], num_threads)
+    finish_passes(&call, passes[0].k, device)
+    return 0
 
 
 def run_passes(list passes, int num_threads, Device device=None):
@@ -155,18 +169,10 @@ def run_passes(list passes, int num_threads, Device device=None):
     cdef fl_forward_pass *all_passes[2]
     cdef ForwardPass own
     cdef int count = len(passes), n
-    cdef fl_call call
     for n in range(count):
         own = passes[n]
         all_passes[n] = &own.f
-    start_passes(&call, all_passes[0].k, device)
-    with nogil:
-        if count == 2 and 1 < num_threads <= FL_THREADS_FOR_TWO and all_passes[0].k.packs:
-            parallel(run_one, all_passes, 2)
-        else:
-            for n in range(count):
-                run(all_passes[n], num_threads)
-    finish_passes(&call, all_passes[0].k, device)
+    run_all(all_passes, count, num_threads, device)
 
 
 # ---- from arrays to the loop -----------------------------------------------------------------------------------------
@@ -195,22 +201,39 @@ def packed_columns(KernelCell cell, A, bint recurrent):
 
 cdef int take_weights(fl_forward_pass *f, Buffers get, KernelCell cell, weights) except -1:
     cdef fl_forward *step = &f.constant
-    cdef fl_size units = len(weights.b)
-    step.cell, step.hidden = &cell.cell, units // cell.cell.gates
-    step.b = get.input("b", weights.b, step.hidden * cell.cell.gates * f.size)
-    step.p = get.input("p", weights.p, step.hidden * cell.cell.p_rows * f.size)
-    step.norm = get.input("norm", weights.norm, step.hidden * cell.cell.norm_rows * f.size)
+    cdef fl_size units = len(weights.b), H = units // cell.cell.gates
+    proj = weights.proj
+    step.cell, step.hidden = &cell.cell, H
+    f.gates, f.weight_size, f.outputs = cell.cell.gates, f.size, H if proj is None else proj.shape[0]
+    f.proj = <const char *>get.input("proj", proj, f.outputs * H * f.size)
+    step.b = get.input("b", weights.b, units * f.size)
+    step.p = get.input("p", weights.p, H * cell.cell.p_rows * f.size)
+    step.norm = get.input("norm", weights.norm, H * cell.cell.norm_rows * f.size)
     if weights.packed is None:
         step.input, step.outputs = weights.W.shape[1], weights.R.shape[1]
         step.W = get.input("W", weights.W, units * step.input * f.size)
         step.R = get.input("R", weights.R, units * step.outputs * f.size)
     else:
-        f.packed, step.format = True, <fl_format>FORMATS[weights.packed.format]
+        f.packed, step.format, f.weight_size = True, <fl_format>FORMATS[weights.packed.format], weights.packed.W.itemsize
         step.input, step.outputs = weights.packed.input, weights.packed.outputs
         step.W_panels, step.R_panels = get.read(weights.packed.W), get.read(weights.packed.R)
         step.scale, step.ratio = get.read(weights.packed.scale), get.read(weights.packed.ratio)
         f.W_panels, f.R_panels = <char *>step.W_panels, <char *>step.R_panels
+    f.between.hidden, f.between.width = H, f.outputs
+    f.between.y_seen_step, f.between.extra = step.outputs, fl_row_of_cell(cell.cell.kind).extra
     return 0
+
+
+cdef void choose_kernels(fl_forward_pass *f, Device device) noexcept:
+    """Choose what computes a pass of weights that have been taken, over rows that are known."""
+    cdef bint same_bits = f.rows.invariant or f.packed
+    cdef const fl_cell *cell = f.constant.cell
+    f.k = kernels_of_pass(f.size, device, same_bits)
+    f.over_time = kernels_over_time(f.k, f.size, same_bits)
+    f.stopped = stopped
+    f.step = f.k.cells[cell.kind].forward
+    f.block = fl_panel_units(f.k, fl_gates_of_panel(cell))
+    f.block_rows = fl_rows_per_block(f.k, f.gates * f.constant.hidden * f.size)
 
 
 cdef class ForwardPass:
@@ -228,22 +251,13 @@ cdef class ForwardPass:
         cdef fl_forward_pass *f = &self.f
         cdef Buffers get = Buffers()
         cdef fl_size rows, H, P
-        proj = weights.proj
         self.get, self.cell = get, cell
         memset(f, 0, sizeof(fl_forward_pass))
-        f.k = kernels_of_pass(size, device, batch.invariant or weights.packed is not None)
-        f.over_time = kernels_over_time(f.k, size, batch.invariant or weights.packed is not None)
-        f.stopped = stopped
-        f.size, f.cell_size, f.reverse, f.gates = size, max(size, 4), reverse, cell.cell.gates
-        f.step = f.k.cells[cell.cell.kind].forward
-        f.block = fl_panel_units(f.k, fl_gates_of_panel(&cell.cell))
+        f.size, f.cell_size, f.reverse = size, max(size, 4), reverse
         f.rows = rows_of(get, batch)
         take_weights(f, get, cell, weights)
-        rows, H = f.rows.count, f.constant.hidden
-        f.outputs = P = H if proj is None else proj.shape[0]
-        f.proj = <const char *>get.input("proj", proj, P * H * size)
-        f.between.hidden, f.between.width = H, P
-        f.between.y_seen_step, f.between.extra = f.constant.outputs, fl_row_of_cell(cell.cell.kind).extra
+        choose_kernels(f, device)
+        rows, H, P = f.rows.count, f.constant.hidden, f.outputs
         if options is not None:
             f.reset = <const char *>get.input("reset", options.reset, rows)
             f.between.reset_to_zero = options.reset_to_zero
@@ -252,15 +266,14 @@ cdef class ForwardPass:
             zone_c = options.zone_y if fl_row_of_cell(cell.cell.kind).c_is_y else options.zone_c
             f.zone_c = <const char *>get.input("zoneout of c", zone_c, rows * H * size)
         f.taped = with_tape
-        f.block_rows = fl_rows_per_block(f.k, f.gates * H * size)
         if recompute:
             f.segment, f.again = fl_segment_rows(min(recompute, max(f.rows.T, 1)), f.rows.B), with_tape
         f.y_on_tape = with_tape and (y_on_tape or f.again)
         f.direct = not (f.y_on_tape or recompute or options is not None or f.constant.outputs > f.outputs
                         or (reverse and f.rows.offsets != NULL))
-        f.carries = options is not None or (proj is not None and not f.direct)
-        fl_plan_weights(f, weights.packed.W.itemsize if f.packed else size)
-        f.between.y_is_there = f.between.mask == NULL and f.zone_y == NULL and proj is None
+        f.carries = options is not None or (f.proj != NULL and not f.direct)
+        fl_plan_weights(f)
+        f.between.y_is_there = f.between.mask == NULL and f.zone_y == NULL and f.proj == NULL
 
     def workspace(self):
         """Return how many values of memory the pass needs."""

@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t
 from fastlstm._arrays.buffers cimport Buffers
 from fastlstm._engine.passes cimport fl_pack, fl_packing, fl_rows, fl_rows_at, fl_segment_rows, fl_segments
 from fastlstm._system.backend cimport Device
-from fastlstm._system.kernels cimport FL_ROWS_TO_PACK, fl_call, fl_kernels, fl_size
+from fastlstm._system.kernels cimport fl_call, fl_kernels, fl_size
 from fastlstm._system.runtime cimport begin_call, end_call, kernels, library_over_time, packing_kernels, parallel
 
 
@@ -75,8 +75,3 @@ def segment_count(batch, k):
     cdef Buffers get = Buffers(1)  # which holds the offsets that r refers to
     cdef fl_rows r = rows_of(get, batch)
     return fl_segments(&r, fl_segment_rows(min(k, max(r.T, 1)), r.B))
-
-
-def rows_to_pack():
-    """Return the batch rows times steps from which packing the weights pays."""
-    return FL_ROWS_TO_PACK

@@ -97,6 +97,7 @@ cdef extern from "pass/forward.h" nogil:
         bint reverse
         fl_size size
         fl_size cell_size
+        fl_size weight_size
         fl_size gates
         fl_size outputs
         fl_size block
@@ -136,7 +137,7 @@ cdef extern from "pass/forward.h" nogil:
         char *R_panels
         char *proj_panels
 
-    void fl_plan_weights(fl_forward_pass *f, fl_size weight_size)
+    void fl_plan_weights(fl_forward_pass *f)
     void fl_lay_out_forward_pass(fl_forward_pass *f, fl_arena *arena)
     void fl_divide_forward_pass(fl_forward_pass *f, int num_threads)
     fl_size fl_gates_side_by_side(const fl_forward_pass *f)
@@ -205,6 +206,7 @@ cdef extern from "pass/backward.h" nogil:
         bint reverse
         fl_size size
         fl_size cell_size
+        fl_size weight_size
         fl_size gates
         fl_size outputs
         fl_size K

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -145,8 +145,10 @@ class Layer(Backpropagating, Generic[StateT, GivenT]):
         state : (h, c), (h, c, g) or h
             The state after the last step, each part shaped as that of the initial state.
         """
-        if self._is_step(x, lengths, reset, reset_to):
-            return self._call_as_step(x, state, num_threads)
+        if lengths is None and reset is None and reset_to == "initial":
+            found: tuple[Any, Any] | None = self._run_held(x, state, num_threads)
+            if found is not None:
+                return found
         y, last, _ = run(self, x, state, lengths, reset, reset_to, num_threads=num_threads)
         return y, last
 

@@ -16,13 +16,12 @@ from fastlstm._cells.cell import Sized
 from fastlstm._engine import passes
 from fastlstm._engine.batches import as_packed
 from fastlstm._engine.call import Call, Weights, device_of
+from fastlstm._engine.held import DIRECTIONS
 from fastlstm._engine.options import options_of
 from fastlstm._engine.tapes import CellTape, recompute_steps
 from fastlstm._engine.threads import checked_num_threads
 from fastlstm._system.float_mode import as_in_kernels
 from fastlstm.layers.masks import Masks
-
-DIRECTIONS = "forward", "reverse"  # What their workspaces are called.
 
 
 @dataclass(slots=True)

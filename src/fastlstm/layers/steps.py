@@ -13,17 +13,15 @@ from fastlstm._arrays.arrays import Array, empty, empty_like, kind_of, on_device
 from fastlstm._arrays.buffers import copy_all
 from fastlstm._arrays.libraries import DeviceKind
 from fastlstm._cells import State
-from fastlstm._engine import loops, passes, threads
+from fastlstm._engine import passes, threads
 from fastlstm._engine.batches import batch_of
 from fastlstm._engine.call import Call, Weights, device_of
+from fastlstm._engine.held import MANY_ROWS, HeldWeights, run_held
 from fastlstm._engine.options import options_of
-from fastlstm._engine.step import MANY_ROWS, Step
 from fastlstm.layers.memory import WORTH_KEEPING
 from fastlstm.layers.stack import Stack
 
 __all__ = ["MANY_ROWS", "FixedStep", "Stepping"]
-
-ROWS_TO_PACK = loops.rows_to_pack()
 
 
 class Stepping(Stack):
@@ -34,7 +32,9 @@ class Stepping(Stack):
     zoneout: tuple[float, float]
     bidirectional: bool
     _weights: list[Weights]
-    # Whether nothing lies between two steps, so that each layer's step runs alone.
+    # Whether nothing lies between two steps, so that calls without options need no passes made for them; and whether
+    # each layer's step runs alone.
+    _is_held: bool
     _one_by_one: bool
     # The function that runs a step, chosen once; and the single layer that it runs directly, else None.
     _step: Callable[[Any, Any, Any, Any, int | None], tuple[Any, Any]]
@@ -43,10 +43,11 @@ class Stepping(Stack):
     def _bind_steps(self) -> None:
         """Keep references to the weights, which steps read as they are unless something lies between two steps."""
         weights, on_device = self._weights, isinstance(self._array_kind, DeviceKind)
-        between = any(self.zoneout) or self.proj_size or self._cell.has_own_layout
+        self._is_held = not (any(self.zoneout) or self._cell.has_own_layout or on_device)
         self._between = threading.local()
-        self._one_by_one = not between and not on_device and (not self.batch_invariant or weights[0].packed is not None)
-        self._steps = [] if on_device else [Step(self._cell.kernel, one) for one in weights]
+        is_invariant = self.batch_invariant and weights[0].packed is None
+        self._one_by_one = self._is_held and not self.proj_size and not is_invariant
+        self._steps = [] if on_device else [HeldWeights(self._cell.kernel, one) for one in weights]
         is_direct = self._one_by_one and not self.bidirectional and self.num_layers == 1
         self._direct = self._steps[0] if is_direct else None
         self._step = checked_step if not is_direct else direct_step if len(self._cell.state) == 1 else direct_pair_step
@@ -56,23 +57,17 @@ class Stepping(Stack):
         if self.bidirectional:
             raise ValueError("step needs layers in one direction: the other would have to begin at the last step")
 
-    def _is_step(self, x: object, lengths: object, reset: object, reset_to: object) -> bool:
-        """Return whether `step` is faster for a call, with the same bits; with more rows a call packs its weights."""
-        if self._direct is None or lengths is not None or reset is not None or reset_to != "initial":
-            return False
-        if type(x) is not np.ndarray or x.ndim != 3 or x.dtype != self.dtype or x.shape[2] != self.input_size:
-            return False
-        T, B = x.shape[1::-1] if self.batch_first else x.shape[:2]
-        return bool(T == 1 and 0 < B < ROWS_TO_PACK)
-
-    def _call_as_step(self, x: Any, state: Any, num_threads: int | None) -> tuple[Any, Any]:
-        """Run a call of one step by `step`."""
-        x_t = x[:, 0] if self.batch_first else x[0]
-        if state is None:  # A layer that steps directly is a single one, whose parts of the state are alike.
-            state = self._cell.public((np.zeros((1, len(x_t), self.hidden_size), self.dtype),) * len(self._cell.state))
-        layer: Any = self  # A subclass may override `step`.
-        y_t, last = layer.step(x_t, state, num_threads=num_threads)
-        return y_t[:, np.newaxis] if self.batch_first else y_t[np.newaxis], last
+    def _run_held(self, x: Any, state: Any, num_threads: int | None) -> tuple[Any, Any] | None:
+        """Run a call without options; None where `run` must, or must say what is wrong."""
+        if not self._is_held:
+            return None
+        number = threads.current.number if num_threads is None else threads.checked_num_threads(num_threads)
+        if self.batch_first and type(x) is np.ndarray and x.ndim == 3:
+            x = x.swapaxes(0, 1)
+        found = run_held(self._steps, self.directions, x, state, self.batch_invariant, self, number)
+        if found is None or not self.batch_first:
+            return found
+        return np.ascontiguousarray(found[0].swapaxes(0, 1)), found[1]
 
     def zero_state(self, B: int) -> State:
         """Return new arrays for each part of the state, in the order of the cell's table."""

@@ -15,6 +15,7 @@ static fl_forward_pass pass_of(const fastlstm_plan *plan, const fl_layer *layer,
                          .reverse = reverse,
                          .size = (fl_size)plan->bytes,
                          .cell_size = (fl_size)plan->bytes,
+                         .weight_size = (fl_size)plan->bytes,
                          .gates = layer->cell.gates,
                          .outputs = layer->hidden,
                          .taped = tape.gates != NULL,
@@ -28,7 +29,7 @@ static fl_forward_pass pass_of(const fastlstm_plan *plan, const fl_layer *layer,
                          .y_step = layer->outputs};
     f.between.hidden = f.between.width = layer->hidden;
     f.s_end = f.rows.T;
-    fl_plan_weights(&f, f.size);
+    fl_plan_weights(&f);
     if (!layer->seen) f.hoists = 0; /* There is no R y to keep W x apart from. */
     return f;
 }

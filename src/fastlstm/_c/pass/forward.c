@@ -2,20 +2,23 @@
 
 /* ---- decisions ---- */
 
-void fl_plan_weights(fl_forward_pass *f, fl_size weight_size) {
+void fl_plan_weights(fl_forward_pass *f) {
     const fl_rows *r = &f->rows;
-    const fl_size rows_of_weights = f->gates * f->constant.hidden * weight_size;
+    const fl_size rows_of_weights = f->gates * f->constant.hidden * f->weight_size;
     const fl_size R_bytes = rows_of_weights * f->constant.outputs, W_bytes = rows_of_weights * f->constant.input;
     if (!f->k->packs) {
-        f->hoists = 1, f->packs = 0;
+        f->hoists = 1, f->packs = f->packs_W = 0;
         return;
     }
     f->hoists = R_bytes + W_bytes > FL_CACHED;
     if (!r->invariant)
         f->hoists = (f->hoists_few || fl_many_rows(r)) && r->T > 1 && (f->hoists || r->count < FL_ROWS_TO_FOLD * r->T);
-    /* A single row is bound by reading R, packed or not. */
+    /* A single row is bound by reading R, packed or not, and few rows by packing W, which reads it once more. */
+    const int one_row = f->hoists && r->B == 1 && R_bytes >= FL_R_FOR_ONE_ROW;
     f->packs = f->packed || r->invariant ||
-               (fl_many_rows(r) && !(f->hoists && r->B == 1 && R_bytes >= FL_R_FOR_ONE_ROW));
+               (fl_many_rows(r) && (!one_row || r->count * FL_INPUTS_TO_PACK >= f->constant.outputs));
+    f->packs_W = f->packed || r->invariant ||
+                 (f->over_time->packs && r->count * FL_INPUTS_TO_PACK >= f->constant.input);
 }
 
 /* Return the values of R as panels, before those of a product of a step. */
@@ -45,7 +48,7 @@ void fl_lay_out_forward_pass(fl_forward_pass *f, fl_arena *arena) {
     if (!f->packed) {
         const fl_size gates = fl_gates_side_by_side(f), columns = f->gates * H / gates;
         f->W_panels = f->R_panels = NULL;
-        if (f->hoists && !f->over_time->packs)
+        if (f->hoists && !f->packs_W)
             f->W_panels = (char *)f->constant.W;
         else if (f->packs || f->hoists)
             f->W_panels = fl_take_array(arena, fl_column_panels(f->k, gates, columns, I), 1, f->size);
@@ -106,7 +109,7 @@ fl_multiplication fl_hoisted_product(fl_forward_pass *f, fl_span block) {
                                 .a_row_step = I,
                                 .a_k_step = 1,
                                 .panels = f->W_panels,
-                                .vectors = fl_vectors_of_columns(f->over_time),
+                                .vectors = f->packs_W ? fl_vectors(f->over_time) : 0,
                                 .gates = gates,
                                 .format = f->constant.format,
                                 .c = (void *)f->wx,
@@ -174,6 +177,7 @@ fl_size fl_run_forward_step(const fl_forward_pass *f, fl_size s, fl_share own) {
         step.y_prev = y_prev_of(f, s);
         step.y_prev_step = step.outputs;
     }
+    step.from_end = s % 2;
     step.keep = rows_kept(f, s);
     if (step.keep && !f->direct) {
         char *seen = y_prev_of(f, s + 1);

@@ -19,20 +19,22 @@ typedef struct {
     fl_carry between;    /* arguments of `carry` that are the same between any two steps */
     fl_rows rows;
     int reverse;
-    fl_size size;      /* bytes of a value */
-    fl_size cell_size; /* bytes of a value of c, and of a sum */
-    fl_size gates;     /* number of gate blocks */
-    fl_size outputs;   /* P */
-    fl_size block;     /* hidden units in a block, of which a thread's share has whole ones */
-    fl_size unit_work; /* multiply-adds of a step per row and unit; 0 on a device */
-    int taped;         /* Is there a tape? */
-    int y_on_tape;     /* Is y^{t-1} on the tape? */
-    int carries;       /* Does anything lie between two steps? */
-    int packed;        /* Are the weights given as panels? */
-    int direct;        /* Does a step read y where the previous step has written it for the caller? */
-    int packs;         /* Do the steps read panels? Else they read the weights as they are. */
-    int hoists_few;    /* May W x be hoisted for few rows too? Where the weights are packed once for many calls. */
-    int hoists;        /* Is W x one product over many steps, before them? Else it is part of each step. */
+    fl_size size;        /* bytes of a value */
+    fl_size cell_size;   /* bytes of a value of c, and of a sum */
+    fl_size weight_size; /* bytes of a value of W and R as they are stored */
+    fl_size gates;       /* number of gate blocks */
+    fl_size outputs;     /* P */
+    fl_size block;       /* hidden units in a block, of which a thread's share has whole ones */
+    fl_size unit_work;   /* multiply-adds of a step per row and unit; 0 on a device */
+    int taped;           /* Is there a tape? */
+    int y_on_tape;       /* Is y^{t-1} on the tape? */
+    int carries;         /* Does anything lie between two steps? */
+    int packed;          /* Are the weights given as panels? */
+    int direct;          /* Does a step read y where the previous step has written it for the caller? */
+    int packs;           /* Do the steps read panels? Else they read the weights as they are. */
+    int packs_W;         /* Does the product W x over many steps read panels? */
+    int hoists_few;      /* May W x be hoisted for few rows too? Where the weights are packed once for many calls. */
+    int hoists;          /* Is W x one product over many steps, before them? Else it is part of each step. */
     fl_division division;
     fl_size s0, s1;     /* the steps [s0, s1) to run */
     fl_size s_end;      /* the end of the steps, after which no state is passed on */
@@ -79,8 +81,8 @@ static inline int fl_keeps_y_as_c(const fl_forward_pass *f) {
 /* Return whether there are enough rows for packing weights to pay. */
 static inline int fl_many_rows(const fl_rows *r) { return r->invariant || r->count >= FL_ROWS_TO_PACK; }
 
-/* Decide whether W x is hoisted and whether the steps read panels. `weight_size` is the bytes of a stored weight. */
-void fl_plan_weights(fl_forward_pass *f, fl_size weight_size);
+/* Decide whether W x is hoisted and whether the steps read panels. */
+void fl_plan_weights(fl_forward_pass *f);
 
 /* Lay out the workspace. */
 void fl_lay_out_forward_pass(fl_forward_pass *f, fl_arena *arena);

@@ -22,7 +22,8 @@ void fl_multiply_pieces(const fl_kernels *k, const fl_product *product, fl_ask_s
         }
         return;
     }
-    const fl_size block = k->unit_block * (product->gates > 1 ? 1 : product->vectors);
+    const int vectors = product->gates > 1 ? 1 : product->vectors ? product->vectors : fl_vectors(k);
+    const fl_size block = vectors * k->unit_block;
     const fl_size work = (row1 - row0) * product->K * product->gates;
     while (column0 < column1) {
         const fl_size end = fl_piece_end(column0, column1, block, work);

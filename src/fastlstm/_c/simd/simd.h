@@ -52,17 +52,14 @@
 #endif
 
 #define FL_CACHE_LINE 64
-/* Prefetch to the first-level cache, or with v_prefetch_far to the second-level cache. */
+/* Prefetch to the second-level cache. */
 #if defined(__GNUC__)
-#define v_prefetch(address) __builtin_prefetch(address)
-#define v_prefetch_far(address) __builtin_prefetch(address, 0, 2)
+#define v_prefetch(address) __builtin_prefetch(address, 0, 2)
 #elif defined(_M_X64)
 #include <xmmintrin.h>
-#define v_prefetch(address) _mm_prefetch((const char *)(address), _MM_HINT_T0)
-#define v_prefetch_far(address) _mm_prefetch((const char *)(address), _MM_HINT_T1)
+#define v_prefetch(address) _mm_prefetch((const char *)(address), _MM_HINT_T1)
 #else
 #define v_prefetch(address) ((void)(address))
-#define v_prefetch_far(address) ((void)(address))
 #endif
 
 #if FL_BITS == 32

@@ -21,7 +21,7 @@ FL_INLINE factor factor_y(const fl_forward *s, fl_size row, fl_size unit, const 
 /* acc = W x^t + R y^{t-1}, without W x^t where s->wx has it, for some rows and the panel that begins at `unit`. */
 static void forward_product(accumulators acc, const fl_forward *s, int columns, fl_size row, fl_size rows,
                             fl_size unit) {
-    const fl_size G = s->cell->gates, I = s->x ? s->input : 0;
+    const fl_size G = s->cell->gates, I = s->x ? s->input : 0, lanes = lanes_of_gate(G, s->hidden - unit);
     FL_ALIGN(64) real ratio[COLUMNS * VL];
     const factor x = factor_x(s, row, unit), y_prev = factor_y(s, row, unit, I && s->ratio ? ratio : NULL);
     const factor *first = I ? &x : &y_prev, *second = I ? &y_prev : NULL;
@@ -29,29 +29,31 @@ static void forward_product(accumulators acc, const fl_forward *s, int columns, 
     for (int v = 0; y_prev.rescale && v < columns; v++) {
         fl_size units;
         const fl_size at = column_rows(G, s->hidden, unit, v, &units);
-        v_store(ratio + v * VL, v_load_part((const real *)s->ratio + at, units));
+        v_store(ratio + v * lanes, v_load_part((const real *)s->ratio + at, units));
     }
-    if (s->R_panels)
-        product(acc, columns, rows, s->format, first, second);
-    else
+    if (!s->R_panels)
         product_by_rows(acc, columns, rows, first, I ? s->W : s->R, second, s->R, G, s->hidden, unit);
+    else if (G > 1)
+        product_of_gates(acc, G, s->hidden - unit, rows, s->format, first, second);
+    else
+        product(acc, columns, rows, s->format, first, second);
 }
 
 /* of_y = R y^{t-1}, and of_x = W x^t where s->wx does not have it, likewise. */
-static void separate_products(accumulators of_y, accumulators of_x, const fl_forward *s, int columns, fl_size row,
-                              fl_size rows, fl_size unit) {
-    const fl_size G = s->cell->gates;
+static void separate_products(accumulators of_y, accumulators of_x, const fl_forward *s, fl_size row, fl_size rows,
+                              fl_size unit) {
+    const fl_size G = s->cell->gates, units = s->hidden - unit;
     const factor x = factor_x(s, row, unit), y_prev = factor_y(s, row, unit, NULL);
     assert(s->x || s->wx);
     if (s->R_panels)
-        product(of_y, columns, rows, s->format, &y_prev, NULL);
+        product_of_gates(of_y, G, units, rows, s->format, &y_prev, NULL);
     else
-        product_by_rows(of_y, columns, rows, &y_prev, s->R, NULL, NULL, G, s->hidden, unit);
+        product_by_rows(of_y, (int)G, rows, &y_prev, s->R, NULL, NULL, G, s->hidden, unit);
     if (!s->x) return;
     if (s->R_panels)
-        product(of_x, columns, rows, s->format, &x, NULL);
+        product_of_gates(of_x, G, units, rows, s->format, &x, NULL);
     else
-        product_by_rows(of_x, columns, rows, &x, s->W, NULL, NULL, G, s->hidden, unit);
+        product_by_rows(of_x, (int)G, rows, &x, s->W, NULL, NULL, G, s->hidden, unit);
 }
 
 /* The equations of a cell whose panels have a vector for each gate, in two halves: up to c, and from c to y. A half
@@ -71,27 +73,38 @@ typedef struct {
     HALF(name##_output_half, output_of_row, lanes)      \
     static const halves name##_halves = {name##_cell_half, name##_output_half};
 
+/* Return where the panel begins that is the n-th to run among those from `unit0` on. In every other step the last one
+ * is first: the caches still have of the weights what the step before has read last. */
+FL_INLINE fl_size nth_panel(const fl_forward *s, fl_size unit0, fl_size count, fl_size n) {
+    return unit0 + (s->from_end ? count - 1 - n : n) * VL;
+}
+
+/* Return how many panels to run at once: few rows are short of work that does not wait for other work. */
+FL_INLINE fl_size panels_together(fl_size rows) {
+    return 0 < rows && rows < FL_ROWS_TOGETHER ? FL_ROWS_TOGETHER / (int)rows : 1;
+}
+
 /* A step in halves: one runs over all rows before the other begins, which leaves the processor more to do at once
- * than one long chain per row. Rows of few sequences are still short of work that does not wait for other work:
- * several panels are done at once. */
+ * than one long chain per row. */
 static void forward_in_halves(const fl_forward *s, const halves *whole, const halves *last, fl_size row0, fl_size row1,
                               fl_size unit0, fl_size unit1) {
-    const fl_size H = s->hidden;
-    const int few = row0 < row1 && row1 - row0 < FL_ROWS_TOGETHER;
-    const fl_size units = few ? FL_ROWS_TOGETHER / (int)(row1 - row0) * VL : VL;
+    const fl_size H = s->hidden, count = (unit1 - unit0 + VL - 1) / VL, together = panels_together(row1 - row0);
     assert(0 <= row0 && unit0 % VL == 0 && unit1 <= H);
     FL_ALIGN(64) accumulators acc;
-    for (fl_size first = unit0; first < unit1; first += units) {
-        const fl_size end = at_most(first + units, unit1);
+    for (fl_size first = 0; first < count; first += together) {
+        const fl_size end = at_most(first + together, count);
         for (fl_size row = row0, rows; row < row1; row += rows) {
             rows = next_rows(row, row1);
-            fl_size at = 0, unit;
-            for (unit = first; unit < end; unit += VL, at += rows)
-                forward_product(acc + at, s, s->cell->gates, row, rows, unit);
-            for (unit = first, at = 0; unit < end; unit += VL, at += rows)
+            for (fl_size n = first, at = 0; n < end; n++, at += rows)
+                forward_product(acc + at, s, s->cell->gates, row, rows, nth_panel(s, unit0, count, n));
+            for (fl_size n = first, at = 0; n < end; n++, at += rows) {
+                const fl_size unit = nth_panel(s, unit0, count, n);
                 (H - unit < VL ? last : whole)->cell(s, acc[at], row, rows, unit, H - unit);
-            for (unit = first, at = 0; unit < end; unit += VL, at += rows)
+            }
+            for (fl_size n = first, at = 0; n < end; n++, at += rows) {
+                const fl_size unit = nth_panel(s, unit0, count, n);
                 (H - unit < VL ? last : whole)->output(s, acc[at], row, rows, unit, H - unit);
+            }
         }
     }
 }

@@ -128,18 +128,21 @@ FL_INLINE void gru_backward_unit(const fl_backward *s, const int plain, const in
 #else
 
 static void gru_forward(const fl_forward *s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1) {
-    const fl_size H = s->hidden;
+    const fl_size H = s->hidden, count = (unit1 - unit0 + VL - 1) / VL, together = panels_together(row1 - row0);
     assert(0 <= row0 && unit0 % VL == 0 && unit1 <= H);
     FL_ALIGN(64) accumulators of_y, of_x;
-    for (fl_size unit = unit0; unit < unit1; unit += VL)
+    for (fl_size first = 0; first < count; first += together)
         for (fl_size row = row0, rows; row < row1; row += rows) {
-            const fl_size n = at_most(H - unit, VL);
+            const fl_size end = at_most(first + together, count);
             rows = next_rows(row, row1);
-            separate_products(of_y, of_x, s, 3, row, rows, unit);
-            for (fl_size m = 0; m < rows; m++) {
-                const gru_sums sums = {s->x ? of_x[m] : NULL, of_y[m]};
-                gru_cell(s, &sums, row + m, unit, n);
-            }
+            for (fl_size n = first, at = 0; n < end; n++, at += rows)
+                separate_products(of_y + at, of_x + at, s, row, rows, nth_panel(s, unit0, count, n));
+            for (fl_size n = first, at = 0; n < end; n++)
+                for (fl_size m = 0; m < rows; m++, at++) {
+                    const fl_size unit = nth_panel(s, unit0, count, n);
+                    const gru_sums sums = {s->x ? of_x[at] : NULL, of_y[at]};
+                    gru_cell(s, &sums, row + m, unit, at_most(H - unit, VL));
+                }
         }
 }
 

@@ -20,10 +20,9 @@
 #define TILE_ROWS 3 /* 3 x 4 accumulators of 16 registers */
 #endif
 
-/* Weights beyond the second-level cache must be asked for in time, which the hardware's own prefetch does not do. A
- * tile that is alone asks for those that it needs itself, FL_PREFETCH bytes ahead. Where more tiles read a panel
- * after one another, each asks for a share of the panel's next block meanwhile, so that no tile waits for all of
- * it. */
+/* The hardware fetches a panel that a single tile reads from end to end: to ask for it too takes a third longer. Where
+ * more tiles read a panel after one another, each asks for a share of the panel's next block meanwhile, so that no tile
+ * waits for all of it. */
 
 typedef real accumulators[FL_ROW_BLOCK][COLUMNS * VL];
 
@@ -82,12 +81,7 @@ FL_INLINE void tile(const int rows, const int columns, const fl_format format, c
             vec w[COLUMNS];
             FL_UNROLL
             for (int v = 0; v < columns; v++) w[v] = v_load_weights(format, panel, v);
-            if (alone) {
-                FL_UNROLL
-                for (fl_size byte = 0; byte < step; byte += FL_CACHE_LINE) v_prefetch(panel + byte + FL_PREFETCH);
-            } else {
-                v_prefetch_far(next);
-            }
+            if (!alone) v_prefetch(next);
             FL_UNROLL
             for (int m = 0; m < rows; m++) {
                 vec x = v_set1(a[m * row_step]);
@@ -140,11 +134,9 @@ static const tile_function tiles[][TILE_ROWS][COLUMNS] = {ALL_NAMES(FL_FULL)};
 FL_INLINE void product_block(accumulators acc, int columns, fl_size rows, fl_format format, const factor *f1,
                              const factor *f2, int add) {
     const fl_size count = (rows + TILE_ROWS - 1) / TILE_ROWS;
-    const fl_size bytes = (f1->K + (f2 ? f2->K : 0)) * columns * VL * weight_bytes(format);
-    const int alone = count == 1 && bytes > FL_NEAR_PANEL;
     for (fl_size n = 0, row = 0; n < count; n++) {
         const fl_size height = n + 1 < count ? (rows - row) / (count - n) : rows - row;
-        tiles[format][height - 1][columns - 1](acc, row, f1, f2, add, alone ? ALONE : count == 1 ? COLUMNS : (int)n);
+        tiles[format][height - 1][columns - 1](acc, row, f1, f2, add, count == 1 ? ALONE : (int)n);
         row += height;
     }
 }
@@ -193,6 +185,27 @@ FL_INLINE fl_size column_rows(fl_size gates, fl_size hidden, fl_size unit, int v
     const fl_size first = alone ? unit + v * VL : unit;
     *units = at_most(hidden - first, VL);
     return alone ? first : v * hidden + first;
+}
+
+/* Return how many lanes of a panel's row each gate has: those of a vector, or fewer in a last panel with so few units
+ * that gates share vectors. And the vectors of such a row. */
+FL_INLINE fl_size lanes_of_gate(fl_size gates, fl_size units) {
+    fl_size lanes = VL;
+    while (gates > 1 && 2 * units <= lanes) lanes /= 2;
+    return lanes;
+}
+FL_INLINE int vectors_of_gates(fl_size gates, fl_size units) {
+    return (int)((gates * lanes_of_gate(gates, units) + VL - 1) / VL);
+}
+
+/* acc = [f1 f2] panels for a forward panel of so many gates and units, with a vector for each gate. */
+static void product_of_gates(accumulators acc, fl_size gates, fl_size units, fl_size rows, fl_format format,
+                             const factor *f1, const factor *f2) {
+    const fl_size lanes = lanes_of_gate(gates, units);
+    product(acc, vectors_of_gates(gates, units), rows, format, f1, f2);
+    if (lanes == VL) return;
+    for (fl_size m = 0; m < rows; m++)
+        for (fl_size gate = gates - 1; gate > 0; gate--) v_store(&acc[m][gate * VL], v_load(&acc[m][gate * lanes]));
 }
 
 /* Return the columns of whole panels that hold so many columns. */
@@ -261,17 +274,15 @@ static void product_by_rows(accumulators acc, int columns, fl_size rows, const f
 static void pack_columns(void *panels, fl_size gates, fl_size hidden, const void *A, fl_size K, fl_size panel0,
                          fl_size panel1) {
     for (fl_size j = panel0; j < panel1; j++) {
-        const fl_size unit = j * panel_units(gates);
-        const int columns = gates > 1 ? (int)gates : columns_from(unit, hidden);
+        const fl_size unit = j * panel_units(gates), lanes = lanes_of_gate(gates, hidden - unit);
+        const int blocks = gates > 1 ? (int)gates : columns_from(unit, hidden);
+        const fl_size width = (gates > 1 ? vectors_of_gates(gates, hidden - unit) : blocks) * VL;
         real *panel = (real *)panels + j * K * panel_vectors(gates) * VL;
-        for (int v = 0; v < columns; v++) {
+        if (hidden - unit < panel_units(gates)) memset(panel, 0, (size_t)(K * width) * sizeof(real));
+        for (int v = 0; v < blocks; v++) {
             fl_size units;
             const real *rows = (const real *)A + column_rows(gates, hidden, unit, v, &units) * K;
-            real *to = panel + v * VL;
-            transpose_block(to, columns * VL, rows, K, units, K);
-            if (units < VL)
-                for (fl_size k = 0; k < K; k++)
-                    memset(to + k * columns * VL + units, 0, (size_t)(VL - units) * sizeof(real));
+            transpose_block(panel + v * lanes, width, rows, K, units, K);
         }
     }
 }
@@ -296,12 +307,14 @@ static void multiply(const fl_product *p, fl_size row0, fl_size row1, fl_size co
     assert(0 <= row0 && column0 % width == 0 && column1 <= H);
     FL_ALIGN(64) accumulators acc;
     for (fl_size column = column0; column < column1; column += width) {
-        const int columns = p->gates > 1 ? (int)p->gates : vectors_from(column, H, vectors);
+        const int columns = p->gates > 1 ? (int)p->gates : vectors_from(column, H, vectors); /* of the result */
         const char *panel = panel_at(p->panels, p->format, p->K, column * p->gates);
         for (fl_size row = row0, rows; row < row1; row += rows) {
             rows = next_rows(row, row1);
             const factor a = {(const real *)p->a + row * p->a_row_step, p->a_row_step, p->a_k_step, p->K, panel, NULL};
-            if (p->vectors)
+            if (p->gates > 1)
+                product_of_gates(acc, p->gates, H - column, rows, p->format, &a, NULL);
+            else if (p->vectors)
                 product(acc, columns, rows, p->format, &a, NULL);
             else
                 product_by_rows(acc, columns, rows, &a, p->panels, NULL, NULL, 1, H, column);
