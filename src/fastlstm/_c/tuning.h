@@ -80,8 +80,8 @@ enum {
     /* Multiply-adds of a call that is divided by batch rows, whose threads start once, and of a product of nn. Not
      * measured. */
     FL_WORK_PER_CALL = 200000,
-    /* Multiply-adds of a step that is divided by hidden units, after which its threads meet. Not measured. */
-    FL_WORK_PER_STEP = 60000,
+    /* Multiply-adds of a step that is divided by hidden units, after which its threads meet. EPYC, November 2026. */
+    FL_WORK_PER_STEP = 20000,
     /* Cost of a step for each thread beside that of its batch rows, counted in batch rows: each reads all weights. Not
      * measured. */
     FL_ROWS_PER_STEP = 2,

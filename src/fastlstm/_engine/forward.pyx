@@ -56,9 +56,10 @@ cdef void step_part(void *argument, int part, int parts) noexcept nogil:
     """Run some steps for a part's rows and units."""
     cdef fl_forward_pass *f = <fl_forward_pass *>argument
     cdef fl_share own = fl_share_of(&f.division, part, f.rows.B, f.constant.hidden, f.block)
+    cdef fl_forward step = f.constant
     cdef fl_size s, work = 0
     for s in range(f.s0, f.s1):
-        work += fl_run_forward_step(f, s, own)
+        work += fl_run_forward_step(f, &step, s, own)
         if f.proj == NULL:
             fl_hand_on(f, s, own, own.unit0, own.unit1)
         elif f.division.by_rows or parts == 1:

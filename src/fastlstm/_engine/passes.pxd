@@ -147,7 +147,7 @@ cdef extern from "pass/forward.h" nogil:
     void fl_start_forward_pass(const fl_forward_pass *f)
     void fl_keep_checkpoint(const fl_forward_pass *f, fl_span segment)
     void fl_begin_segment(fl_forward_pass *f, fl_span segment)
-    fl_size fl_run_forward_step(const fl_forward_pass *f, fl_size s, fl_share own)
+    fl_size fl_run_forward_step(const fl_forward_pass *f, fl_forward *step, fl_size s, fl_share own)
     void fl_hand_on(const fl_forward_pass *f, fl_size s, fl_share own, fl_size column0, fl_size column1)
     char *fl_y_of(const fl_forward_pass *f, fl_size s)
     char *fl_m_of(const fl_forward_pass *f, fl_size s)

@@ -135,6 +135,7 @@ fastlstm_status fastlstm_step(const fastlstm_plan *plan, size_t B, const void *x
 static void run(fl_forward_pass *f) {
     const fl_size H = f->constant.hidden;
     const fl_share all = {0, f->rows.B, 0, H};
+    fl_forward step = f->constant;
     fl_start_forward_pass(f);
     for (fl_span left = {0, f->rows.T}; left.t0 < left.t1;) {
         const fl_span block = fl_next_block(&left, &f->rows, f->hoists ? f->block_rows : 0, f->reverse);
@@ -144,7 +145,7 @@ static void run(fl_forward_pass *f) {
         }
         const fl_size s0 = fl_first_step(&f->rows, f->reverse, block);
         for (fl_size s = s0; s < s0 + block.t1 - block.t0; s++) {
-            fl_run_forward_step(f, s, all);
+            fl_run_forward_step(f, &step, s, all);
             fl_hand_on(f, s, all, 0, H);
         }
     }

@@ -158,48 +158,48 @@ static fl_size rows_kept(const fl_forward_pass *f, fl_size s) {
 
 /* ---- a step ---- */
 
-fl_size fl_run_forward_step(const fl_forward_pass *f, fl_size s, fl_share own) {
+fl_size fl_run_forward_step(const fl_forward_pass *f, fl_forward *step, fl_size s, fl_share own) {
     const fl_size t = time_of(f, s), row = fl_first_row(&f->rows, t), H = f->constant.hidden;
     const fl_size end = fl_smaller(own.row1, fl_rows_at(&f->rows, t)), work = (end - own.row0) * f->unit_work;
     if (own.row0 >= end) return 0;
-    fl_forward step = f->constant;
     if (f->hoists)
-        step.wx = fl_at(f->wx, (row - f->wx_row) * f->gates * H, f->cell_size);
+        step->wx = fl_at(f->wx, (row - f->wx_row) * f->gates * H, f->cell_size);
     else
-        step.x = fl_at(f->x, row * step.input, f->size);
-    step.gates = fl_at(f->tape.gates, (row - f->tape.row) * step.cell->kept * H, f->size);
-    step.c = c_of(f, s);
-    step.c_prev = c_prev_of(f, s);
+        step->x = fl_at(f->x, row * step->input, f->size);
+    step->gates = fl_at(f->tape.gates, (row - f->tape.row) * step->cell->kept * H, f->size);
+    step->c = c_of(f, s);
+    step->c_prev = c_prev_of(f, s);
     if (f->direct) {
-        step.y_prev = s ? fl_y_of(f, s - 1) : f->h0;
-        step.y_prev_step = s ? f->y_step : step.outputs;
+        step->y_prev = s ? fl_y_of(f, s - 1) : f->h0;
+        step->y_prev_step = s ? f->y_step : step->outputs;
     } else {
-        step.y_prev = y_prev_of(f, s);
-        step.y_prev_step = step.outputs;
+        step->y_prev = y_prev_of(f, s);
+        step->y_prev_step = step->outputs;
     }
-    step.from_end = s % 2;
-    step.keep = rows_kept(f, s);
-    if (step.keep && !f->direct) {
+    step->from_end = s % 2;
+    step->keep = rows_kept(f, s);
+    step->y = step->extra_seen = NULL;
+    if (step->keep && !f->direct) {
         char *seen = y_prev_of(f, s + 1);
-        step.y = f->between.y_is_there ? seen : NULL;
-        step.y_step = step.outputs;
-        if (step.outputs > f->outputs) step.extra_seen = seen + f->outputs * f->size;
+        step->y = f->between.y_is_there ? seen : NULL;
+        step->y_step = step->outputs;
+        if (step->outputs > f->outputs) step->extra_seen = seen + f->outputs * f->size;
     }
-    step.extra_last = f->extra_last;
-    step.y_copy = f->proj ? fl_m_of(f, s) : fl_y_of(f, s);
-    step.y_copy_step = f->proj ? H : f->y_step;
-    if (fl_has_whole_rows(step.cell) || !f->k->packs) {
+    step->extra_last = f->extra_last;
+    step->y_copy = f->proj ? fl_m_of(f, s) : fl_y_of(f, s);
+    step->y_copy_step = f->proj ? H : f->y_step;
+    if (fl_has_whole_rows(step->cell) || !f->k->packs) {
         const fl_size rows = f->k->packs ? 1 : FL_ROWS_OF_A_PIECE;
         for (fl_size first = own.row0, last; first < end; first = last) {
             last = fl_piece_end(first, end, rows, f->unit_work * H);
-            f->step(&step, first, last, 0, H);
+            f->step(step, first, last, 0, H);
             if (last < end && fl_asked_to_stop(f->stopped)) break;
         }
         return work * H;
     }
     for (fl_size unit = own.unit0, unit_end; unit < own.unit1; unit = unit_end) {
         unit_end = fl_piece_end(unit, own.unit1, f->block, work);
-        f->step(&step, own.row0, end, unit, unit_end);
+        f->step(step, own.row0, end, unit, unit_end);
         if (unit_end < own.unit1 && fl_asked_to_stop(f->stopped)) break;
     }
     return work * (own.unit1 - own.unit0);

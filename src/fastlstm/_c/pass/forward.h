@@ -112,8 +112,9 @@ void fl_start_forward_pass(const fl_forward_pass *f);
 void fl_keep_checkpoint(const fl_forward_pass *f, fl_span segment);
 void fl_begin_segment(fl_forward_pass *f, fl_span segment);
 
-/* Run some rows and units of step s; return the number of multiply-adds. */
-fl_size fl_run_forward_step(const fl_forward_pass *f, fl_size s, fl_share own);
+/* Run some rows and units of step s; return the number of multiply-adds. `step` is a copy of `constant`, which steps
+ * that run one after the other in a thread fill in turns. */
+fl_size fl_run_forward_step(const fl_forward_pass *f, fl_forward *step, fl_size s, fl_share own);
 
 /* Pass y and c from step s to the next, for a part's rows, hidden units and columns of y; write the final states of
  * rows that end. */
