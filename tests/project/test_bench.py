@@ -254,9 +254,16 @@ def test_cells_are_measured_and_written(tmp_path, capsys, monkeypatch):
         assert part["rows"].keys() == ours | theirs
         assert all(row["us"] > 0 for row in part["rows"].values())
         assert all(part["rows"][name]["over_ours"]["median"] > 0 for name in theirs)
-    assert "| GRU, reset before |" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "| GRU, reset before: us |" in printed
+    parts[0]["rows"]["LSTM, no peepholes"]["us"] = 12345.4
+    for name in theirs:
+        parts[-1]["rows"][name]["over_ours"]["median"] = 0.5
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"parts": parts}))
     assert cells.main(["--table", str(file)]) == 0
-    assert "| LSTM, layer norm |" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "| 4 1 5 6 | 12345 |" in printed
+    assert all(f"- {name}, is faster at 1 1 5 6: 0.50." in printed for name in theirs)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -207,16 +207,35 @@ def _measure(kind: str, shape: Shape, threads: int, seconds: float, peers: Peers
     return rows
 
 
+def _table(parts: list[dict[str, Any]]) -> list[str]:
+    """Return a table of some parts, a row for each shape, and a sentence for each at which a peer is faster."""
+    names = list(parts[0]["rows"])
+    ours = [LSTM, AFTER, BEFORE, NORM]
+    peers = {own: [name for name in names if name.endswith(f", {own}")] for own in ours}
+    head = ["T B I H"]
+    for own in ours:
+        head += [f"{own}: us", *(f"{peer.removesuffix(f', {own}')} / it" for peer in peers[own])]
+    lines, losses = [f"| {' | '.join(head)} |", "|" + " ---: |" * len(head)], []
+    for part in parts:
+        rows, shape = part["rows"], " ".join(map(str, part["shape"]))
+        cells = [shape]
+        for own in ours:
+            over = {peer: rows[peer]["over_ours"]["median"] for peer in peers[own]}
+            cells += [f"{rows[own]['us']:.{1 if rows[own]['us'] < 100 else 0}f}", *(f"{x:.2f}" for x in over.values())]
+            losses += [f"- {peer}, is faster at {shape}: {x:.2f}." for peer, x in over.items() if x < 1]
+        lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, *([""] if losses else []), *losses]
+
+
 def _markdown(report: dict[str, Any]) -> str:
     here = report["machine"]
     lines = [f"{here['cpu']}, {counted(here['processors'], 'processor')}, instruction set {here['isa']}, float32"]
+    tables: dict[str, list[dict[str, Any]]] = {}
     for part in report["parts"]:
-        shape, threads = " ".join(map(str, part["shape"])), counted(part["threads"], "thread")
-        lines += ["", f"**{part['kind'].capitalize()}, T B I H = {shape}, {threads}**", ""]
-        lines += ["| | us | time / fastlstm's |", "| --- | ---: | ---: |"]
-        for name, row in part["rows"].items():
-            over = f"{row['over_ours']['median']:.2f}" if row["over_ours"] else ""
-            lines.append(f"| {name} | {row['us']:.1f} | {over} |")
+        title = f"{part['kind'].capitalize()}, {counted(part['threads'], 'thread')}"
+        tables.setdefault(title, []).append(part)
+    for title, parts in tables.items():
+        lines += ["", f"**{title}**, microseconds, and a peer's time over them", "", *_table(parts)]
     return "\n".join(lines)
 
 
