@@ -215,7 +215,8 @@ cdef int take_weights(fl_forward_pass *f, Buffers get, KernelCell cell, weights)
         step.W = get.input("W", weights.W, units * step.input * f.size)
         step.R = get.input("R", weights.R, units * step.outputs * f.size)
     else:
-        f.packed, step.format, f.weight_size = True, <fl_format>FORMATS[weights.packed.format], weights.packed.W.itemsize
+        f.packed, f.weight_size = True, weights.packed.W.itemsize
+        step.format = <fl_format>FORMATS[weights.packed.format]
         step.input, step.outputs = weights.packed.input, weights.packed.outputs
         step.W_panels, step.R_panels = get.read(weights.packed.W), get.read(weights.packed.R)
         step.scale, step.ratio = get.read(weights.packed.scale), get.read(weights.packed.ratio)
