@@ -38,6 +38,11 @@ Arrays = dict[str, np.ndarray]
 T, B, I, H, P = 4, 3, 2, 4, 3
 
 
+def joined(names) -> str:
+    """Return the id of a test with these options, the same in every process, as that of a set is not."""
+    return "+".join(sorted(names)) or "none"
+
+
 def converted(case: Arrays, dtype: type) -> Arrays:
     return {name: None if array is None else array.astype(dtype) for name, array in case.items()}
 

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from cases import DTYPES, GRU_ARGUMENTS, GRU_FORMS, UNIT_OPTIONS, B, H, I, T, gru_case, unit_options
+from cases import DTYPES, GRU_ARGUMENTS, GRU_FORMS, UNIT_OPTIONS, B, H, I, T, gru_case, joined, unit_options
 from differences import check_every_entry
 from helpers import assert_close, assert_same, gru_arrays, gru_backward, gru_forward, run_gru
 from hypothesis import given, settings
@@ -45,7 +45,7 @@ def by_hand(case, lengths=None, reverse=False, reset=None, reset_to="initial", r
 
 
 @both_forms
-@pytest.mark.parametrize("names", EVERY, ids=str)
+@pytest.mark.parametrize("names", EVERY, ids=joined)
 def test_values_by_hand(names, reset_after, isa):
     for sizes in ((5, 3, 4, 7), (12, 9, 5, 33), (6, 1, 3, 150)):
         T, B, _, H = sizes
@@ -57,7 +57,7 @@ def test_values_by_hand(names, reset_after, isa):
 
 
 @both_forms
-@pytest.mark.parametrize("names", EVERY, ids=str)
+@pytest.mark.parametrize("names", EVERY, ids=joined)
 def test_gradients(names, reset_after, isa):
     case, options = gru_case(T, B, I, H, reset_after), unit_options(names, T, B, H)
 
@@ -88,7 +88,7 @@ def test_any_options(reset_after, names, sizes, seed):
 
 
 @pytest.mark.parametrize("sizes", [(7, 9, 5, 17), (20, 33, 9, 17), (3, 2, 150, 150), (70, 1, 200, 200)], ids=str)
-@pytest.mark.parametrize("names", [set(), {"lengths", "reverse"}, {"lengths", "reset", "mask"}, {"zone"}], ids=str)
+@pytest.mark.parametrize("names", [set(), {"lengths", "reverse"}, {"lengths", "reset", "mask"}, {"zone"}], ids=joined)
 @both_forms
 def test_one_way_of_computing_is_another(reset_after, names, sizes, isa):
     """Rows one by one on one thread, against all at once on any number of them."""
@@ -100,7 +100,9 @@ def test_one_way_of_computing_is_another(reset_after, names, sizes, isa):
 
 
 @both_forms
-@pytest.mark.parametrize("names", [(), ("lengths",), ("zero",), ("mask", "zone"), ("lengths", "zero", "zone")], ids=str)
+@pytest.mark.parametrize(
+    "names", [(), ("lengths",), ("zero",), ("mask", "zone"), ("lengths", "zero", "zone")], ids=joined
+)
 @pytest.mark.parametrize("reverse", [(), ("reverse",)], ids=["forward", "reverse"])
 def test_each_recording_as_alone(reverse, names, reset_after, isa):
     case, options = gru_case(9, 5, 3, 7, reset_after), unit_options({"reset", *names, *reverse}, 9, 5, 7)
@@ -129,7 +131,7 @@ def test_rows_without_a_step(T, reverse, reset_after, isa):
 
 
 @both_forms
-@pytest.mark.parametrize("names", [(), ("mask", "zone"), ("zero", "reverse"), ("lengths",)], ids=str)
+@pytest.mark.parametrize("names", [(), ("mask", "zone"), ("zero", "reverse"), ("lengths",)], ids=joined)
 @pytest.mark.parametrize("sizes", [(7, 3, 5, 19), (40, 20, 3, 40), (1, 1, 3, 8)], ids=str)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_deltas(dtype, sizes, names, reset_after, isa):
@@ -147,7 +149,7 @@ def test_deltas(dtype, sizes, names, reset_after, isa):
 
 
 @both_forms
-@pytest.mark.parametrize("names", [(), ("mask", "zone"), ("reset",)], ids=str)
+@pytest.mark.parametrize("names", [(), ("mask", "zone"), ("reset",)], ids=joined)
 @pytest.mark.parametrize("sizes", [(9, 5, 3, 7), (40, 3, 5, 17), (9, 1, 150, 150)], ids=str)
 def test_chunks_are_the_whole(sizes, names, reset_after, isa):
     """Forward and backward, with the state and its gradient handed on."""
@@ -175,7 +177,7 @@ def test_chunks_are_the_whole(sizes, names, reset_after, isa):
 
 
 @both_forms
-@pytest.mark.parametrize("names", EVERY, ids=str)
+@pytest.mark.parametrize("names", EVERY, ids=joined)
 @pytest.mark.parametrize("sizes", [(60, 30, 3, 7), (1100, 1, 9, 17), (9, 130, 3, 33)], ids=str)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_recompute(dtype, sizes, names, reset_after):
@@ -209,7 +211,7 @@ def test_workspace_is_large_enough_and_need_not_be_clean(recompute, reset_after)
 
 
 @both_forms
-@pytest.mark.parametrize("names", [set(), {"lengths", "reverse"}, {"reset", "mask", "zone"}], ids=str)
+@pytest.mark.parametrize("names", [set(), {"lengths", "reverse"}, {"reset", "mask", "zone"}], ids=joined)
 @pytest.mark.parametrize("sizes", [(12, 15, 3, 5), (12, 30, 17, 33), (1, 7, 40, 130), (5, 15, 300, 520)], ids=str)
 def test_a_row_alone_and_among_others(sizes, names, reset_after, isa):
     T, B, _, H = sizes

@@ -18,6 +18,7 @@ from cases import (
     arriving,
     converted,
     initial,
+    joined,
     layer_norm_case,
     options_case,
 )
@@ -147,7 +148,7 @@ def assert_close_to_largest(found, expected):
 
 
 @pytest.mark.parametrize(
-    "names", [*SINGLE, {"lengths", "reverse", "zero", "mask"}, {"proj", "clip", "zone_y"}], ids=str
+    "names", [*SINGLE, {"lengths", "reverse", "zero", "mask"}, {"proj", "clip", "zone_y"}], ids=joined
 )
 def test_values_and_gradients_by_hand(torch, names, isa):
     for sizes in SIZES:
@@ -155,14 +156,14 @@ def test_values_and_gradients_by_hand(torch, names, isa):
         assert_close_to_largest(run_lstm(case, **options), autograd(torch, frozenset(names), sizes))
 
 
-@pytest.mark.parametrize("names", [*PAIRS, set(OPTIONS), set(OPTIONS) - {"zero"}], ids=str)
+@pytest.mark.parametrize("names", [*PAIRS, set(OPTIONS), set(OPTIONS) - {"zero"}], ids=joined)
 def test_values_and_gradients_of_pairs_by_hand(torch, names):
     case, options = norm_case(names)
     assert_close(run_lstm(case, **options), autograd(torch, frozenset(names)), EXACT)
 
 
 @all_variants
-@pytest.mark.parametrize("names", [set(), {"proj", "lengths", "zone_c", "activations"}], ids=str)
+@pytest.mark.parametrize("names", [set(), {"proj", "lengths", "zone_c", "activations"}], ids=joined)
 def test_variants_by_hand(torch, names, variant, isa):
     sizes = 4, 3, 4, 9, 4
     case, options = norm_case(names, sizes, variant)
@@ -178,12 +179,12 @@ def check_differences(case, options, check=check_every_entry):
     check(lambda changed: lstm_loss(changed, options), case, found, arguments, **how)
 
 
-@pytest.mark.parametrize("names", SINGLE, ids=str)
+@pytest.mark.parametrize("names", SINGLE, ids=joined)
 def test_finite_differences(names):
     check_differences(*norm_case(names, SMALL, "CIFG", seed=2))
 
 
-@pytest.mark.parametrize("names", PAIRS, ids=str)
+@pytest.mark.parametrize("names", PAIRS, ids=joined)
 def test_finite_differences_of_pairs(names):
     check = functools.partial(check_directions, directions=2, entries=1)
     check_differences(*norm_case(names, SMALL, "CIFG", seed=2), check)
@@ -198,7 +199,7 @@ def test_finite_differences_of_variants(variant):
     "sizes", [(7, 9, 5, 17, 11), (20, 33, 9, 17, 5), (3, 2, 60, 150, 70), (70, 1, 9, 66, 3)], ids=str
 )
 @pytest.mark.parametrize(
-    "names", [set(), {"lengths", "reverse", "proj"}, {"lengths", "reset", "mask", "zone_y"}], ids=str
+    "names", [set(), {"lengths", "reverse", "proj"}, {"lengths", "reset", "mask", "zone_y"}], ids=joined
 )
 def test_one_way_of_computing_is_another(names, sizes, isa):
     """Rows one by one on one thread, against all at once on any number of them."""
@@ -220,7 +221,7 @@ def test_any_options(variant, names, sizes, seed):
     assert_close_to_largest(run_lstm(case, **options), row_by_row(case, options))
 
 
-@pytest.mark.parametrize("names", [(), ("lengths",), ("zero",), ("proj", "mask", "zone_y", "zone_c")], ids=str)
+@pytest.mark.parametrize("names", [(), ("lengths",), ("zero",), ("proj", "mask", "zone_y", "zone_c")], ids=joined)
 @pytest.mark.parametrize("reverse", [(), ("reverse",)], ids=["forward", "reverse"])
 def test_each_recording_as_alone(reverse, names, isa):
     case, options = norm_case({"reset", *names, *reverse}, (9, 5, 3, 7, 4))
@@ -314,7 +315,7 @@ def test_tape_holds_the_gates(variant, dtype, isa):
 
 
 @pytest.mark.parametrize(
-    "names", [(), ("mask", "zone_y"), ("zero", "reverse"), ("lengths",), ("proj",), ("clip",)], ids=str
+    "names", [(), ("mask", "zone_y"), ("zero", "reverse"), ("lengths",), ("proj",), ("clip",)], ids=joined
 )
 @both_dtypes
 def test_deltas(dtype, names, isa):
@@ -335,7 +336,7 @@ def test_deltas(dtype, names, isa):
 # ---- parts of a call -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("names", [(), ("mask", "zone_y", "zone_c"), ("proj", "zero")], ids=str)
+@pytest.mark.parametrize("names", [(), ("mask", "zone_y", "zone_c"), ("proj", "zero")], ids=joined)
 @pytest.mark.parametrize("sizes", [(9, 5, 3, 7, 4), (40, 3, 5, 17, 9)], ids=str)
 def test_chunks_are_the_whole(sizes, names, isa):
     """Forward and backward, with the state and its gradient handed on."""
@@ -361,7 +362,7 @@ def test_chunks_are_the_whole(sizes, names, isa):
     assert_close(total, expected, 1e-11)
 
 
-@pytest.mark.parametrize("names", [*SINGLE, set(OPTIONS)], ids=str)
+@pytest.mark.parametrize("names", [*SINGLE, set(OPTIONS)], ids=joined)
 @pytest.mark.parametrize("sizes", [(60, 30, 3, 7, 4), (1100, 1, 9, 17, 5), (9, 130, 3, 33, 5)], ids=str)
 def test_recompute(sizes, names):
     """Not a bit differs, whatever the number of steps that are kept and of threads."""
@@ -390,7 +391,7 @@ def test_workspace_is_large_enough_and_need_not_be_clean(variant, recompute, isa
 
 
 @pytest.mark.parametrize(
-    "names", [set(), {"lengths", "reverse", "proj"}, {"reset", "mask", "zone_y", "zone_c"}], ids=str
+    "names", [set(), {"lengths", "reverse", "proj"}, {"reset", "mask", "zone_y", "zone_c"}], ids=joined
 )
 @pytest.mark.parametrize(
     "sizes", [(12, 15, 3, 5, 2), (12, 30, 17, 33, 9), (1, 7, 40, 130, 9), (3, 9, 300, 260, 70)], ids=str

@@ -16,6 +16,7 @@ from cases import (
     T,
     arriving,
     initial,
+    joined,
     options_case,
     rnn_case,
     unit_options,
@@ -88,7 +89,7 @@ def test_one_way_of_computing_is_another(variant, sizes, isa):
         assert_close(run_lstm(case, num_threads=num_threads, **options), expected, 1e-11)
 
 
-@pytest.mark.parametrize("names", [set(), {"lengths"}, {"reset", "mask"}, {"zone_y", "zone_c"}, {"proj"}], ids=str)
+@pytest.mark.parametrize("names", [set(), {"lengths"}, {"reset", "mask"}, {"zone_y", "zone_c"}, {"proj"}], ids=joined)
 @pytest.mark.parametrize("reverse", [set(), {"reverse"}], ids=["forward", "reverse"])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_without_a_tape(variant, reverse, names, isa):
@@ -136,7 +137,9 @@ def test_deltas_give_the_gradients():
 
 
 @pytest.mark.parametrize(
-    "names", [set(), {"lengths"}, {"reverse", "reset"}, {"proj"}, {"mask"}, {"zone_y"}, {"zone_c"}, {"clip"}], ids=str
+    "names",
+    [set(), {"lengths"}, {"reverse", "reset"}, {"proj"}, {"mask"}, {"zone_y"}, {"zone_c"}, {"clip"}],
+    ids=joined,
 )
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_deltas_change_no_gradient(variant, names, isa):
@@ -183,7 +186,7 @@ def test_resets_cut_a_sequence():
 
 
 @pytest.mark.parametrize(
-    "names", [set(), *({name} for name in UNIT_OPTIONS), *map(set, itertools.combinations(UNIT_OPTIONS, 2))], ids=str
+    "names", [set(), *({name} for name in UNIT_OPTIONS), *map(set, itertools.combinations(UNIT_OPTIONS, 2))], ids=joined
 )
 @pytest.mark.parametrize("nonlinearity", ["tanh", "logistic"])
 def test_rnn_gradients(nonlinearity, names):
@@ -225,7 +228,9 @@ def test_rows_without_a_step(T, reverse, isa):
 # ---- the gates in the state of FGR ----
 
 
-@pytest.mark.parametrize("names", [(), ("reverse",), ("reverse", "lengths"), ("zero",), ("reset",), ("proj",)], ids=str)
+@pytest.mark.parametrize(
+    "names", [(), ("reverse",), ("reverse", "lengths"), ("zero",), ("reset",), ("proj",)], ids=joined
+)
 def test_gates_of_the_state_matter(names):
     """Each gate goes to some output, and the gates returned are those of the last step."""
     case, options = options_case("FGR", {*names})
@@ -262,7 +267,7 @@ def test_parts_of_the_state_that_are_not_given_are_zero():
     assert_same({"y": y}, {"y": lstm_forward(case | nothing, tape=True, **options)[0]})
 
 
-@pytest.mark.parametrize("names", [(), ("mask", "zone_y", "zone_c"), ("proj", "reset"), ("zero", "clip")], ids=str)
+@pytest.mark.parametrize("names", [(), ("mask", "zone_y", "zone_c"), ("proj", "reset"), ("zero", "clip")], ids=joined)
 @pytest.mark.parametrize("sizes", [(9, 5, 3, 7, 4), (40, 3, 5, 17, 9), (9, 1, 150, 150, 70)], ids=str)
 @pytest.mark.parametrize("variant", ["vanilla", "FGR"])
 def test_chunks_are_the_whole(variant, sizes, names, isa):
