@@ -10,9 +10,8 @@ from fastlstm._cells.kernel cimport KernelCell
 from fastlstm._engine.forward cimport choose_kernels, run_all, run_span, take_weights
 from fastlstm._engine.passes cimport (fl_arena, fl_arena_bytes, fl_arena_in, fl_divide, fl_forward_pass,
                                       fl_lay_out_forward_pass, fl_plan_weights, fl_span)
-from fastlstm._system.kernels cimport (FL_MOST_SPACE, FL_ROWS_TO_STOP, fl_call, fl_gates_of_panel, fl_has_whole_rows,
-                                       fl_kernels, fl_panel_units, fl_size)
-from fastlstm._system.runtime cimport begin_call, end_call, stopped
+from fastlstm._system.kernels cimport FL_MOST_SPACE, FL_ROWS_TO_STOP, fl_call, fl_has_whole_rows, fl_size
+from fastlstm._system.runtime cimport begin_call, end_call
 
 from fastlstm._arrays.arrays import empty, zeros
 from fastlstm._engine.batches import Batch

@@ -51,7 +51,6 @@
 #endif
 #endif
 
-#define FL_CACHE_LINE 64
 /* Prefetch to the second-level cache. */
 #if defined(__GNUC__)
 #define v_prefetch(address) __builtin_prefetch(address, 0, 2)
