@@ -1,6 +1,7 @@
 """The benchmark suite runs, measures equal computations, and says what it found. Nothing here depends on how fast."""
 
 import functools
+import importlib
 import json
 import sys
 
@@ -11,7 +12,7 @@ from fastlstm import get_num_threads
 from fastlstm.bench import measure, peers, report, results, shapes
 from fastlstm.bench.__main__ import main
 
-PEERS = ("torch", "onnx", "onnxruntime")
+PEERS = ("torch", "onnx", "onnxruntime", "openvino")
 TINY = ["--seconds", "0.0005", "--quick", "--threads", "1", "--shape", "3,2,4,8"]
 
 
@@ -24,8 +25,10 @@ def alone(monkeypatch):
 
 @pytest.fixture
 def with_peers(monkeypatch):
-    for name in PEERS:
+    """PyTorch, ONNX Runtime, and OpenVINO's stand-in where it is not installed."""
+    for name in PEERS[:3]:
         pytest.importorskip(name)
+    importlib.import_module("fake_openvino").put_if_missing(monkeypatch)
 
 
 def ran(tmp_path, *options):
@@ -40,7 +43,7 @@ def made_up(ratio, kind="inference", threads=1):
     row = {
         "shape": [1, 2, 3, 4], "rounds": 3, "ms": {"fastlstm": 1.0, "PyTorch": ratio}, "ratios": {"PyTorch": spread},
         "best_peer": "PyTorch", "peephole_cost": None, "float64": None,
-        "gflops": 10.0, "sgemm_gflops": 100.0, "fraction": 0.1, "difference": 0.0,
+        "gflops": 10.0, "sgemm_gflops": 100.0, "fraction": 0.1,
     }  # fmt: skip
     return {
         "date": "2026-01-01 00:00 UTC", "quick": False, "seconds": 1.0, "elapsed": 1.0,
@@ -101,27 +104,29 @@ class TestWithPeers:
         found = ran(tmp_path)
         rows = {part["kind"]: part["rows"][0] for part in found["parts"]}
         own, own_peephole, own_double, on_blas = peers.OURS, peers.OURS_PEEPHOLE, peers.OURS_FLOAT64, peers.OURS_BLAS
-        assert set(rows["inference"]["ms"]) == {
-            own, own_peephole, own_double, on_blas, peers.TORCH, peers.ORT, peers.ORT_PEEPHOLE
+        fixed = {peers.FROZEN, peers.ORT, peers.OPENVINO}
+        assert set(rows["inference"]["ms"]) == fixed | {
+            own, own_peephole, own_double, on_blas, peers.TORCH, peers.FROZEN_PEEPHOLE, peers.ORT_PEEPHOLE
         }  # fmt: skip
         assert set(rows["training"]["ms"]) == {own, own_peephole, own_double, on_blas, peers.TORCH}
-        assert set(rows["step"]["ms"]) == {own, on_blas, peers.TORCH, peers.ORT}
+        assert set(rows["step"]["ms"]) == fixed | {own, on_blas, peers.TORCH}
         for row in rows.values():
-            assert row["difference"] < measure.TOLERANCE
+            assert row["errors"].keys() == row["ms"].keys() - {own_double}
+            assert all(0 < error < 1e-5 for error in row["errors"].values())
             assert row["rounds"] >= 3
             best = row["ratios"][row["best_peer"]]
             assert best["q1"] <= best["median"] <= best["q3"]
         assert found["missing"] == {}
         assert {"python", "fastlstm", "numpy", "scipy", "torch", "onnxruntime"} <= set(found["versions"])
         assert set(found["machine"]) == {"cpu", "processors", "system", "isa", "load"}
-        assert "Geometric mean" in capsys.readouterr().out
+        assert "Largest error against float64: fastlstm " in capsys.readouterr().out
 
     @pytest.mark.parametrize("kind", shapes.KINDS)
     def test_results_agree(self, kind):
         found = peers.Peers.find()
         work = peers.Work(shapes.Shape(5, 3 if kind != "step" else 1, 7, 17) if kind != "step" else shapes.STEPS[0])
         own, *others = (c for c in peers.contestants(kind, work, found, 1, False) if "peephole" not in c.name)
-        assert len(others) == (2 if kind == "training" else 3)
+        assert len(others) == (2 if kind == "training" else 5)
         for other in others:
             # Far below the suite's own tolerance, so that a swapped gate cannot pass unseen.
             assert measure.difference(own, other) < 1e-5
@@ -129,16 +134,24 @@ class TestWithPeers:
     def test_peepholes_matter_and_agree(self):
         work = peers.Work(shapes.Shape(5, 3, 7, 17))
         by_name = {c.name: c for c in peers.contestants("inference", work, peers.Peers.find(), 1, False)}
-        assert measure.difference(by_name[peers.OURS_PEEPHOLE], by_name[peers.ORT_PEEPHOLE]) < 1e-5
+        for name in (peers.FROZEN_PEEPHOLE, peers.ORT_PEEPHOLE):
+            assert measure.difference(by_name[peers.OURS_PEEPHOLE], by_name[name]) < 1e-5
         with pytest.raises(measure.DisagreementError):
             measure.difference(by_name[peers.OURS], by_name[peers.ORT_PEEPHOLE])
 
 
-def test_disagreement_is_void(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("wrong", [np.nan, 1.001, np.ones((3, 1, 1, 1))])
+@pytest.mark.parametrize("which", [0, 1])
+def test_disagreement_is_void(tmp_path, monkeypatch, capsys, wrong, which):
+    """Whether a peer is wrong or fastlstm, by how much or in its shape."""
+
     def nonsense(kind, work, found, threads, float64):
+        (right, *_) = peers.contestants(kind, work, peers.Peers(), threads, float64)
+        names = peers.OURS, peers.TORCH
+        scales = [wrong if k == which else 1 for k in range(2)]
         return [
-            peers.Contestant(name, lambda n: None, lambda value=value: [np.full(3, value)])
-            for name, value in ((peers.OURS, 0.0), (peers.TORCH, np.nan))
+            peers.Contestant(name, right.repeat, lambda scale=scale: [array * scale for array in right.results()])
+            for name, scale in zip(names, scales, strict=True)
         ]
 
     monkeypatch.setattr("fastlstm.bench.suite.contestants", nonsense)
@@ -172,6 +185,21 @@ def test_losses_are_stated():
     assert win["parts"][0]["losses"] == []
     assert "slower at no shape" in report.text(win)
     assert win["parts"][0]["mean"] == pytest.approx(2.0)
+
+
+def test_weights_that_are_fixed_have_columns_and_errors():
+    run = made_up(2.0)
+    (row,) = run["parts"][0]["rows"]
+    row["ms"] |= {peers.FROZEN: 0.5, peers.ORT: 1.5, peers.OPENVINO: 3.0}
+    row["ratios"] |= dict.fromkeys((peers.ORT, peers.OPENVINO), row["ratios"]["PyTorch"])
+    row["errors"] = {peers.OURS: 1e-7, peers.FROZEN: 2e-7, peers.OPENVINO: 3e-7}
+    out = report.markdown(run)
+    assert "| T B I H | fastlstm ms | Frozen ms | PyTorch ms | ONNX Runtime ms | OpenVINO ms | best peer /" in out
+    assert "| 1 2 3 4 | 1.00 | 0.500 | 2.00 | 1.50 | 3.00 |" in out
+    assert "- Largest error against float64: fastlstm 1e-07; Frozen 2e-07; OpenVINO 3e-07." in out
+    said = "ONNX Runtime and OpenVINO, whose weights are fixed, with Frozen"
+    assert said in out
+    assert said not in report.markdown(made_up(2.0))
 
 
 def test_table_and_picture_of_a_stored_run(tmp_path, capsys):
@@ -297,24 +325,6 @@ def test_without_a_compiler_of_pytorch_the_others_are_measured(monkeypatch, caps
     assert "PyTorch, LSTM, layer norm" in rows
     assert "PyTorch, compiled, LSTM, layer norm" not in rows
     assert "PyTorch, compiled, LSTM, layer norm is not measured: no C++ compiler" in capsys.readouterr().err
-
-
-def test_frozen_networks_are_measured_and_written(tmp_path, capsys, monkeypatch):
-    from fastlstm.bench import frozen
-
-    monkeypatch.setattr(frozen, "SIZES", (8,))
-    monkeypatch.setattr(frozen, "ROUNDS", 1)
-    file = tmp_path / "frozen.json"
-    assert frozen.main(["--seconds", "0.0001", "--json", str(file)]) == 0
-    parts = json.loads(file.read_text())["parts"]
-    assert {part["kind"] for part in parts} == {"step", "sequence"}
-    for part in parts:
-        rows = part["rows"]
-        assert {"float32", "full", "bfloat16", "int8"} <= set(rows)
-        assert rows["float32"]["largest_error"] == 0
-        assert rows["full"]["largest_error"] < 1e-6 < rows["bfloat16"]["largest_error"] < 0.01
-        assert all(row["us"] > 0 for row in rows.values())
-    assert "| bfloat16 |" in capsys.readouterr().out
 
 
 def test_parts_of_training_are_measured_and_written(tmp_path, capsys, monkeypatch):

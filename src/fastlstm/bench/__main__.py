@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     """Return the parser of the command's arguments."""
     parser = argparse.ArgumentParser(
         prog="python -m fastlstm.bench",
-        description="Measure fastlstm against PyTorch and ONNX Runtime, where they are installed.",
+        description="Measure fastlstm against PyTorch, ONNX Runtime and OpenVINO, where they are installed.",
     )
     add = parser.add_argument
     add("--quick", action="store_true", help="fewer shapes, one thread, rough figures, in less than a minute")

@@ -17,7 +17,9 @@ import fastlstm
 from fastlstm._arrays.checks import counted
 from fastlstm.bench.command import progress, run
 from fastlstm.bench.measure import difference, interleave, ratio
-from fastlstm.bench.peers import Contestant, Peers, onnx_session
+from fastlstm.bench.peers import Contestant, Peers
+from fastlstm.bench.peers.onnx import node_model
+from fastlstm.bench.peers.onnxruntime import onnx_session
 from fastlstm.bench.shapes import KINDS, QUICK, Shape
 from fastlstm.bench.torch_layer_norm import LayerNormLSTM
 
@@ -149,10 +151,11 @@ class _Problem:
             second[0, 2 * H :] = params["bn_l0"]
         constants = {"W": blocks(params["W_l0"]), "R": blocks(params["R_l0"])}
         constants["B"] = np.concatenate([blocks(params["b_l0"]), second], axis=1)
-        session = onnx_session(
-            peers, "GRU", constants, {"X": [T, B, I]}, ["X", "W", "R", "B"], ["Y"], threads, hidden_size=H,
+        model = node_model(
+            peers.onnx, "GRU", constants, {"X": [T, B, I]}, ["X", "W", "R", "B"], ["Y"], hidden_size=H,
             linear_before_reset=int(name == AFTER),
         )  # fmt: skip
+        session = onnx_session(peers, model, threads)
         wanted, given = ["Y"], {"X": self.x}
         return _repeated(
             f"ONNX Runtime, {name}",

@@ -30,6 +30,7 @@ def run(
     measure: Callable[[int, float, Peers], Iterable[Report]],
     markdown: Callable[[Report], str],
     argv: Sequence[str] | None,
+    plot: Callable[[Report, Path], None] | None = None,
 ) -> int:
     """Measure with one thread and with two, print the report and write it; or print an earlier report.
 
@@ -45,6 +46,8 @@ def run(
         A function that returns the report as text.
     argv : sequence of str, optional
         The arguments. Default: those of the process.
+    plot : callable, optional
+        ``plot(report, path)`` draws the report, for an option ``--plot``.
 
     Returns
     -------
@@ -55,14 +58,17 @@ def run(
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
     parser.add_argument("--seconds", type=float, default=0.5, metavar="S", help="for each contestant (default: 0.5)")
     parser.add_argument("--table", type=Path, metavar="FILE", help="measure nothing: print such a FILE's tables")
+    if plot:
+        parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the ratios; needs matplotlib")
     options = parser.parse_args(argv)
     if options.table is not None:
         if not options.table.is_file():
             parser.error(f"{options.table} is no file")
-        print(markdown(json.loads(options.table.read_text("utf-8"))))
-        return 0
+        report: Report = json.loads(options.table.read_text("utf-8"))
+        print(markdown(report))
+        return _drawn(report, plot, options)
     peers = Peers.find()
-    report: Report = {"machine": machine.describe(), "versions": machine.versions(), "parts": []}
+    report = {"machine": machine.describe(), "versions": machine.versions(), "parts": []}
     for threads in (1,) if report["machine"]["processors"] == 1 else (1, 2):
         with machine.limited_threads(threads, peers):
             try:
@@ -73,4 +79,15 @@ def run(
     print(markdown(report))
     if options.json is not None:
         save(report, options.json)
+    return _drawn(report, plot, options)
+
+
+def _drawn(report: Report, plot: Callable[[Report, Path], None] | None, options: argparse.Namespace) -> int:
+    """Draw the report if that is wished for; return the exit status."""
+    if plot and options.plot is not None:
+        try:
+            plot(report, options.plot)
+        except (ImportError, ValueError) as error:
+            print(f"No picture: {error}", file=sys.stderr)
+            return 1
     return 0

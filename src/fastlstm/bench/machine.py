@@ -50,7 +50,7 @@ def describe() -> Machine:
 def versions() -> dict[str, str]:
     """Return the versions of Python and of every package that takes part."""
     result = {"python": platform.python_version(), "fastlstm": fastlstm.__version__}
-    for name in ("numpy", "scipy", "torch", "onnxruntime", "onnx", "threadpoolctl"):
+    for name in ("numpy", "scipy", "torch", "onnxruntime", "openvino", "onnx", "threadpoolctl"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             result[name] = importlib.metadata.version(name)
     return result
@@ -68,7 +68,7 @@ def load_threadpoolctl() -> Any:
 def limited_threads(threads: int, peers: Peers) -> Iterator[None]:
     """Let fastlstm, PyTorch and the BLAS of NumPy and SciPy use this many threads.
 
-    ONNX Runtime takes the number per session. Without threadpoolctl, BLAS keeps what the environment gave it.
+    ONNX Runtime and OpenVINO take the number per model. Without threadpoolctl, BLAS keeps what the environment gave it.
     """
     before = fastlstm.get_num_threads()
     torch_before = peers.torch.get_num_threads() if peers.torch else None

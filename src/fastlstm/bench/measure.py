@@ -29,13 +29,13 @@ class DisagreementError(Exception):
     """The error of two contestants that do not compute the same, so that their times must not be compared."""
 
 
-def difference(first: Contestant, second: Contestant) -> float:
+def difference(first: Contestant, second: Contestant, *, tolerance: float = TOLERANCE) -> float:
     """Return the largest difference between results, relative to each array's largest value if it is above 1.
 
     Raises
     ------
     DisagreementError
-        If the difference is more than `TOLERANCE`.
+        If the difference is more than the tolerance.
     """
     differences = []
     for ours, theirs in zip(first.results(), second.results(), strict=True):
@@ -44,16 +44,16 @@ def difference(first: Contestant, second: Contestant) -> float:
         scale = max(1.0, float(np.abs(theirs).max()))
         differences.append(float(np.abs(ours - theirs).max()) / scale)
     worst = float(np.max(differences))  # Unlike Python's own max, this is NaN if any of them is.
-    if not worst <= TOLERANCE:  # Written this way, the condition holds for NaN too.
-        raise DisagreementError(f"{first.name} and {second.name} differ by {worst:.2g}, more than {TOLERANCE:g}")
+    if not worst <= tolerance:  # Written this way, the condition holds for NaN too.
+        raise DisagreementError(f"{first.name} and {second.name} differ by {worst:.2g}, more than {tolerance:g}")
     return worst
 
 
 def _settle() -> None:
     """Wait until no thread of this process is busy.
 
-    Thread pools (of OpenMP, OpenBLAS, ONNX Runtime, fastlstm) spin for up to a tenth of a second after their work is
-    done: the next contestant must not share the processors with them.
+    Thread pools (of OpenMP, OpenBLAS, ONNX Runtime, OpenVINO, fastlstm) spin for up to a tenth of a second after their
+    work is done: the next contestant must not share the processors with them.
     """
     deadline = time.perf_counter() + LONGEST_WAIT
     while time.perf_counter() < deadline:

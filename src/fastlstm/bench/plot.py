@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fastlstm.bench.peers import ORT, ORT_PEEPHOLE, TORCH
+from fastlstm.bench.peers import OPENVINO, ORT, ORT_PEEPHOLE, TORCH
 from fastlstm.bench.report import title
-from fastlstm.bench.results import Part, Report
+from fastlstm.bench.results import Report, Row, Timed
+from fastlstm.bench.tables import shape_text
 
-__all__ = ["plot"]
+__all__ = ["draw_ratios", "label_rows", "legend", "log_axis", "plot"]
 
-COLOURS = {TORCH: "#d1495b", ORT: "#2e6f95", ORT_PEEPHOLE: "#8fb8d6"}
-MARKERS = {TORCH: "o", ORT: "s", ORT_PEEPHOLE: "D"}
+COLOURS = {TORCH: "#d1495b", ORT: "#2e6f95", OPENVINO: "#8d5fa8", ORT_PEEPHOLE: "#8fb8d6"}
+MARKERS = {TORCH: "o", ORT: "s", OPENVINO: "^", ORT_PEEPHOLE: "D"}
 # Dots of one shape are a little above each other, so that equal ratios do not hide one another.
-OFFSETS = {TORCH: -0.2, ORT: 0.0, ORT_PEEPHOLE: 0.2}
+OFFSETS = {TORCH: -0.24, ORT: -0.08, OPENVINO: 0.08, ORT_PEEPHOLE: 0.24}
 OWN = "#4a7c59"
-TICKS = (0.25, 0.5, 1, 2, 5, 10, 20, 50, 100)
+TICKS = (0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 50, 100)
 
 
 def plot(report: Report, path: Path) -> None:
@@ -55,20 +57,15 @@ def plot(report: Report, path: Path) -> None:
     seen: dict[str, Any] = {}
     for part in parts:
         axis = axes[threads.index(part["threads"])][kinds.index(part["kind"])]
-        (_draw_ratios if compared else _draw_fractions)(axis, part, seen)
+        if compared:
+            draw_ratios(axis, part["rows"], seen)
+        else:
+            _draw_fractions(axis, part["rows"])
         over = "PyTorch" if part["kind"] == "training" else "the faster peer"
         mean = f"\ngeometric mean over {over}: {part['mean']:.2f}" if part["mean"] is not None else ""
         axis.set_title(f"{title(part)}{mean}", fontsize=10)
         step = part["kind"] == "step"
-        labels = [" ".join(map(str, row["shape"][2:] if step else row["shape"])) for row in part["rows"]]
-        axis.set_yticks(range(len(labels)), labels, fontsize=8)
-        axis.text(
-            -0.012, 1.01, "I H" if step else "T B I H",
-            transform=axis.transAxes, fontsize=8, ha="right", color="#555555",
-        )  # fmt: skip
-        axis.set_ylim(len(labels) - 0.5, -0.5)
-        axis.tick_params(axis="y", length=0)
-        axis.spines[["top", "right", "left"]].set_visible(False)
+        label_rows(axis, "I H" if step else "T B I H", [row["shape"][2 if step else 0 :] for row in part["rows"]])
     machine, versions = report["machine"], report["versions"]
     heading = "How many times as fast as each peer" if compared else "Fraction of the sgemm rate"
     figure.suptitle(
@@ -76,25 +73,49 @@ def plot(report: Report, path: Path) -> None:
         f"{machine['cpu']}, {machine['isa']}, float32, {report['date']}",
         fontsize=11,
     )
-    if seen:
-        names = [_LEGEND[name].format(**versions) for name in seen]
-        figure.legend(seen.values(), names, loc="outside lower center", ncols=len(seen), frameon=False, fontsize=9)
+    legend(figure, seen, versions)
     figure.savefig(path)
 
 
 _LEGEND = {
     TORCH: "PyTorch {torch}",
     ORT: "ONNX Runtime {onnxruntime}",
+    OPENVINO: "OpenVINO {openvino}",
     ORT_PEEPHOLE: "ONNX Runtime {onnxruntime}, both with peepholes",
 }
 
 
-def _draw_ratios(axis: Any, part: Part, seen: dict[str, Any]) -> None:
-    """Draw the ratios of a part; add the peers' artists to `seen`, for the legend."""
+def legend(figure: Any, seen: dict[str, Any], versions: dict[str, str]) -> None:
+    """Name the peers that were `seen`, below the panels."""
+    if seen:
+        names = [_LEGEND[name].format(**versions) for name in seen]
+        figure.legend(seen.values(), names, loc="outside lower center", ncols=len(seen), frameon=False, fontsize=9)
+
+
+def label_rows(axis: Any, head: str, shapes: Sequence[Sequence[int]]) -> None:
+    """Name each row of a panel by its shape, the first one above."""
+    axis.set_yticks(range(len(shapes)), [shape_text(shape) for shape in shapes], fontsize=8)
+    axis.text(-0.012, 1.01, head, transform=axis.transAxes, fontsize=8, ha="right", color="#555555")
+    axis.set_ylim(len(shapes) - 0.5, -0.5)
+    axis.tick_params(axis="y", length=0)
+    axis.spines[["top", "right", "left"]].set_visible(False)
+
+
+def log_axis(axis: Any, low: float, high: float) -> None:
+    """Give a panel a logarithmic scale of ratios from left to right."""
+    axis.set_xscale("log")
+    axis.set_xlim(low, high)
+    ticks = [tick for tick in TICKS if low <= tick <= high]
+    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.set_xticks([], minor=True)
+
+
+def draw_ratios(axis: Any, rows: Sequence[Timed], seen: dict[str, Any]) -> None:
+    """Draw the ratios of some rows; add the peers' artists to `seen`, for the legend."""
     largest, smallest = 1.0, 1.0
-    apart = sum(any(name in row["ratios"] for row in part["rows"]) for name in OFFSETS) > 1
-    for name in (TORCH, ORT, ORT_PEEPHOLE):
-        points = [(y, row["ratios"][name]) for y, row in enumerate(part["rows"]) if name in row["ratios"]]
+    apart = sum(any(name in row["ratios"] for row in rows) for name in OFFSETS) > 1
+    for name in OFFSETS:
+        points = [(y, row["ratios"][name]) for y, row in enumerate(rows) if name in row["ratios"]]
         if not points:
             continue
         middle = [spread["median"] for _, spread in points]
@@ -108,11 +129,7 @@ def _draw_ratios(axis: Any, part: Part, seen: dict[str, Any]) -> None:
         largest = max(largest, *(spread["q3"] for _, spread in points))
         smallest = min(smallest, *(spread["q1"] for _, spread in points))
     low, high = min(0.7, smallest / 1.2), max(3.0, largest * 1.2)
-    axis.set_xscale("log")
-    axis.set_xlim(low, high)
-    ticks = [tick for tick in TICKS if low <= tick <= high]
-    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    axis.set_xticks([], minor=True)
+    log_axis(axis, low, high)
     axis.axvspan(low, 1, color="#f4e3e3", zorder=0)
     axis.axvline(1, color="black", linewidth=1, zorder=1)
     axis.grid(axis="x", color="#dddddd", linewidth=0.6)
@@ -121,9 +138,9 @@ def _draw_ratios(axis: Any, part: Part, seen: dict[str, Any]) -> None:
     axis.set_xlabel("peer's time / fastlstm's time (left of 1: fastlstm is slower)", fontsize=8)
 
 
-def _draw_fractions(axis: Any, part: Part, _seen: dict[str, Any]) -> None:
-    """Draw the fractions of the sgemm rate of a part."""
-    fractions = [100 * (row["fraction"] or 0.0) for row in part["rows"]]
+def _draw_fractions(axis: Any, rows: Sequence[Row]) -> None:
+    """Draw the fractions of the sgemm rate of some rows."""
+    fractions = [100 * (row["fraction"] or 0.0) for row in rows]
     axis.barh(range(len(fractions)), fractions, color=OWN, height=0.6)
     axis.set_xlim(0, max(100, *fractions) * 1.02)
     axis.set_xlabel("percent of the sgemm rate", fontsize=8)

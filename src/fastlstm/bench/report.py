@@ -2,41 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from fastlstm._arrays.checks import counted
-from fastlstm.bench.peers import ORT, ORT_PEEPHOLE, OURS, OURS_BLAS, OURS_FLOAT64, OURS_PEEPHOLE, TORCH
-from fastlstm.bench.results import Machine, Part, Report, Row, Spread
+from fastlstm.bench.peers import (
+    FROZEN,
+    OPENVINO,
+    ORT,
+    ORT_PEEPHOLE,
+    OURS,
+    OURS_BLAS,
+    OURS_FLOAT64,
+    OURS_PEEPHOLE,
+    PEERS,
+    TORCH,
+)
+from fastlstm.bench.results import Machine, Part, Report, Row
+from fastlstm.bench.tables import ABSENT, largest_errors, markdown_table, number, shape_text, spread_text, used
 
 __all__ = ["busy", "markdown", "text", "title"]
 
-ABSENT = "-"
 BUSY_LOAD = 0.5
 _OVER = {"inference": "best peer", "training": "PyTorch", "step": "best peer"}
-
-
-def _number(value: float | None) -> str:
-    """Return a number with three significant digits, without an exponent."""
-    if value is None:
-        return ABSENT
-    if value >= 100:
-        return f"{value:.0f}"
-    return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 1 else f"{value:.3f}"
-
-
-def _ratio(spread: Spread | None) -> str:
-    """Return the median and the quartiles of a ratio."""
-    return ABSENT if spread is None else f"{spread['median']:.2f} ({spread['q1']:.2f}-{spread['q3']:.2f})"
 
 
 def _percent(fraction: float | None) -> str:
     """Return a fraction in percent."""
     return ABSENT if fraction is None else f"{100 * fraction:.0f} %"
-
-
-def _shape(shape: Sequence[int]) -> str:
-    """Return the numbers of a shape, with spaces between them."""
-    return " ".join(map(str, shape))
 
 
 def busy(machine: Machine) -> str:
@@ -62,55 +52,52 @@ def _table(part: Part) -> list[list[str]]:
         best = row["best_peer"]
 
         def time(name: str) -> str:
-            return _number(scale * row["ms"][name]) if name in row["ms"] else ABSENT
+            return number(scale * row["ms"][name]) if name in row["ms"] else ABSENT
 
         return {
-            "shape": _shape((I, H) if step else (T, B, I, H)),
+            "I H" if step else "T B I H": shape_text((I, H) if step else (T, B, I, H)),
             f"fastlstm {unit}": time(OURS),
+            f"Frozen {unit}": time(FROZEN),
             f"PyTorch {unit}": time(TORCH),
             f"ONNX Runtime {unit}": time(ORT),
-            f"{_OVER[part['kind']]} / fastlstm": _ratio(row["ratios"][best] if best else None),
-            "GFLOP/s": ABSENT if step else _number(row["gflops"]),
+            f"OpenVINO {unit}": time(OPENVINO),
+            f"{_OVER[part['kind']]} / fastlstm": spread_text(row["ratios"][best] if best else None),
+            "GFLOP/s": ABSENT if step else number(row["gflops"]),
             "of sgemm": _percent(row["fraction"]),
             f"peepholes: fastlstm {unit}": time(OURS_PEEPHOLE),
-            "ONNX Runtime / fastlstm": _ratio(row["ratios"].get(ORT_PEEPHOLE)),
-            "with / without": _ratio(row["peephole_cost"]),
+            "ONNX Runtime / fastlstm": spread_text(row["ratios"].get(ORT_PEEPHOLE)),
+            "with / without": spread_text(row["peephole_cost"]),
             f"on BLAS: fastlstm {unit}": time(OURS_BLAS),
         }
 
-    rows = [row_of(row) for row in part["rows"]]
-    if not rows:
-        return []
-    used = [name for name in rows[0] if any(row[name] != ABSENT for row in rows)]
-    names = {"shape": "I H" if step else "T B I H"}
-    return [[names.get(name, name) for name in used], *([row[name] for name in used] for row in rows)]
+    return used([row_of(row) for row in part["rows"]])
 
 
 def _conclusions(part: Part) -> list[str]:
-    """Return sentences on wins, losses and float64."""
+    """Return sentences on wins, losses, float64 and errors."""
     lines = []
-    number = sum(row["best_peer"] is not None for row in part["rows"])
+    count = sum(row["best_peer"] is not None for row in part["rows"])
     if part["mean"] is None:
         lines.append("No peer took part.")
     else:
-        shapes = f"{number} shape{'s' if number > 1 else ''}"
+        shapes = f"{count} shape{'s' if count > 1 else ''}"
         lines.append(f"Geometric mean of {_OVER[part['kind']]} / fastlstm over {shapes}: {part['mean']:.2f}.")
         if part["peephole_mean"] is not None:
             lines.append(f"With peepholes, ONNX Runtime / fastlstm: {part['peephole_mean']:.2f}.")
         if not part["losses"]:
             lines.append("fastlstm is slower at no shape.")
         lines += [
-            f"fastlstm is slower than {loss['peer']} at {_shape(loss['shape'])}: {_ratio(loss['ratio'])}."
+            f"fastlstm is slower than {loss['peer']} at {shape_text(loss['shape'])}: {spread_text(loss['ratio'])}."
             for loss in part["losses"]
         ]
     double = [
-        f"{_shape(row['shape'])}: {_number(row['ms'][OURS_FLOAT64])} ms, {_ratio(row['float64'])}"
+        f"{shape_text(row['shape'])}: {number(row['ms'][OURS_FLOAT64])} ms, {spread_text(row['float64'])}"
         for row in part["rows"]
         if row["float64"] is not None
     ]
     if double:
         lines.append(f"float64 (time / float32 time) at {'; '.join(double)}.")
-    return lines
+    return lines + largest_errors(part["rows"], (OURS, FROZEN, *PEERS))
 
 
 def _heading(report: Report) -> list[str]:
@@ -127,6 +114,10 @@ def _heading(report: Report) -> list[str]:
         lines.append(f"sgemm of SciPy's BLAS, {counted(int(threads), 'thread')}: {sizes}")
     if report["quick"]:
         lines.append("A quick run: fewer shapes and rounds, rough figures.")
+    if any(FROZEN in row["ms"] for part in report["parts"] for row in part["rows"]):
+        lines.append(
+            "PyTorch is compared with the layer; ONNX Runtime and OpenVINO, whose weights are fixed, with Frozen."
+        )
     lines += [f"Not measured: {name} ({reason})" for name, reason in report["missing"].items()]
     if not report["blas_limited"]:
         lines.append("The threads of BLAS were not limited, its rate may be that of several: install threadpoolctl.")
@@ -164,8 +155,12 @@ def markdown(report: Report) -> str:
     """
     lines = ["  \n".join(_heading(report))]
     for part in report["parts"]:
-        head, *rows = _table(part)
-        lines += ["", f"**{title(part).capitalize()}**", "", f"| {' | '.join(head)} |", "|" + " ---: |" * len(head)]
-        lines += [f"| {' | '.join(row)} |" for row in rows]
-        lines += ["", *(f"- {line}" for line in _conclusions(part))]
+        lines += [
+            "",
+            f"**{title(part).capitalize()}**",
+            "",
+            *markdown_table(_table(part)),
+            "",
+            *(f"- {line}" for line in _conclusions(part)),
+        ]
     return "\n".join(lines)

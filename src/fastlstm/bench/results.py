@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import Any, NotRequired, TypedDict, cast
 
-__all__ = ["Loss", "Machine", "Part", "Report", "Row", "Spread", "conclude", "load", "save"]
+__all__ = ["Loss", "Machine", "Part", "Report", "Row", "Spread", "Timed", "conclude", "geometric_mean", "load", "save"]
 
 
 class Spread(TypedDict):
@@ -28,24 +28,32 @@ class Machine(TypedDict):
     load: float | None
 
 
-class Row(TypedDict):
-    """The figures of one shape.
+class Timed(TypedDict):
+    """The contestants at one shape.
 
-    `ms` has the median of each contestant; `ratios` the time of each peer over that of fastlstm with the same
-    equations; `float64` the time of fastlstm in float64 over float32, `peephole_cost` with peepholes over without.
+    `ms` has the median of each, `errors` the largest difference of its results from float64, which files of earlier
+    versions do not have; `ratios` the time of each peer over that of its counterpart of fastlstm.
     """
 
     shape: list[int]
     rounds: int
     ms: dict[str, float]
+    errors: NotRequired[dict[str, float]]
     ratios: dict[str, Spread]
+
+
+class Row(Timed):
+    """The figures of one shape in the suite.
+
+    `float64` has the time of fastlstm in float64 over float32, `peephole_cost` with peepholes over without.
+    """
+
     best_peer: str | None
     peephole_cost: Spread | None
     float64: Spread | None
     gflops: float
     sgemm_gflops: float | None
     fraction: float | None
-    difference: float | None
 
 
 class Loss(TypedDict):
@@ -82,7 +90,7 @@ class Report(TypedDict):
     parts: list[Part]
 
 
-def _geometric_mean(values: list[float]) -> float | None:
+def geometric_mean(values: list[float]) -> float | None:
     """Return the geometric mean, None without values."""
     return math.exp(sum(map(math.log, values)) / len(values)) if values else None
 
@@ -98,8 +106,8 @@ def conclude(kind: str, threads: int, rows: list[Row], peephole_peer: str) -> Pa
         "kind": kind,
         "threads": threads,
         "rows": rows,
-        "mean": _geometric_mean([item["ratio"]["median"] for item in compared if item["peer"] != peephole_peer]),
-        "peephole_mean": _geometric_mean(
+        "mean": geometric_mean([item["ratio"]["median"] for item in compared if item["peer"] != peephole_peer]),
+        "peephole_mean": geometric_mean(
             [item["ratio"]["median"] for item in compared if item["peer"] == peephole_peer]
         ),
         "losses": [item for item in compared if item["ratio"]["median"] < 1],

@@ -13,26 +13,24 @@ from fastlstm._arrays.checks import counted
 from fastlstm.bench import machine
 from fastlstm.bench.measure import difference, interleave, ratio
 from fastlstm.bench.peers import (
-    ORT,
+    COUNTERPART,
     ORT_PEEPHOLE,
     OURS,
-    OURS_BLAS,
     OURS_FLOAT64,
     OURS_PEEPHOLE,
-    TORCH,
+    PEERS,
+    WITH_PEEPHOLES,
     Contestant,
     Peers,
     Work,
     contestants,
+    exact,
 )
 from fastlstm.bench.results import Part, Report, Row, conclude
 from fastlstm.bench.shapes import FLOAT64, KINDS, QUICK, SEQUENCES, STEPS, Shape, flops
 
 __all__ = ["Plan", "run"]
 
-# The contestant that each peer is compared with, which computes the same equations.
-COUNTERPART = {TORCH: OURS, ORT: OURS, ORT_PEEPHOLE: OURS_PEEPHOLE, OURS_FLOAT64: OURS, OURS_BLAS: OURS}
-PEERS = (TORCH, ORT, ORT_PEEPHOLE)
 SGEMM = "sgemm"
 
 
@@ -92,7 +90,7 @@ def run(plan: Plan, peers: Peers, progress: Callable[[str], None]) -> Report:
     Raises
     ------
     DisagreementError
-        If the results of a peer differ from those of fastlstm.
+        If the results of a contestant differ from those of fastlstm in float64.
     """
     began = time.perf_counter()
     report: Report = {
@@ -128,16 +126,21 @@ def run(plan: Plan, peers: Peers, progress: Callable[[str], None]) -> Report:
 
 
 def _measure(kind: str, shape: Shape, threads: int, yardstick: tuple[int, int, int], plan: Plan, peers: Peers) -> Row:
-    """Check that all contestants compute the same, then measure their times."""
+    """Measure the errors of all contestants, which must be small, then their times."""
     double = kind != "step" and (shape in FLOAT64 or plan.shapes is not None)
-    taking_part = contestants(kind, Work(shape), peers, threads, double)
-    by_name = {contestant.name: contestant for contestant in taking_part}
-    differences = [difference(by_name[ours], by_name[name]) for name, ours in COUNTERPART.items() if name in by_name]
+    work = Work(shape)
+    taking_part = contestants(kind, work, peers, threads, double)
+    errors: dict[str, float] = {}
+    for peephole in (False, True):
+        if group := [one for one in taking_part if (one.name in WITH_PEEPHOLES) == peephole]:
+            reference = exact(kind, work, peephole)
+            errors |= {one.name: difference(reference, one) for one in group if one.name != OURS_FLOAT64}
     if kind != "step":
         # sgemm runs in the same rounds, so that a machine that slows down does not change the fraction of its rate.
         taking_part.append(Contestant(SGEMM, machine.sgemm_calls(yardstick), list))
     times = interleave(taking_part, plan.seconds, plan.least_rounds)
-    ratios = {name: ratio(times[name], times[COUNTERPART[name]]) for name in PEERS if name in times}
+    theirs = [name for name in (*PEERS, ORT_PEEPHOLE) if name in times]
+    ratios = {name: ratio(times[name], times[COUNTERPART[name]]) for name in theirs}
     plain = {name: spread["median"] for name, spread in ratios.items() if name != ORT_PEEPHOLE}
     gflops = flops(kind, shape) * 1e-9 / float(np.median(times[OURS]))
     sgemm = None
@@ -149,6 +152,7 @@ def _measure(kind: str, shape: Shape, threads: int, yardstick: tuple[int, int, i
         "shape": list(shape),
         "rounds": len(times[OURS]),
         "ms": {name: 1e3 * float(np.median(values)) for name, values in times.items()},
+        "errors": errors,
         "ratios": ratios,
         "best_peer": min(plain, key=lambda name: plain[name]) if plain else None,
         "peephole_cost": ratio(times[OURS_PEEPHOLE], times[OURS]) if OURS_PEEPHOLE in times else None,
@@ -156,5 +160,4 @@ def _measure(kind: str, shape: Shape, threads: int, yardstick: tuple[int, int, i
         "gflops": gflops,
         "sgemm_gflops": sgemm,
         "fraction": gflops / sgemm if sgemm else None,
-        "difference": max(differences, default=None),
     }
