@@ -48,6 +48,8 @@ SIZES = [
       (16, 17), (33, 31), (31, 33), (2, 65), (65, 2), (0, 4), (0, 17), (5, 128))),
     # around 8 rows, from which weights are packed and inputs folded
     (4, 2, 5, 9), (9, 1, 5, 9), (8, 1, 9, 5), (1, 8, 5, 9), (2, 8, 9, 5), (1, 9, 5, 9), (3, 7, 9, 20),
+    # a single row with packed weights: whole panels, and a last one of half a vector's units
+    (20, 1, 5, 24), (20, 1, 0, 12), (17, 1, 7, 6), (18, 1, 33, 8), (20, 1, 5, 40),
     # large batches, over 48 rows; tails of blocks of rows
     (2, 33, 7, 17), (3, 48, 7, 17), (3, 49, 3, 33), (7, 50, 33, 65), (3, 100, 17, 31), (2, 131, 5, 16),
     # more than one block of 512 rows

@@ -274,6 +274,10 @@ typedef struct {
                       fl_size panel0, fl_size panel1);
 
     const fl_cell_kernels *cells; /* (FL_CELLS,) by fl_cell_kind */
+    /* Run a step of B rows and all units that changes h and c in place, from the arguments that are the same at every
+     * step. h is NULL where a layer is not recurrent, c where the cell has none; y has rows of y_copy_step values. NULL
+     * on a device. */
+    void (*step_in_place)(const fl_forward *constant, const void *x, void *h, void *c, void *y, void *space, fl_size B);
     /* Compute what lies between two steps: y for columns [column0, column1), c for units [unit0, unit1). */
     void (*carry)(const fl_carry *, fl_size row0, fl_size row1, fl_size column0, fl_size column1, fl_size unit0,
                   fl_size unit1);

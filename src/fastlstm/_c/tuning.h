@@ -59,6 +59,9 @@ enum {
     /* Batch rows of an accumulator block: with four vectors of 64 bytes a row, 12 KB of the first-level cache. Not
      * measured. */
     FL_ROW_BLOCK = 48,
+    /* Batch rows up to which two panels of a step are under way at once: with fewer, the processor waits for a chain of
+     * dependent operations. At most half of FL_ROW_BLOCK. EPYC, November 2026. */
+    FL_FEW_ROWS = 16,
     /* Batch rows times panels that a step computes at once: with fewer, the processor waits for a single chain of
      * dependent operations. Not measured. */
     FL_ROWS_TOGETHER = 8,

@@ -42,15 +42,6 @@ typedef struct {
     fl_arena pass; /* of each pass */
 } workspace;
 
-/* Lay out the memory of a step of whole rows, for any layer; NULL where none has such steps. */
-static char *lay_out_space(const fastlstm_plan *plan, size_t B, fl_arena *arena) {
-    size_t most = 0;
-    for (size_t n = 0; n < plan->layer_count; n++)
-        if (fl_has_whole_rows(&plan->layers[n].cell) && (size_t)plan->layers[n].hidden > most)
-            most = (size_t)plan->layers[n].hidden;
-    return most ? fl_take(arena, fl_times(B, fl_times(FL_MOST_SPACE * most, plan->bytes))) : NULL;
-}
-
 static void lay_out_outputs(const fastlstm_plan *plan, size_t rows, fl_arena *arena, char *y[2]) {
     for (int k = 0; k < 2; k++)
         y[k] = plan->between[k] ? fl_take(arena, fl_times(rows, fl_times(plan->between[k], plan->bytes))) : NULL;
@@ -88,30 +79,37 @@ void fl_lay_out_forward(const fastlstm_plan *plan, size_t T, size_t B, fl_arena 
 
 /* ---- a single step ---- */
 
+/* The memory of a step: outputs of layers that are not the last, in turns; and that of a step of whole rows. */
+typedef struct {
+    char *y[2], *whole_rows;
+} step_memory;
+
+static step_memory lay_out_step(const fastlstm_plan *plan, size_t B, fl_arena *arena) {
+    step_memory m;
+    lay_out_outputs(plan, B, arena, m.y);
+    m.whole_rows = plan->whole_rows ? fl_take(arena, fl_times(B, fl_times(plan->whole_rows, plan->bytes))) : NULL;
+    return m;
+}
+
 /* Run a step of all layers, and change the state in place. */
 static void step_network(const fastlstm_plan *plan, fl_size B, const char *x, char *state, char *y,
-                         char *const between[2], char *space) {
+                         const step_memory *memory) {
     const fl_float_mode mode = fl_flush_denormals();
-    const size_t bytes = plan->bytes;
-    for (size_t n = 0; n < plan->layer_count; n++) {
+    const fl_size bytes = (fl_size)plan->bytes;
+    size_t n = 0;
+    do {
         const fl_layer *layer = &plan->layers[n];
-        const fl_size H = layer->hidden, seen = layer->seen;
-        char *out = n + 1 == plan->layer_count ? y : between[n % 2];
-        for (int reverse = 0; reverse < layer->directions; reverse++) {
-            fl_forward f = layer->direction[reverse].forward;
-            char *h = state, *c = (char *)fl_at(state, B * seen, (fl_size)bytes);
-            f.x = x;
-            f.y_prev = seen ? h : x;
-            if (layer->row->has_c) f.c_prev = f.c = c;
-            f.space = space, f.space_step = FL_MOST_SPACE * H;
-            f.y_copy = (char *)fl_at(out, reverse * H, bytes);
-            plan->k->cells[layer->cell.kind].forward(&f, 0, B, 0, H);
-            for (fl_size b = 0; seen && b < B; b++) /* only now, since all units read it */
-                memcpy(h + b * H * (fl_size)bytes, fl_at(f.y_copy, b * f.y_copy_step, bytes), (size_t)H * bytes);
-            state = (char *)fl_at(state, B * fl_state_of(layer), bytes);
-        }
+        const fl_size seen = B * layer->seen * bytes; /* the bytes of h, and of c */
+        char *out = ++n == plan->layer_count ? y : memory->y[(n - 1) % 2];
+        int reverse = 0;
+        do {
+            char *h = seen ? state : NULL, *c = layer->row->has_c ? state + seen : NULL;
+            plan->k->step_in_place(&layer->direction[reverse].forward, x, h, c, out + reverse * layer->hidden * bytes,
+                                   memory->whole_rows, B);
+            state = c ? c + seen : state + seen;
+        } while (++reverse < layer->directions);
         x = out;
-    }
+    } while (n < plan->layer_count);
     fl_restore_float_mode(mode);
 }
 
@@ -120,13 +118,14 @@ fastlstm_status fastlstm_step(const fastlstm_plan *plan, size_t B, const void *x
     if (status) return status;
     if (!x || (!state && plan->state) || !y || !space) return FASTLSTM_NULL;
     if (!plan->has_parameters) return FASTLSTM_PARAMETERS;
-    if (!fl_have_size(plan, 1, B)) return FASTLSTM_SIZE;
-    fl_arena arena = fl_arena_in(space);
-    char *between[2];
-    lay_out_outputs(plan, B, &arena, between);
-    char *rows = lay_out_space(plan, B, &arena);
-    if (fl_is_too_much(&arena)) return FASTLSTM_SIZE;
-    step_network(plan, (fl_size)B, (const char *)x, (char *)state, (char *)y, between, rows);
+    if (B > plan->most_rows) return FASTLSTM_SIZE;
+    step_memory memory = {{NULL, NULL}, NULL};
+    if (plan->layer_count > 1 || plan->whole_rows) {
+        fl_arena arena = fl_arena_in(space);
+        memory = lay_out_step(plan, B, &arena);
+        if (fl_is_too_much(&arena)) return FASTLSTM_SIZE;
+    }
+    step_network(plan, (fl_size)B, (const char *)x, (char *)state, (char *)y, &memory);
     return FASTLSTM_OK;
 }
 

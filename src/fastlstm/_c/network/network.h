@@ -40,8 +40,10 @@ struct fastlstm_plan {
     int training, has_parameters;
     size_t layer_count;
     /* Numbers of values: of all parameters; of the state of a sequence; of the widest row of x or of a layer's outputs;
-     * of the widest row that layers with even, and with odd, numbers pass to the next layer. */
-    size_t parameters, state, widest, between[2];
+     * of the widest row that layers with even, and with odd, numbers pass to the next layer; of a sequence's memory in
+     * a step of whole rows. */
+    size_t parameters, state, widest, between[2], whole_rows;
+    size_t most_rows; /* the most rows of `widest` values that memory can hold */
     fl_layer *layers;
 };
 
@@ -61,7 +63,7 @@ static inline size_t fl_state_of(const fl_layer *layer) { return (layer->row->ha
 
 /* Return whether x, y and the outputs between the layers have sizes that memory can hold. */
 static inline int fl_have_size(const fastlstm_plan *plan, size_t T, size_t B) {
-    return fl_times(fl_times(T, B), plan->widest * plan->bytes) < FL_TOO_MUCH;
+    return fl_times(T, B) <= plan->most_rows;
 }
 
 /* ---- tapes ---- */

@@ -188,6 +188,7 @@ static void take_direction(fl_direction *d, const fastlstm_plan *plan, const fl_
     d->forward.p = d->p;
     d->forward.norm = d->norm;
     d->forward.y_copy_step = layer->outputs;
+    d->forward.space_step = FL_MOST_SPACE * layer->hidden;
 }
 
 /* Make the layers: one after the other where there is memory; else in one place, to count the bytes they need. */
@@ -218,8 +219,11 @@ static fastlstm_status lay_out_plan(fastlstm_plan *plan, const fastlstm_network 
                            &plan->parameters, arena);
         plan->state = fl_plus(plan->state, fl_times((size_t)layer->directions, fl_state_of(layer)));
         if (inputs > plan->widest) plan->widest = inputs;
+        const size_t whole_rows = fl_has_whole_rows(&layer->cell) ? fl_times(FL_MOST_SPACE, given->units) : 0;
+        if (whole_rows > plan->whole_rows) plan->whole_rows = whole_rows;
         if (n + 1 < d->layer_count && inputs > plan->between[n % 2]) plan->between[n % 2] = inputs;
     }
+    plan->most_rows = (FL_TOO_MUCH - 1) / fl_times(plan->widest, plan->bytes);
     return fl_is_too_much(arena) || plan->parameters == FL_TOO_MUCH ? FASTLSTM_SIZE : FASTLSTM_OK;
 }
 

@@ -176,7 +176,7 @@ fl_size fl_run_forward_step(const fl_forward_pass *f, fl_forward *step, fl_size 
         step->y_prev = y_prev_of(f, s);
         step->y_prev_step = step->outputs;
     }
-    step->from_end = s % 2;
+    step->from_end = (s + f->turn) % 2;
     step->keep = rows_kept(f, s);
     step->y = step->extra_seen = NULL;
     if (step->keep && !f->direct) {

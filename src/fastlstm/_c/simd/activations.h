@@ -16,7 +16,7 @@
 #define FL_ROUND (12582912.0f + 127.0f) /* 1.5 * 2^23 and the exponent's bias */
 #define FL_EXP_MIN -87.0f               /* e^x is still a normal number here */
 #define FL_EXP_MAX 88.0f                /* e^x is still finite here, and its reciprocal denormal */
-#define FL_TANH_IS_1 20.0f              /* the value of 2x from which tanh x is 1 */
+#define FL_TANH_IS_1 10.0f              /* the value from which tanh x is 1 */
 FL_TERMS float exp_terms[] = {0.00019891080463998842f, 0.0013933730715792083f, 0.008333310844647863f,
                               0.041666464197405692f,   0.16666666681704216f,   0.50000000135387299f};
 FL_TERMS float tanh_terms[] = {0.002060621435f, -0.008113507022f, 0.0216894059f,
@@ -30,7 +30,7 @@ FL_TERMS float log1p_terms[] = {0.24289553512603348f, 0.21430741915612808f, 0.28
 #define FL_ROUND (6755399441055744.0 + 1023.0)
 #define FL_EXP_MIN -708.0
 #define FL_EXP_MAX 709.0
-#define FL_TANH_IS_1 40.0
+#define FL_TANH_IS_1 20.0
 FL_TERMS double exp_terms[] = {2.09147553258932022e-9, 2.5105312729622102e-8, 2.7557273478718580e-7,
                                2.7557255170000887e-6,  2.4801587325677462e-5, 1.9841269875002279e-4,
                                1.3888888888883711e-3,  8.3333333333260831e-3, 4.1666666666666670e-2,
@@ -57,13 +57,14 @@ FL_INLINE vec v_polynomial(const real *terms, const int count, vec x, vec x2) {
     return q;
 }
 
-/* e^x = 2^n + 2^n p, for x from FL_EXP_MIN to FL_EXP_MAX. */
+/* e^x = 2^n + 2^n p, for x from FL_EXP_MIN to FL_EXP_MAX, from t = x log2(e) + FL_ROUND: what x is made of may give it
+ * sooner than x does. */
 typedef struct {
     vec two_n, p;
 } exponential;
 
-FL_INLINE exponential v_exponential(vec x) {
-    const vec t = v_fma(x, v_set1(FL_LOG2E), v_set1(FL_ROUND)), n = v_sub(t, v_set1(FL_ROUND));
+FL_INLINE exponential v_exponential(vec x, vec t) {
+    const vec n = v_sub(t, v_set1(FL_ROUND));
     const vec r = v_fnma(n, v_set1(FL_LN2_LO), v_fnma(n, v_set1(FL_LN2_HI), x)), r2 = v_mul(r, r);
     const exponential e = {v_exponent(t), v_fma(r2, v_polynomial(exp_terms, FL_EXP_TERMS, r, r2), r)};
     return e;
@@ -72,7 +73,8 @@ FL_INLINE exponential v_exponential(vec x) {
 FL_INLINE vec v_clamped(vec low, vec high, vec x) { return v_min(high, v_max(low, x)); }
 
 FL_INLINE vec v_exp(vec x) {
-    const exponential e = v_exponential(v_clamped(v_set1(FL_EXP_MIN), v_set1(FL_EXP_MAX), x));
+    const vec in_range = v_clamped(v_set1(FL_EXP_MIN), v_set1(FL_EXP_MAX), x);
+    const exponential e = v_exponential(in_range, v_fma(in_range, v_set1(FL_LOG2E), v_set1(FL_ROUND)));
     return v_fma(e.two_n, e.p, e.two_n);
 }
 
@@ -87,15 +89,17 @@ FL_INLINE vec v_log1p(vec u) {
 /* Return 1 / (1 + e^-x); zero where that is a denormal number, in the floating-point mode that kernels run in. */
 FL_INLINE vec v_logistic(vec x) {
     const vec one = v_set1(1), in_range = v_clamped(v_set1(-FL_EXP_MAX), v_set1(-FL_EXP_MIN), x);
-    const exponential e = v_exponential(v_sub(v_zero(), in_range));
+    const exponential e = v_exponential(v_sub(v_zero(), in_range),
+                                        v_fnma(in_range, v_set1(FL_LOG2E), v_set1(FL_ROUND)));
     return v_quotient(one, v_fma(e.two_n, e.p, v_add(one, e.two_n)));
 }
 
 /* Return tanh x: up to |x| = 0.695 by an odd polynomial; above, where nothing cancels, by
  * tanh|x| = 1 - 2 / (1 + e^(2|x|)). */
 FL_INLINE vec v_tanh(vec x) {
-    const vec a = v_abs(x), one = v_set1(1);
-    const exponential e = v_exponential(v_min(v_set1(FL_TANH_IS_1), v_add(a, a)));
+    const vec a = v_abs(x), one = v_set1(1), bounded = v_min(v_set1(FL_TANH_IS_1), a);
+    const exponential e = v_exponential(v_add(bounded, bounded),
+                                        v_fma(bounded, v_set1(2 * FL_LOG2E), v_set1(FL_ROUND)));
     const vec large = v_sub(one, v_quotient(v_set1(2), v_fma(e.two_n, e.p, v_add(one, e.two_n))));
 
     const vec a2 = v_mul(a, a), q = v_polynomial(tanh_terms, FL_TANH_TERMS, a2, v_mul(a2, a2));

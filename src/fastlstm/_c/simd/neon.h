@@ -43,6 +43,7 @@ FL_INLINE vec v_abs(vec x) { return NEON(abs)(x); }
 FL_INLINE vec v_with_sign(vec a, vec b) {
     return NEON_AS_REAL(NEON_INT(orr)(NEON_AS_INT(a), NEON_INT (and)(NEON_AS_INT(b), NEON_INT_N(dup)(NEON_SIGN))));
 }
+FL_INLINE vec v_upper_half(vec x) { return NEON(ext)(x, x, VL / 2); }
 FL_INLINE vec v_if_greater(vec a, vec b, vec x, vec y) { return NEON(bsl)(NEON(cgt)(a, b), x, y); }
 #if FL_BITS == 32
 FL_INLINE vec v_load_bfloat16(const uint16_t *p) { return NEON_AS_REAL(vshll_n_u16(vld1_u16(p), 16)); }

@@ -57,6 +57,7 @@ FL_INLINE real as_real(real_bits b) {
 FL_INLINE vec v_exponent(vec x) { LANES(as_real(as_bits(x.lane[l]) << FL_MANTISSA)); }
 FL_INLINE vec v_abs(vec x) { LANES(as_real(as_bits(x.lane[l]) & ~FL_SIGN)); }
 FL_INLINE vec v_with_sign(vec a, vec b) { LANES(as_real(as_bits(a.lane[l]) | (as_bits(b.lane[l]) & FL_SIGN))); }
+FL_INLINE vec v_upper_half(vec x) { LANES(x.lane[(l + VL / 2) % VL]); }
 FL_INLINE vec v_if_greater(vec a, vec b, vec x, vec y) { LANES(a.lane[l] > b.lane[l] ? x.lane[l] : y.lane[l]); }
 #if FL_BITS == 32
 FL_INLINE vec v_load_bfloat16(const uint16_t *p) { LANES(as_real((real_bits)p[l] << 16)); }

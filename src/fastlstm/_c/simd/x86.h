@@ -92,10 +92,38 @@ FL_INLINE vec v_abs(vec x) { return MM(andnot)(v_set1((real)-0.0), x); }
 /* Return |a| with the sign of b; a must not be negative. */
 FL_INLINE vec v_with_sign(vec a, vec b) { return MM(or)(a, MM (and)(v_set1((real)-0.0), b)); }
 
+/* Return a vector whose lower half is the upper half of x. */
+#if FL_BYTES == 64 && FL_BITS == 32
+FL_INLINE vec v_upper_half(vec x) { return _mm512_shuffle_f32x4(x, x, 0xee); }
+#elif FL_BYTES == 64
+FL_INLINE vec v_upper_half(vec x) { return _mm512_shuffle_f64x2(x, x, 0xee); }
+#elif FL_BYTES == 32
+FL_INLINE vec v_upper_half(vec x) { return MM(permute2f128)(x, x, 0x11); }
+#elif FL_BITS == 32
+FL_INLINE vec v_upper_half(vec x) { return _mm_movehl_ps(x, x); }
+#else
+FL_INLINE vec v_upper_half(vec x) { return _mm_unpackhi_pd(x, x); }
+#endif
+
 #if FL_BYTES == 64
 FL_INLINE vmask v_first(ptrdiff_t n) { return (vmask)((1u << n) - 1); }
-FL_INLINE vec v_load_n(const real *p, ptrdiff_t n) { return MM(maskz_loadu)(v_first(n), p); }
-FL_INLINE void v_store_n(real *p, vec x, ptrdiff_t n) { MM(mask_storeu)(p, v_first(n), x); }
+/* A load waits for a masked store to leave for the cache, but takes what a plain one stores at once. */
+#if FL_BITS == 32
+#define MM_OF_HALF(p) _mm512_zextps256_ps512(_mm256_loadu_ps(p))
+#define MM_STORE_HALF(p, x) _mm256_storeu_ps(p, _mm512_castps512_ps256(x))
+#else
+#define MM_OF_HALF(p) _mm512_zextpd256_pd512(_mm256_loadu_pd(p))
+#define MM_STORE_HALF(p, x) _mm256_storeu_pd(p, _mm512_castpd512_pd256(x))
+#endif
+FL_INLINE vec v_load_n(const real *p, ptrdiff_t n) {
+    return n == VL / 2 ? MM_OF_HALF(p) : MM(maskz_loadu)(v_first(n), p);
+}
+FL_INLINE void v_store_n(real *p, vec x, ptrdiff_t n) {
+    if (n == VL / 2)
+        MM_STORE_HALF(p, x);
+    else
+        MM(mask_storeu)(p, v_first(n), x);
+}
 /* Return a > b ? x : y; a NaN in a or b gives y. */
 #if FL_BITS == 32
 FL_INLINE vec v_if_greater(vec a, vec b, vec x, vec y) {

@@ -30,6 +30,23 @@ static const fl_cell_kernels cell_kernels[FL_CELLS] = {
 #include "cells.def"
 #undef CELL
 };
+
+static void step_in_place(const fl_forward *constant, const void *x, void *h, void *c, void *y, void *space,
+                          fl_size B) {
+    FL_ALIGN(64) fl_forward f = *constant; /* A load from a copy that crosses a cache line would wait for it. */
+    f.x = x;
+    f.y_prev = h ? h : x; /* without h none is read, but NULL is not valid */
+    f.c_prev = f.c = c;
+    f.y_copy = y;
+    f.space = space;
+    cell_kernels[f.cell->kind].forward(&f, 0, B, 0, f.hidden);
+    for (fl_size row = 0; h && row < B; row++) /* only now, since all units read h */
+        for (fl_size unit = 0; unit < constant->hidden; unit += VL) {
+            const fl_size n = at_most(constant->hidden - unit, VL);
+            const real *from = (const real *)y + row * constant->y_copy_step + unit;
+            v_store_part((real *)h + row * constant->hidden + unit, v_load_part(from, n), n);
+        }
+}
 #endif
 
 #endif

@@ -122,18 +122,30 @@ FL_INLINE void lstm_forward_unit(const fl_forward *s, const int plain, const int
 
 #else
 
-#define LSTM_HALVES(name, plain, peephole, width)                      \
+/* The forms: for each, the halves of `units` units of a panel, and all of one row but the second half. */
+#define LSTM_FORM(name, plain, peephole, units, of_row)                \
     HALVES(name, lstm_cell(s, plain, peephole, acc, row, unit, lanes), \
-           lstm_output(s, plain, peephole, acc, row, unit, lanes), width)
-LSTM_HALVES(vanilla, 1, 0, VL)
-LSTM_HALVES(peephole, 1, 1, VL)
-LSTM_HALVES(other, 0, s->p != NULL, VL)
-LSTM_HALVES(last, 0, s->p != NULL, n)
-#undef LSTM_HALVES
+           lstm_output(s, plain, peephole, acc, row, unit, lanes), units, of_row)
+#define PLAIN_LSTM_FORM(name, peephole, units)                                                        \
+    static void name##_of_row(const fl_forward *s, accumulator_row *acc, fl_size row, fl_size unit) { \
+        product_of_row(units, acc, s, row, unit);                                                     \
+        lstm_cell(s, 1, peephole, acc[0], row, unit, units);                                          \
+    }                                                                                                 \
+    LSTM_FORM(name, 1, peephole, units, name##_of_row)
+PLAIN_LSTM_FORM(vanilla, 0, VL)
+PLAIN_LSTM_FORM(vanilla_half, 0, VL / 2)
+PLAIN_LSTM_FORM(peephole, 1, VL)
+PLAIN_LSTM_FORM(peephole_half, 1, VL / 2)
+LSTM_FORM(other, 0, s->p != NULL, VL, NULL)
+LSTM_FORM(other_last, 0, s->p != NULL, n, NULL)
+#undef PLAIN_LSTM_FORM
+#undef LSTM_FORM
 
 static void lstm_forward(const fl_forward *s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1) {
-    const halves *whole = !s->cell->plain ? &other_halves : s->p ? &peephole_halves : &vanilla_halves;
-    forward_in_halves(s, whole, &last_halves, row0, row1, unit0, unit1);
+    const int plain = s->cell->plain, half = plain && s->hidden % VL == VL / 2;
+    const halves *whole = !plain ? &other_halves : s->p ? &peephole_halves : &vanilla_halves;
+    const halves *last = !half ? &other_last_halves : s->p ? &peephole_half_halves : &vanilla_half_halves;
+    forward_in_halves(s, whole, last, row0, row1, unit0, unit1);
 }
 
 #endif

@@ -24,7 +24,8 @@
  * more tiles read a panel after one another, each asks for a share of the panel's next block meanwhile, so that no tile
  * waits for all of it. */
 
-typedef real accumulators[FL_ROW_BLOCK][COLUMNS * VL];
+typedef real accumulator_row[COLUMNS * VL];
+typedef accumulator_row accumulators[FL_ROW_BLOCK];
 
 /* A factor's first row: the value at row m and column k is a[m * row_step + k * k_step]; it has K columns. `panel`
  * is what they are multiplied with. */
