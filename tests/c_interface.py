@@ -26,7 +26,7 @@ class Layer(ctypes.Structure):
 class Network(ctypes.Structure):
     _fields_ = (
         ("version", c_int), ("dtype", c_int), ("inputs", c_size_t), ("layer_count", c_size_t),
-        ("layers", POINTER(Layer)), ("training", c_int), ("instruction_set", c_char_p),
+        ("layers", POINTER(Layer)), ("training", c_int), ("fast", c_int), ("instruction_set", c_char_p),
     )  # fmt: skip
 
 

@@ -71,6 +71,7 @@ cdef extern from "fastlstm/capsule.h" nogil:
         size_t layer_count
         const fastlstm_layer *layers
         bint training
+        int fast
         const char *instruction_set
 
     ctypedef struct fastlstm_plan:

@@ -220,6 +220,43 @@ def test_kinds_of_later_versions(kind, since):
         assert bool(C.plan_bytes(byref(network(3, [layer], version=version)))) == (version >= since)
 
 
+@pytest.mark.parametrize("instruction_set", C_ISAS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("H", [8, 16, 21, 24, 61])
+def test_fast_networks(H, dtype, instruction_set):
+    """Near the exact network, and in every step as in a whole sequence; earlier versions have none."""
+    layers = [
+        fastlstm.LSTM(3, H, peephole=False, dtype=dtype, seed=0),
+        fastlstm.LSTM(H, H, variant="CIFG", dtype=dtype, seed=1),
+        fastlstm.RNN(H, 9, dtype=dtype, seed=2),
+        nn.Dense(9, 4, activation="tanh", dtype=dtype, seed=3),
+    ]
+    options = {"training": False, "instruction_set": instruction_set.encode()}
+    fast, exact, earlier = (
+        case(layers, **options, **more).plan for more in ({"fast": 1}, {}, {"fast": 1, "version": 3})
+    )
+    for B in (1, 5):
+        x = np.random.default_rng(B).normal(size=(20, B, 3)).astype(dtype)
+        y, y_exact = fast.forward(x)[0], exact.forward(x)[0]
+        assert 0 < np.abs(y - y_exact).max() < 2e-5
+        assert earlier.forward(x)[0].tobytes() == y_exact.tobytes()
+        state = fast.state(B)
+        for t in range(20):
+            assert_close(fast.step(x[t], state), y[t], "step")
+
+
+def test_fast_steps_leave_the_floating_point_mode():
+    """Where the caller does not flush denormal numbers, they count; elsewhere they are zero."""
+    lstm = fastlstm.LSTM(1, 16, peephole=False, seed=0)
+    lstm.flat[:] = 0
+    for fast in (0, 1):
+        plan = case([lstm], training=False, fast=fast).plan
+        state = plan.state(1)
+        state[16:] = 2e-38  # c is halved, and then denormal
+        plan.step(np.zeros((1, 1), np.float32), state)
+        assert state[16:].all() == bool(fast)
+
+
 @pytest.fixture
 def isa_of_c():
     """Use the instruction set that the C interface chooses."""

@@ -11,7 +11,7 @@ import fastlstm
 
 LSTM, RNN, DENSE, GRU, GRU_BEFORE, LSTM_NORM = range(6)
 MISTAKES = {
-    "VERSION": [{"version": 0}, {"version": 4}],
+    "VERSION": [{"version": 0}, {"version": 5}],
     "NULL": [{"layers": None}],
     "DTYPE": [{"dtype": 2}, {"dtype": 0}],
     "SIZE": [
@@ -37,6 +37,9 @@ MISTAKES = {
         {"layers": Layer(RNN, 4, h=1)}, {"layers": Layer(RNN, 4, gate=3)},
         {"layers": Layer(GRU, 4, peephole=1)}, {"layers": Layer(GRU_BEFORE, 4, clip=1)},
         {"layers": Layer(LSTM_NORM, 4, clip=-1)},
+        {"fast": 1, "training": 1}, {"fast": 1, "training": 0, "layers": Layer(GRU, 4)},
+        {"fast": 1, "training": 0, "layers": Layer(GRU_BEFORE, 4)},
+        {"fast": 1, "training": 0, "layers": Layer(LSTM_NORM, 4)},
     ],
     "INSTRUCTION_SET": [{"instruction_set": b"avx1024"}, {"instruction_set": b""}],
 }  # fmt: skip

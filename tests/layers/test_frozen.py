@@ -9,6 +9,7 @@ from helpers import assert_close, by_name
 from layer_cases import CELLS
 
 from fastlstm import GRU, LSTM, RNN, Frozen, Stream, rounding_error
+from fastlstm._cells import kernel
 from fastlstm.reference import BLOCKS
 
 FORMATS = ("full", "bfloat16", "int8")
@@ -243,6 +244,65 @@ def test_what_cannot_be_frozen_is_refused():
         pickle.dumps(Frozen(LSTM(2, 3)))
     with pytest.raises(ValueError, match=r"^x must have shape"):
         Frozen(LSTM(2, 3))(np.zeros((4, 5, 7), np.float32))
+
+
+FAST_NETWORKS = [name for name in NETWORKS if not name.startswith("layer norm") and "GRU" not in name]
+
+
+@pytest.mark.parametrize("weights", ["full", "int8"])
+@pytest.mark.parametrize("name", FAST_NETWORKS)
+def test_fast_networks(name, weights, isa):
+    """Near the exact one, but not the same, in whole sequences, in streams and for a row alone."""
+    network = NETWORKS[name](seed=0)
+    x = sequences(network)
+    exact, fast = Frozen(network, weights), Frozen(network, weights, fast=True)
+    assert fast.fast
+    assert not exact.fast
+    assert "fast=True" in repr(fast)
+    for rows in (slice(None), slice(1)):
+        given = x[rows] if network.batch_first else x[:, rows]
+        y, y_exact = fast(given)[0], exact(given)[0]
+        assert_close({"y": y}, {"y": y_exact}, 3e-5)
+        assert y.tobytes() != y_exact.tobytes()
+    if name in ("batch first", "directions", "RNNs"):
+        return
+    stream = Stream(fast)
+    for t in range(9):
+        assert_close({"y": stream.step(x[t, :1])}, {"y": fast(x[: t + 1, :1])[0][t]}, 2e-6)
+
+
+@pytest.mark.parametrize("H", [8, 12, 16, 24, 40, 61])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("peephole", [True, False])
+def test_fast_steps(H, dtype, peephole, isa):
+    """The equations with the fast functions instead, in float64."""
+    lstm = LSTM(3, H, peephole=peephole, dtype=dtype, seed=0)
+    x = np.random.default_rng(1).normal(size=(20, 1, 3)).astype(dtype)
+    W, R, b = (lstm.params[f"{name}_l0"].astype(np.float64) for name in "WRb")
+    p = lstm.params["p_l0"].astype(np.float64) if peephole else np.zeros((3, H))
+
+    def fast(name, a):
+        y = np.empty_like(a)
+        kernel.activate(name, np.ascontiguousarray(a), y, True)
+        return y
+
+    h, c, frozen = np.zeros(H), np.zeros(H), Frozen(lstm, fast=True)
+    y, state = frozen(x)[0], None
+    for t in range(20):
+        i, f, z, o = np.split(W @ x[t, 0].astype(np.float64) + R @ h + b, 4)
+        c_prev = c
+        c = fast("tanh", z) * fast("logistic", i + p[0] * c_prev) + c_prev * fast("logistic", f + p[1] * c_prev)
+        h = fast("tanh", c) * fast("logistic", o + p[2] * c)
+        y_t, state = frozen.step(x[t], state)
+        tolerance = 1e-13 if dtype == np.float64 else 2e-6
+        assert_close({"y": y[t, 0], "step": y_t[0]}, {"y": h, "step": h}, tolerance)
+
+
+def test_fast_networks_are_refused_where_there_are_none():
+    for network, kind in ((GRU(2, 3), "a GRU"), (LSTM(2, 3, layer_norm=True), "a network with layer_norm=True")):
+        with pytest.raises(TypeError, match=rf"^fast must be False for {kind}"):
+            Frozen(network, fast=True)
+    assert 0 < rounding_error(LSTM(2, 3, seed=0), np.ones((9, 2, 2), np.float32), "full", fast=True).largest < 1e-5
 
 
 def test_int8_of_a_recurrence_that_is_next_to_nothing():

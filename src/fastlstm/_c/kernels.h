@@ -22,7 +22,21 @@
 
 typedef ptrdiff_t fl_size;
 
-typedef enum { FL_TANH, FL_RELU, FL_LOGISTIC, FL_IDENTITY, FL_HARD_LOGISTIC } fl_activation;
+/* The fast ones stand for tanh and the logistic function in inference: they have no derivative. */
+typedef enum {
+    FL_TANH,
+    FL_RELU,
+    FL_LOGISTIC,
+    FL_IDENTITY,
+    FL_HARD_LOGISTIC,
+    FL_FAST_TANH,
+    FL_FAST_LOGISTIC
+} fl_activation;
+
+/* Return what stands for an activation where tanh and the logistic function are fast. */
+static inline fl_activation fl_fast(fl_activation g) {
+    return g == FL_TANH ? FL_FAST_TANH : g == FL_LOGISTIC ? FL_FAST_LOGISTIC : g;
+}
 
 /* How packed weights are stored: as they are, or in single precision also as bfloat16 or int8. The arithmetic is in the
  * table's precision, whatever the format. */
@@ -56,7 +70,21 @@ typedef struct {
     double clip;        /* clipping bound of the arguments of sigma and g; 0 for no clipping */
     double cell_clip;   /* clipping bound of c; 0 for no clipping */
     int plain;          /* whether there are all four gates, logistic and tanh, no clipping: a form compiled apart */
+    int fast_plain;     /* whether the cell would be plain, were its logistic function and tanh not the fast ones */
 } fl_cell;
+
+/* Set whether an LSTM with the other fields is plain. */
+static inline void fl_set_plain(fl_cell *cell) {
+    cell->plain = cell->gates == 4 && cell->gate == FL_LOGISTIC && cell->g == FL_TANH && cell->h == FL_TANH &&
+                  cell->clip == 0 && cell->cell_clip == 0;
+}
+
+/* Let tanh and the logistic function of a cell be the fast ones. */
+static inline void fl_make_fast(fl_cell *cell) {
+    cell->gate = fl_fast(cell->gate), cell->g = fl_fast(cell->g), cell->h = fl_fast(cell->h);
+    cell->fast_plain = cell->plain;
+    cell->plain = 0;
+}
 
 /* One forward time step. A row of y^{t-1} as the step sees it has `outputs` values: those of y, which are H without a
  * projection, then the extra columns. */

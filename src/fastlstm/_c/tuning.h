@@ -47,6 +47,8 @@ enum {
     /* Batch rows below which W x is cheaper as one product over many steps than inside each step: fewer rows leave
      * registers of a tile unused. Not measured. */
     FL_ROWS_TO_FOLD = 8,
+    /* Inputs up to which W x of so few rows too is cheaper inside each step. EPYC, November 2026. */
+    FL_INPUTS_TO_FOLD = 8,
     /* Batch rows times steps from which packing the weights pays: packing reads and writes them once. Not measured. */
     FL_ROWS_TO_PACK = 16,
     /* Inputs for each batch row and step up to which packing weights pays, for W x over many steps, and for a large R

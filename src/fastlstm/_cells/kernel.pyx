@@ -2,7 +2,7 @@
 from fastlstm._arrays.buffers cimport Buffers
 from fastlstm._system.kernels cimport (FL_CELLS, FL_HARD_LOGISTIC, FL_IDENTITY, FL_LOGISTIC, FL_RELU, FL_TANH,
                                        FL_VALUES_BEFORE_A_LOOK, fl_activation, fl_call, fl_cell,
-                                       fl_row_of_cell, fl_size)
+                                       fl_fast, fl_make_fast, fl_row_of_cell, fl_set_plain, fl_size)
 from fastlstm._system.runtime cimport begin_call, end_call, kernels, parallel, stopped
 
 ACTIVATIONS = {"tanh": FL_TANH, "relu": FL_RELU, "logistic": FL_LOGISTIC, "identity": FL_IDENTITY,
@@ -15,11 +15,11 @@ cdef class KernelCell:
 
     `kind` is a name of cells.def; `blocks` says which of "ifzo" an LSTM has, or names those of another cell, or is None
     for one. `kept` is the number of blocks on the tape where it is another, `p_rows` the rows of p where they are not
-    an LSTM's peepholes, `norm_rows` those of the parameters of layer normalisation.
+    an LSTM's peepholes, `norm_rows` those of the parameters of layer normalisation. A `fast` cell is for inference.
     """
 
     def __init__(self, str kind, blocks, bint coupled, str gate, str g, str h, double clip, double cell_clip,
-                 int kept=0, p_rows=None, int norm_rows=0):
+                 int kept=0, p_rows=None, int norm_rows=0, bint fast=False):
         cdef fl_cell *cell = &self.cell
         cell.kind = KINDS[kind]
         self.has_c = fl_row_of_cell(cell.kind).has_c
@@ -33,7 +33,9 @@ cdef class KernelCell:
         cell.coupled = coupled
         cell.gate, cell.g, cell.h = ACTIVATIONS[gate], ACTIVATIONS[g], ACTIVATIONS[h]
         cell.clip, cell.cell_clip = clip, cell_clip
-        cell.plain = (blocks == "ifzo" and gate == "logistic" and g == h == "tanh" and clip == cell_clip == 0)
+        fl_set_plain(cell)
+        if fast:
+            fl_make_fast(cell)
 
 
 def unit_block(int itemsize):
@@ -61,12 +63,15 @@ cdef void activate_part(void *argument, int part, int parts) noexcept nogil:
         at += FL_VALUES_BEFORE_A_LOOK
 
 
-def activate(str name, x, y):
-    """Compute y = g(x), in the kernels' floating-point mode, for contiguous arrays of one dtype and size."""
+def activate(str name, x, y, bint fast=False):
+    """Compute y = g(x), in the kernels' floating-point mode, for contiguous arrays of one dtype and size.
+
+    Where it is `fast`, g is what stands for the activation in fast networks.
+    """
     cdef Buffers buffers = Buffers()
     cdef Activation a
     cdef fl_call call
-    a.g = ACTIVATIONS[name]
+    a.g = fl_fast(ACTIVATIONS[name]) if fast else ACTIVATIONS[name]
     a.itemsize, a.count = x.itemsize, x.size
     a.x = buffers.input("x", x, a.count * a.itemsize)
     a.y = buffers.output("y", y, a.count * a.itemsize)

@@ -103,6 +103,7 @@ class LSTMCell(Cell):
     clip: float = 0.0
     cell_clip: float = 0.0
     layer_norm: bool = False
+    fast: bool = False
     blocks: str = field(init=False, repr=False, compare=False)
     gates: int = field(init=False, repr=False, compare=False)
     rows: str = field(init=False, repr=False, compare=False)
@@ -118,13 +119,13 @@ class LSTMCell(Cell):
             name, kept, norm_rows = "lstm_norm", 3 * self.gates + 1, 2 * self.gates + 2
         kernel = KernelCell(
             name, self.blocks, self.variant == "CIFG", *self.activations, self.clip, self.cell_clip, kept,
-            norm_rows=norm_rows,
+            norm_rows=norm_rows, fast=self.fast,
         )  # fmt: skip
         object.__setattr__(self, "kernel", kernel)
         self._keep_sizes()
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.variant, self.activations, self.clip, self.cell_clip, self.layer_norm)
+        return type(self), (self.variant, self.activations, self.clip, self.cell_clip, self.layer_norm, self.fast)
 
     @property
     def peepholes(self) -> str:

@@ -62,6 +62,7 @@ class RNNCell(Cell):
     deltas: ClassVar[tuple[Part, ...]] = (Part("a", "nH"), Part("h", "P"))
 
     nonlinearity: str = "tanh"
+    fast: bool = False
     blocks: str = field(default="", init=False, repr=False, compare=False)
     gates: int = field(default=1, init=False, repr=False, compare=False)
     rows: str = field(default="H", init=False, repr=False, compare=False)
@@ -69,12 +70,12 @@ class RNNCell(Cell):
     sized: Callable[..., Sized] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        kernel = KernelCell("rnn", None, False, "logistic", self.nonlinearity, "tanh", 0.0, 0.0)
+        kernel = KernelCell("rnn", None, False, "logistic", self.nonlinearity, "tanh", 0.0, 0.0, fast=self.fast)
         object.__setattr__(self, "kernel", kernel)
         self._keep_sizes()
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.nonlinearity,)
+        return type(self), (self.nonlinearity, self.fast)
 
     def named_deltas(self, arrays: list[Array]) -> RNNDeltas:
         """Return the deltas of every step by name, from arrays in the order of `deltas`."""

@@ -76,7 +76,6 @@ cdef extern from "kernels.h":
         fl_activation h
         double clip
         double cell_clip
-        bint plain
 
     ctypedef struct fl_forward:
         const fl_cell *cell
@@ -327,6 +326,9 @@ cdef extern from "kernels.h":
         int products
 
     const fl_cell_row *fl_row_of_cell(fl_cell_kind kind) nogil
+    void fl_set_plain(fl_cell *cell) nogil
+    void fl_make_fast(fl_cell *cell) nogil
+    fl_activation fl_fast(fl_activation g) nogil
     int fl_parts_of_R(const fl_cell *cell) nogil
     bint fl_has_whole_rows(const fl_cell *cell) nogil
     fl_size fl_gates_of_panel(const fl_cell *cell) nogil

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, NoReturn, Self, cast
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastlstm._arrays.arrays import Array
+from fastlstm._cells import LSTMCell, RNNCell
 from fastlstm._cells.kernel import KernelCell
 from fastlstm._engine import forward as _forward
 from fastlstm._engine.batches import PackedSequence
@@ -77,6 +79,9 @@ class Frozen:
         Copied: later changes of its parameters do not matter.
     weights : "full", "bfloat16" or "int8"
         How weights are stored; the last two for float32 networks only.
+    fast : bool, default False
+        Whether tanh and the logistic function are rational functions, off by at most 2e-6 and 1e-6, for shorter steps
+        of few units: of an LSTM without layer normalisation, or an RNN.
 
     Attributes
     ----------
@@ -88,8 +93,8 @@ class Frozen:
     Raises
     ------
     TypeError, ValueError
-        If the network is not one, or cannot have its weights stored so; if an int8 weight is not finite, or a finite
-        one would become infinite in bfloat16.
+        If the network is not one, or cannot have its weights stored so, or not be fast; if an int8 weight is not
+        finite, or a finite one would become infinite in bfloat16.
 
     Examples
     --------
@@ -103,9 +108,9 @@ class Frozen:
     (True, True)
     """
 
-    __slots__ = ("__weakref__", "_layers", "_weights")
+    __slots__ = ("__weakref__", "_fast", "_layers", "_weights")
 
-    def __init__(self, network: Layer[Any, Any], weights: Format = "full") -> None:
+    def __init__(self, network: Layer[Any, Any], weights: Format = "full", *, fast: bool = False) -> None:
         if not isinstance(network, Layer):
             raise TypeError(f"network must be an LSTM, a GRU or an RNN, not {type(network).__name__}")
         if network.device != "cpu":
@@ -116,13 +121,22 @@ class Frozen:
             raise TypeError(f"weights must be 'full' for a network of {network.dtype}, not {weights!r}")
         if weights == "int8" and not np.isfinite(network.flat).all():
             raise ValueError("weights cannot be 'int8': the network has some that are not finite")
+        if fast and not (isinstance(network._cell, RNNCell | LSTMCell) and not getattr(network, "layer_norm", False)):
+            kind = "a network with layer_norm=True" if hasattr(network, "layer_norm") else f"a {type(network).__name__}"
+            raise TypeError(f"fast must be False for {kind}: only an LSTM without layer_norm or an RNN can be fast")
         self._weights: Format = weights
-        self._layers = _network_of(network, weights)
+        self._fast = bool(fast)
+        self._layers = _network_of(network, weights, self._fast)
 
     @property
     def weights(self) -> Format:
         """How the weights are stored."""
         return self._weights
+
+    @property
+    def fast(self) -> bool:
+        """Whether tanh and the logistic function are the fast ones."""
+        return self._fast
 
     @property
     def nbytes(self) -> int:
@@ -171,20 +185,24 @@ class Frozen:
         raise TypeError("a Frozen network fits this machine alone: pickle the network, freeze it where it is needed")
 
     def __repr__(self) -> str:
-        return f"Frozen({self._layers!r}, weights={self.weights!r})"
+        return f"Frozen({self._layers!r}, weights={self.weights!r}{', fast=True' if self._fast else ''})"
 
 
-def _network_of(network: Layer[Any, Any], form: Format) -> Layer[Any, Any]:
+def _network_of(network: Layer[Any, Any], form: Format, fast: bool) -> Layer[Any, Any]:
     """Return a network like this one that has packed weights and no parameters."""
     inner = object.__new__(type(network))
     state = network.__getstate__()
     del state["flat"]
     vars(inner).update(state)
     inner.params = MappingProxyType({})
-    inner._cell = network._cell
+    cell = network._cell
+    if fast:
+        assert isinstance(cell, LSTMCell | RNNCell)
+        cell = dataclasses.replace(cell, fast=True)
+    inner._cell = cell
     inner._array_kind = network._array_kind
     cells = range(len(network._weights))
-    inner._bind_weights([_pack(network._weights_of(k), network._cell.kernel, form) for k in cells])
+    inner._bind_weights([_pack(network._weights_of(k), cell.kernel, form) for k in cells])
     return inner
 
 
@@ -212,8 +230,10 @@ def rounding_error(
     weights: Format = "bfloat16",
     state: Any = None,
     lengths: ArrayLike | None = None,
+    *,
+    fast: bool = False,
 ) -> RoundingError:
-    """Measure the error that storing the weights in fewer bits makes in the outputs over some sequences.
+    """Measure the error that weights in fewer bits and fast activations make in the outputs over some sequences.
 
     Parameters
     ----------
@@ -221,6 +241,7 @@ def rounding_error(
     x, state, lengths
         As for the network's calls: typical data. Outputs past the end of a sequence do not count.
     weights : "full", "bfloat16" or "int8"
+    fast : bool, default False
         As for `Frozen`.
 
     Returns
@@ -235,7 +256,7 @@ def rounding_error(
     >>> fastlstm.rounding_error(lstm, x, "bfloat16").largest < 0.005
     True
     """
-    expected, found = (_outputs(one, x, state, lengths) for one in (network, Frozen(network, weights)))
+    expected, found = (_outputs(one, x, state, lengths) for one in (network, Frozen(network, weights, fast=fast)))
     if not expected.size:
         return RoundingError(0.0, 0.0, 0.0)
     with as_in_kernels():

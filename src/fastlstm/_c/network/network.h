@@ -37,7 +37,7 @@ struct fastlstm_plan {
     const struct fastlstm_plan *self; /* address at which the plan was made: at any other, it is not valid */
     const fl_kernels *k;
     size_t bytes; /* bytes of a value */
-    int training, has_parameters;
+    int training, fast, has_parameters;
     size_t layer_count;
     /* Numbers of values: of all parameters; of the state of a sequence; of the widest row of x or of a layer's outputs;
      * of the widest row that layers with even, and with odd, numbers pass to the next layer; of a sequence's memory in

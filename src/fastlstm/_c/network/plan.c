@@ -13,7 +13,8 @@ const char *fastlstm_message(fastlstm_status status) {
     case FASTLSTM_KIND: return "a layer's kind or variant is unknown";
     case FASTLSTM_ACTIVATION: return "a layer has an activation that its kind cannot have";
     case FASTLSTM_OPTION:
-        return "a layer has an option that its kind does not have, or clips to a value that is not a positive number";
+        return "a layer has an option that its kind does not have, or clips to a value that is not a positive number; "
+               "or a network is fast and for training";
     case FASTLSTM_INSTRUCTION_SET: return "the instruction set is unknown, or this machine does not have it";
     case FASTLSTM_MEMORY: return "the memory for the plan is too small: see fastlstm_plan_bytes";
     case FASTLSTM_PARAMETERS: return "the plan has no parameters yet: see fastlstm_set_parameters";
@@ -56,8 +57,7 @@ static fl_cell lstm_of(const fastlstm_layer *d) {
     cell.kept = norm ? 3 * cell.gates + 1 : cell.gates;
     cell.p_rows = cell.gates - 1;
     cell.norm_rows = norm ? 2 * cell.gates + 2 : 0;
-    cell.plain = cell.gates == 4 && cell.gate == FL_LOGISTIC && cell.g == FL_TANH && cell.h == FL_TANH &&
-                 cell.clip == 0 && cell.cell_clip == 0;
+    fl_set_plain(&cell);
     return cell;
 }
 
@@ -84,16 +84,17 @@ static const struct {
     int since;                  /* the first version that has it */
     int gated;                  /* Has it variants, peepholes, clipping, and activations of the gates and of c? */
     int recurrent;              /* Has it R, and perhaps a reverse direction? */
+    int fast;                   /* May its activations be fast? */
 } KINDS[] = {
-    [FASTLSTM_LSTM] = {lstm_of, LAST_OF(ACTIVATIONS), 1, 1, 1},
-    [FASTLSTM_RNN] = {rnn_of, FASTLSTM_IDENTITY, 1, 0, 1},
-    [FASTLSTM_DENSE] = {dense_of, FASTLSTM_IDENTITY, 1, 0, 0},
-    [FASTLSTM_GRU] = {gru_of, FASTLSTM_USUAL, 2, 0, 1},
-    [FASTLSTM_GRU_BEFORE] = {gru_of, FASTLSTM_USUAL, 2, 0, 1},
-    [FASTLSTM_LSTM_NORM] = {lstm_of, LAST_OF(ACTIVATIONS), 3, 1, 1},
+    [FASTLSTM_LSTM] = {lstm_of, LAST_OF(ACTIVATIONS), 1, 1, 1, 1},
+    [FASTLSTM_RNN] = {rnn_of, FASTLSTM_IDENTITY, 1, 0, 1, 1},
+    [FASTLSTM_DENSE] = {dense_of, FASTLSTM_IDENTITY, 1, 0, 0, 1},
+    [FASTLSTM_GRU] = {gru_of, FASTLSTM_USUAL, 2, 0, 1, 0},
+    [FASTLSTM_GRU_BEFORE] = {gru_of, FASTLSTM_USUAL, 2, 0, 1, 0},
+    [FASTLSTM_LSTM_NORM] = {lstm_of, LAST_OF(ACTIVATIONS), 3, 1, 1, 0},
 };
 
-static fastlstm_status check_layer(const fastlstm_layer *d, int version) {
+static fastlstm_status check_layer(const fastlstm_layer *d, int version, int fast) {
     if (!is_one(d->kind, LAST_OF(KINDS)) || !is_one(d->variant, FASTLSTM_CIFG)) return FASTLSTM_KIND;
     if (version < KINDS[d->kind].since) return FASTLSTM_KIND;
     if (d->units == 0 || d->units >= FL_TOO_MUCH) return FASTLSTM_SIZE;
@@ -104,8 +105,12 @@ static fastlstm_status check_layer(const fastlstm_layer *d, int version) {
     if (!KINDS[d->kind].gated && (d->peephole || d->variant || d->gate || d->h || d->clip != 0 || d->cell_clip != 0))
         return FASTLSTM_OPTION;
     if (!KINDS[d->kind].recurrent && d->bidirectional) return FASTLSTM_OPTION;
+    if (fast && !KINDS[d->kind].fast) return FASTLSTM_OPTION;
     return FASTLSTM_OK;
 }
+
+/* An earlier version's description does not reach as far as `fast`. */
+static int is_fast(const fastlstm_network *d) { return d->version >= 4 && d->fast; }
 
 static fastlstm_status check_network(const fastlstm_network *d) {
     if (!d) return FASTLSTM_NULL;
@@ -113,8 +118,9 @@ static fastlstm_status check_network(const fastlstm_network *d) {
     if (!d->layers) return FASTLSTM_NULL;
     if (d->dtype != FASTLSTM_FLOAT32 && d->dtype != FASTLSTM_FLOAT64) return FASTLSTM_DTYPE;
     if (d->inputs == 0 || d->inputs >= FL_TOO_MUCH || d->layer_count == 0) return FASTLSTM_SIZE;
+    if (is_fast(d) && d->training) return FASTLSTM_OPTION;
     for (size_t k = 0; k < d->layer_count; k++) {
-        const fastlstm_status status = check_layer(&d->layers[k], d->version);
+        const fastlstm_status status = check_layer(&d->layers[k], d->version, is_fast(d));
         if (status) return status;
     }
     return FASTLSTM_OK;
@@ -199,6 +205,7 @@ static fastlstm_status lay_out_plan(fastlstm_plan *plan, const fastlstm_network 
     if (!plan->k) return FASTLSTM_INSTRUCTION_SET;
     plan->bytes = d->dtype;
     plan->training = d->training != 0;
+    plan->fast = is_fast(d);
     plan->layer_count = d->layer_count;
     plan->layers = layers;
     plan->widest = inputs;
@@ -207,6 +214,7 @@ static fastlstm_status lay_out_plan(fastlstm_plan *plan, const fastlstm_network 
         fl_layer *layer = layers ? &layers[n] : &one;
         memset(layer, 0, sizeof(fl_layer));
         layer->cell = KINDS[given->kind].cell_of(given);
+        if (plan->fast) fl_make_fast(&layer->cell);
         layer->row = fl_row_of_cell(layer->cell.kind);
         layer->directions = given->bidirectional ? 2 : 1;
         layer->input = (fl_size)inputs;

@@ -11,8 +11,10 @@ void fl_plan_weights(fl_forward_pass *f) {
         return;
     }
     f->hoists = R_bytes + W_bytes > FL_CACHED;
-    if (!r->invariant)
-        f->hoists = (f->hoists_few || fl_many_rows(r)) && r->T > 1 && (f->hoists || r->count < FL_ROWS_TO_FOLD * r->T);
+    if (!r->invariant) {
+        const int few = r->count < FL_ROWS_TO_FOLD * r->T && f->constant.input > FL_INPUTS_TO_FOLD;
+        f->hoists = (f->hoists_few || fl_many_rows(r)) && r->T > 1 && (f->hoists || few);
+    }
     /* A single row is bound by reading R, packed or not, and few rows by packing W, which reads it once more. */
     const int one_row = f->hoists && r->B == 1 && R_bytes >= FL_R_FOR_ONE_ROW;
     f->packs = f->packed || r->invariant ||
@@ -158,10 +160,25 @@ static fl_size rows_kept(const fl_forward_pass *f, fl_size s) {
 
 /* ---- a step ---- */
 
-fl_size fl_run_forward_step(const fl_forward_pass *f, fl_forward *step, fl_size s, fl_share own) {
+/* Return whether all that changes from step to step is where x, W x and y lie. */
+static int is_steady(const fl_forward_pass *f) {
+    return f->direct && !f->taped && !f->proj && !f->rows.offsets && f->rows.count == f->rows.T * f->rows.B;
+}
+
+/* Move the arguments of a step on to those of the next one. */
+static void move_on(const fl_forward_pass *f, fl_forward *step) {
+    const fl_size rows = f->reverse ? -f->rows.B : f->rows.B;
+    step->x = fl_at(step->x, rows * step->input, f->size);
+    step->wx = fl_at(step->wx, rows * f->gates * f->constant.hidden, f->cell_size);
+    step->y_prev = step->y_copy;
+    step->y_prev_step = f->y_step;
+    step->y_copy = fl_at(step->y_copy, rows * f->y_step, f->size);
+    step->from_end = !step->from_end;
+}
+
+/* Set the arguments of step s. */
+static void set_up_step(const fl_forward_pass *f, fl_forward *step, fl_size s) {
     const fl_size t = time_of(f, s), row = fl_first_row(&f->rows, t), H = f->constant.hidden;
-    const fl_size end = fl_smaller(own.row1, fl_rows_at(&f->rows, t)), work = (end - own.row0) * f->unit_work;
-    if (own.row0 >= end) return 0;
     if (f->hoists)
         step->wx = fl_at(f->wx, (row - f->wx_row) * f->gates * H, f->cell_size);
     else
@@ -188,10 +205,21 @@ fl_size fl_run_forward_step(const fl_forward_pass *f, fl_forward *step, fl_size 
     step->extra_last = f->extra_last;
     step->y_copy = f->proj ? fl_m_of(f, s) : fl_y_of(f, s);
     step->y_copy_step = f->proj ? H : f->y_step;
+}
+
+fl_size fl_run_forward_step(const fl_forward_pass *f, fl_forward *step, fl_size s, fl_share own) {
+    const int moves_on = step->y_copy && is_steady(f);
+    const fl_size H = f->constant.hidden, rows = moves_on ? f->rows.B : fl_rows_at(&f->rows, time_of(f, s));
+    const fl_size end = fl_smaller(own.row1, rows), work = (end - own.row0) * f->unit_work;
+    if (own.row0 >= end) return 0;
+    if (moves_on)
+        move_on(f, step);
+    else
+        set_up_step(f, step, s);
     if (fl_has_whole_rows(step->cell) || !f->k->packs) {
-        const fl_size rows = f->k->packs ? 1 : FL_ROWS_OF_A_PIECE;
+        const fl_size block = f->k->packs ? 1 : FL_ROWS_OF_A_PIECE;
         for (fl_size first = own.row0, last; first < end; first = last) {
-            last = fl_piece_end(first, end, rows, f->unit_work * H);
+            last = fl_piece_end(first, end, block, f->unit_work * H);
             f->step(step, first, last, 0, H);
             if (last < end && fl_asked_to_stop(f->stopped)) break;
         }

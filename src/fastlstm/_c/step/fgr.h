@@ -74,8 +74,8 @@ FL_INLINE void fgr_backward_unit(const fl_backward *s, const int plain, const in
 
 #else
 
-HALVES(fgr, fgr_cell(s, acc, row, unit, lanes), fgr_output(s, acc, row, unit, lanes), VL, NULL)
-HALVES(fgr_last, fgr_cell(s, acc, row, unit, lanes), fgr_output(s, acc, row, unit, lanes), n, NULL)
+HALVES(fgr, fgr_cell(s, acc, row, unit, lanes), fgr_output(s, acc, row, unit, lanes), VL)
+HALVES(fgr_last, fgr_cell(s, acc, row, unit, lanes), fgr_output(s, acc, row, unit, lanes), n)
 
 static void fgr_forward(const fl_forward *s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1) {
     forward_in_halves(s, &fgr_halves, &fgr_last_halves, row0, row1, unit0, unit1);

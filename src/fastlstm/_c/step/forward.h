@@ -59,11 +59,8 @@ static void separate_products(accumulators of_y, accumulators of_x, const fl_for
 /* The equations of a cell whose panels have a vector for each gate, in two halves: up to c, and from c to y. A half
  * is for some rows of a panel of n units: fewer than VL in the last one alone. */
 typedef void (*half_of_cells)(const fl_forward *s, const real *acc, fl_size row, fl_size rows, fl_size unit, fl_size n);
-/* The product and the first half of one row of a panel, with weights in full, compiled as one. */
-typedef void (*cells_of_row)(const fl_forward *s, accumulator_row *acc, fl_size row, fl_size unit);
 typedef struct {
     half_of_cells cell, output;
-    cells_of_row of_row; /* or NULL */
 } halves;
 #define HALF(name, one_row, lanes_of_row)                                                                          \
     static void name(const fl_forward *s, const real *acc, fl_size row, fl_size rows, fl_size unit, fl_size n) {   \
@@ -71,42 +68,10 @@ typedef struct {
         (void)n;                                                                                                   \
     }
 /* name_halves, from the expressions for a row. */
-#define HALVES(name, cell_of_row, output_of_row, lanes, of_row) \
-    HALF(name##_cell_half, cell_of_row, lanes)                  \
-    HALF(name##_output_half, output_of_row, lanes)              \
-    static const halves name##_halves = {name##_cell_half, name##_output_half, of_row};
-
-/* sum += a panel, for one row, as in a tile. */
-FL_INLINE void add_product_of_row(const int columns, vec *sum, const real *a, fl_size K, const char *panel) {
-    const real *weights = (const real *)panel;
-    FL_NO_UNROLL
-    for (fl_size k = K; k > 0; k--) {
-        const vec x = v_set1(*a++);
-        FL_UNROLL
-        for (int v = 0; v < columns; v++) sum[v] = v_fma(x, v_load(weights + v * VL), sum[v]);
-        weights += columns * VL;
-    }
-}
-
-/* acc = W x^t + R y^{t-1} for one row and a panel of four gates with VL or VL / 2 units, known to the compiler, with
- * weights in full. */
-FL_INLINE void product_of_row(const fl_size units, accumulator_row *acc, const fl_forward *s, fl_size row,
-                              fl_size unit) {
-    const int columns = units == VL ? COLUMNS : COLUMNS / 2; /* as vectors_of_gates says */
-    const factor x = factor_x(s, row, unit), y_prev = factor_y(s, row, unit, NULL);
-    vec sum[COLUMNS];
-    FL_UNROLL
-    for (int v = 0; v < columns; v++) sum[v] = v_zero();
-    if (s->x) add_product_of_row(columns, sum, x.a, x.K, x.panel);
-    add_product_of_row(columns, sum, y_prev.a, y_prev.K, y_prev.panel);
-    FL_UNROLL
-    for (int gate = 0; gate < COLUMNS; gate++) {
-        if (columns == COLUMNS)
-            v_store(&acc[0][gate * VL], sum[gate]);
-        else
-            v_store(&acc[0][gate * VL], gate % 2 ? v_upper_half(sum[gate / 2]) : sum[gate / 2]);
-    }
-}
+#define HALVES(name, cell_of_row, output_of_row, lanes) \
+    HALF(name##_cell_half, cell_of_row, lanes)          \
+    HALF(name##_output_half, output_of_row, lanes)      \
+    static const halves name##_halves = {name##_cell_half, name##_output_half};
 
 /* Return where the panel begins that is the n-th to run among those from `unit0` on. In every other step the last one
  * is first: the caches still have of the weights what the step before has read last. */
@@ -124,19 +89,14 @@ FL_INLINE fl_size panels_together(fl_size rows) {
 static void few_rows_in_halves(const fl_forward *s, const halves *whole, const halves *last, fl_size row, fl_size rows,
                                fl_size unit0, fl_size unit1) {
     const fl_size H = s->hidden, count = (unit1 - unit0 + VL - 1) / VL, next = s->from_end ? -VL : VL;
-    const int by_row = rows == 1 && s->R_panels && s->format == FL_FULL;
     FL_ALIGN(64) accumulators acc;
     accumulator_row *own_acc = acc, *acc_before = acc + rows;
     half_of_cells output = NULL; /* of the panel before */
     fl_size unit = nth_panel(s, unit0, count, 0);
     for (fl_size left = count; left > 0; left--, unit += next) {
         const halves *own = H - unit < VL ? last : whole;
-        if (by_row && own->of_row) {
-            own->of_row(s, own_acc, row, unit);
-        } else {
-            forward_product(own_acc, s, s->cell->gates, row, rows, unit);
-            own->cell(s, own_acc[0], row, rows, unit, H - unit);
-        }
+        forward_product(own_acc, s, s->cell->gates, row, rows, unit);
+        own->cell(s, own_acc[0], row, rows, unit, H - unit);
         if (output) output(s, acc_before[0], row, rows, unit - next, H - (unit - next));
         output = own->output;
         accumulator_row *const free_acc = acc_before;

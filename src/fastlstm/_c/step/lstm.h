@@ -12,6 +12,9 @@
 
 enum { GATE_I, GATE_F, GATE_Z, GATE_O };
 
+/* What the compiler knows of a cell, as `plain`: nothing, that it is plain, or plain but for fast activations. */
+enum { ANY_CELL, PLAIN, FAST_PLAIN };
+
 /* The place of a gate's block; that of its peepholes is the same without z. */
 #define PLACE(gate, usual) (plain ? (usual) : cell->gate)
 #define PEEPHOLE_I_F(place) (place)
@@ -30,7 +33,18 @@ FL_INLINE vec bounded(const fl_cell *cell, const int plain, vec a) {
 }
 
 FL_INLINE vec gate_of(const fl_cell *cell, const int plain, vec a) {
+    if (plain == FAST_PLAIN) return v_fast_logistic(a);
     return plain ? v_logistic(a) : apply(cell->gate, bounded(cell, plain, a));
+}
+
+FL_INLINE vec g_of(const fl_cell *cell, const int plain, vec a) {
+    if (plain == FAST_PLAIN) return v_fast_tanh(a);
+    return plain ? v_tanh(a) : apply(cell->g, bounded(cell, plain, a));
+}
+
+FL_INLINE vec h_of(const fl_cell *cell, const int plain, vec c) {
+    if (plain == FAST_PLAIN) return v_fast_tanh(c);
+    return plain ? v_tanh(c) : apply(cell->h, c);
 }
 
 typedef struct {
@@ -61,7 +75,7 @@ FL_INLINE lstm_gates lstm_cell(const fl_forward *s, const int plain, const int p
         f = gate_of(cell, plain, f);
     else if (cell->coupled)
         f = v_sub(v_set1(1), i);
-    z = plain ? v_tanh(z) : apply(cell->g, bounded(cell, plain, z));
+    z = g_of(cell, plain, z);
     c = v_fma(z, i, v_mul(c_prev, f));
     if (!plain && cell->cell_clip != 0) c = v_bounded(c, (real)cell->cell_clip);
     v_store_part((real *)s->c + at, c, n);
@@ -100,7 +114,7 @@ FL_INLINE vec lstm_output(const fl_forward *s, const int plain, const int peepho
                           fl_size unit, fl_size n) {
     const vec c = v_load_part((const real *)s->c + row * s->hidden + unit, n);
     const vec o = lstm_output_gate(s, plain, peephole, acc, c, row, unit, n);
-    lstm_write_y(s, v_mul(plain ? v_tanh(c) : apply(s->cell->h, c), o), row, unit, n);
+    lstm_write_y(s, v_mul(h_of(s->cell, plain, c), o), row, unit, n);
     return o;
 }
 
@@ -118,34 +132,6 @@ FL_INLINE void lstm_forward_unit(const fl_forward *s, const int plain, const int
                                  fl_size row, fl_size unit) {
     lstm_cell(s, plain, peephole, sums, row, unit, 1);
     lstm_output(s, plain, peephole, sums, row, unit, 1);
-}
-
-#else
-
-/* The forms: for each, the halves of `units` units of a panel, and all of one row but the second half. */
-#define LSTM_FORM(name, plain, peephole, units, of_row)                \
-    HALVES(name, lstm_cell(s, plain, peephole, acc, row, unit, lanes), \
-           lstm_output(s, plain, peephole, acc, row, unit, lanes), units, of_row)
-#define PLAIN_LSTM_FORM(name, peephole, units)                                                        \
-    static void name##_of_row(const fl_forward *s, accumulator_row *acc, fl_size row, fl_size unit) { \
-        product_of_row(units, acc, s, row, unit);                                                     \
-        lstm_cell(s, 1, peephole, acc[0], row, unit, units);                                          \
-    }                                                                                                 \
-    LSTM_FORM(name, 1, peephole, units, name##_of_row)
-PLAIN_LSTM_FORM(vanilla, 0, VL)
-PLAIN_LSTM_FORM(vanilla_half, 0, VL / 2)
-PLAIN_LSTM_FORM(peephole, 1, VL)
-PLAIN_LSTM_FORM(peephole_half, 1, VL / 2)
-LSTM_FORM(other, 0, s->p != NULL, VL, NULL)
-LSTM_FORM(other_last, 0, s->p != NULL, n, NULL)
-#undef PLAIN_LSTM_FORM
-#undef LSTM_FORM
-
-static void lstm_forward(const fl_forward *s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1) {
-    const int plain = s->cell->plain, half = plain && s->hidden % VL == VL / 2;
-    const halves *whole = !plain ? &other_halves : s->p ? &peephole_halves : &vanilla_halves;
-    const halves *last = !half ? &other_last_halves : s->p ? &peephole_half_halves : &vanilla_half_halves;
-    forward_in_halves(s, whole, last, row0, row1, unit0, unit1);
 }
 
 #endif
