@@ -38,7 +38,7 @@ typedef enum {
     FASTLSTM_SIZE,            /* no layers, inputs or units; or more than memory can hold */
     FASTLSTM_KIND,            /* a layer has an unknown kind or variant */
     FASTLSTM_ACTIVATION,      /* a layer has an unknown activation, or one that it cannot have there */
-    FASTLSTM_OPTION,          /* an option that a layer's kind, or training, lacks; a bound that is no positive number */
+    FASTLSTM_OPTION,          /* an option that a layer's kind, or training, lacks; a bound that is not positive */
     FASTLSTM_INSTRUCTION_SET, /* an unknown instruction set, or one that this machine lacks */
     FASTLSTM_MEMORY,          /* fewer bytes than the plan needs */
     FASTLSTM_PARAMETERS,      /* the plan has no parameters yet */
@@ -119,9 +119,9 @@ typedef struct {
     size_t layer_count;
     const fastlstm_layer *layers; /* each layer's inputs are the outputs of the one before */
     int training;                 /* whether the plan is for tapes and backward passes too, which makes it larger */
-    int fast; /* whether tanh and the logistic function may be off by 2e-6 and 1e-6, for shorter steps; not for training,
-                 GRUs and LSTM_NORM. Steps then leave the floating-point mode as it is: flush denormals in it, as audio
-                 programs do. Since version 4 */
+    int fast; /* whether tanh and the logistic function may be off by 2e-6 and 1e-6, for shorter steps; not with
+                 training, GRUs and LSTM_NORM. Steps then leave the floating-point mode as it is: flush denormals in it,
+                 as audio programs do. Since version 4 */
     const char *instruction_set;  /* NULL for the fastest; or portable, base, avx2, avx512, neon */
 } fastlstm_network;
 
