@@ -238,13 +238,51 @@ def test_fast_networks(H, dtype, instruction_set):
     for B in (1, 5):
         x = np.random.default_rng(B).normal(size=(20, B, 3)).astype(dtype)
         y, y_exact = fast.forward(x)[0], exact.forward(x)[0]
-        assert 0 < np.abs(y - y_exact).max() < 2e-5
+        assert_near(y, y_exact)
         assert earlier.forward(x)[0].tobytes() == y_exact.tobytes()
         state = fast.state(B)
         for t in range(20):
             assert_close(fast.step(x[t], state), y[t], "step")
 
 
+@pytest.mark.parametrize("instruction_set", C_ISAS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("peephole", [False, True])
+@pytest.mark.parametrize("fast", [0, 1])
+@pytest.mark.parametrize("H", [4, 8, 12, 16, 24, 32])
+def test_steps_of_one_row(H, fast, peephole, dtype, instruction_set):
+    """Whole panels and a last one of half a vector, in forms of their own: those of whole sequences, and of the layer."""
+    lstm = fastlstm.LSTM(3, H, peephole=peephole, dtype=dtype, seed=0)
+    plan = case([lstm], training=False, fast=fast, instruction_set=instruction_set.encode()).plan
+    x = np.random.default_rng(H).normal(size=(20, 1, 3)).astype(dtype)
+    y, exact, state = plan.forward(x)[0], lstm(x)[0], plan.state(1)
+    assert_close(y, exact, "y") if not fast else assert_near(y, exact)
+    for t in range(20):
+        assert_close(plan.step(x[t], state), y[t], f"step {t}")
+
+
+def assert_near(y, exact):
+    """As near as fast activations are, and not the same."""
+    assert 0 < np.abs(y - exact).max() < 2e-5
+
+
+@pytest.mark.parametrize("B", [1, 3])
+def test_steps_in_two_directions(B):
+    """A step is a sequence of one step in both directions."""
+    layers = [
+        fastlstm.LSTM(3, 16, 2, bidirectional=True, seed=0),
+        fastlstm.RNN(32, 5, bidirectional=True, seed=1),
+        fastlstm.GRU(10, 8, bidirectional=True, seed=2),
+    ]
+    plan = case(layers).plan
+    x, state = np.random.default_rng(B).normal(size=(2, B, 3)).astype(np.float32), plan.state(B)
+    for t in range(2):
+        y, last, _ = plan.forward(x[t : t + 1], state)
+        assert_close(plan.step(x[t], state), y[0], f"step {t}")
+        assert_close(state, last, "the state")
+
+
+@pytest.mark.skipif(C_ISAS[-1] == "portable", reason="portable C has no floating-point mode")
 def test_fast_steps_leave_the_floating_point_mode():
     """Where the caller does not flush denormal numbers, they count; elsewhere they are zero."""
     lstm = fastlstm.LSTM(1, 16, peephole=False, seed=0)

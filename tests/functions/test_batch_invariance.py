@@ -10,8 +10,9 @@ from layer_cases import CELLS
 
 from fastlstm import nn
 
-# Sizes whose weights leave the cache, so that W x is a product of its own, and sizes whose weights do not.
-SIZES = [(3, 5), (17, 33), (40, 130), (300, 520)]
+# Sizes whose weights leave the cache, so that W x is a product of its own, and sizes whose weights do not; with a last
+# panel of half a vector.
+SIZES = [(3, 5), (6, 12), (6, 24), (17, 33), (40, 130), (300, 520)]
 
 
 def converted(array, dtype):
@@ -42,7 +43,7 @@ def row_results(case, options, row, steps, dtype, num_threads):
     names=st.sets(st.sampled_from(["reverse", "lengths", "reset", "mask", "zone_y", "zone_c", "proj", "clip"])),
     T=st.integers(1, 30),
     B=st.integers(2, 30),
-    size=st.sampled_from(SIZES[:3]),
+    size=st.sampled_from(SIZES[:5]),
     dtype=st.sampled_from([np.float32, np.float64]),
     seed=st.integers(0, 1000),
     threads=st.tuples(st.integers(1, 3), st.integers(1, 3)),

@@ -16,7 +16,7 @@ from helpers import assert_close, assert_same
 import fastlstm
 from fastlstm._system import runtime
 
-T, B, I, H, P = 5, 4, 3, 7, 2
+T, B, I, H, P = 5, 4, 9, 7, 2  # more inputs than steps of few rows fold into their product
 
 COUNTED = """
 import ctypes, json, sys

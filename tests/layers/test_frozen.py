@@ -302,6 +302,9 @@ def test_fast_networks_are_refused_where_there_are_none():
     for network, kind in ((GRU(2, 3), "a GRU"), (LSTM(2, 3, layer_norm=True), "a network with layer_norm=True")):
         with pytest.raises(TypeError, match=rf"^fast must be False for {kind}"):
             Frozen(network, fast=True)
+    for call in (Frozen, lambda network, fast: rounding_error(network, np.ones((2, 1, 2), np.float32), fast=fast)):
+        with pytest.raises(TypeError, match=r"^fast must be a bool, not 'no'"):
+            call(LSTM(2, 3), fast="no")
     assert 0 < rounding_error(LSTM(2, 3, seed=0), np.ones((9, 2, 2), np.float32), "full", fast=True).largest < 1e-5
 
 

@@ -79,7 +79,6 @@ cdef class HeldWeights:
         except (AttributeError, BufferError, TypeError, ValueError):  # of what is no array, or not contiguous
             return False
         f = self.prototype
-        self.prototype.turn = 1 - f.turn
         choose_kernels(&f, None)
         if not f.k.packs:
             self.pass_of_one(x, h, c, y, h_out, c_out)
@@ -106,7 +105,6 @@ cdef class HeldWeights:
     cdef int set_up(self, fl_forward_pass *f, fl_size T, fl_size B, bint reverse, bint invariant) except -1:
         """Begin a pass over T steps of B rows."""
         f[0] = self.prototype
-        self.prototype.turn = (f.turn + T) % 2
         f.rows.T, f.rows.B, f.rows.count, f.rows.invariant, f.reverse = T, B, T * B, invariant, reverse
         choose_kernels(f, None)
         fl_plan_weights(f)

@@ -113,7 +113,6 @@ cdef extern from "pass/forward.h" nogil:
         fl_size s0
         fl_size s1
         fl_size s_end
-        int turn
         const char *x
         const char *h0
         const char *c0

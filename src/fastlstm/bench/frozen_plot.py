@@ -87,7 +87,7 @@ def _draw_errors(axis: Any, rows: list[Any]) -> None:
                 label=name.removeprefix("fastlstm, "),
             )  # fmt: skip
             drawn += times
-    log_axis(axis, min(0.5, *drawn) / 1.2, max(2, *drawn) * 1.2)
+    log_axis(axis, min([0.5, *drawn]) / 1.2, max([2, *drawn]) * 1.2)
     axis.set_yscale("log")
     axis.axvline(1, color="black", linewidth=1, zorder=0)
     axis.grid(color="#dddddd", linewidth=0.6)

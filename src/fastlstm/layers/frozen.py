@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple, NoReturn, Self, cast
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastlstm._arrays import checks as check
 from fastlstm._arrays.arrays import Array
 from fastlstm._cells import LSTMCell, RNNCell
 from fastlstm._cells.kernel import KernelCell
@@ -80,8 +81,8 @@ class Frozen:
     weights : "full", "bfloat16" or "int8"
         How weights are stored; the last two for float32 networks only.
     fast : bool, default False
-        Whether tanh and the logistic function are rational functions, off by at most 2e-6 and 1e-6, for shorter steps
-        of few units: of an LSTM without layer normalisation, or an RNN.
+        Whether tanh and the logistic function are rational functions, off by at most 2e-6 and 1e-6, which makes steps
+        of few units shorter. For an LSTM without layer normalisation or an RNN.
 
     Attributes
     ----------
@@ -121,11 +122,12 @@ class Frozen:
             raise TypeError(f"weights must be 'full' for a network of {network.dtype}, not {weights!r}")
         if weights == "int8" and not np.isfinite(network.flat).all():
             raise ValueError("weights cannot be 'int8': the network has some that are not finite")
-        if fast and not (isinstance(network._cell, RNNCell | LSTMCell) and not getattr(network, "layer_norm", False)):
-            kind = "a network with layer_norm=True" if hasattr(network, "layer_norm") else f"a {type(network).__name__}"
+        self._fast = check.flag("fast", fast)
+        layer_norm = getattr(network, "layer_norm", False)
+        if self._fast and (layer_norm or not isinstance(network._cell, RNNCell | LSTMCell)):
+            kind = "a network with layer_norm=True" if layer_norm else f"a {type(network).__name__}"
             raise TypeError(f"fast must be False for {kind}: only an LSTM without layer_norm or an RNN can be fast")
         self._weights: Format = weights
-        self._fast = bool(fast)
         self._layers = _network_of(network, weights, self._fast)
 
     @property

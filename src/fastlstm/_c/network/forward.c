@@ -92,7 +92,7 @@ static step_memory lay_out_step(const fastlstm_plan *plan, size_t B, fl_arena *a
 }
 
 /* Run a step of all layers, and change the state in place. Setting the floating-point mode waits for all that is under
- * way, which is a tenth of a small step: a fast network's is the caller's. */
+ * way, which is a tenth of a small step; so a fast network leaves the mode to the caller. */
 static void step_network(const fastlstm_plan *plan, fl_size B, const char *x, char *state, char *y,
                          const step_memory *memory) {
     const fl_size bytes = (fl_size)plan->bytes;

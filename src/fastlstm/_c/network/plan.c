@@ -14,7 +14,7 @@ const char *fastlstm_message(fastlstm_status status) {
     case FASTLSTM_ACTIVATION: return "a layer has an activation that its kind cannot have";
     case FASTLSTM_OPTION:
         return "a layer has an option that its kind does not have, or clips to a value that is not a positive number; "
-               "or a network is fast and for training";
+               "or the network is both fast and for training";
     case FASTLSTM_INSTRUCTION_SET: return "the instruction set is unknown, or this machine does not have it";
     case FASTLSTM_MEMORY: return "the memory for the plan is too small: see fastlstm_plan_bytes";
     case FASTLSTM_PARAMETERS: return "the plan has no parameters yet: see fastlstm_set_parameters";
@@ -109,7 +109,7 @@ static fastlstm_status check_layer(const fastlstm_layer *d, int version, int fas
     return FASTLSTM_OK;
 }
 
-/* An earlier version's description does not reach as far as `fast`. */
+/* An earlier version's description has padding there, with anything in it. */
 static int is_fast(const fastlstm_network *d) { return d->version >= 4 && d->fast; }
 
 static fastlstm_status check_network(const fastlstm_network *d) {

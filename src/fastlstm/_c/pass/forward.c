@@ -12,11 +12,13 @@ void fl_plan_weights(fl_forward_pass *f) {
     }
     f->hoists = R_bytes + W_bytes > FL_CACHED;
     if (!r->invariant) {
-        const int few = r->count < FL_ROWS_TO_FOLD * r->T && f->constant.input > FL_INPUTS_TO_FOLD;
+        const fl_cell *cell = f->constant.cell; /* Is W x^t part of the sum that R y^{t-1} goes to? */
+        const int one_sum = !fl_has_whole_rows(cell) && !fl_row_of_cell(cell->kind)->own_R_deltas;
+        const int few = r->count < FL_ROWS_TO_FOLD * r->T && !(one_sum && f->constant.input <= FL_INPUTS_TO_FOLD);
         f->hoists = (f->hoists_few || fl_many_rows(r)) && r->T > 1 && (f->hoists || few);
     }
     /* A single row is bound by reading R, packed or not, and few rows by packing W, which reads it once more. */
-    const int one_row = f->hoists && r->B == 1 && R_bytes >= FL_R_FOR_ONE_ROW;
+    const int one_row = r->B == 1 && R_bytes >= FL_R_FOR_ONE_ROW;
     f->packs = f->packed || r->invariant ||
                (fl_many_rows(r) && (!one_row || r->count * FL_INPUTS_TO_PACK >= f->constant.outputs));
     f->packs_W = f->packed || r->invariant ||
@@ -160,7 +162,7 @@ static fl_size rows_kept(const fl_forward_pass *f, fl_size s) {
 
 /* ---- a step ---- */
 
-/* Return whether all that changes from step to step is where x, W x and y lie. */
+/* Return whether all that changes from step to step is where x, W x and y lie: also where y is all that a tape has. */
 static int is_steady(const fl_forward_pass *f) {
     return f->direct && !f->taped && !f->proj && !f->rows.offsets && f->rows.count == f->rows.T * f->rows.B;
 }
@@ -193,7 +195,7 @@ static void set_up_step(const fl_forward_pass *f, fl_forward *step, fl_size s) {
         step->y_prev = y_prev_of(f, s);
         step->y_prev_step = step->outputs;
     }
-    step->from_end = (s + f->turn) % 2;
+    step->from_end = s % 2;
     step->keep = rows_kept(f, s);
     step->y = step->extra_seen = NULL;
     if (step->keep && !f->direct) {

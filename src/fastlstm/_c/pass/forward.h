@@ -38,7 +38,6 @@ typedef struct {
     fl_division division;
     fl_size s0, s1;     /* the steps [s0, s1) to run */
     fl_size s_end;      /* the end of the steps, after which no state is passed on */
-    int turn;           /* 0 or 1: whether step 0 runs its panels from the last to the first */
     fl_size wx_row;     /* the row, among all rows, at which `wx` begins */
     const char *x;      /* (rows, I) */
     const char *wx;     /* (rows of some steps, gates H), or NULL */

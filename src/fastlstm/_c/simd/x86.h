@@ -107,7 +107,7 @@ FL_INLINE vec v_upper_half(vec x) { return _mm_unpackhi_pd(x, x); }
 
 #if FL_BYTES == 64
 FL_INLINE vmask v_first(ptrdiff_t n) { return (vmask)((1u << n) - 1); }
-/* A load waits for a masked store to leave for the cache, but takes what a plain one stores at once. */
+/* A load that follows a masked store waits for the cache; after a plain store it does not. */
 #if FL_BITS == 32
 #define MM_OF_HALF(p) _mm512_zextps256_ps512(_mm256_loadu_ps(p))
 #define MM_STORE_HALF(p, x) _mm256_storeu_ps(p, _mm512_castps512_ps256(x))

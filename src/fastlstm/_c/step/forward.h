@@ -79,10 +79,7 @@ FL_INLINE fl_size nth_panel(const fl_forward *s, fl_size unit0, fl_size count, f
     return unit0 + (s->from_end ? count - 1 - n : n) * VL;
 }
 
-/* Return how many panels to run at once: few rows are short of work that does not wait for other work. */
-FL_INLINE fl_size panels_together(fl_size rows) {
-    return 0 < rows && rows < FL_ROWS_TOGETHER ? FL_ROWS_TOGETHER / (int)rows : 1;
-}
+_Static_assert(2 * FL_FEW_ROWS <= FL_ROW_BLOCK, "two panels of few rows fit into the accumulators");
 
 /* A step of few rows, in halves. Two panels are under way at once: the product of the next one fills the time in which
  * the activations of a panel wait for one another. */
@@ -90,19 +87,16 @@ static void few_rows_in_halves(const fl_forward *s, const halves *whole, const h
                                fl_size unit0, fl_size unit1) {
     const fl_size H = s->hidden, count = (unit1 - unit0 + VL - 1) / VL, next = s->from_end ? -VL : VL;
     FL_ALIGN(64) accumulators acc;
-    accumulator_row *own_acc = acc, *acc_before = acc + rows;
-    half_of_cells output = NULL; /* of the panel before */
     fl_size unit = nth_panel(s, unit0, count, 0);
-    for (fl_size left = count; left > 0; left--, unit += next) {
-        const halves *own = H - unit < VL ? last : whole;
-        forward_product(own_acc, s, s->cell->gates, row, rows, unit);
-        own->cell(s, own_acc[0], row, rows, unit, H - unit);
-        if (output) output(s, acc_before[0], row, rows, unit - next, H - (unit - next));
-        output = own->output;
-        accumulator_row *const free_acc = acc_before;
-        acc_before = own_acc, own_acc = free_acc;
+    for (fl_size n = 0; n <= count; n++, unit += next) {
+        const fl_size before = unit - next;
+        if (n < count) {
+            accumulator_row *own = acc + n % 2 * rows;
+            forward_product(own, s, s->cell->gates, row, rows, unit);
+            (H - unit < VL ? last : whole)->cell(s, own[0], row, rows, unit, H - unit);
+        }
+        if (n > 0) (H - before < VL ? last : whole)->output(s, acc[(n - 1) % 2 * rows], row, rows, before, H - before);
     }
-    if (output) output(s, acc_before[0], row, rows, unit - next, H - (unit - next));
 }
 
 /* A step in halves: one runs over all rows before the other begins, which leaves the processor more to do at once

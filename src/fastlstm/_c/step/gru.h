@@ -127,6 +127,11 @@ FL_INLINE void gru_backward_unit(const fl_backward *s, const int plain, const in
 
 #else
 
+/* Return how many panels to run at once: few rows are short of work that does not wait for other work. */
+FL_INLINE fl_size panels_together(fl_size rows) {
+    return 0 < rows && rows < FL_ROWS_TOGETHER ? FL_ROWS_TOGETHER / (int)rows : 1;
+}
+
 static void gru_forward(const fl_forward *s, fl_size row0, fl_size row1, fl_size unit0, fl_size unit1) {
     const fl_size H = s->hidden, count = (unit1 - unit0 + VL - 1) / VL, together = panels_together(row1 - row0);
     assert(0 <= row0 && unit0 % VL == 0 && unit1 <= H);

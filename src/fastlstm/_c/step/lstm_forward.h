@@ -52,9 +52,9 @@ FL_INLINE void product_of_row(const fl_size units, accumulator_row *acc, const f
     }
 }
 
-/* One row of a plain cell whose weights are in full, with two panels under way at once. All is one function to the
- * compiler, for which the time of a short step is in calls and in arguments; but for a last panel of neither VL nor
- * VL / 2 units, which there is where `any`. */
+/* One row of a plain cell whose weights are in full, with two panels under way at once. All of it is compiled as one
+ * function, since a short step takes much of its time for calls and arguments. Without `any` the last panel has VL or
+ * VL / 2 units. */
 FL_INLINE void lstm_row_to_c(const fl_forward *s, const int plain, const int peephole, const int any,
                              accumulator_row *acc, fl_size row, fl_size unit, fl_size n) {
     if (n >= VL) {
@@ -86,8 +86,8 @@ FL_INLINE void lstm_row(const fl_forward *s, const int plain, const int peephole
     }
 }
 
-/* The forms of a row, in C and for a whole step that changes the state in place. In the latter the copy of `constant`
- * is no memory: nothing but inlined code sees it. */
+/* A row's form for steps of a pass, and for a whole step in place: all is inlined there, so that the compiler keeps the
+ * copy of `constant` in registers. */
 typedef void (*lstm_row_function)(const fl_forward *s, fl_size row, fl_size unit0, fl_size unit1);
 typedef void (*lstm_step_function)(const fl_forward *constant, const void *x, void *h, void *c, void *y);
 #define LSTM_ROW(name, plain, peephole)                                                             \
