@@ -251,7 +251,7 @@ def test_fast_networks(H, dtype, instruction_set):
 @pytest.mark.parametrize("fast", [0, 1])
 @pytest.mark.parametrize("H", [4, 8, 12, 16, 24, 32])
 def test_steps_of_one_row(H, fast, peephole, dtype, instruction_set):
-    """Whole panels and a last one of half a vector, in forms of their own: those of whole sequences, and of the layer."""
+    """Whole panels, and a last one of half a vector, have forms of their own: as in a sequence, and as the layer."""
     lstm = fastlstm.LSTM(3, H, peephole=peephole, dtype=dtype, seed=0)
     plan = case([lstm], training=False, fast=fast, instruction_set=instruction_set.encode()).plan
     x = np.random.default_rng(H).normal(size=(20, 1, 3)).astype(dtype)

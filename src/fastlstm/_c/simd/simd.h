@@ -24,6 +24,7 @@
 /* FL_FUNCTION marks functions that a device runs and that are too long to inline, FL_TERMS constants that it reads. */
 #if defined(__CUDACC__)
 #define FL_INLINE static __device__ __forceinline__
+#define FL_APART static __device__ __noinline__
 #define FL_FUNCTION static __device__
 #define FL_TERMS static __device__ const
 #define FL_ALIGN(n) /* A vector has one lane. */
@@ -33,12 +34,14 @@
 #define FL_TERMS static const
 #if defined(_MSC_VER) && !defined(__clang__)
 #define FL_INLINE static __forceinline
+#define FL_APART static __declspec(noinline)
 #define FL_RESTRICT __restrict
 #define FL_ALIGN(n) __declspec(align(n))
 #define FL_UNROLL
 #define FL_NO_UNROLL
 #else
 #define FL_INLINE static inline __attribute__((always_inline))
+#define FL_APART static __attribute__((noinline))
 #define FL_RESTRICT restrict
 #define FL_ALIGN(n) __attribute__((aligned(n)))
 #if defined(__clang__)

@@ -1,5 +1,5 @@
-/* The forms in which an LSTM's forward step is compiled: for any cell; for plain ones, without peepholes and with them,
- * whose activations are exact or fast; and those for a single row. */
+/* The forms in which an LSTM's forward step is compiled: for any cell; for plain ones, without peepholes and with them;
+ * and, where a wheel's size allows it, for a single row, whose activations may be fast. */
 #ifndef FL_LSTM_FORWARD_H
 #define FL_LSTM_FORWARD_H
 
@@ -14,12 +14,20 @@ LSTM_HALVES(any, ANY_CELL, s->p != NULL, VL)
 LSTM_HALVES(last, ANY_CELL, s->p != NULL, n)
 LSTM_HALVES(plain, PLAIN, 0, VL)
 LSTM_HALVES(plain_peephole, PLAIN, 1, VL)
-LSTM_HALVES(fast, FAST_PLAIN, 0, VL)
-LSTM_HALVES(fast_peephole, FAST_PLAIN, 1, VL)
 #undef LSTM_HALVES
 
-/* ---- a single row ---- */
+typedef void (*lstm_row_function)(const fl_forward *s, fl_size row, fl_size unit0, fl_size unit1);
+typedef void (*lstm_step_function)(const fl_forward *constant, const void *x, void *h, void *c, void *y);
+/* What is compiled for a cell: halves of panels, and where it is plain, a row and a step of one row. */
+typedef struct {
+    const halves *whole;
+    lstm_row_function row;
+    lstm_step_function step;
+} lstm_form;
 
+#ifdef FL_TARGET_PORTABLE /* only a reference: small */
+#define LSTM_ONE_ROW(name) NULL, NULL
+#else
 /* sum += a panel, for one row, as in a tile. */
 FL_INLINE void add_product_of_row(const int columns, vec *sum, const real *a, fl_size K, const char *panel) {
     const real *weights = (const real *)panel;
@@ -88,35 +96,34 @@ FL_INLINE void lstm_row(const fl_forward *s, const int plain, const int peephole
 
 /* A row's form for steps of a pass, and for a whole step in place: all is inlined there, so that the compiler keeps the
  * copy of `constant` in registers. */
-typedef void (*lstm_row_function)(const fl_forward *s, fl_size row, fl_size unit0, fl_size unit1);
-typedef void (*lstm_step_function)(const fl_forward *constant, const void *x, void *h, void *c, void *y);
-#define LSTM_ROW(name, plain, peephole)                                                             \
-    static void name##_row(const fl_forward *s, fl_size row, fl_size unit0, fl_size unit1) {        \
-        lstm_row(s, plain, peephole, 1, row, unit0, unit1);                                         \
-    }                                                                                               \
+#define LSTM_ROW(name, plain, peephole)                                                      \
+    static void name##_row(const fl_forward *s, fl_size row, fl_size unit0, fl_size unit1) { \
+        lstm_row(s, plain, peephole, 1, row, unit0, unit1);                                  \
+    }
+#if FL_BITS == 32
+#define LSTM_STEP(name, plain, peephole)                                                            \
     static void name##_step(const fl_forward *constant, const void *x, void *h, void *c, void *y) { \
         fl_forward f = *constant;                                                                   \
         f.x = x, f.y_prev = h, f.c_prev = f.c = c, f.y_copy = y;                                    \
         lstm_row(&f, plain, peephole, 0, 0, 0, f.hidden);                                           \
     }
-LSTM_ROW(plain, PLAIN, 0)
-LSTM_ROW(plain_peephole, PLAIN, 1)
-LSTM_ROW(fast, FAST_PLAIN, 0)
-LSTM_ROW(fast_peephole, FAST_PLAIN, 1)
-#undef LSTM_ROW
-
-/* What is compiled for a cell: halves of panels, and where it is plain, a row and a step of one row. */
-typedef struct {
-    const halves *whole;
-    lstm_row_function row;
-    lstm_step_function step;
-} lstm_form;
+#define LSTM_ONE_ROW(name) name##_row, name##_step
+#else /* In double precision the products take longer, and calls less of the time. */
+#define LSTM_STEP(name, plain, peephole)
+#define LSTM_ONE_ROW(name) name##_row, NULL
+#endif
+#define LSTM_ROW_AND_STEP(name, plain, peephole) LSTM_ROW(name, plain, peephole) LSTM_STEP(name, plain, peephole)
+LSTM_ROW_AND_STEP(plain, PLAIN, 0)
+LSTM_ROW_AND_STEP(plain_peephole, PLAIN, 1)
+LSTM_ROW_AND_STEP(fast, FAST_PLAIN, 0)
+LSTM_ROW_AND_STEP(fast_peephole, FAST_PLAIN, 1)
+#endif
 
 FL_INLINE const lstm_form *lstm_form_of(const fl_forward *s) {
     static const lstm_form any = {&any_halves, NULL, NULL};
     static const lstm_form forms[2][2] = {
-        {{&plain_halves, plain_row, plain_step}, {&plain_peephole_halves, plain_peephole_row, plain_peephole_step}},
-        {{&fast_halves, fast_row, fast_step}, {&fast_peephole_halves, fast_peephole_row, fast_peephole_step}}};
+        {{&plain_halves, LSTM_ONE_ROW(plain)}, {&plain_peephole_halves, LSTM_ONE_ROW(plain_peephole)}},
+        {{&any_halves, LSTM_ONE_ROW(fast)}, {&any_halves, LSTM_ONE_ROW(fast_peephole)}}};
     return s->cell->plain || s->cell->fast_plain ? &forms[s->cell->fast_plain][s->p != NULL] : &any;
 }
 
