@@ -1,4 +1,4 @@
-"""What all contestants share: their names, the modules of the peers, the inputs and weights of a shape."""
+"""The names of the contestants, the modules of the peers, and the inputs and weights of a shape, which all share."""
 
 from __future__ import annotations
 
