@@ -122,7 +122,7 @@ typedef struct {
     int fast; /* whether tanh and the logistic function may be off by 2e-6 and 1e-6, for shorter steps; not with
                  training, GRUs and LSTM_NORM. Steps then leave the floating-point mode as it is: flush denormals in it,
                  as audio programs do. Since version 4 */
-    const char *instruction_set;  /* NULL for the fastest; or portable, base, avx2, avx512, neon */
+    const char *instruction_set; /* NULL for the fastest; or portable, base, avx2, avx512, neon */
 } fastlstm_network;
 
 /* A network, ready to run: its layers and their packed parameters. It lies in the caller's memory and points into it:
