@@ -153,6 +153,7 @@ EXTENSIONS = [
     extension("_engine.forward", libraries=("fastlstm",)),
     extension("_engine.backward", libraries=("fastlstm",)),
     extension("_engine.held", libraries=("fastlstm",)),
+    extension("_engine.raw", libraries=("fastlstm",)),
     extension("nn._losses"),
     extension("nn._norm"),
     extension("nn._gradients"),

@@ -23,8 +23,8 @@ from fastlstm._engine.passes cimport (FL_SUMS, fl_add_products_part, fl_add_tota
                                       fl_unpack_weight_gradients_part, fl_vectors, fl_weight_gradients, fl_y_prev_part)
 from fastlstm._system.backend cimport Device
 from fastlstm._system.blas.products cimport matmul
-from fastlstm._system.kernels cimport (FL_FULL, FL_THREADS_FOR_TWO, FL_WORK_BEFORE_A_LOOK, fl_call, fl_product,
-                                       fl_has_whole_rows, fl_row_of_cell, fl_size)
+from fastlstm._system.kernels cimport (FL_FULL, FL_THREADS_FOR_TWO, FL_WORK_BEFORE_A_LOOK, fl_call, fl_cell,
+                                       fl_has_whole_rows, fl_product, fl_row_of_cell, fl_size)
 from fastlstm._system.runtime cimport parallel, stopped
 
 # ---- the loop over time ----------------------------------------------------------------------------------------------
@@ -200,26 +200,55 @@ cdef void run_one(void *argument, int part, int parts) noexcept nogil:
     run((<fl_backward_pass **>argument)[part], 1)
 
 
+cdef int run_all(fl_backward_pass **passes, int count, int num_threads, Device device) except -1:
+    cdef int n
+    cdef fl_call call
+    start_passes(&call, passes[0].k, device)
+    with nogil:
+        if count == 2 and 1 < num_threads <= FL_THREADS_FOR_TWO and passes[0].k.packs:
+            parallel(run_one, passes, 2)
+        else:
+            for n in range(count):
+                run(passes[n], num_threads)
+    finish_passes(&call, passes[0].k, device)
+    return 0
+
+
 def run_passes(list passes, int num_threads, Device device=None):
     """Run passes that have been started, side by side where threads allow; on a device, on its stream."""
     cdef fl_backward_pass *all_passes[2]
     cdef BackwardPass own
     cdef int count = len(passes), n
-    cdef fl_call call
     for n in range(count):
         own = passes[n]
         all_passes[n] = &own.b
-    start_passes(&call, all_passes[0].k, device)
-    with nogil:
-        if count == 2 and 1 < num_threads <= FL_THREADS_FOR_TWO and all_passes[0].k.packs:
-            parallel(run_one, all_passes, 2)
-        else:
-            for n in range(count):
-                run(all_passes[n], num_threads)
-    finish_passes(&call, all_passes[0].k, device)
+    run_all(all_passes, count, num_threads, device)
 
 
 # ---- from arrays to the loop -----------------------------------------------------------------------------------------
+
+cdef void describe(fl_backward_pass *b, const fl_cell *cell, fl_size I, fl_size H, fl_size P, fl_size K,
+                   Device device) noexcept:
+    """Take the sizes of a pass, over rows that are known, whose values have `b.size` bytes; choose its kernels."""
+    cdef fl_size values = cell.gates * H
+    b.k = kernels_of_pass(b.size, device, b.rows.invariant)
+    b.stopped = stopped
+    b.cell_size, b.gates, b.outputs, b.K = max(b.size, 4), cell.gates, P, K
+    b.step = b.k.cells[cell.kind].backward
+    b.block, b.block_rows = b.k.column_block, fl_rows_per_block(b.k, values * b.size)
+    b.constant.cell, b.constant.hidden = cell, H
+    b.between.a_step, b.between.K = values, fl_rows_of_R(b)
+    b.weights.k = kernels_over_time(b.k, b.size, b.rows.invariant)
+    b.weights.stopped, b.weights.size, b.weights.gates = stopped, b.size, b.gates
+    b.weights.input, b.weights.hidden, b.weights.outputs = I, H, K
+
+
+cdef void plan(fl_backward_pass *b, bint options) noexcept:
+    """Decide whether a pass, whose weights have been taken, packs them."""
+    b.packed = (b.rows.invariant or b.rows.T > 1 or b.rows.offsets != NULL or options or b.proj != NULL
+                or b.K > b.outputs or fl_row_of_cell(b.constant.cell.kind).own_R_deltas
+                or fl_has_whole_rows(b.constant.cell))
+
 
 cdef class BackwardPass:
     """A layer in one direction over sequences: `workspace` tells what memory it needs, `start` takes the arrays."""
@@ -242,36 +271,23 @@ cdef class BackwardPass:
         self.get, self.cell, self.again = get, cell, again
         memset(b, 0, sizeof(fl_backward_pass))
         b.again = NULL if again is None else &again.f
-        b.k = kernels_of_pass(size, device, batch.invariant)
-        b.stopped = stopped
-        b.size, b.cell_size, b.reverse, b.gates = size, max(size, 4), reverse, cell.cell.gates
-        b.step = b.k.cells[cell.cell.kind].backward
-        b.block = b.k.column_block
+        b.size, b.reverse = size, reverse
         b.rows = rows_of(get, batch)
-        H = len(R) // b.gates
-        rows, values = b.rows.count, b.gates * H
-        b.outputs = P = H if proj is None else proj.shape[0]
-        b.constant.cell, b.constant.hidden = &cell.cell, H
+        H = len(R) // cell.cell.gates
+        P = H if proj is None else proj.shape[0]
+        rows, values = b.rows.count, cell.cell.gates * H
+        describe(b, &cell.cell, W.shape[1], H, P, R.shape[1], device)
         b.constant.p = get.input("p", p, cell.cell.p_rows * H * size)
         b.constant.norm = get.input("norm", norm, cell.cell.norm_rows * H * size)
-        b.K = R.shape[1]
         b.R = <const char *>get.input("R", R, values * b.K * size)
         b.proj = <const char *>get.input("proj", proj, P * H * size)
-        b.between.a_step = values
-        b.between.K = fl_rows_of_R(b)
-        b.block_rows = fl_rows_per_block(b.k, values * size)
-        b.packed = (batch.invariant or b.rows.T > 1 or b.rows.offsets != NULL or options is not None
-                    or proj is not None or b.K > b.outputs or fl_row_of_cell(cell.cell.kind).own_R_deltas
-                    or fl_has_whole_rows(&cell.cell))
+        plan(b, options is not None)
         if options is not None:
             b.reset = <const char *>get.input("reset", options.reset, rows)
             b.reset_to_zero = options.reset_to_zero
             b.between.mask = get.input("recurrent_mask", options.mask, b.rows.B * P * size)
             b.zone_y = <const char *>get.input("zoneout of y", options.zone_y, rows * P * size)
             b.zone_c = <const char *>get.input("zoneout of c", options.zone_c, rows * H * size)
-        b.weights.k = kernels_over_time(b.k, size, batch.invariant)
-        b.weights.stopped, b.weights.size, b.weights.gates = stopped, size, b.gates
-        b.weights.input, b.weights.hidden, b.weights.outputs = W.shape[1], H, b.K
         b.weights.frozen = frozen
         b.weights.W = get.input("W", W, values * b.weights.input * size)
         b.with_deltas, b.recomputes_y = with_deltas, not (y_on_tape or again is not None)

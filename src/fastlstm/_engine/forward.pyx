@@ -200,29 +200,36 @@ def packed_columns(KernelCell cell, A, bint recurrent):
     return panels
 
 
+cdef void describe(fl_forward_pass *f, const fl_cell *cell, fl_size I, fl_size H, fl_size P, fl_size K) noexcept:
+    """Take the sizes of a pass whose values have `f.size` bytes."""
+    cdef fl_forward *step = &f.constant
+    step.cell, step.input, step.hidden, step.outputs = cell, I, H, K
+    f.gates, f.weight_size, f.outputs = cell.gates, f.size, P
+    f.between.hidden, f.between.width = H, P
+    f.between.y_seen_step, f.between.extra = K, fl_row_of_cell(cell.kind).extra
+
+
 cdef int take_weights(fl_forward_pass *f, Buffers get, KernelCell cell, weights) except -1:
     cdef fl_forward *step = &f.constant
-    cdef fl_size units = len(weights.b), H = units // cell.cell.gates
-    proj = weights.proj
-    step.cell, step.hidden = &cell.cell, H
-    f.gates, f.weight_size, f.outputs = cell.cell.gates, f.size, H if proj is None else proj.shape[0]
-    f.proj = <const char *>get.input("proj", proj, f.outputs * H * f.size)
-    step.b = get.input("b", weights.b, units * f.size)
-    step.p = get.input("p", weights.p, H * cell.cell.p_rows * f.size)
-    step.norm = get.input("norm", weights.norm, H * cell.cell.norm_rows * f.size)
-    if weights.packed is None:
-        step.input, step.outputs = weights.W.shape[1], weights.R.shape[1]
+    cdef fl_size units = len(weights.b), H = units // cell.cell.gates, P = H
+    packed, proj = weights.packed, weights.proj
+    if proj is not None:
+        P = proj.shape[0]
+    if packed is None:
+        describe(f, &cell.cell, weights.W.shape[1], H, P, weights.R.shape[1])
         step.W = get.input("W", weights.W, units * step.input * f.size)
         step.R = get.input("R", weights.R, units * step.outputs * f.size)
     else:
-        f.packed, f.weight_size = True, weights.packed.W.itemsize
-        step.format = <fl_format>FORMATS[weights.packed.format]
-        step.input, step.outputs = weights.packed.input, weights.packed.outputs
-        step.W_panels, step.R_panels = get.read(weights.packed.W), get.read(weights.packed.R)
-        step.scale, step.ratio = get.read(weights.packed.scale), get.read(weights.packed.ratio)
+        describe(f, &cell.cell, packed.input, H, P, packed.outputs)
+        f.packed, f.weight_size = True, packed.W.itemsize
+        step.format = <fl_format>FORMATS[packed.format]
+        step.W_panels, step.R_panels = get.read(packed.W), get.read(packed.R)
+        step.scale, step.ratio = get.read(packed.scale), get.read(packed.ratio)
         f.W_panels, f.R_panels = <char *>step.W_panels, <char *>step.R_panels
-    f.between.hidden, f.between.width = H, f.outputs
-    f.between.y_seen_step, f.between.extra = step.outputs, fl_row_of_cell(cell.cell.kind).extra
+    f.proj = <const char *>get.input("proj", proj, P * H * f.size)
+    step.b = get.input("b", weights.b, units * f.size)
+    step.p = get.input("p", weights.p, H * cell.cell.p_rows * f.size)
+    step.norm = get.input("norm", weights.norm, H * cell.cell.norm_rows * f.size)
     return 0
 
 
@@ -236,6 +243,15 @@ cdef void choose_kernels(fl_forward_pass *f, Device device) noexcept:
     f.step = f.k.cells[cell.kind].forward
     f.block = fl_panel_units(f.k, fl_gates_of_panel(cell))
     f.block_rows = fl_rows_per_block(f.k, f.gates * f.constant.hidden * f.size)
+
+
+cdef void plan(fl_forward_pass *f, bint options) noexcept:
+    """Decide how a pass uses its memory and weights, once rows, tape and what else there is are known."""
+    f.direct = not (f.y_on_tape or f.segment or options or f.constant.outputs > f.outputs
+                    or (f.reverse and f.rows.offsets != NULL))
+    f.carries = options or (f.proj != NULL and not f.direct)
+    fl_plan_weights(f)
+    f.between.y_is_there = f.between.mask == NULL and f.zone_y == NULL and f.proj == NULL
 
 
 cdef class ForwardPass:
@@ -271,11 +287,7 @@ cdef class ForwardPass:
         if recompute:
             f.segment, f.again = fl_segment_rows(min(recompute, max(f.rows.T, 1)), f.rows.B), with_tape
         f.y_on_tape = with_tape and (y_on_tape or f.again)
-        f.direct = not (f.y_on_tape or recompute or options is not None or f.constant.outputs > f.outputs
-                        or (reverse and f.rows.offsets != NULL))
-        f.carries = options is not None or (f.proj != NULL and not f.direct)
-        fl_plan_weights(f)
-        f.between.y_is_there = f.between.mask == NULL and f.zone_y == NULL and f.proj == NULL
+        plan(f, options is not None)
 
     def workspace(self):
         """Return how many values of memory the pass needs."""

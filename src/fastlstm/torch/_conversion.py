@@ -1,0 +1,154 @@
+"""Copies between the two worlds: a PyTorch module as a layer on NumPy arrays, and the other way round."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+import fastlstm
+from fastlstm.torch._modules import GRU, LSTM, RNN
+from fastlstm.torch._stacks import BYTES
+
+Layer: TypeAlias = fastlstm.LSTM | fastlstm.GRU | fastlstm.RNN
+
+# Our name of a parameter, and PyTorch's; of biases, bias_hh comes beside.
+_NAMES = {
+    "W": "weight_ih", "R": "weight_hh", "b": "bias_ih", "bn": "bias_hh", "p": "weight_ch", "norm": "weight_ln",
+    "proj": "weight_hr",
+}  # fmt: skip
+
+
+def _places(layer: Layer) -> list[tuple[str, str, str]]:
+    """Return each parameter's name in a layer, its name in a module, and the kind of parameter that it is."""
+    kinds = [(name, *name.split("_", 1)) for name in layer.params]
+    return [(name, f"{_NAMES[kind]}_{place}", kind) for name, kind, place in kinds]
+
+
+def to_numpy(module: torch.nn.Module) -> Layer:
+    """Return a copy of a module as a layer on NumPy arrays: for streams, `Frozen`, files and C.
+
+    Parameters
+    ----------
+    module : torch.nn.LSTM, GRU or RNN, or fastlstm.torch's
+        In float32 or float64, on any device.
+
+    Returns
+    -------
+    fastlstm.LSTM, GRU or RNN
+        In the precision of the module, with the same results. Its one bias is the sum of the module's two.
+
+    Raises
+    ------
+    TypeError
+        If it is another module, or has other numbers.
+    ValueError
+        If it has dropout of 1, which no layer has.
+
+    Examples
+    --------
+    >>> import numpy as np, torch, fastlstm.torch
+    >>> module = torch.nn.LSTM(3, 8)
+    >>> layer = fastlstm.torch.to_numpy(module)
+    >>> x = np.ones((5, 2, 3), np.float32)
+    >>> np.allclose(layer(x)[0], module(torch.from_numpy(x))[0].detach(), atol=1e-6)
+    True
+    """
+    if not isinstance(module, (torch.nn.LSTM, torch.nn.GRU, torch.nn.RNN, LSTM, GRU, RNN)):
+        raise TypeError(f"module must be an LSTM, a GRU or an RNN of torch.nn's, not {type(module).__name__}")
+    weights = {name: getattr(module, name).detach().cpu() for names in module._all_weights for name in names}
+    dtypes = {weight.dtype for weight in weights.values()}
+    if len(dtypes) > 1 or not dtypes <= set(BYTES):
+        found = ", ".join(sorted(map(str, dtypes)))
+        raise TypeError(f"module must be in float32 or float64 throughout, not {found}: module.float() makes it")
+    options: dict[str, Any] = {name: getattr(module, name) for name in ("num_layers", "bidirectional", "batch_first")}
+    options |= {"dropout": module.dropout if module.num_layers > 1 else 0.0}
+    options |= {"dtype": str(dtypes.pop()).removeprefix("torch.")}
+    layer: Layer
+    if module.mode == "LSTM":
+        for name, usual in (("peephole", False), ("variant", "vanilla"), ("layer_norm", False)):
+            options[name] = getattr(module, name, usual)
+        layer = fastlstm.LSTM(module.input_size, module.hidden_size, proj_size=module.proj_size, **options)
+    elif module.mode == "GRU":
+        layer = fastlstm.GRU(module.input_size, module.hidden_size, **options)
+    else:
+        nonlinearity: Any = module.nonlinearity
+        layer = fastlstm.RNN(module.input_size, module.hidden_size, nonlinearity=nonlinearity, **options)
+    for name, its_name, kind in _places(layer):
+        array, H = layer.params[name], module.hidden_size
+        if not kind.startswith("b"):
+            array[:] = weights[its_name].numpy()
+        elif not module.bias:
+            array[:] = 0
+        elif kind == "bn":
+            array[:] = weights[its_name][-H:].numpy()
+        else:
+            array[:] = (weights[its_name] + weights[its_name.replace("bias_ih", "bias_hh")]).numpy()
+            if module.mode == "GRU":  # The last H of bias_hh are inside r.
+                array[-H:] = weights[its_name][-H:].numpy()
+    return layer
+
+
+def from_numpy(layer: Layer) -> LSTM | GRU | RNN:
+    """Return a copy of a layer on NumPy arrays as a module of PyTorch.
+
+    Parameters
+    ----------
+    layer : fastlstm.LSTM, GRU or RNN
+
+    Returns
+    -------
+    LSTM, GRU or RNN
+        In the precision of the layer, on the CPU. The layer's bias is its bias_ih, and bias_hh is 0, but for what a GRU
+        has inside r.
+
+    Raises
+    ------
+    TypeError
+        If it is another layer.
+    ValueError
+        If it has an option that no module has; the message names it.
+
+    Examples
+    --------
+    >>> import numpy as np, torch, fastlstm.torch
+    >>> layer = fastlstm.LSTM(3, 8, seed=0)
+    >>> module = fastlstm.torch.from_numpy(layer)
+    >>> module
+    LSTM(3, 8, peephole=True)
+    >>> x = np.ones((5, 2, 3), np.float32)
+    >>> np.allclose(layer(x)[0], module(torch.from_numpy(x))[0].detach(), atol=1e-6)
+    True
+    """
+    if type(layer) not in (fastlstm.LSTM, fastlstm.GRU, fastlstm.RNN):
+        raise TypeError(f"layer must be a fastlstm.LSTM, GRU or RNN, not {type(layer).__name__}")
+    usual: dict[str, Any] = {"recurrent_dropout": 0, "drop_connect": 0, "batch_invariant": False}
+    options: dict[str, Any] = {
+        name: getattr(layer, name) for name in ("num_layers", "bidirectional", "batch_first", "dropout")
+    }
+    options["dtype"] = getattr(torch, str(layer.dtype))
+    module: LSTM | GRU | RNN
+    given = layer.arguments()
+    if isinstance(layer, fastlstm.LSTM):
+        usual |= {"zoneout": (0, 0), "clip": None, "cell_clip": None, "activations": None}
+        options |= {name: given[name] for name in ("peephole", "variant", "layer_norm", "proj_size")}
+    elif isinstance(layer, fastlstm.GRU):
+        usual |= {"zoneout": 0, "reset_after": True}
+    else:
+        usual |= {"zoneout": 0}
+        options["nonlinearity"] = given["nonlinearity"]
+    for name, value in usual.items():
+        if name in given and given[name] != value:
+            raise ValueError(f"layer must not have {name}={given[name]!r}, which no module of PyTorch has")
+    kind = {fastlstm.LSTM: LSTM, fastlstm.GRU: GRU, fastlstm.RNN: RNN}[type(layer)]
+    module = kind(layer.input_size, layer.hidden_size, **options)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            if name.startswith("bias"):
+                parameter.zero_()
+        for name, its_name, _ in _places(layer):
+            array: Any = layer.params[name]
+            its: Tensor = module.get_parameter(its_name)
+            its[-len(array) :] = torch.from_numpy(array)  # all of it, or of a GRU's bn the last H
+    return module

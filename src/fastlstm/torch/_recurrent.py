@@ -1,0 +1,249 @@
+"""What the modules share: how a call finds its way to the kernels, to an operator in a graph, or to PyTorch's own."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.autograd import forward_ad
+from torch.nn import Parameter
+from torch.nn.modules.rnn import RNNBase
+from torch.nn.utils.rnn import PackedSequence
+
+from fastlstm.torch import _fallbacks
+from fastlstm.torch import _operator as _operator  # which makes torch.ops.fastlstm known
+from fastlstm.torch._autograd import Recurrence
+from fastlstm.torch._stacks import BYTES, Description, describe, run_forward
+
+_PLAIN = Tensor, Parameter
+
+# Why a call is not computed by the kernels. Calls with the first are for the operator, and with the second for
+# PyTorch's own forward to refuse, in its words.
+_SYMBOLIC = "fake or meta tensors"
+_MALFORMED = "arguments that PyTorch refuses"
+
+
+class Recurrent(RNNBase):
+    """The part of a module that runs it; its attributes and parameters are those of PyTorch's module of the kind."""
+
+    # PyTorch's module of the kind, and the number of tensors in its state.
+    _pytorch: ClassVar[type[RNNBase]]
+    _parts: ClassVar[int]
+    # Where a module has none of its own, as one that `replace` has made, it has no option beyond PyTorch's.
+    variant: str = "vanilla"
+    peephole: bool = False
+    layer_norm: bool = False
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        """Run the layers over sequences, as PyTorch's module of the kind does.
+
+        Parameters
+        ----------
+        input : Tensor or PackedSequence
+            (T, B, I), (B, T, I) with `batch_first`, (T, I) without a batch, or packed.
+        hx : Tensor, or (h, c) for an LSTM, optional
+            The initial state, (layers D, B, H) each; (layers D, H) without a batch. Default: zeros.
+
+        Returns
+        -------
+        output : Tensor or PackedSequence
+            As the input, with D H columns.
+        state : Tensor, or (h, c) for an LSTM
+            The state after the last step, shaped as the initial one.
+        """
+        own = self._description()
+        if torch.compiler.is_compiling():
+            return self._run_in_graph(own, input, hx)
+        x, batch_sizes = (input.data, input.batch_sizes) if isinstance(input, PackedSequence) else (input, None)
+        weights = self._weights()
+        state = () if hx is None else (hx,) if self._parts == 1 else hx
+        reason = _reason(own, x, batch_sizes, state, weights, self.batch_first)
+        if reason is None:
+            return self._run(own, input, x, batch_sizes, state, weights)
+        if reason is _SYMBOLIC:
+            return self._run_in_graph(own, input, hx)
+        return self._leave_to_pytorch(own, reason, input, hx)
+
+    def _description(self) -> Description:
+        return describe(
+            self.mode, self.input_size, self.hidden_size, self.num_layers, self.bias, self.bidirectional,
+            self.proj_size, self.variant, self.peephole, self.layer_norm,
+        )  # fmt: skip
+
+    def _weights(self) -> list[Any]:
+        """Return the weights as they are now, whatever has taken a parameter's place."""
+        parameters = self._parameters
+        try:
+            return [parameters[name] for name in self._flat_weights_names]
+        except KeyError:  # A parametrization or pruning computes some of them.
+            return [getattr(self, name, None) for name in self._flat_weights_names]
+
+    def _run(
+        self, own: Description, input: Any, x: Tensor, batch_sizes: Tensor | None, state: tuple[Tensor, ...],
+        weights: list[Tensor],
+    ) -> Any:  # fmt: skip
+        """Run the kernels, on arguments that are known to be right."""
+        batched = batch_sizes is not None or x.ndim == 3
+        if not batched:
+            x, state = x.unsqueeze(1), tuple(part.unsqueeze(1) for part in state)
+        elif batch_sizes is None and self.batch_first:
+            x = x.transpose(0, 1)
+        elif batch_sizes is not None and state:
+            state = self._permuted(state, input.sorted_indices)
+        if not x.is_contiguous():
+            x = x.contiguous()
+        h0, c0 = (*[part.contiguous() for part in state], None, None)[:2]
+        masks = self._masks(own, x) if self.training and self.dropout else None
+        if torch.is_grad_enabled() and (x.requires_grad or any(t.requires_grad for t in (*weights, *state))):
+            weights = [w.contiguous() for w in weights]
+            y, *last = Recurrence.apply(own, batch_sizes, masks, x, h0, c0, *weights)  # type: ignore[no-untyped-call]
+        else:
+            y, h, c, _ = run_forward(
+                own, x, h0, c0, [w if w.is_contiguous() else w.contiguous() for w in weights], masks, batch_sizes, False
+            )
+            last = [h] if c is None else [h, c]
+        return self._results(input, batched, y, tuple(last))
+
+    def _run_in_graph(self, own: Description, input: Any, hx: Any) -> Any:
+        """Run the operator, which a graph records as it is; the checks are PyTorch's."""
+        packed = isinstance(input, PackedSequence)
+        x, batch_sizes = (input.data, input.batch_sizes) if packed else (input, None)
+        weights = self._weights()
+        if (
+            x.dtype not in BYTES
+            or any(w is None or w.dtype != x.dtype for w in weights)
+            or x.device.type not in ("cpu", "meta")
+            or torch._C._is_any_autocast_enabled()
+            or x.ndim not in ((2,) if packed else (2, 3))
+        ):
+            return self._leave_to_pytorch(own, "a graph of another kind than float32 and float64 on the CPU", input, hx)
+        batched = packed or x.ndim == 3
+        if not batched:
+            x = x.unsqueeze(1)
+        elif not packed and self.batch_first:
+            x = x.transpose(0, 1)
+        B = x.shape[1] if batch_sizes is None else int(batch_sizes[0])
+        state: tuple[Any, ...]
+        if hx is None:
+            state = tuple(x.new_zeros((own.cells, B, size)) for size in own.state_sizes)
+        else:
+            state = (hx,) if self._parts == 1 else tuple(hx)
+            if not batched:
+                state = tuple(part.unsqueeze(1) for part in state)
+            if packed:
+                state = self._permuted(state, input.sorted_indices)
+        self._check_in_graph(own, x, state)
+        masks = self._masks(own, x) if self.training and self.dropout else None
+        keep = torch.is_grad_enabled()
+        y, h, c, _ = torch.ops.fastlstm.recurrence(
+            x, state[0], state[1] if own.has_c else None, weights, masks, batch_sizes, keep, *own.options
+        )
+        return self._results(input, batched, y, (h, c) if own.has_c else (h,))
+
+    def _check_in_graph(self, own: Description, x: Tensor, state: tuple[Tensor, ...]) -> None:
+        if x.shape[-1] != own.input_size:
+            raise RuntimeError(
+                f"input.size(-1) must be equal to input_size. Expected {own.input_size}, got {x.shape[-1]}"
+            )
+        if x.dim() == 3 and x.shape[0] == 0:
+            raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
+        for part, size in zip(state, own.state_sizes, strict=True):
+            if part.dim() != 3 or part.shape[0] != own.cells or part.shape[2] != size:
+                raise RuntimeError(f"Expected hidden size ({own.cells}, B, {size}), got {list(part.shape)}")
+
+    def _results(self, input: Any, batched: bool, y: Any, last: tuple[Tensor, ...]) -> Any:
+        """Return what a call returns, in the layout of its input."""
+        if isinstance(input, PackedSequence):
+            _, batch_sizes, sorted_indices, unsorted_indices = input
+            last = self._permuted(last, unsorted_indices)
+            y = PackedSequence(y, batch_sizes, sorted_indices, unsorted_indices)
+        elif not batched:
+            y, last = y.squeeze(1), tuple(part.squeeze(1) for part in last)
+        elif self.batch_first:
+            y = y.transpose(0, 1)
+        return y, last if self._parts == 2 else last[0]
+
+    @staticmethod
+    def _permuted(state: tuple[Tensor, ...], order: Tensor | None) -> tuple[Tensor, ...]:
+        return state if order is None else tuple(part.index_select(1, order) for part in state)
+
+    def _masks(self, own: Description, x: Tensor) -> Tensor | None:
+        """Draw the masks of dropout, as PyTorch's module draws them from the same seed."""
+        if own.num_layers == 1:
+            return None
+        across, kept = own.outputs, 1 - self.dropout
+        if kept == 0:
+            return x.new_zeros((own.num_layers - 1, *x.shape[:-1], across))
+        # One draw after the other, since that gives the same numbers.
+        drawn = [x.new_empty((*x.shape[:-1], across)).bernoulli_(kept).div_(kept) for _ in range(own.num_layers - 1)]
+        return torch.stack(drawn)
+
+    def _leave_to_pytorch(self, own: Description, reason: str, input: Any, hx: Any) -> Any:
+        """Let PyTorch's own forward compute a call, or refuse it; raise where it lacks an option of this module."""
+        malformed = reason is _MALFORMED
+        lacking = own.options.beyond_pytorch()
+        if lacking:
+            if malformed:
+                self._pytorch.forward(self, input, hx)  # which raises, in PyTorch's words
+            raise NotImplementedError(
+                f"{type(self).__name__} with {lacking} is computed by fastlstm's kernels alone, in float32 and float64 "
+                f"on the CPU, not for {reason}"
+            )
+        if not malformed:
+            _fallbacks.note(type(self).__name__, reason)
+        return self._pytorch.forward(self, input, hx)
+
+
+def _reason(
+    own: Description, x: Any, batch_sizes: Tensor | None, state: Any, weights: list[Any], batch_first: bool
+) -> str | None:
+    """Return why the kernels do not compute a call; None where they do."""
+    # ---- what is going on around the call ----
+    if torch._C._is_any_autocast_enabled():
+        return "autocast"
+    if torch._C._functorch.maybe_current_level() is not None:
+        return "a transform of torch.func"
+    if torch._C._get_tracing_state() is not None:
+        return "tracing"
+    if forward_ad._current_level >= 0:
+        return "forward-mode differentiation"
+    # ---- the tensors ----
+    if not isinstance(x, Tensor) or not (type(state) in (tuple, list) and all(isinstance(t, Tensor) for t in state)):
+        return _MALFORMED
+    dtype = x.dtype
+    for tensor in (x, *state, *weights):
+        if type(tensor) not in _PLAIN:
+            return _SYMBOLIC if isinstance(tensor, FakeTensor) else f"a {type(tensor).__name__}"
+        if not tensor.is_cpu:
+            return _SYMBOLIC if tensor.is_meta else f"the device {tensor.device}"
+        if tensor.dtype is not dtype:
+            return _MALFORMED
+    if dtype not in BYTES:
+        return str(dtype)
+    if x.is_neg() or any(part.is_neg() for part in state):
+        return "views of complex numbers"
+    if torch._C._len_torch_dispatch_stack():
+        return _SYMBOLIC if _is_faking() else "a mode of torch.utils._python_dispatch"
+    # ---- sizes ----
+    shape = x.shape
+    if batch_sizes is not None:
+        if len(shape) != 2 or batch_sizes.dtype is not torch.int64 or batch_sizes.ndim != 1 or not len(batch_sizes):
+            return _MALFORMED
+        lead: tuple[int, ...] = (own.cells, int(batch_sizes[0]))
+    elif len(shape) == 3:
+        lead = (own.cells, shape[0 if batch_first else 1])
+    elif len(shape) == 2:
+        lead = (own.cells,)
+    else:
+        return _MALFORMED
+    if shape[-1] != own.input_size or [w.shape for w in weights] != own.weight_shapes:
+        return _MALFORMED
+    if state and [part.shape for part in state] != [(*lead, size) for size in own.state_sizes]:
+        return _MALFORMED
+    return None if x.numel() else "no rows"
+
+
+def _is_faking() -> bool:
+    return torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE) is not None
