@@ -91,7 +91,7 @@ def _by_pytorch(
     D, n, run = own.directions, own.per_layer, _PYTORCH[own.options.mode]
     B = x.shape[1] if batch_sizes is None else int(batch_sizes[0])
     if h0 is None:
-        h0, c0 = (*[x.new_zeros((own.cells, B, size)) for size in own.state_sizes], None)[:2]
+        h0, c0 = (*[x.new_zeros((cells, B, size)) for cells, size in own.state_shapes], None)[:2]
     last: list[tuple[Tensor, ...]] = []
     for layer in range(own.num_layers):
         first = [part[layer * D : (layer + 1) * D] for part in (h0, c0) if part is not None]

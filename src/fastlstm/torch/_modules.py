@@ -10,6 +10,7 @@ from torch.nn import Parameter
 from fastlstm._arrays import checks as check
 from fastlstm._cells import lstm_cell
 from fastlstm.torch._recurrent import Recurrent
+from fastlstm.torch._stacks import describe
 
 __all__ = ["GRU", "LSTM", "RNN"]
 
@@ -73,7 +74,7 @@ class LSTM(Recurrent):
     def _add_parameters(self) -> None:
         """Replace the parameters by those that the options ask for."""
         factory = {"device": self._flat_weights[0].device, "dtype": self._flat_weights[0].dtype}  # type: ignore[union-attr]
-        shapes = iter(self._description().weight_shapes)
+        shapes = iter(describe(*self._options()).weight_shapes)
         names: list[str] = []
         for own in self._all_weights:
             end = own[0].removeprefix("weight_ih")

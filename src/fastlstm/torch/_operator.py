@@ -37,6 +37,8 @@ def _forward(
     x: Tensor, h0: Tensor, c0: Tensor | None, weights: Sequence[Tensor], masks: Tensor | None,
     batch_sizes: Tensor | None, keep: bool, *description: Any,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    if batch_sizes is None and not len(x):
+        raise RuntimeError("Expected sequence length to be larger than 0 in RNN")  # as PyTorch says it
     y, h, c, tape = run_forward(
         describe(*description), x.contiguous(), h0.contiguous(), _optional(c0), _contiguous(weights),
         _optional(masks), batch_sizes, keep,

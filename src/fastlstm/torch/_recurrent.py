@@ -15,13 +15,13 @@ from torch.nn.utils.rnn import PackedSequence
 from fastlstm.torch import _fallbacks
 from fastlstm.torch import _operator as _operator  # which makes torch.ops.fastlstm known
 from fastlstm.torch._autograd import Recurrence
-from fastlstm.torch._stacks import BYTES, Description, describe, run_forward
+from fastlstm.torch._stacks import BYTES, Description, Options, describe, run_forward
 
 _PLAIN = Tensor, Parameter
 
-# Why a call is not computed by the kernels. Calls with the first are for the operator, and with the second for
-# PyTorch's own forward to refuse, in its words.
-_SYMBOLIC = "fake or meta tensors"
+# Why a call is not computed by the kernels. Calls with the first are for the operator, since something wants to see it,
+# or has tensors without values; those with the second are for PyTorch's own forward to refuse, in its words.
+_SEEN = "fake or meta tensors, or a mode that sees operators"
 _MALFORMED = "arguments that PyTorch refuses"
 
 
@@ -53,21 +53,22 @@ class Recurrent(RNNBase):
         state : Tensor, or (h, c) for an LSTM
             The state after the last step, shaped as the initial one.
         """
-        own = self._description()
+        options = self._options()
         if torch.compiler.is_compiling():
-            return self._run_in_graph(own, input, hx)
+            return self._run_in_graph(options, input, hx)
+        own = describe(*options)
         x, batch_sizes = (input.data, input.batch_sizes) if isinstance(input, PackedSequence) else (input, None)
         weights = self._weights()
         state = () if hx is None else (hx,) if self._parts == 1 else hx
         reason = _reason(own, x, batch_sizes, state, weights, self.batch_first)
         if reason is None:
             return self._run(own, input, x, batch_sizes, state, weights)
-        if reason is _SYMBOLIC:
-            return self._run_in_graph(own, input, hx)
-        return self._leave_to_pytorch(own, reason, input, hx)
+        if reason is _SEEN:
+            return self._run_in_graph(options, input, hx)
+        return self._leave_to_pytorch(options, reason, input, hx)
 
-    def _description(self) -> Description:
-        return describe(
+    def _options(self) -> Options:
+        return Options(
             self.mode, self.input_size, self.hidden_size, self.num_layers, self.bias, self.bidirectional,
             self.proj_size, self.variant, self.peephole, self.layer_norm,
         )  # fmt: skip
@@ -95,7 +96,7 @@ class Recurrent(RNNBase):
         if not x.is_contiguous():
             x = x.contiguous()
         h0, c0 = (*[part.contiguous() for part in state], None, None)[:2]
-        masks = self._masks(own, x) if self.training and self.dropout else None
+        masks = self._masks(x, own.outputs) if self.training and self.dropout else None
         if torch.is_grad_enabled() and (x.requires_grad or any(t.requires_grad for t in (*weights, *state))):
             weights = [w.contiguous() for w in weights]
             y, *last = Recurrence.apply(own, batch_sizes, masks, x, h0, c0, *weights)  # type: ignore[no-untyped-call]
@@ -106,8 +107,8 @@ class Recurrent(RNNBase):
             last = [h] if c is None else [h, c]
         return self._results(input, batched, y, tuple(last))
 
-    def _run_in_graph(self, own: Description, input: Any, hx: Any) -> Any:
-        """Run the operator, which a graph records as it is; the checks are PyTorch's."""
+    def _run_in_graph(self, own: Options, input: Any, hx: Any) -> Any:
+        """Run the operator, which a graph records as it is."""
         packed = isinstance(input, PackedSequence)
         x, batch_sizes = (input.data, input.batch_sizes) if packed else (input, None)
         weights = self._weights()
@@ -119,39 +120,28 @@ class Recurrent(RNNBase):
             or x.ndim not in ((2,) if packed else (2, 3))
         ):
             return self._leave_to_pytorch(own, "a graph of another kind than float32 and float64 on the CPU", input, hx)
-        batched = packed or x.ndim == 3
+        batched, batch_first = packed or x.ndim == 3, self.batch_first and not packed
         if not batched:
-            x = x.unsqueeze(1)
-        elif not packed and self.batch_first:
-            x = x.transpose(0, 1)
-        B = x.shape[1] if batch_sizes is None else int(batch_sizes[0])
+            x = x.unsqueeze(0 if batch_first else 1)
+        B = x.shape[0 if batch_first else 1] if batch_sizes is None else int(batch_sizes[0])
         state: tuple[Any, ...]
         if hx is None:
-            state = tuple(x.new_zeros((own.cells, B, size)) for size in own.state_sizes)
+            state = tuple([x.new_zeros((cells, B, size)) for cells, size in own.state_shapes])
         else:
-            state = (hx,) if self._parts == 1 else tuple(hx)
+            state = tuple(hx) if own.has_c else (hx,)
             if not batched:
-                state = tuple(part.unsqueeze(1) for part in state)
+                state = tuple([part.unsqueeze(1) for part in state])
             if packed:
                 state = self._permuted(state, input.sorted_indices)
-        self._check_in_graph(own, x, state)
-        masks = self._masks(own, x) if self.training and self.dropout else None
-        keep = torch.is_grad_enabled()
+        given: Any = state if own.has_c else state[0]
+        self.check_forward_args(x, given, batch_sizes)
+        if batch_first:
+            x = x.transpose(0, 1)
+        masks = self._masks(x, own.directions * own.output_size) if self.training and self.dropout else None
         y, h, c, _ = torch.ops.fastlstm.recurrence(
-            x, state[0], state[1] if own.has_c else None, weights, masks, batch_sizes, keep, *own.options
+            x, state[0], state[1] if own.has_c else None, weights, masks, batch_sizes, torch.is_grad_enabled(), *own
         )
         return self._results(input, batched, y, (h, c) if own.has_c else (h,))
-
-    def _check_in_graph(self, own: Description, x: Tensor, state: tuple[Tensor, ...]) -> None:
-        if x.shape[-1] != own.input_size:
-            raise RuntimeError(
-                f"input.size(-1) must be equal to input_size. Expected {own.input_size}, got {x.shape[-1]}"
-            )
-        if x.dim() == 3 and x.shape[0] == 0:
-            raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
-        for part, size in zip(state, own.state_sizes, strict=True):
-            if part.dim() != 3 or part.shape[0] != own.cells or part.shape[2] != size:
-                raise RuntimeError(f"Expected hidden size ({own.cells}, B, {size}), got {list(part.shape)}")
 
     def _results(self, input: Any, batched: bool, y: Any, last: tuple[Tensor, ...]) -> Any:
         """Return what a call returns, in the layout of its input."""
@@ -169,21 +159,20 @@ class Recurrent(RNNBase):
     def _permuted(state: tuple[Tensor, ...], order: Tensor | None) -> tuple[Tensor, ...]:
         return state if order is None else tuple(part.index_select(1, order) for part in state)
 
-    def _masks(self, own: Description, x: Tensor) -> Tensor | None:
+    def _masks(self, x: Tensor, outputs: int) -> Tensor | None:
         """Draw the masks of dropout, as PyTorch's module draws them from the same seed."""
-        if own.num_layers == 1:
+        layers, kept, shape = self.num_layers - 1, 1 - self.dropout, (*x.shape[:-1], outputs)
+        if layers == 0:
             return None
-        across, kept = own.outputs, 1 - self.dropout
         if kept == 0:
-            return x.new_zeros((own.num_layers - 1, *x.shape[:-1], across))
+            return x.new_zeros((layers, *shape))
         # One draw after the other, since that gives the same numbers.
-        drawn = [x.new_empty((*x.shape[:-1], across)).bernoulli_(kept).div_(kept) for _ in range(own.num_layers - 1)]
-        return torch.stack(drawn)
+        return torch.stack([x.new_empty(shape).bernoulli_(kept).div_(kept) for _ in range(layers)])
 
-    def _leave_to_pytorch(self, own: Description, reason: str, input: Any, hx: Any) -> Any:
+    def _leave_to_pytorch(self, own: Options, reason: str, input: Any, hx: Any) -> Any:
         """Let PyTorch's own forward compute a call, or refuse it; raise where it lacks an option of this module."""
         malformed = reason is _MALFORMED
-        lacking = own.options.beyond_pytorch()
+        lacking = own.beyond_pytorch()
         if lacking:
             if malformed:
                 self._pytorch.forward(self, input, hx)  # which raises, in PyTorch's words
@@ -215,9 +204,9 @@ def _reason(
     dtype = x.dtype
     for tensor in (x, *state, *weights):
         if type(tensor) not in _PLAIN:
-            return _SYMBOLIC if isinstance(tensor, FakeTensor) else f"a {type(tensor).__name__}"
+            return _SEEN if isinstance(tensor, FakeTensor) else f"a {type(tensor).__name__}"
         if not tensor.is_cpu:
-            return _SYMBOLIC if tensor.is_meta else f"the device {tensor.device}"
+            return _SEEN if tensor.is_meta else f"the device {tensor.device}"
         if tensor.dtype is not dtype:
             return _MALFORMED
     if dtype not in BYTES:
@@ -225,25 +214,21 @@ def _reason(
     if x.is_neg() or any(part.is_neg() for part in state):
         return "views of complex numbers"
     if torch._C._len_torch_dispatch_stack():
-        return _SYMBOLIC if _is_faking() else "a mode of torch.utils._python_dispatch"
+        return _SEEN
     # ---- sizes ----
     shape = x.shape
     if batch_sizes is not None:
         if len(shape) != 2 or batch_sizes.dtype is not torch.int64 or batch_sizes.ndim != 1 or not len(batch_sizes):
             return _MALFORMED
-        lead: tuple[int, ...] = (own.cells, int(batch_sizes[0]))
+        batch: tuple[int, ...] = (int(batch_sizes[0]),)
     elif len(shape) == 3:
-        lead = (own.cells, shape[0 if batch_first else 1])
+        batch = (shape[0 if batch_first else 1],)
     elif len(shape) == 2:
-        lead = (own.cells,)
+        batch = ()
     else:
         return _MALFORMED
     if shape[-1] != own.input_size or [w.shape for w in weights] != own.weight_shapes:
         return _MALFORMED
-    if state and [part.shape for part in state] != [(*lead, size) for size in own.state_sizes]:
+    if state and [part.shape for part in state] != [(cells, *batch, size) for cells, size in own.state_shapes]:
         return _MALFORMED
     return None if x.numel() else "no rows"
-
-
-def _is_faking() -> bool:
-    return torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE) is not None

@@ -115,7 +115,7 @@ def _change(module: torch.nn.Module, classes: Classes) -> str | None:
         )
     if "forward" in vars(module):
         return "its forward has been replaced by another function"
-    lacking = module._description().options.beyond_pytorch() if isinstance(module, Recurrent) else None
+    lacking = module._options().beyond_pytorch() if isinstance(module, Recurrent) else None
     if lacking:
         return f"PyTorch has no {lacking}"
     changed: type[Any] = classes[plain]

@@ -31,6 +31,27 @@ class Options(NamedTuple):
     peephole: bool = False
     layer_norm: bool = False
 
+    @property
+    def has_c(self) -> bool:
+        """Return whether the state is h and c, or h alone."""
+        return self.mode == "LSTM"
+
+    @property
+    def directions(self) -> int:
+        """D: 2 if bidirectional, else 1."""
+        return 2 if self.bidirectional else 1
+
+    @property
+    def output_size(self) -> int:
+        """P: values that each direction gives."""
+        return self.proj_size or self.hidden_size
+
+    @property
+    def state_shapes(self) -> tuple[tuple[int, int], ...]:
+        """Return the first and the last axis of each part of the state, between which there is the batch."""
+        cells, sizes = self.num_layers * self.directions, (self.output_size, self.hidden_size)
+        return tuple([(cells, size) for size in sizes[: 2 if self.has_c else 1]])
+
     def beyond_pytorch(self) -> str | None:
         """Return the first option that PyTorch's modules lack, as it is written; None without one."""
         if self.variant not in ("vanilla", "NP"):
@@ -43,16 +64,11 @@ class Description:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.num_layers, self.input_size = options.num_layers, options.input_size
-        self.has_c = options.mode == "LSTM"
-        self.parts = 1 + self.has_c
-        # D: 2 if bidirectional, else 1. P: values that each direction gives.
-        self.directions = D = 1 + options.bidirectional
-        self.output_size = P = options.proj_size or options.hidden_size
-        self.cells = options.num_layers * D
-        # The last axis of each part of the state.
-        self.state_sizes = (P, options.hidden_size)[: self.parts]
-        self.outputs = D * P
+        self.input_size, self.num_layers, self.has_c = options.input_size, options.num_layers, options.has_c
+        self.directions, self.output_size = options.directions, options.output_size
+        self.outputs = self.directions * self.output_size
+        self.cells = self.num_layers * self.directions
+        self.state_shapes = options.state_shapes
         self.cell = self._find_cell()
         self.weight_shapes = self._find_shapes()
         self.per_layer = len(self.weight_shapes) // self.cells
