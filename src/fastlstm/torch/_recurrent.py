@@ -152,7 +152,8 @@ class Recurrent(RNNBase):
         elif not batched:
             y, last = y.squeeze(1), tuple(part.squeeze(1) for part in last)
         elif self.batch_first:
-            y = y.transpose(0, 1)
+            # In place, as PyTorch's modules do it: a view would have a caller's operations in place go through it.
+            y = y.transpose_(0, 1)
         return y, last if self._parts == 2 else last[0]
 
     @staticmethod
