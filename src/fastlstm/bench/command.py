@@ -31,6 +31,9 @@ def run(
     markdown: Callable[[Report], str],
     argv: Sequence[str] | None,
     plot: Callable[[Report, Path], None] | None = None,
+    *,
+    quick: Callable[[int, float, Peers], Iterable[Report]] | None = None,
+    needs: str | None = None,
 ) -> int:
     """Measure with one thread and with two, print the report and write it; or print an earlier report.
 
@@ -48,6 +51,10 @@ def run(
         The arguments. Default: those of the process.
     plot : callable, optional
         ``plot(report, path)`` draws the report, for an option ``--plot``.
+    quick : callable, optional
+        What ``measure`` is with an option ``--quick``, and with one thread alone.
+    needs : str, optional
+        The one of the peers without which there is nothing to measure.
 
     Returns
     -------
@@ -57,6 +64,8 @@ def run(
     parser = argparse.ArgumentParser(prog=f"python -m fastlstm.bench.{name}", description=doc)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
     parser.add_argument("--seconds", type=float, default=0.5, metavar="S", help="for each contestant (default: 0.5)")
+    if quick:
+        parser.add_argument("--quick", action="store_true", help="fewer shapes and rounds, one thread: rough")
     parser.add_argument("--table", type=Path, metavar="FILE", help="measure nothing: print such a FILE's tables")
     if plot:
         parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the ratios; needs matplotlib")
@@ -68,11 +77,15 @@ def run(
         print(markdown(report))
         return _drawn(report, plot, options)
     peers = Peers.find()
+    if needs is not None and needs in peers.missing:
+        print(f"fastlstm.bench.{name} needs {needs}: {peers.missing[needs]}", file=sys.stderr)
+        return 1
     report = {"machine": machine.describe(), "versions": machine.versions(), "parts": []}
-    for threads in (1,) if report["machine"]["processors"] == 1 else (1, 2):
+    measured = quick if quick and options.quick else measure
+    for threads in (1,) if measured is quick or report["machine"]["processors"] == 1 else (1, 2):
         with machine.limited_threads(threads, peers):
             try:
-                report["parts"] += measure(threads, options.seconds, peers)
+                report["parts"] += measured(threads, options.seconds, peers)
             except DisagreementError as error:
                 print(f"The comparison is void: {error}", file=sys.stderr)
                 return 1

@@ -45,7 +45,7 @@ def plot(report: dict[str, Any], path: Path) -> None:
         fixed = [_of_fixed(row) for row in rows]
         draw_ratios(axis, fixed, seen)
         axis.set_xlabel("peer's time / that of Frozen (left of 1: Frozen is slower)", fontsize=8)
-        label_rows(axis, "I = H", [row["shape"][3:] for row in rows])
+        label_rows(axis, "I = H", [str(row["shape"][3]) for row in rows])
         best = [min(spread["median"] for spread in row["ratios"].values()) for row in fixed if row["ratios"]]
         mean = f"\ngeometric mean over the faster: {geometric_mean(best):.2f}" if best else ""
         axis.set_title(f"{TITLES[part['kind']]}, {counted(part['threads'], 'thread')}{mean}", fontsize=10)

@@ -65,7 +65,8 @@ def plot(report: Report, path: Path) -> None:
         mean = f"\ngeometric mean over {over}: {part['mean']:.2f}" if part["mean"] is not None else ""
         axis.set_title(f"{title(part)}{mean}", fontsize=10)
         step = part["kind"] == "step"
-        label_rows(axis, "I H" if step else "T B I H", [row["shape"][2 if step else 0 :] for row in part["rows"]])
+        shapes = [row["shape"][2 if step else 0 :] for row in part["rows"]]
+        label_rows(axis, "I H" if step else "T B I H", [shape_text(shape) for shape in shapes])
     machine, versions = report["machine"], report["versions"]
     heading = "How many times as fast as each peer" if compared else "Fraction of the sgemm rate"
     figure.suptitle(
@@ -92,11 +93,11 @@ def legend(figure: Any, seen: dict[str, Any], versions: dict[str, str]) -> None:
         figure.legend(seen.values(), names, loc="outside lower center", ncols=len(seen), frameon=False, fontsize=9)
 
 
-def label_rows(axis: Any, head: str, shapes: Sequence[Sequence[int]]) -> None:
-    """Name each row of a panel by its shape, the first one above."""
-    axis.set_yticks(range(len(shapes)), [shape_text(shape) for shape in shapes], fontsize=8)
+def label_rows(axis: Any, head: str, labels: Sequence[str]) -> None:
+    """Name each row of a panel, the first one above."""
+    axis.set_yticks(range(len(labels)), labels, fontsize=8)
     axis.text(-0.012, 1.01, head, transform=axis.transAxes, fontsize=8, ha="right", color="#555555")
-    axis.set_ylim(len(shapes) - 0.5, -0.5)
+    axis.set_ylim(len(labels) - 0.5, -0.5)
     axis.tick_params(axis="y", length=0)
     axis.spines[["top", "right", "left"]].set_visible(False)
 
