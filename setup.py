@@ -91,7 +91,7 @@ LIBRARIES = [
                 "network/workspace.c",
                 *(
                     f"pass/{name}.c"
-                    for name in ("rows", "division", "packing", "weights", "block", "forward", "backward")
+                    for name in ("arena", "rows", "division", "packing", "weights", "block", "forward", "backward")
                 ),
                 *(["device/emulated/emulated.c"] if EMULATED else []),
             ],
@@ -152,8 +152,8 @@ EXTENSIONS = [
     extension("_engine.loops", libraries=("fastlstm",)),
     extension("_engine.forward", libraries=("fastlstm",)),
     extension("_engine.backward", libraries=("fastlstm",)),
-    extension("_engine.held", libraries=("fastlstm",)),
-    extension("_engine.raw", libraries=("fastlstm",)),
+    extension("_engine.held"),
+    extension("_engine.raw"),
     extension("nn._losses"),
     extension("nn._norm"),
     extension("nn._gradients"),

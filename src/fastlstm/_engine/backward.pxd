@@ -1,4 +1,4 @@
-from fastlstm._engine.passes cimport fl_backward_pass
+from fastlstm._engine.passes cimport fl_arena, fl_backward_pass
 from fastlstm._system.backend cimport Device
 from fastlstm._system.kernels cimport fl_cell, fl_size
 
@@ -9,3 +9,5 @@ cdef void describe(fl_backward_pass *b, const fl_cell *cell, fl_size I, fl_size 
                    Device device) noexcept
 # Decide whether a pass, whose weights have been taken, packs them.
 cdef void plan(fl_backward_pass *b, bint options) noexcept
+# Lay out the memory of a pass that is planned.
+cdef void lay_out(fl_backward_pass *b, fl_arena *arena) noexcept

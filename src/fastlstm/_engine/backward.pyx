@@ -250,6 +250,11 @@ cdef void plan(fl_backward_pass *b, bint options) noexcept:
                 or fl_has_whole_rows(b.constant.cell))
 
 
+cdef void lay_out(fl_backward_pass *b, fl_arena *arena) noexcept:
+    """Lay out the memory of a pass that is planned."""
+    fl_lay_out_backward_pass(b, arena)
+
+
 cdef class BackwardPass:
     """A layer in one direction over sequences: `workspace` tells what memory it needs, `start` takes the arrays."""
     cdef fl_backward_pass b

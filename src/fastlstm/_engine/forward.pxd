@@ -1,6 +1,6 @@
 from fastlstm._arrays.buffers cimport Buffers
 from fastlstm._cells.kernel cimport KernelCell
-from fastlstm._engine.passes cimport fl_forward_pass, fl_span
+from fastlstm._engine.passes cimport fl_arena, fl_forward_pass, fl_span
 from fastlstm._system.backend cimport Device
 from fastlstm._system.kernels cimport fl_cell, fl_size
 
@@ -17,6 +17,9 @@ cdef int take_weights(fl_forward_pass *f, Buffers get, KernelCell cell, weights)
 cdef void choose_kernels(fl_forward_pass *f, Device device) noexcept
 # Decide how a pass uses its memory and weights, once rows, tape and what else there is are known.
 cdef void plan(fl_forward_pass *f, bint options) noexcept
+# Lay out the memory of a pass that is planned, and divide its work.
+cdef void lay_out(fl_forward_pass *f, fl_arena *arena) noexcept
+cdef void divide(fl_forward_pass *f, int num_threads) noexcept
 
 
 cdef class ForwardPass:

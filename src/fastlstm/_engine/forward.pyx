@@ -254,6 +254,16 @@ cdef void plan(fl_forward_pass *f, bint options) noexcept:
     f.between.y_is_there = f.between.mask == NULL and f.zone_y == NULL and f.proj == NULL
 
 
+cdef void lay_out(fl_forward_pass *f, fl_arena *arena) noexcept:
+    """Lay out the memory of a pass that is planned."""
+    fl_lay_out_forward_pass(f, arena)
+
+
+cdef void divide(fl_forward_pass *f, int num_threads) noexcept:
+    """Divide the work of a pass that is planned."""
+    fl_divide_forward_pass(f, num_threads)
+
+
 cdef class ForwardPass:
     """A layer in one direction over some sequences: `workspace` tells what memory it needs, `start` takes the arrays.
 

@@ -7,9 +7,8 @@ from libc.string cimport memcpy, memset
 
 from fastlstm._arrays.buffers cimport Buffers
 from fastlstm._cells.kernel cimport KernelCell
-from fastlstm._engine.forward cimport choose_kernels, run_all, run_span, take_weights
-from fastlstm._engine.passes cimport (fl_arena, fl_arena_bytes, fl_arena_in, fl_divide, fl_forward_pass,
-                                      fl_lay_out_forward_pass, fl_plan_weights, fl_span)
+from fastlstm._engine.forward cimport choose_kernels, divide, lay_out, plan, run_all, run_span, take_weights
+from fastlstm._engine.passes cimport fl_arena, fl_arena_bytes, fl_arena_in, fl_forward_pass, fl_span
 from fastlstm._system.kernels cimport FL_MOST_SPACE, FL_ROWS_TO_STOP, fl_call, fl_has_whole_rows, fl_size
 from fastlstm._system.runtime cimport begin_call, end_call
 
@@ -41,7 +40,6 @@ cdef class HeldWeights:
         f.rows.T, f.direct = 1, True
         take_weights(f, self.held, cell, weights)
         f.y_step, f.between.y_is_there = f.outputs, f.proj == NULL
-        f.unit_work = f.gates * (f.constant.outputs + f.constant.input)
 
     cdef inline bint take(self, Buffers get, fl_size B, x, h, c, y, h_out, c_out) except -1:
         """Take the arrays; False where one is not as it must be."""
@@ -91,8 +89,7 @@ cdef class HeldWeights:
             space = Buffers(1)
             f.constant.space_step = FL_MOST_SPACE * H
             f.constant.space = space.write(empty((B * f.constant.space_step,), x.dtype))
-        fl_divide(&f.division, &f.rows, H, f.block, fl_has_whole_rows(&self.cell.cell), H * f.unit_work, size,
-                  num_threads)
+        divide(&f, num_threads)
         begin_call(&call, B >= FL_ROWS_TO_STOP)
         with nogil:
             if self.cell.has_c and get.views[5].buf != get.views[4].buf:
@@ -107,7 +104,7 @@ cdef class HeldWeights:
         f[0] = self.prototype
         f.rows.T, f.rows.B, f.rows.count, f.rows.invariant, f.reverse = T, B, T * B, invariant, reverse
         choose_kernels(f, None)
-        fl_plan_weights(f)
+        plan(f, False)
         return 0
 
     cdef int pass_of_one(self, x, h, c, y, h_out, c_out) except -1:
@@ -173,13 +170,13 @@ def run_held(list layers, int directions, x, state, bint invariant, owner, int n
                 f.c0, f.c_last = c0 + (k + n) * B * H * size, c_end + (k + n) * B * H * size
             f.between.y_first, f.between.c_first = f.h0, f.c0
             arena = fl_arena(NULL, 0)
-            fl_lay_out_forward_pass(f, &arena)
+            lay_out(f, &arena)
             if fl_arena_bytes(&arena) <= SMALL:
                 arena = fl_arena_in(small[n])
             else:
                 space = owner._borrow(DIRECTIONS[n], fl_arena_bytes(&arena) // <size_t>size + 1, dtype, borrowed)
                 arena = fl_arena_in(get.write(space))
-            fl_lay_out_forward_pass(f, &arena)
+            lay_out(f, &arena)
             all_passes[n] = f
         run_all(all_passes, directions, num_threads, None)
         below = above

@@ -9,9 +9,9 @@ from libc.string cimport memcpy, memset
 
 from fastlstm._cells.kernel cimport KernelCell
 from fastlstm._engine cimport backward as back
-from fastlstm._engine.forward cimport choose_kernels, describe, plan, run_all
+from fastlstm._engine.forward cimport choose_kernels, describe, lay_out, plan, run_all
 from fastlstm._engine.passes cimport (fl_arena, fl_arena_bytes, fl_arena_in, fl_at, fl_backward_pass, fl_forward_pass,
-                                      fl_lay_out_backward_pass, fl_lay_out_forward_pass, fl_rows, fl_tape)
+                                      fl_rows, fl_tape)
 from fastlstm._system.kernels cimport fl_size
 
 from fastlstm._system.runtime import MAX_THREADS
@@ -266,13 +266,13 @@ cdef class RawStack:
                 if tape:
                     f.tape = self.tape_of(k, &r, <char *>tape)
                 memory[n] = fl_arena(NULL, 0)
-                fl_lay_out_forward_pass(f, &memory[n])
+                lay_out(f, &memory[n])
                 all_passes[n] = f
             at = space.at_least(1, fl_arena_bytes(&memory[0]) + (fl_arena_bytes(&memory[1]) if D > 1 else 0))
             for n in range(D):
                 bytes_of_pass = fl_arena_bytes(&memory[n])
                 memory[n] = fl_arena_in(at)
-                fl_lay_out_forward_pass(all_passes[n], &memory[n])
+                lay_out(all_passes[n], &memory[n])
                 at += bytes_of_pass
             run_all(all_passes, D, num_threads, None)
             if masks and layer < self.layers - 1:
@@ -352,13 +352,13 @@ cdef class RawStack:
                 if n and below != NULL:
                     f.dx = inputs + ((layer % 2) * D + 1) * in_values * size
                 memory[n] = fl_arena(NULL, 0)
-                fl_lay_out_backward_pass(f, &memory[n])
+                back.lay_out(f, &memory[n])
                 all_passes[n] = f
             at = space.at_least(1, fl_arena_bytes(&memory[0]) + (fl_arena_bytes(&memory[1]) if D > 1 else 0))
             for n in range(D):
                 bytes_of_pass = fl_arena_bytes(&memory[n])
                 memory[n] = fl_arena_in(at)
-                fl_lay_out_backward_pass(all_passes[n], &memory[n])
+                back.lay_out(all_passes[n], &memory[n])
                 at += bytes_of_pass
             back.run_all(all_passes, D, num_threads, None)
             with nogil:

@@ -27,16 +27,11 @@ static inline fl_arena fl_arena_in(const void *memory) {
     return arena;
 }
 
-static inline char *fl_take(fl_arena *arena, size_t bytes) {
-    char *piece = arena->base ? arena->base + arena->used : NULL;
-    arena->used = fl_plus(arena->used, fl_plus(bytes, FL_ALIGNMENT - 1) / FL_ALIGNMENT * FL_ALIGNMENT);
-    return piece;
-}
+/* Take a piece; NULL where bytes are only counted. */
+char *fl_take(fl_arena *arena, size_t bytes);
 
 /* Take a (rows, columns) array of values of `size` bytes. */
-static inline char *fl_take_array(fl_arena *arena, fl_size rows, fl_size columns, fl_size size) {
-    return fl_take(arena, fl_times((size_t)rows, fl_times((size_t)columns, (size_t)size)));
-}
+char *fl_take_array(fl_arena *arena, fl_size rows, fl_size columns, fl_size size);
 
 /* Return the number of bytes that an arena needs in memory of any alignment; 0 where they are too many. */
 static inline size_t fl_arena_bytes(const fl_arena *arena) {
