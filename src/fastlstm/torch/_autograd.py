@@ -42,7 +42,7 @@ class Recurrence(torch.autograd.Function):
         if torch.is_grad_enabled() or any(map(_is_batched, above)):
             found = differentiate(ctx.own, (dy, dh, dc), (x, h0, c0, *weights), needed, masks, batch_sizes)
             return None, None, None, *found
-        dy, dh, dc = (None if t is None else t.contiguous() for t in (dy, dh, dc))
+        dy, dh, dc = (None if t is None else t.contiguous().resolve_neg() for t in (dy, dh, dc))
         dx, dh0, dc0, gradients = run_backward(
             ctx.own, dy, dh, dc, x, weights, masks, batch_sizes, tape, needed[0], needed[3:]
         )

@@ -14,6 +14,8 @@ from fastlstm.torch._stacks import describe
 
 __all__ = ["GRU", "LSTM", "RNN"]
 
+_NO_PROJECTION = "proj_size argument is only supported for LSTM, not RNN or GRU"
+
 
 class LSTM(Recurrent):
     """An LSTM in place of `torch.nn.LSTM`, with its arguments, attributes, parameters and results.
@@ -120,8 +122,10 @@ class GRU(Recurrent):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if "proj_size" in kwargs:
-            raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")
+            raise ValueError(_NO_PROJECTION)
         super().__init__("GRU", *args, **kwargs)
+        if self.proj_size:  # given at its place
+            raise ValueError(_NO_PROJECTION)
 
 
 class RNN(Recurrent):
@@ -143,10 +147,12 @@ class RNN(Recurrent):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if "proj_size" in kwargs:
-            raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")
+            raise ValueError(_NO_PROJECTION)
         given = list(args)
         nonlinearity = given.pop(3) if len(given) > 3 else kwargs.pop("nonlinearity", "tanh")
         if nonlinearity not in ("tanh", "relu"):
             raise ValueError(f"Unknown nonlinearity '{nonlinearity}'. Select from 'tanh' or 'relu'.")
         super().__init__(f"RNN_{nonlinearity.upper()}", *given, **kwargs)
+        if self.proj_size:
+            raise ValueError(_NO_PROJECTION)
         self.nonlinearity = nonlinearity

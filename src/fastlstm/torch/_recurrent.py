@@ -20,9 +20,9 @@ from fastlstm.torch._stacks import BYTES, Description, Options, describe, run_fo
 _PLAIN = Tensor, Parameter
 
 # Why a call is not computed by the kernels. Calls with the first are for the operator, since something wants to see it,
-# or has tensors without values; those with the second are for PyTorch's own forward to refuse, in its words.
+# or has tensors without values; those with the second are for PyTorch's own forward, which mostly says what is wrong.
 _SEEN = "fake or meta tensors, or a mode that sees operators"
-_MALFORMED = "arguments that PyTorch refuses"
+_MALFORMED = "arguments that PyTorch alone takes"
 
 
 class Recurrent(RNNBase):
@@ -60,9 +60,14 @@ class Recurrent(RNNBase):
         x, batch_sizes = (input.data, input.batch_sizes) if isinstance(input, PackedSequence) else (input, None)
         weights = self._weights()
         state = () if hx is None else (hx,) if self._parts == 1 else hx
-        reason = _reason(own, x, batch_sizes, state, weights, self.batch_first)
+        reason = _reason(own, x, batch_sizes, state, hx is None, weights, self.batch_first)
         if reason is None:
-            return self._run(own, input, x, batch_sizes, state, weights)
+            try:
+                return self._run(own, input, x, batch_sizes, state, weights)
+            except ValueError:
+                if batch_sizes is None:
+                    raise
+                reason = _MALFORMED  # Only the kernels look at all batch sizes.
         if reason is _SEEN:
             return self._run_in_graph(options, input, hx)
         return self._leave_to_pytorch(options, reason, input, hx)
@@ -93,9 +98,9 @@ class Recurrent(RNNBase):
             x = x.transpose(0, 1)
         elif batch_sizes is not None and state:
             state = self._permuted(state, input.sorted_indices)
-        if not x.is_contiguous():
-            x = x.contiguous()
-        h0, c0 = (*[part.contiguous() for part in state], None, None)[:2]
+        # Whatever has other strides, or is a view that negates: the kernels see memory alone.
+        x = x.contiguous().resolve_neg()
+        h0, c0 = (*[part.contiguous().resolve_neg() for part in state], None, None)[:2]
         masks = self._masks(x, own.outputs) if self.training and self.dropout else None
         if torch.is_grad_enabled() and (x.requires_grad or any(t.requires_grad for t in (*weights, *state))):
             weights = [w.contiguous() for w in weights]
@@ -172,23 +177,32 @@ class Recurrent(RNNBase):
 
     def _leave_to_pytorch(self, own: Options, reason: str, input: Any, hx: Any) -> Any:
         """Let PyTorch's own forward compute a call, or refuse it; raise where it lacks an option of this module."""
-        malformed = reason is _MALFORMED
         lacking = own.beyond_pytorch()
+        results = None
+        if reason is _MALFORMED:
+            results = self._pytorch.forward(self._without_extras() if lacking else self, input, hx)
         if lacking:
-            if malformed:
-                self._pytorch.forward(self, input, hx)  # which raises, in PyTorch's words
             raise NotImplementedError(
                 f"{type(self).__name__} with {lacking} is computed by fastlstm's kernels alone, in float32 and float64 "
                 f"on the CPU, not for {reason}"
             )
-        if not malformed:
-            _fallbacks.note(type(self).__name__, reason)
-        return self._pytorch.forward(self, input, hx)
+        _fallbacks.note(type(self).__name__, reason)
+        return self._pytorch.forward(self, input, hx) if results is None else results
+
+    def _without_extras(self) -> RNNBase:
+        """Return PyTorch's module with the parameters of this one that it knows, to say what is wrong with a call."""
+        plain: RNNBase = self._pytorch.__new__(self._pytorch)
+        vars(plain).update(vars(self))
+        known = [name for name in self._flat_weights_names if not name.startswith(("weight_ch", "weight_ln"))]
+        vars(plain)["_flat_weights_names"] = known
+        plain._init_flat_weights()
+        return plain
 
 
 def _reason(
-    own: Description, x: Any, batch_sizes: Tensor | None, state: Any, weights: list[Any], batch_first: bool
-) -> str | None:
+    own: Description, x: Any, batch_sizes: Tensor | None, state: Any, from_zeros: bool, weights: list[Any],
+    batch_first: bool,
+) -> str | None:  # fmt: skip
     """Return why the kernels do not compute a call; None where they do."""
     # ---- what is going on around the call ----
     if torch._C._is_any_autocast_enabled():
@@ -200,20 +214,25 @@ def _reason(
     if forward_ad._current_level >= 0:
         return "forward-mode differentiation"
     # ---- the tensors ----
-    if not isinstance(x, Tensor) or not (type(state) in (tuple, list) and all(isinstance(t, Tensor) for t in state)):
+    if not isinstance(state, (tuple, list)):
+        return _MALFORMED
+    tensors = (x, *state, *weights)
+    if not all(isinstance(t, Tensor) for t in tensors):
         return _MALFORMED
     dtype = x.dtype
-    for tensor in (x, *state, *weights):
+    for tensor in tensors:
         if type(tensor) not in _PLAIN:
             return _SEEN if isinstance(tensor, FakeTensor) else f"a {type(tensor).__name__}"
         if not tensor.is_cpu:
+            if any(other.device != tensor.device for other in tensors):
+                return _MALFORMED
             return _SEEN if tensor.is_meta else f"the device {tensor.device}"
         if tensor.dtype is not dtype:
             return _MALFORMED
     if dtype not in BYTES:
         return str(dtype)
-    if x.is_neg() or any(part.is_neg() for part in state):
-        return "views of complex numbers"
+    if any(part.layout is not torch.strided or part.is_nested for part in (x, *state)):
+        return _MALFORMED
     if torch._C._len_torch_dispatch_stack():
         return _SEEN
     # ---- sizes ----
@@ -228,8 +247,9 @@ def _reason(
         batch = ()
     else:
         return _MALFORMED
+    if batch_sizes is None and not shape[batch_first and len(shape) == 3]:
+        return _MALFORMED  # no steps
     if shape[-1] != own.input_size or [w.shape for w in weights] != own.weight_shapes:
         return _MALFORMED
-    if state and [part.shape for part in state] != [(cells, *batch, size) for cells, size in own.state_shapes]:
-        return _MALFORMED
-    return None if x.numel() else "no rows"
+    expected = [(cells, *batch, size) for cells, size in own.state_shapes]
+    return None if from_zeros or [part.shape for part in state] == expected else _MALFORMED

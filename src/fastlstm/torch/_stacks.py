@@ -153,6 +153,8 @@ def run_forward(
     y = x.new_empty((*x.shape[:-1], own.outputs))
     h, c = _state(own, x, B, h0, c0)
     tape = x.new_empty(stack.tape_size(rows, B)) if keep else None
+    if not rows:  # A batch of none has empty results, and these no address.
+        return y, h, c, tape
     stack.forward(
         T, B, rows, _address(batch_sizes), x.data_ptr(), _address(h0), _address(c0), [w.data_ptr() for w in weights],
         _address(masks), y.data_ptr(), h.data_ptr(), _address(c), _address(tape), _threads(),
@@ -173,6 +175,8 @@ def run_backward(
     for k in range(0, len(weights), n):
         needed = any(to_weights[k : k + n])
         gradients += [torch.empty_like(w) if needed else None for w in weights[k : k + n]]
+    if not rows:
+        return dx, dh0, dc0, [torch.zeros_like(w) if to else None for w, to in zip(weights, to_weights, strict=True)]
     own.stack(x.dtype).backward(
         T, B, rows, _address(batch_sizes), x.data_ptr(), [w.data_ptr() for w in weights], _address(masks),
         tape.data_ptr(), _address(dy), _address(dh), _address(dc), _address(dx), dh0.data_ptr(), _address(dc0),
