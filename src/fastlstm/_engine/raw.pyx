@@ -4,9 +4,9 @@ No object is made for a layer, a pass or an array, so that a small call takes li
 has checked the arrays, and keeps them until a call returns: they are C-contiguous, of one dtype, and right in size.
 """
 from libc.stdint cimport int64_t
-from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
+from fastlstm._arrays.buffers cimport Buffers
 from fastlstm._cells.kernel cimport KernelCell
 from fastlstm._engine cimport backward as back
 from fastlstm._engine.forward cimport choose_kernels, describe, lay_out, plan, run_all
@@ -14,6 +14,9 @@ from fastlstm._engine.passes cimport (fl_arena, fl_arena_bytes, fl_arena_in, fl_
                                       fl_rows, fl_tape)
 from fastlstm._system.kernels cimport fl_size
 
+import numpy as np
+
+from fastlstm._arrays.arrays import empty
 from fastlstm._system.runtime import MAX_THREADS
 
 # ---- memory that calls borrow ----------------------------------------------------------------------------------------
@@ -22,28 +25,31 @@ cdef enum:
     MOST_TO_KEEP = 1 << 24  # Bytes of a Space that is kept for later calls: more takes so long that clearing it is little.
     SPACES_TO_KEEP = 4
 
+BYTE = np.dtype(np.uint8)
+
 cdef list spaces = []
 
 
 cdef class Space:
-    """Memory of a call, in two parts that grow as they are needed; nothing that they hold outlasts growing."""
+    """Memory of a call, in two parts that grow as they are needed; nothing that they hold outlasts growing.
+
+    It is NumPy's, which is in huge pages where the system has them, so that clearing it takes less time.
+    """
+    cdef list held
     cdef char *parts[2]
     cdef size_t bytes[2]
 
+    def __cinit__(self):
+        self.held = [None, None]
+
     cdef char *at_least(self, int part, size_t bytes) except NULL:
         """Return a part of at least so many bytes."""
+        cdef Buffers get
         if self.bytes[part] < bytes or self.parts[part] == NULL:
-            free(self.parts[part])
-            self.bytes[part] = 0
-            self.parts[part] = <char *>malloc(max(bytes, 1))
-            if self.parts[part] == NULL:
-                raise MemoryError(f"a call needs {bytes} bytes")
-            self.bytes[part] = bytes
+            get = Buffers(1)
+            self.parts[part] = <char *>get.write(empty((max(bytes, 1),), BYTE))
+            self.held[part], self.bytes[part] = get, bytes
         return self.parts[part]
-
-    def __dealloc__(self):
-        free(self.parts[0])
-        free(self.parts[1])
 
 
 cdef Space borrow():
