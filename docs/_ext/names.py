@@ -11,13 +11,17 @@ from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.ext.autodoc.mock import mock
 from sphinx.roles import XRefRole
 
 import fastlstm
 import fastlstm.inspect
 
+with mock(["torch"]):  # The site is made where PyTorch is not installed, and the same where it is.
+    import fastlstm.torch
+
 MODULES = {"fastlstm": fastlstm, "fastlstm.nn": fastlstm.nn, "fastlstm.inspect": fastlstm.inspect}
-MODULES |= {"fastlstm.reference": fastlstm.reference}
+MODULES |= {"fastlstm.reference": fastlstm.reference, "fastlstm.torch": fastlstm.torch}
 INTERNAL = {"of_call", "arrays", "named", "read", "checked", "check_steps", "needs", "takes_sequences", "takes_ids"}
 # What a layer's class says to the networks around it, which the base class describes.
 HOOKS = {"shapes", "initialise", "compute", "gradients", "output_for"}

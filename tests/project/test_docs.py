@@ -9,8 +9,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 API = ROOT / "docs" / "api"
-MODULES = {"fastlstm", "fastlstm.gpu", "fastlstm.nn", "fastlstm.inspect", "fastlstm.reference"}
-LINE = re.compile(r"^\.\. (currentmodule|module|automodule|autoclass|autofunction|autoexception):: (\S+)", re.MULTILINE)
+MODULES = {"fastlstm", "fastlstm.gpu", "fastlstm.nn", "fastlstm.inspect", "fastlstm.reference", "fastlstm.torch"}
+LINE = re.compile(
+    r"^\.\. (currentmodule|module|automodule|autoclass|autofunction|autoexception|data):: (\S+)", re.MULTILINE
+)
 
 
 def described():
@@ -28,6 +30,8 @@ def described():
 
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_every_public_name_has_its_place(module):
+    if module == "fastlstm.torch":
+        pytest.importorskip("torch")
     public = [name for name in importlib.import_module(module).__all__ if f"{module}.{name}" not in MODULES]
     assert public
     assert sorted(described()[module]) == sorted(public)
@@ -60,6 +64,18 @@ def test_the_readme_says_how_far_behind_a_layer_is():
     worst = 1 / least("over_layer", "PyTorch", "ONNX Runtime", "OpenVINO")
     assert worst <= float(said[1]) < worst + 0.05
     assert least("ratios", "ONNX Runtime", "OpenVINO") > 1
+
+
+def test_the_readme_says_how_much_faster_modules_are():
+    """Of packed sequences in training, the least and the most of the committed run, in which no call was PyTorch's."""
+    text = (ROOT / "README.md").read_text("utf-8").replace("\n", " ")
+    said = re.search(r"Packed sequences train (\S+) to (\S+) times as fast", text)
+    parts = json.loads((ROOT / "bench" / "modules-epyc-avx512-2core.json").read_text("utf-8"))["parts"]
+    rows = [row for part in parts for row in part["rows"] if part["kind"] == "packed" and row["computed"] == "training"]
+    over = [row["ratios"]["PyTorch"]["median"] for row in rows]
+    assert len(over) >= 5
+    assert [float(said[1]), float(said[2])] == [float(f"{value:.2g}") for value in (min(over), max(over))]
+    assert not any(part["fallbacks"] for part in parts)
 
 
 INCLUDE = re.compile(r"^```\{literalinclude\} (\S+)\n((?::.*\n)*)", re.MULTILINE)

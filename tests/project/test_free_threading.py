@@ -279,7 +279,7 @@ def test_importing_leaves_the_gil_as_it_was(environment):
 
     names = [module.name for module in pkgutil.walk_packages(fastlstm.__path__, "fastlstm.")]
     for name in names:
-        if not name.endswith("__main__"):
+        if not name.endswith("__main__") and not name.startswith("fastlstm.torch"):  # PyTorch has its own say
             importlib.import_module(name)
     print(len(names) > 80, sys._is_gil_enabled())
     """

@@ -205,9 +205,10 @@ def test_torch_there_and_back(torch, kind, option, dtype, tolerance):
         options |= {"nonlinearity": "relu"} if kind == "RNN" else {}
     pytorch.manual_seed(0)
     theirs = getattr(pytorch.nn, kind)(I, H, dtype=getattr(pytorch, dtype), **options).eval()
-    ours = torch["from_torch"](theirs)
+    ours = fastlstm.torch.to_numpy(theirs)
     assert (ours.dtype, ours.dropout, ours.batch_first) == (dtype, theirs.dropout, theirs.batch_first)
-    again = torch["to_torch"](ours).eval()
+    again = fastlstm.torch.restore(fastlstm.torch.from_numpy(ours)).eval()
+    assert type(again) is type(theirs)
     x = random(T, B, I, dtype=dtype)
     y, state = ours(x)
     state = state if kind == "LSTM" else (state,)
@@ -219,16 +220,54 @@ def test_torch_there_and_back(torch, kind, option, dtype, tolerance):
             np.testing.assert_allclose(found, tensor, atol=tolerance)
 
 
+TORCH_LACKS = [{"peephole": True}, {"layer_norm": True}, {"peephole": True, "layer_norm": True}] + [
+    {"variant": name, "peephole": True} for name in ("NIG", "NFG", "NOG", "NIAF", "NOAF", "CIFG")
+]
+
+
+@pytest.mark.parametrize("options", TORCH_LACKS, ids=str)
+def test_torch_there_and_back_with_what_pytorch_lacks(torch, options):
+    pytorch = torch["torch"]
+    ours = fastlstm.LSTM(I, H, num_layers=2, bidirectional=True, dtype="float64", seed=0, **options)
+    ours.flat[:] = random(ours.flat.size, dtype=np.float64)
+    module, x = fastlstm.torch.from_numpy(ours), random(T, B, I, dtype=np.float64)
+    np.testing.assert_allclose(module(pytorch.from_numpy(x))[0].detach(), ours(x)[0], atol=1e-12)
+    again = fastlstm.torch.to_numpy(module)
+    assert again.arguments() == ours.arguments()
+    np.testing.assert_array_equal(again.flat, ours.flat)
+
+
 def pruned(torch):
     module = torch.nn.LSTM(I, H)
     importlib.import_module("torch.nn.utils.prune").l1_unstructured(module, "weight_hh_l0", 0.5)
     return module
 
 
-def normed(torch):
+def normed_by_a_hook(torch):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         return torch.nn.utils.weight_norm(torch.nn.LSTM(I, H), "weight_hh_l0")
+
+
+def normed(torch):
+    return importlib.import_module("torch.nn.utils.parametrizations").weight_norm(torch.nn.LSTM(I, H), "weight_hh_l0")
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+@pytest.mark.parametrize("computed", [pruned, normed_by_a_hook, normed])
+def test_torch_weights_that_are_computed(torch, computed, replaced):
+    """They are those of now, not of the last call: an optimiser may have moved what they are computed from."""
+    pytorch = torch["torch"]
+    theirs = computed(pytorch)
+    if replaced:
+        fastlstm.torch.replace(theirs)
+    with pytorch.no_grad():
+        for parameter in theirs.parameters():
+            parameter.add_(0.5)
+    x = random(T, B, I)
+    found, _ = fastlstm.torch.to_numpy(theirs)(x)
+    (expected,) = numpy_of(theirs(pytorch.from_numpy(x))[0])
+    np.testing.assert_allclose(found, expected, atol=4e-6)
 
 
 def mixed(torch):
@@ -241,16 +280,23 @@ def half_of(kind):
     return lambda torch: torch.nn.LSTM(I, H, dtype=getattr(torch, kind))
 
 
+def derived(torch):
+    return type("Own", (torch.nn.LSTM,), {})(I, H)
+
+
+def derived_and_normed(torch):
+    return importlib.import_module("torch.nn.utils.parametrizations").weight_norm(derived(torch), "weight_hh_l0")
+
+
 TORCH_REFUSED = {
-    "another layer": (lambda torch: torch.nn.Linear(I, H), TypeError, "torch.nn.LSTM, GRU or RNN itself, not a Linear"),
-    "cell": (lambda torch: torch.nn.LSTMCell(I, H), TypeError, "torch.nn.LSTM, GRU or RNN itself, not a LSTMCell"),
-    "subclass": (lambda torch: type("Own", (torch.nn.LSTM,), {})(I, H), TypeError, "not a Own"),
-    "device": (lambda torch: torch.nn.LSTM(I, H, device="meta"), ValueError, "weight_ih_l0 is on the device meta"),
-    "float16": (half_of("float16"), ValueError, "weight_ih_l0 has dtype torch.float16"),
-    "bfloat16": (half_of("bfloat16"), ValueError, "weight_ih_l0 has dtype torch.bfloat16"),
-    "two precisions": (mixed, ValueError, "theirs must have one dtype"),
-    "pruned": (pruned, ValueError, "theirs must have the parameters of its kind alone, not "),
-    "weight_norm": (normed, ValueError, "theirs must have the parameters of its kind alone, not "),
+    "another layer": (lambda torch: torch.nn.Linear(I, H), TypeError, "module must itself be an LSTM, a GRU or an RNN"),
+    "cell": (lambda torch: torch.nn.LSTMCell(I, H), TypeError, "not LSTMCell"),
+    "subclass": (derived, TypeError, "not Own"),
+    "subclass with weight_norm": (derived_and_normed, TypeError, "not ParametrizedOwn"),
+    "device": (lambda torch: torch.nn.LSTM(I, H, device="meta"), NotImplementedError, "meta tensor"),
+    "float16": (half_of("float16"), TypeError, "throughout, not torch.float16"),
+    "bfloat16": (half_of("bfloat16"), TypeError, "throughout, not torch.bfloat16"),
+    "two precisions": (mixed, TypeError, "throughout, not torch.float32, torch.float64"),
 }
 
 
@@ -258,16 +304,13 @@ TORCH_REFUSED = {
 def test_torch_refusals(torch, name):
     make, error, message = TORCH_REFUSED[name]
     with pytest.raises(error, match=re.escape(message)):
-        torch["from_torch"](make(torch["torch"]))
+        fastlstm.torch.to_numpy(make(torch["torch"]))
 
 
-TO_TORCH_REFUSED = [
-    ("LSTM", {"peephole": True}),
-    *(("LSTM", {"variant": name}) for name in ("NIG", "NFG", "NOG", "NIAF", "NOAF", "CIFG", "FGR")),
+FROM_NUMPY_REFUSED = [
     ("LSTM", {"activations": ("hard_logistic", "tanh", "tanh")}),
     ("LSTM", {"clip": 3.0}),
     ("LSTM", {"cell_clip": 3.0}),
-    ("LSTM", {"layer_norm": True}),
     ("LSTM", {"zoneout": (0.1, 0.0)}),
     *(
         (kind, options)
@@ -277,17 +320,23 @@ TO_TORCH_REFUSED = [
     ("GRU", {"zoneout": 0.1}),
     ("GRU", {"reset_after": False}),
     ("RNN", {"zoneout": 0.1}),
-    ("RNN", {"nonlinearity": "logistic"}),
-    ("RNN", {"nonlinearity": "identity"}),
 ]
 
 
-@pytest.mark.parametrize(("kind", "options"), TO_TORCH_REFUSED, ids=str)
+@pytest.mark.parametrize(("kind", "options"), FROM_NUMPY_REFUSED, ids=str)
 def test_torch_refusals_on_the_way_back(torch, kind, options):
-    (name,) = options
-    more = {"peephole": False} if kind == "LSTM" else {}
-    with refused(f"{name}="):
-        torch["to_torch"](getattr(fastlstm, kind)(I, H, **(more | options)))
+    ((name, value),) = options.items()
+    with refused(f"layer must not have {name}={value!r}, which no module of PyTorch has"):
+        fastlstm.torch.from_numpy(getattr(fastlstm, kind)(I, H, **options))
+
+
+@pytest.mark.parametrize(
+    ("kind", "option", "value"),
+    [("LSTM", "variant", "FGR"), ("RNN", "nonlinearity", "logistic"), ("RNN", "nonlinearity", "identity")],
+)
+def test_torch_refuses_what_no_module_is(torch, kind, option, value):
+    with pytest.raises(ValueError, match=rf"{option}.*{value}"):
+        fastlstm.torch.from_numpy(getattr(fastlstm, kind)(I, H, **{option: value}))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -307,7 +356,7 @@ def test_torch_layer_norm(torch, dtype):
 def test_torch_takes_what_is_plain_by_another_name(torch):
     ours = fastlstm.LSTM(I, H, variant="NP", activations=("logistic", "tanh", "tanh"), seed=0)
     x = random(T, B, I)
-    (found,) = numpy_of(torch["to_torch"](ours)(torch["torch"].from_numpy(x))[0])
+    (found,) = numpy_of(fastlstm.torch.restore(fastlstm.torch.from_numpy(ours))(torch["torch"].from_numpy(x))[0])
     np.testing.assert_allclose(found, ours(x)[0], atol=4e-6)
 
 

@@ -6,12 +6,20 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.nn.utils.prune import BasePruningMethod
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
 import fastlstm
 from fastlstm.torch._modules import GRU, LSTM, RNN
+from fastlstm.torch._replacement import plain_class
 from fastlstm.torch._stacks import BYTES
 
 Layer: TypeAlias = fastlstm.LSTM | fastlstm.GRU | fastlstm.RNN
+
+_KINDS = (torch.nn.LSTM, torch.nn.GRU, torch.nn.RNN, LSTM, GRU, RNN)
+# Hooks that compute a weight before each call, from parameters that may have changed since the last one.
+_COMPUTING = (BasePruningMethod, SpectralNorm, WeightNorm)
 
 # Our name of a parameter, and PyTorch's; of biases, bias_hh comes beside.
 _NAMES = {
@@ -42,7 +50,7 @@ def to_numpy(module: torch.nn.Module) -> Layer:
     Raises
     ------
     TypeError
-        If it is another module, or has other numbers.
+        If it is another module, one of a derived class too, or has other numbers.
     ValueError
         If it has dropout of 1, which no layer has.
 
@@ -55,8 +63,12 @@ def to_numpy(module: torch.nn.Module) -> Layer:
     >>> np.allclose(layer(x)[0], module(torch.from_numpy(x))[0].detach(), atol=1e-6)
     True
     """
-    if not isinstance(module, (torch.nn.LSTM, torch.nn.GRU, torch.nn.RNN, LSTM, GRU, RNN)):
-        raise TypeError(f"module must be an LSTM, a GRU or an RNN of torch.nn's, not {type(module).__name__}")
+    if not isinstance(module, _KINDS) or plain_class(module) not in _KINDS:
+        found = type(module).__name__
+        raise TypeError(f"module must itself be an LSTM, a GRU or an RNN of torch.nn or fastlstm.torch, not {found}")
+    for hook in module._forward_pre_hooks.values():
+        if isinstance(hook, _COMPUTING):
+            hook(module, ())
     weights = {name: getattr(module, name).detach().cpu() for names in module._all_weights for name in names}
     dtypes = {weight.dtype for weight in weights.values()}
     if len(dtypes) > 1 or not dtypes <= set(BYTES):
@@ -131,7 +143,9 @@ def from_numpy(layer: Layer) -> LSTM | GRU | RNN:
     module: LSTM | GRU | RNN
     given = layer.arguments()
     if isinstance(layer, fastlstm.LSTM):
-        usual |= {"zoneout": (0, 0), "clip": None, "cell_clip": None, "activations": None}
+        usual |= {"zoneout": (0, 0), "clip": None, "cell_clip": None}
+        if given["activations"] != ("logistic", "tanh", "tanh"):  # which are the usual ones by their names
+            usual["activations"] = None
         options |= {name: given[name] for name in ("peephole", "variant", "layer_norm", "proj_size")}
     elif isinstance(layer, fastlstm.GRU):
         usual |= {"zoneout": 0, "reset_after": True}

@@ -104,11 +104,16 @@ def _exchange(model: ModelT, classes: Classes, filter: Filter | None, done: str)
     return model
 
 
+def plain_class(module: torch.nn.Module) -> type[torch.nn.Module]:
+    """Return the class of a module; of a parametrized one, that from which PyTorch has derived its class."""
+    own = type(module)
+    plain: type[torch.nn.Module] = own.__bases__[0] if parametrize.is_parametrized(module) else own
+    return plain
+
+
 def _change(module: torch.nn.Module, classes: Classes) -> str | None:
     """Change the class of a module; return why that cannot be done, or None."""
-    own = type(module)
-    parametrized = parametrize.is_parametrized(module)
-    plain: type[torch.nn.Module] = own.__bases__[0] if parametrized else own
+    own, plain = type(module), plain_class(module)
     if plain not in classes:
         return (
             f"{own.__name__} is a class derived from {' or '.join(t.__name__ for t in classes if issubclass(own, t))}"
@@ -119,7 +124,7 @@ def _change(module: torch.nn.Module, classes: Classes) -> str | None:
     if lacking:
         return f"PyTorch has no {lacking}"
     changed: type[Any] = classes[plain]
-    if parametrized:  # PyTorch makes a class for each such module, with a property for each parametrization.
+    if plain is not own:  # PyTorch makes a class for each such module, with a property for each parametrization.
         kept = {name: value for name, value in vars(own).items() if name not in ("__dict__", "__weakref__")}
         changed = type(own.__name__, (changed,), kept)
     module.__class__ = changed
