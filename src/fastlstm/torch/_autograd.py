@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import _VF, Tensor
 
-from fastlstm.torch._stacks import Description, run_backward, run_forward
+from fastlstm.torch._kernels import kernels_for
+from fastlstm.torch._stacks import Description, Kept
 
 _PYTORCH: dict[str, Callable[..., Any]] = {
     "LSTM": _VF.lstm, "GRU": _VF.gru, "RNN_TANH": _VF.rnn_tanh, "RNN_RELU": _VF.rnn_relu,
@@ -24,17 +25,18 @@ class Recurrence(torch.autograd.Function):
         c0: Tensor | None, *weights: Tensor,
     ) -> tuple[Tensor, ...]:  # fmt: skip
         """Run the layers, and keep what the backward pass needs."""
-        y, h, c, tape = run_forward(own, x, h0, c0, weights, masks, batch_sizes, True)
+        y, h, c, kept = kernels_for(x).run_forward(own, x, h0, c0, weights, masks, batch_sizes, True)
         # All that the kernels read again goes through here: hooks may store it elsewhere, and nothing else holds it.
-        ctx.save_for_backward(batch_sizes, masks, tape, x, h0, c0, *weights)
-        ctx.own = own
+        ctx.save_for_backward(batch_sizes, masks, x, h0, c0, *weights, *kept.tensors)
+        ctx.own, ctx.calls, ctx.count = own, kept.calls, len(weights)
         ctx.set_materialize_grads(False)
         return (y, h) if c is None else (y, h, c)
 
     @staticmethod
     def backward(ctx: Any, *above: Tensor | None) -> tuple[Any, ...]:
         """Back-propagate through time."""
-        batch_sizes, masks, tape, x, h0, c0, *weights = ctx.saved_tensors
+        batch_sizes, masks, x, h0, c0, *rest = ctx.saved_tensors
+        weights, kept = rest[: ctx.count], Kept(rest[ctx.count :], ctx.calls)
         needed = ctx.needs_input_grad[3:]
         dy, dh, dc = (*above, None)[:3]
         if dy is None and dh is None and dc is None:
@@ -43,8 +45,8 @@ class Recurrence(torch.autograd.Function):
             found = differentiate(ctx.own, (dy, dh, dc), (x, h0, c0, *weights), needed, masks, batch_sizes)
             return None, None, None, *found
         dy, dh, dc = (None if t is None else t.contiguous().resolve_neg() for t in (dy, dh, dc))
-        dx, dh0, dc0, gradients = run_backward(
-            ctx.own, dy, dh, dc, x, weights, masks, batch_sizes, tape, needed[0], needed[3:]
+        dx, dh0, dc0, gradients = kernels_for(x).run_backward(
+            ctx.own, dy, dh, dc, x, weights, masks, batch_sizes, kept, needed[0], needed[3:]
         )
         return None, None, None, dx, dh0 if needed[1] else None, dc0 if needed[2] else None, *gradients
 

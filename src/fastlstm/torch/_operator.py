@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastlstm.torch._stacks import describe, run_backward, run_forward
+from fastlstm.torch._host import run_backward, run_forward
+from fastlstm.torch._stacks import Kept, describe
 
 _DESCRIPTION = (
     "str mode, int input_size, int hidden_size, int num_layers, bool bias, bool bidirectional, int proj_size, "
@@ -39,10 +40,11 @@ def _forward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     if batch_sizes is None and not len(x):
         raise RuntimeError("Expected sequence length to be larger than 0 in RNN")  # as PyTorch says it
-    y, h, c, tape = run_forward(
+    y, h, c, kept = run_forward(
         describe(*description), x.contiguous(), h0.contiguous(), _optional(c0), _contiguous(weights),
         _optional(masks), batch_sizes, keep,
     )  # fmt: skip
+    (tape,) = kept.tensors
     return y, h, x.new_empty(0) if c is None else c, x.new_empty(0) if tape is None else tape
 
 
@@ -63,7 +65,7 @@ def _backward(
 ) -> list[Tensor]:  # fmt: skip
     dx, dh0, dc0, gradients = run_backward(
         describe(*description), dy.contiguous(), dh.contiguous(), None if c0 is None else dc.contiguous(),
-        x.contiguous(), _contiguous(weights), _optional(masks), batch_sizes, tape, True, [True] * len(weights),
+        x.contiguous(), _contiguous(weights), _optional(masks), batch_sizes, Kept([tape]), True, [True] * len(weights),
     )  # fmt: skip
     return [t for t in (dx, dh0, dc0, *gradients) if t is not None]
 

@@ -15,7 +15,9 @@ from torch.nn.utils.rnn import PackedSequence
 from fastlstm.torch import _fallbacks
 from fastlstm.torch import _operator as _operator  # which makes torch.ops.fastlstm known
 from fastlstm.torch._autograd import Recurrence
-from fastlstm.torch._stacks import BYTES, Description, Options, describe, run_forward
+from fastlstm.torch._gpu import why_unavailable
+from fastlstm.torch._kernels import kernels_for
+from fastlstm.torch._stacks import BYTES, Description, Options, describe
 
 _PLAIN = Tensor, Parameter
 
@@ -106,9 +108,8 @@ class Recurrent(RNNBase):
             weights = [w.contiguous() for w in weights]
             y, *last = Recurrence.apply(own, batch_sizes, masks, x, h0, c0, *weights)  # type: ignore[no-untyped-call]
         else:
-            y, h, c, _ = run_forward(
-                own, x, h0, c0, [w if w.is_contiguous() else w.contiguous() for w in weights], masks, batch_sizes, False
-            )
+            weights = [w if w.is_contiguous() else w.contiguous() for w in weights]
+            y, h, c, _ = kernels_for(x).run_forward(own, x, h0, c0, weights, masks, batch_sizes, False)
             last = [h] if c is None else [h, c]
         return self._results(input, batched, y, tuple(last))
 
@@ -224,9 +225,13 @@ def _reason(
         if type(tensor) not in _PLAIN:
             return _SEEN if isinstance(tensor, FakeTensor) else f"a {type(tensor).__name__}"
         if not tensor.is_cpu:
-            if any(other.device != tensor.device for other in tensors):
+            place = tensor.device
+            if any(other.device != place for other in tensors):
                 return _MALFORMED
-            return _SEEN if tensor.is_meta else f"the device {tensor.device}"
+            if tensor.is_meta:
+                return _SEEN
+            if place.type != "cuda" or why_unavailable():
+                return f"the device {place.type}"
         if tensor.dtype is not dtype:
             return _MALFORMED
     if dtype not in BYTES:

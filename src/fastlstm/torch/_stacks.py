@@ -1,4 +1,4 @@
-"""The kernels on tensors: what a module computes, forward and back through time, from arguments that are right."""
+"""What a module computes, and what follows from its options: sizes, shapes, and the kernels for them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,16 @@ from torch import Tensor
 
 from fastlstm._cells import Cell, gru_cell, lstm_cell, rnn_cell
 from fastlstm._engine.raw import RawStack
-from fastlstm._system.runtime import MAX_THREADS
 
 # The kinds of numbers that the kernels have on the host, and how many bytes each takes.
 BYTES = {torch.float32: 4, torch.float64: 8}
+
+
+class Kept(NamedTuple):
+    """What a forward pass keeps for the backward pass: tensors, and what describes them."""
+
+    tensors: Sequence[Tensor | None]
+    calls: Any = None
 
 
 class Options(NamedTuple):
@@ -111,75 +117,3 @@ class Description:
 def describe(*options: Any) -> Description:
     """Return what `Options` of these describe, always the same object."""
     return Description(Options(*options))
-
-
-def _address(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
-
-
-def _threads() -> int:
-    """Return how many threads PyTorch uses: the kernels do not run beside its own, but in turns with them."""
-    return min(torch.get_num_threads(), MAX_THREADS)
-
-
-def _sizes(x: Tensor, batch_sizes: Tensor | None) -> tuple[int, int, int]:
-    """Return T, B and the number of rows."""
-    if batch_sizes is None:
-        T, B, _ = x.shape
-        return T, B, T * B
-    return len(batch_sizes), int(batch_sizes[0]), len(x)
-
-
-def _state(
-    own: Description, x: Tensor, B: int, h: Tensor | None = None, c: Tensor | None = None
-) -> tuple[Tensor, Tensor | None]:
-    """Return new tensors for a state; like another one, that is done sooner."""
-    h = x.new_empty((own.cells, B, own.output_size)) if h is None else torch.empty_like(h)
-    if own.has_c:
-        c = x.new_empty((own.cells, B, own.options.hidden_size)) if c is None else torch.empty_like(c)
-    return h, c
-
-
-def run_forward(
-    own: Description, x: Tensor, h0: Tensor | None, c0: Tensor | None, weights: Sequence[Tensor],
-    masks: Tensor | None, batch_sizes: Tensor | None, keep: bool,
-) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:  # fmt: skip
-    """Return y, the last state, whose c is None but for an LSTM, and with `keep` the tape.
-
-    x is (T, B, I), or (rows, I) with batch sizes; without an initial state it is zeros. All tensors are contiguous.
-    """
-    stack = own.stack(x.dtype)
-    T, B, rows = _sizes(x, batch_sizes)
-    y = x.new_empty((*x.shape[:-1], own.outputs))
-    h, c = _state(own, x, B, h0, c0)
-    tape = x.new_empty(stack.tape_size(rows, B)) if keep else None
-    if not rows:  # A batch of none has empty results, and these no address.
-        return y, h, c, tape
-    stack.forward(
-        T, B, rows, _address(batch_sizes), x.data_ptr(), _address(h0), _address(c0), [w.data_ptr() for w in weights],
-        _address(masks), y.data_ptr(), h.data_ptr(), _address(c), _address(tape), _threads(),
-    )  # fmt: skip
-    return y, h, c, tape
-
-
-def run_backward(
-    own: Description, dy: Tensor | None, dh: Tensor | None, dc: Tensor | None, x: Tensor, weights: Sequence[Tensor],
-    masks: Tensor | None, batch_sizes: Tensor | None, tape: Tensor, to_x: bool, to_weights: Sequence[bool],
-) -> tuple[Tensor | None, Tensor, Tensor | None, list[Tensor | None]]:  # fmt: skip
-    """Return the gradients of x, unless it needs none, of h0, of c0 and of the weights, None where none is needed."""
-    T, B, rows = _sizes(x, batch_sizes)
-    n = own.per_layer
-    dx = torch.empty_like(x) if to_x else None
-    dh0, dc0 = _state(own, x, B)
-    gradients: list[Tensor | None] = []
-    for k in range(0, len(weights), n):
-        needed = any(to_weights[k : k + n])
-        gradients += [torch.empty_like(w) if needed else None for w in weights[k : k + n]]
-    if not rows:
-        return dx, dh0, dc0, [torch.zeros_like(w) if to else None for w, to in zip(weights, to_weights, strict=True)]
-    own.stack(x.dtype).backward(
-        T, B, rows, _address(batch_sizes), x.data_ptr(), [w.data_ptr() for w in weights], _address(masks),
-        tape.data_ptr(), _address(dy), _address(dh), _address(dc), _address(dx), dh0.data_ptr(), _address(dc0),
-        [_address(g) for g in gradients], _threads(),
-    )  # fmt: skip
-    return dx, dh0, dc0, [g if needed else None for g, needed in zip(gradients, to_weights, strict=True)]
