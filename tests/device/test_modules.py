@@ -69,7 +69,7 @@ def test_as_on_the_host(choose, kind, options, lengths, given):
         rows = (sum(lengths),) if lengths else (T, B)
         if module.dropout:
             shape = module.num_layers - 1, *rows, (1 + module.bidirectional) * (module.proj_size or H)
-            masks = 2.0 * (torch.rand(shape, **draw) > 0.5)
+            masks = 2 * torch.bernoulli(torch.full(shape, 0.5, dtype=torch.float64), generator=draw["generator"])
         state = [torch.randn(cells, B, size, **draw) for cells, size in module._options().state_shapes]
         x, *state = (t.to(place).requires_grad_() for t in (x, *state))
         found.append(run(module.to(place), x, state if given else None, lengths, masks))
