@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 API = ROOT / "docs" / "api"
 MODULES = {"fastlstm", "fastlstm.gpu", "fastlstm.nn", "fastlstm.inspect", "fastlstm.reference", "fastlstm.torch"}
 LINE = re.compile(
-    r"^\.\. (currentmodule|module|automodule|autoclass|autofunction|autoexception|data):: (\S+)", re.MULTILINE
+    r"^\.\. (currentmodule|module|automodule|autoclass|autofunction|autoexception|data):: ([\w.]+)", re.MULTILINE
 )
 
 

@@ -22,7 +22,7 @@ from fastlstm._system.runtime import MAX_THREADS
 # ---- memory that calls borrow ----------------------------------------------------------------------------------------
 
 cdef enum:
-    MOST_TO_KEEP = 1 << 24  # Bytes of a Space that is kept for later calls: more takes so long that clearing it is little.
+    MOST_TO_KEEP = 1 << 24  # Bytes of a Space that is kept for later calls: beside the use of more, clearing is little.
     SPACES_TO_KEEP = 4
 
 BYTE = np.dtype(np.uint8)

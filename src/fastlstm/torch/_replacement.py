@@ -22,7 +22,7 @@ _PYTORCHS = {ours: theirs for theirs, ours in _OURS.items()}
 
 
 def replace(model: ModelT, *, filter: Filter | None = None) -> ModelT:
-    """Let fastlstm compute every `torch.nn.LSTM`, `GRU` and `RNN` of a model, in place.
+    """Let fastlstm compute every `torch.nn.LSTM`, `torch.nn.GRU` and `torch.nn.RNN` of a model, in place.
 
     Each module stays the object that it is, with its parameters, hooks, names and place in the model; only its class
     changes. So an optimiser that was made before goes on, and files of the state go on fitting.
@@ -60,7 +60,7 @@ def replace(model: ModelT, *, filter: Filter | None = None) -> ModelT:
 
 
 def restore(model: ModelT, *, filter: Filter | None = None) -> ModelT:
-    """Let PyTorch compute every `fastlstm.torch.LSTM`, `GRU` and `RNN` of a model again, in place.
+    """Let PyTorch compute every `LSTM`, `GRU` and `RNN` of fastlstm's in a model again, in place.
 
     Parameters
     ----------
