@@ -207,7 +207,7 @@ def test_repr(kind, name):
     options = dict(OPTIONS[name])
     extras = {option: options.pop(option) for option in ("peephole", "variant", "layer_norm") if option in options}
     theirs = repr(getattr(torch.nn, kind)(I, H, **options))
-    written = "".join(f", {option}={value}" for option, value in extras.items())
+    written = "".join(f", {option}={value!r}" for option, value in extras.items())
     assert repr(make(kind, name)) == f"{theirs.removesuffix(')')}{written})"
 
 

@@ -41,7 +41,7 @@ def _state(
 def run_forward(
     own: Description, x: Tensor, h0: Tensor | None, c0: Tensor | None, weights: Sequence[Tensor],
     masks: Tensor | None, batch_sizes: Tensor | None, keep: bool,
-) -> tuple[Tensor, Tensor, Tensor | None, Kept]:  # fmt: skip
+) -> tuple[Tensor, Tensor, Tensor | None, Kept | None]:  # fmt: skip
     """Return y, the last state, whose c is None but for an LSTM, and with `keep` the tape, a single tensor.
 
     x is (T, B, I), or (rows, I) with batch sizes; without an initial state it is zeros. All tensors are contiguous.
@@ -50,14 +50,14 @@ def run_forward(
     T, B, rows = _sizes(x, batch_sizes)
     y = x.new_empty((*x.shape[:-1], own.outputs))
     h, c = _state(own, x, B, h0, c0)
-    tape = x.new_empty(stack.tape_size(rows, B)) if keep else None
+    kept = Kept([x.new_empty(stack.tape_size(rows, B))]) if keep else None
     if not rows:  # A batch of none has empty results, and these no address.
-        return y, h, c, Kept([tape])
+        return y, h, c, kept
     stack.forward(
         T, B, rows, _address(batch_sizes), x.data_ptr(), _address(h0), _address(c0), [w.data_ptr() for w in weights],
-        _address(masks), y.data_ptr(), h.data_ptr(), _address(c), _address(tape), _threads(),
+        _address(masks), y.data_ptr(), h.data_ptr(), _address(c), kept.tensors[0].data_ptr() if kept else 0, _threads(),
     )  # fmt: skip
-    return y, h, c, Kept([tape])
+    return y, h, c, kept
 
 
 def run_backward(
@@ -77,7 +77,7 @@ def run_backward(
         return dx, dh0, dc0, [torch.zeros_like(w) if to else None for w, to in zip(weights, to_weights, strict=True)]
     own.stack(x.dtype).backward(
         T, B, rows, _address(batch_sizes), x.data_ptr(), [w.data_ptr() for w in weights], _address(masks),
-        _address(kept.tensors[0]), _address(dy), _address(dh), _address(dc), _address(dx), dh0.data_ptr(),
+        kept.tensors[0].data_ptr(), _address(dy), _address(dh), _address(dc), _address(dx), dh0.data_ptr(),
         _address(dc0), [_address(g) for g in gradients], _threads(),
     )  # fmt: skip
     return dx, dh0, dc0, [g if needed else None for g, needed in zip(gradients, to_weights, strict=True)]

@@ -76,7 +76,7 @@ class LSTM(Recurrent):
     def _add_parameters(self) -> None:
         """Replace the parameters by those that the options ask for."""
         factory = {"device": self._flat_weights[0].device, "dtype": self._flat_weights[0].dtype}  # type: ignore[union-attr]
-        shapes = iter(describe(*self._options()).weight_shapes)
+        shapes = iter(describe(*self._fields()).weight_shapes)
         names: list[str] = []
         for own in self._all_weights:
             end = own[0].removeprefix("weight_ih")
@@ -100,7 +100,7 @@ class LSTM(Recurrent):
         """Return the arguments that are not as usual."""
         named = {"peephole": self.peephole, "variant": self.variant, "layer_norm": self.layer_norm}
         return super().extra_repr() + "".join(
-            f", {name}={value}" for name, value in named.items() if value not in (False, "vanilla")
+            f", {name}={value!r}" for name, value in named.items() if value not in (False, "vanilla")
         )
 
 

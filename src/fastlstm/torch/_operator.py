@@ -44,8 +44,7 @@ def _forward(
         describe(*description), x.contiguous(), h0.contiguous(), _optional(c0), _contiguous(weights),
         _optional(masks), batch_sizes, keep,
     )  # fmt: skip
-    (tape,) = kept.tensors
-    return y, h, x.new_empty(0) if c is None else c, x.new_empty(0) if tape is None else tape
+    return y, h, x.new_empty(0) if c is None else c, kept.tensors[0] if kept else x.new_empty(0)
 
 
 def _fake_forward(

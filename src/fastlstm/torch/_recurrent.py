@@ -19,8 +19,6 @@ from fastlstm.torch._gpu import why_unavailable
 from fastlstm.torch._kernels import kernels_for
 from fastlstm.torch._stacks import BYTES, Description, Options, describe
 
-_PLAIN = Tensor, Parameter
-
 # Why a call is not computed by the kernels. Calls with the first are for the operator, since something wants to see it,
 # or has tensors without values; those with the second are for PyTorch's own forward, which mostly says what is wrong.
 _SEEN = "fake or meta tensors, or a mode that sees operators"
@@ -55,10 +53,9 @@ class Recurrent(RNNBase):
         state : Tensor, or (h, c) for an LSTM
             The state after the last step, shaped as the initial one.
         """
-        options = self._options()
         if torch.compiler.is_compiling():
-            return self._run_in_graph(options, input, hx)
-        own = describe(*options)
+            return self._run_in_graph(self._options(), input, hx)
+        own = describe(*self._fields())
         x, batch_sizes = (input.data, input.batch_sizes) if isinstance(input, PackedSequence) else (input, None)
         weights = self._weights()
         state = () if hx is None else (hx,) if self._parts == 1 else hx
@@ -71,11 +68,14 @@ class Recurrent(RNNBase):
                     raise
                 reason = _MALFORMED  # Only the kernels look at all batch sizes.
         if reason is _SEEN:
-            return self._run_in_graph(options, input, hx)
-        return self._leave_to_pytorch(options, reason, input, hx)
+            return self._run_in_graph(own.options, input, hx)
+        return self._leave_to_pytorch(own.options, reason, input, hx)
 
     def _options(self) -> Options:
-        return Options(
+        return Options(*self._fields())
+
+    def _fields(self) -> tuple[Any, ...]:
+        return (
             self.mode, self.input_size, self.hidden_size, self.num_layers, self.bias, self.bidirectional,
             self.proj_size, self.variant, self.peephole, self.layer_norm,
         )  # fmt: skip
@@ -215,29 +215,22 @@ def _reason(
     if forward_ad._current_level >= 0:
         return "forward-mode differentiation"
     # ---- the tensors ----
-    if not isinstance(state, (tuple, list)):
+    if not isinstance(state, (tuple, list)) or not isinstance(x, Tensor):
         return _MALFORMED
-    tensors = (x, *state, *weights)
-    if not all(isinstance(t, Tensor) for t in tensors):
-        return _MALFORMED
-    dtype = x.dtype
+    dtype, on_host, tensors = x.dtype, x.is_cpu, (x, *state, *weights)
     for tensor in tensors:
-        if type(tensor) not in _PLAIN:
-            return _SEEN if isinstance(tensor, FakeTensor) else f"a {type(tensor).__name__}"
-        if not tensor.is_cpu:
-            place = tensor.device
-            if any(other.device != place for other in tensors):
+        kind = type(tensor)
+        if kind is Tensor:
+            if tensor.layout is not torch.strided or tensor.is_nested:
                 return _MALFORMED
-            if tensor.is_meta:
-                return _SEEN
-            if place.type != "cuda" or why_unavailable():
-                return f"the device {place.type}"
-        if tensor.dtype is not dtype:
+        elif kind is not Parameter:
+            return _reason_of_kind(tensor)
+        if tensor.is_cpu is not on_host or tensor.dtype is not dtype:
             return _MALFORMED
+    if not on_host and (reason := _reason_of_place(tensors)):
+        return reason
     if dtype not in BYTES:
         return str(dtype)
-    if any(part.layout is not torch.strided or part.is_nested for part in (x, *state)):
-        return _MALFORMED
     if torch._C._len_torch_dispatch_stack():
         return _SEEN
     # ---- sizes ----
@@ -258,3 +251,20 @@ def _reason(
         return _MALFORMED
     expected = [(cells, *batch, size) for cells, size in own.state_shapes]
     return None if from_zeros or [part.shape for part in state] == expected else _MALFORMED
+
+
+def _reason_of_kind(tensor: Any) -> str:
+    """Return why the kernels do not compute a call with an argument that is not a plain tensor."""
+    if not isinstance(tensor, Tensor):
+        return _MALFORMED
+    return _SEEN if isinstance(tensor, FakeTensor) else f"a {type(tensor).__name__}"
+
+
+def _reason_of_place(tensors: tuple[Any, ...]) -> str | None:
+    """Return why the kernels do not compute a call with tensors that are not on the host; None where they do."""
+    place = tensors[0].device
+    if any(tensor.device != place for tensor in tensors):
+        return _MALFORMED
+    if place.type == "meta":
+        return _SEEN
+    return None if place.type == "cuda" and not why_unavailable() else f"the device {place.type}"

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
 from fastlstm._cells import Cell, gru_cell, lstm_cell, rnn_cell
 from fastlstm._engine.raw import RawStack
@@ -19,7 +18,7 @@ BYTES = {torch.float32: 4, torch.float64: 8}
 class Kept(NamedTuple):
     """What a forward pass keeps for the backward pass: tensors, and what describes them."""
 
-    tensors: Sequence[Tensor | None]
+    tensors: Sequence[Any]
     calls: Any = None
 
 
