@@ -9,6 +9,25 @@ fl = pytest.importorskip("fastlstm.torch")
 KINDS = ("LSTM", "GRU", "RNN")
 T, B, I, H = 5, 3, 2, 4
 
+OPTIONS = {
+    "one": {},
+    "two layers": {"num_layers": 2, "dropout": 0.5},
+    "two directions": {"bidirectional": True, "batch_first": True},
+    "no bias": {"bias": False},
+    "projection": {"proj_size": 3},
+    "peephole": {"peephole": True},
+    "variant": {"variant": "CIFG"},
+    "layer_norm": {"layer_norm": True, "num_layers": 2},
+}
+OF_ALL = ("one", "two layers", "two directions", "no bias")
+CASES = [(kind, name) for kind in KINDS for name in (OPTIONS if kind == "LSTM" else OF_ALL)]
+
+
+def make(kind, name, **options):
+    """Return one of our modules, by its case."""
+    torch.manual_seed(0)
+    return getattr(fl, kind)(I, H, **OPTIONS[name], **options)
+
 
 def pair(kind, *sizes, extras=None, **options):
     """Return a module of PyTorch and one of fastlstm with the same parameters; `extras` are options of ours alone."""

@@ -6,30 +6,29 @@ import pickle
 import numpy as np
 import pytest
 from helpers import assert_close, assert_same
-from torch_pairs import KINDS, B, H, I, T, arrays, leaves, loss_of, pair, random, run, state_of
+from torch_pairs import (
+    CASES,
+    KINDS,
+    OF_ALL,
+    OPTIONS,
+    B,
+    H,
+    I,
+    T,
+    arrays,
+    leaves,
+    loss_of,
+    make,
+    pair,
+    random,
+    run,
+    state_of,
+)
 
 torch = pytest.importorskip("torch")
 fl = pytest.importorskip("fastlstm.torch")
 pack = torch.nn.utils.rnn.pack_padded_sequence
 Parameter = torch.nn.Parameter
-
-OPTIONS = {
-    "one": {},
-    "two layers": {"num_layers": 2, "dropout": 0.5},
-    "two directions": {"bidirectional": True, "batch_first": True},
-    "no bias": {"bias": False},
-    "projection": {"proj_size": 3},
-    "peephole": {"peephole": True},
-    "variant": {"variant": "CIFG"},
-    "layer_norm": {"layer_norm": True, "num_layers": 2},
-}
-OF_ALL = ("one", "two layers", "two directions", "no bias")
-CASES = [(kind, name) for kind in KINDS for name in (OPTIONS if kind == "LSTM" else OF_ALL)]
-
-
-def make(kind, name, **options):
-    torch.manual_seed(0)
-    return getattr(fl, kind)(I, H, **OPTIONS[name], **options)
 
 
 # ---- test_nn ---------------------------------------------------------------------------------------------------------

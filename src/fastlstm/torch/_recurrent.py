@@ -178,6 +178,10 @@ class Recurrent(RNNBase):
 
     def _leave_to_pytorch(self, own: Options, reason: str, input: Any, hx: Any) -> Any:
         """Let PyTorch's own forward compute a call, or refuse it; raise where it lacks an option of this module."""
+        tracer: Any = input.tracer if isinstance(input, torch.fx.Proxy) else None
+        if tracer is not None and tracer.root is not self:
+            # In graphs of torch.fx PyTorch's modules stay whole, and so do these.
+            return tracer.create_proxy("call_module", tracer.path_of_module(self), (input, hx), {})
         lacking = own.beyond_pytorch()
         results = None
         if reason is _MALFORMED:
