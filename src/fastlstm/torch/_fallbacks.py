@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections import Counter
 from typing import Literal
@@ -68,4 +69,12 @@ def note(name: str, reason: str) -> None:
         return
     if _policy == "error":
         raise FallbackError(f'a call of {name} is left to PyTorch, which set_fallback("error") forbids: {reason}')
-    warnings.warn(f"a call of {name} is left to PyTorch: {reason}", FallbackWarning, stacklevel=5)
+    warnings.warn(f"a call of {name} is left to PyTorch: {reason}", FallbackWarning, stacklevel=_level_of_caller())
+
+
+def _level_of_caller() -> int:
+    """Return how far above `note` a call of a module begins, outside PyTorch: hooks and containers lie between."""
+    frame, level = sys._getframe(2), 2
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in ("fastlstm", "torch"):
+        frame, level = frame.f_back, level + 1
+    return level

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -60,11 +61,23 @@ def run_forward(
     return y, h, c, kept
 
 
+def _as_saved(tensors: list[Any], above: Tensor) -> list[Any]:
+    """Return tensors as they were saved, but for their strides, which a hook of autograd's may have changed."""
+    if any(t.dtype is not above.dtype or not t.is_cpu for t in tensors):
+        raise RuntimeError(
+            f"saved tensors must come back in {above.dtype} on the CPU, as they were: torch.autograd.graph's "
+            f"saved_tensors_hooks have changed them"
+        )
+    return [t.contiguous() for t in tensors]
+
+
 def run_backward(
     own: Description, dy: Tensor | None, dh: Tensor | None, dc: Tensor | None, x: Tensor, weights: Sequence[Tensor],
     masks: Tensor | None, batch_sizes: Tensor | None, kept: Kept, to_x: bool, to_weights: Sequence[bool],
 ) -> tuple[Tensor | None, Tensor, Tensor | None, list[Tensor | None]]:  # fmt: skip
     """Return the gradients of x, unless it needs none, of h0, of c0 and of the weights, None where none is needed."""
+    x, tape, *weights = _as_saved([x, kept.tensors[0], *weights], next(d for d in (dy, dh, dc) if d is not None))
+    masks, batch_sizes = (None if t is None else t.contiguous() for t in (masks, batch_sizes))
     T, B, rows = _sizes(x, batch_sizes)
     n = own.per_layer
     dx = torch.empty_like(x) if to_x else None
@@ -77,7 +90,7 @@ def run_backward(
         return dx, dh0, dc0, [torch.zeros_like(w) if to else None for w, to in zip(weights, to_weights, strict=True)]
     own.stack(x.dtype).backward(
         T, B, rows, _address(batch_sizes), x.data_ptr(), [w.data_ptr() for w in weights], _address(masks),
-        kept.tensors[0].data_ptr(), _address(dy), _address(dh), _address(dc), _address(dx), dh0.data_ptr(),
+        tape.data_ptr(), _address(dy), _address(dh), _address(dc), _address(dx), dh0.data_ptr(),
         _address(dc0), [_address(g) for g in gradients], _threads(),
     )  # fmt: skip
     return dx, dh0, dc0, [g if needed else None for g, needed in zip(gradients, to_weights, strict=True)]
