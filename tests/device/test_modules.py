@@ -7,6 +7,7 @@ torch = pytest.importorskip("torch")
 import fastlstm.torch  # noqa: E402
 from fastlstm._system import devices  # noqa: E402
 from fastlstm.torch import _autograd, _gpu, _host, _recurrent  # noqa: E402
+from fastlstm.torch._stacks import state_shapes  # noqa: E402
 
 pytestmark = pytest.mark.skipif(bool(devices.why_unavailable()), reason="no GPU, and this build emulates none")
 
@@ -70,7 +71,7 @@ def test_as_on_the_host(choose, kind, options, lengths, given):
         if module.dropout:
             shape = module.num_layers - 1, *rows, (1 + module.bidirectional) * (module.proj_size or H)
             masks = 2 * torch.bernoulli(torch.full(shape, 0.5, dtype=torch.float64), generator=draw["generator"])
-        state = [torch.randn(cells, B, size, **draw) for cells, size in module._options().state_shapes]
+        state = [torch.randn(cells, B, size, **draw) for cells, size in state_shapes(module._options())]
         x, *state = (t.to(place).requires_grad_() for t in (x, *state))
         found.append(run(module.to(place), x, state if given else None, lengths, masks))
     # Normalised sums that are all but the same lose what they differ in.

@@ -9,6 +9,7 @@ from torch.fx.experimental.proxy_tensor import make_fx  # noqa: E402
 from torch.nn.utils.rnn import pack_padded_sequence  # noqa: E402
 
 import fastlstm.torch  # noqa: E402
+from fastlstm.torch._stacks import describe  # noqa: E402
 
 pytestmark = [
     pytest.mark.usefixtures("no_fallback"),
@@ -47,14 +48,15 @@ class Model(torch.nn.Module):
 def operator_arguments(kind, options, packed):
     module = getattr(fastlstm.torch, kind)(3, 4, dtype=torch.float64, **options)
     own, x, sizes = module._options(), torch.randn(5, 3, 3, dtype=torch.float64), None
+    described = describe(*own)
     if packed:
         x, sizes, *_ = pack_padded_sequence(x, [5, 3, 2])
         x = x.clone()
     x.requires_grad_()
-    state = [torch.randn(n, 3, size, dtype=torch.float64, requires_grad=True) for n, size in own.state_shapes]
+    state = [torch.randn(n, 3, size, dtype=torch.float64, requires_grad=True) for n, size in described.state_shapes]
     masks = None
     if module.dropout:
-        masks = torch.randn(own.num_layers - 1, *x.shape[:-1], own.directions * own.output_size, dtype=torch.float64)
+        masks = torch.randn(own.num_layers - 1, *x.shape[:-1], described.outputs, dtype=torch.float64)
     weights = [weight.detach().requires_grad_() for weight in module.parameters()]
     return x, *(*state, None)[:2], weights, masks, sizes, True, *own
 

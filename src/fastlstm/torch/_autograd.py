@@ -9,7 +9,7 @@ import torch
 from torch import _VF, Tensor
 
 from fastlstm.torch._kernels import kernels_for
-from fastlstm.torch._stacks import Description, Kept
+from fastlstm.torch._stacks import Description, Kept, beyond_pytorch
 
 _PYTORCH: dict[str, Callable[..., Any]] = {
     "LSTM": _VF.lstm, "GRU": _VF.gru, "RNN_TANH": _VF.rnn_tanh, "RNN_RELU": _VF.rnn_relu,
@@ -65,7 +65,7 @@ def differentiate(
 
     `inputs` are x, h0, c0 and the weights, of which those `needed` get a gradient.
     """
-    lacking = own.options.beyond_pytorch()
+    lacking = beyond_pytorch(own.options)
     if lacking:
         raise NotImplementedError(
             f"gradients of gradients, and batches of gradients, are computed by PyTorch's own LSTM, which has no "

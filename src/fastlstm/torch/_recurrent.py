@@ -17,7 +17,17 @@ from fastlstm.torch import _operator as _operator  # which makes torch.ops.fastl
 from fastlstm.torch._autograd import Recurrence
 from fastlstm.torch._gpu import why_unavailable
 from fastlstm.torch._kernels import kernels_for
-from fastlstm.torch._stacks import BYTES, Description, Options, describe
+from fastlstm.torch._stacks import (
+    BYTES,
+    Description,
+    Options,
+    beyond_pytorch,
+    describe,
+    directions,
+    has_c,
+    output_size,
+    state_shapes,
+)
 
 # Why a call is not computed by the kernels. Calls with the first are for the operator, since something wants to see it,
 # or has tensors without values; those with the second are for PyTorch's own forward, which mostly says what is wrong.
@@ -132,22 +142,22 @@ class Recurrent(RNNBase):
         B = x.shape[0 if batch_first else 1] if batch_sizes is None else int(batch_sizes[0])
         state: tuple[Any, ...]
         if hx is None:
-            state = tuple([x.new_zeros((cells, B, size)) for cells, size in own.state_shapes])
+            state = tuple([x.new_zeros((cells, B, size)) for cells, size in state_shapes(own)])
         else:
-            state = tuple(hx) if own.has_c else (hx,)
+            state = tuple(hx) if has_c(own) else (hx,)
             if not batched:
                 state = tuple([part.unsqueeze(1) for part in state])
             if packed:
                 state = self._permuted(state, input.sorted_indices)
-        given: Any = state if own.has_c else state[0]
+        given: Any = state if has_c(own) else state[0]
         self.check_forward_args(x, given, batch_sizes)
         if batch_first:
             x = x.transpose(0, 1)
-        masks = self._masks(x, own.directions * own.output_size) if self.training and self.dropout else None
+        masks = self._masks(x, directions(own) * output_size(own)) if self.training and self.dropout else None
         y, h, c, _ = torch.ops.fastlstm.recurrence(
-            x, state[0], state[1] if own.has_c else None, weights, masks, batch_sizes, torch.is_grad_enabled(), *own
+            x, state[0], state[1] if has_c(own) else None, weights, masks, batch_sizes, torch.is_grad_enabled(), *own
         )
-        return self._results(input, batched, y, (h, c) if own.has_c else (h,))
+        return self._results(input, batched, y, (h, c) if has_c(own) else (h,))
 
     def _results(self, input: Any, batched: bool, y: Any, last: tuple[Tensor, ...]) -> Any:
         """Return what a call returns, in the layout of its input."""
@@ -182,7 +192,7 @@ class Recurrent(RNNBase):
         if tracer is not None and tracer.root is not self:
             # In graphs of torch.fx PyTorch's modules stay whole, and so do these.
             return tracer.create_proxy("call_module", tracer.path_of_module(self), (input, hx), {})
-        lacking = own.beyond_pytorch()
+        lacking = beyond_pytorch(own)
         results = None
         if reason is _MALFORMED:
             results = self._pytorch.forward(self._without_extras() if lacking else self, input, hx)

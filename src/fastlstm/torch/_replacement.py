@@ -11,6 +11,7 @@ from torch.nn.utils import parametrize
 
 from fastlstm.torch._modules import GRU, LSTM, RNN
 from fastlstm.torch._recurrent import Recurrent
+from fastlstm.torch._stacks import beyond_pytorch
 
 ModelT = TypeVar("ModelT", bound=torch.nn.Module)
 
@@ -120,7 +121,7 @@ def _change(module: torch.nn.Module, classes: Classes) -> str | None:
         )
     if "forward" in vars(module):
         return "its forward has been replaced by another function"
-    lacking = module._options().beyond_pytorch() if isinstance(module, Recurrent) else None
+    lacking = beyond_pytorch(module._options()) if isinstance(module, Recurrent) else None
     if lacking:
         return f"PyTorch has no {lacking}"
     changed: type[Any] = classes[plain]

@@ -36,32 +36,36 @@ class Options(NamedTuple):
     peephole: bool = False
     layer_norm: bool = False
 
-    @property
-    def has_c(self) -> bool:
-        """Return whether the state is h and c, or h alone."""
-        return self.mode == "LSTM"
 
-    @property
-    def directions(self) -> int:
-        """D: 2 if bidirectional, else 1."""
-        return 2 if self.bidirectional else 1
+# Functions, since compilers of older versions know no methods of named tuples.
 
-    @property
-    def output_size(self) -> int:
-        """P: values that each direction gives."""
-        return self.proj_size or self.hidden_size
 
-    @property
-    def state_shapes(self) -> tuple[tuple[int, int], ...]:
-        """Return the first and the last axis of each part of the state, between which there is the batch."""
-        cells, sizes = self.num_layers * self.directions, (self.output_size, self.hidden_size)
-        return tuple([(cells, size) for size in sizes[: 2 if self.has_c else 1]])
+def has_c(own: Options) -> bool:
+    """Return whether the state is h and c, or h alone."""
+    return own.mode == "LSTM"
 
-    def beyond_pytorch(self) -> str | None:
-        """Return the first option that PyTorch's modules lack, as it is written; None without one."""
-        if self.variant not in ("vanilla", "NP"):
-            return f"variant={self.variant!r}"
-        return "peephole=True" if self.peephole else "layer_norm=True" if self.layer_norm else None
+
+def directions(own: Options) -> int:
+    """Return D: 2 if bidirectional, else 1."""
+    return 2 if own.bidirectional else 1
+
+
+def output_size(own: Options) -> int:
+    """Return P: values that each direction gives."""
+    return own.proj_size or own.hidden_size
+
+
+def state_shapes(own: Options) -> list[tuple[int, int]]:
+    """Return the first and the last axis of each part of the state, between which there is the batch."""
+    cells = own.num_layers * directions(own)
+    return [(cells, output_size(own)), (cells, own.hidden_size)][: 2 if has_c(own) else 1]
+
+
+def beyond_pytorch(own: Options) -> str | None:
+    """Return the first option that PyTorch's modules lack, as it is written; None without one."""
+    if own.variant not in ("vanilla", "NP"):
+        return f"variant={own.variant!r}"
+    return "peephole=True" if own.peephole else "layer_norm=True" if own.layer_norm else None
 
 
 class Description:
@@ -69,11 +73,11 @@ class Description:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.input_size, self.num_layers, self.has_c = options.input_size, options.num_layers, options.has_c
-        self.directions, self.output_size = options.directions, options.output_size
+        self.input_size, self.num_layers, self.has_c = options.input_size, options.num_layers, has_c(options)
+        self.directions, self.output_size = directions(options), output_size(options)
         self.outputs = self.directions * self.output_size
         self.cells = self.num_layers * self.directions
-        self.state_shapes = options.state_shapes
+        self.state_shapes = state_shapes(options)
         self.cell = self._find_cell()
         self.weight_shapes = self._find_shapes()
         self.per_layer = len(self.weight_shapes) // self.cells
