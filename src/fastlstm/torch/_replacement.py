@@ -19,6 +19,7 @@ Filter: TypeAlias = Callable[[torch.nn.Module, str], bool]
 Classes: TypeAlias = dict[type[torch.nn.Module], type[torch.nn.Module]]
 
 _OURS: Classes = {torch.nn.LSTM: LSTM, torch.nn.GRU: GRU, torch.nn.RNN: RNN}
+_NAMES = {theirs.__name__ for theirs in _OURS}
 _PYTORCHS = {ours: theirs for theirs, ours in _OURS.items()}
 
 
@@ -44,7 +45,7 @@ def replace(model: ModelT, *, filter: Filter | None = None) -> ModelT:
     -----
     UserWarning
         Names what could not be replaced, and why: modules of a class derived from PyTorch's, which may compute
-        something else, and modules whose `forward` has been replaced.
+        something else, modules whose `forward` has been replaced, and modules that torch.jit has compiled.
 
     Examples
     --------
@@ -95,9 +96,10 @@ def _exchange(model: ModelT, classes: Classes, filter: Filter | None, done: str)
     left = []
     modules: list[tuple[str, torch.nn.Module]] = list(model.named_modules())
     for name, module in modules:
-        if not isinstance(module, tuple(classes)) or (filter is not None and not filter(module, name)):
+        compiled = classes is _OURS and isinstance(module, torch.jit.ScriptModule) and module.original_name in _NAMES
+        if not (compiled or isinstance(module, tuple(classes))) or (filter is not None and not filter(module, name)):
             continue
-        reason = _change(module, classes)
+        reason = "torch.jit has compiled it" if compiled else _change(module, classes)
         if reason:
             left.append(f"{name or 'the model itself'}: {reason}")
     if left:
