@@ -11,6 +11,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 import fastlstm
+from fastlstm._cells import lstm_cell
 from fastlstm.torch._modules import GRU, LSTM, RNN
 from fastlstm.torch._replacement import plain_class
 from fastlstm.torch._stacks import BYTES
@@ -144,7 +145,8 @@ def from_numpy(layer: Layer) -> LSTM | GRU | RNN:
     given = layer.arguments()
     if isinstance(layer, fastlstm.LSTM):
         usual |= {"zoneout": (0, 0), "clip": None, "cell_clip": None}
-        if given["activations"] != ("logistic", "tanh", "tanh"):  # which are the usual ones by their names
+        # The variant's usual ones may also be given by their names.
+        if lstm_cell(layer.variant, given["activations"]).activations != lstm_cell(layer.variant).activations:
             usual["activations"] = None
         options |= {name: given[name] for name in ("peephole", "variant", "layer_norm", "proj_size")}
     elif isinstance(layer, fastlstm.GRU):

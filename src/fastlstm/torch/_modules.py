@@ -70,8 +70,9 @@ class LSTM(Recurrent):
         super().__init__("LSTM", *args, **kwargs)
         if peephole or layer_norm or cell.variant != "vanilla":
             self.variant, self.peephole, self.layer_norm = cell.variant, peephole, layer_norm
-            self._add_parameters()
-            self.reset_parameters()
+            if self._options().beyond_pytorch():
+                self._add_parameters()
+                self.reset_parameters()
 
     def _add_parameters(self) -> None:
         """Replace the parameters by those that the options ask for."""
