@@ -10,7 +10,7 @@ from torch.nn import Parameter
 from fastlstm._arrays import checks as check
 from fastlstm._cells import lstm_cell
 from fastlstm.torch._recurrent import Recurrent
-from fastlstm.torch._stacks import describe
+from fastlstm.torch._stacks import beyond_pytorch, describe
 
 __all__ = ["GRU", "LSTM", "RNN"]
 
@@ -70,7 +70,7 @@ class LSTM(Recurrent):
         super().__init__("LSTM", *args, **kwargs)
         if peephole or layer_norm or cell.variant != "vanilla":
             self.variant, self.peephole, self.layer_norm = cell.variant, peephole, layer_norm
-            if self._options().beyond_pytorch():
+            if beyond_pytorch(self._options()):
                 self._add_parameters()
                 self.reset_parameters()
 
