@@ -89,7 +89,7 @@ def test_hooks_that_give_back_other_numbers(changed):
     count = iter(range(100))
     with hooks(lambda tensor: tensor.float() if next(count) == changed else tensor, lambda kept: kept):
         loss = loss_of(ours(random(T, B, I)))
-    with pytest.raises(RuntimeError, match=r"saved tensors must come back in torch\.float64 on the CPU"):
+    with pytest.raises(RuntimeError, match=r"saved tensors must come back as they were.* on the CPU"):
         loss.backward()
     assert next(count) >= 6
 

@@ -67,9 +67,13 @@ def to_numpy(module: torch.nn.Module) -> Layer:
     if not isinstance(module, _KINDS) or plain_class(module) not in _KINDS:
         found = type(module).__name__
         raise TypeError(f"module must itself be an LSTM, a GRU or an RNN of torch.nn or fastlstm.torch, not {found}")
-    for hook in module._forward_pre_hooks.values():
-        if isinstance(hook, _COMPUTING):
-            hook(module, ())
+    training, module.training = module.training, False  # for hooks that compute weights, and in training more
+    try:
+        for hook in module._forward_pre_hooks.values():
+            if isinstance(hook, _COMPUTING):
+                hook(module, ())
+    finally:
+        module.training = training
     weights = {name: getattr(module, name).detach().cpu() for names in module._all_weights for name in names}
     dtypes = {weight.dtype for weight in weights.values()}
     if len(dtypes) > 1 or not dtypes <= set(BYTES):
@@ -113,8 +117,8 @@ def from_numpy(layer: Layer) -> LSTM | GRU | RNN:
     Returns
     -------
     LSTM, GRU or RNN
-        In the precision of the layer, on the CPU. The layer's bias is its bias_ih, and bias_hh is 0, but for what a GRU
-        has inside r.
+        In the precision of the layer, on the CPU, trainable if the layer is. The layer's bias is its bias_ih, and
+        bias_hh is 0, but for what a GRU has inside r.
 
     Raises
     ------
@@ -158,7 +162,9 @@ def from_numpy(layer: Layer) -> LSTM | GRU | RNN:
         if name in given and given[name] != value:
             raise ValueError(f"layer must not have {name}={given[name]!r}, which no module of PyTorch has")
     kind = {fastlstm.LSTM: LSTM, fastlstm.GRU: GRU, fastlstm.RNN: RNN}[type(layer)]
-    module = kind(layer.input_size, layer.hidden_size, **options)
+    with torch.random.fork_rng(devices=[]):  # for first values that do not stay
+        module = kind(layer.input_size, layer.hidden_size, **options)
+    module.requires_grad_(layer.trainable)
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             if name.startswith("bias"):

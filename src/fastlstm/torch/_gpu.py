@@ -126,8 +126,9 @@ def run_backward(
     masks: Tensor | None, batch_sizes: Tensor | None, kept: Kept, to_x: bool, to_weights: Sequence[bool],
 ) -> tuple[Tensor | None, Tensor, Tensor | None, list[Tensor | None]]:  # fmt: skip
     """Return the gradients of x, unless it needs none, of h0, of c0 and of the weights, None where none is needed."""
-    x, *weights = (t.detach() for t in (x, *weights))
-    tape: list[Any] = list(kept.tensors)
+    # Hooks of autograd's may have changed the strides of what was saved.
+    x, *weights = (t.detach().contiguous() for t in (x, *weights))
+    tape: list[Any] = [None if t is None else t.contiguous() for t in kept.tensors]
     D, n, size = own.directions, own.per_layer, len(own.cell.tape)
     per_layer = D * size + 1  # with the layer's input, but for the first
     firsts: list[Any] = []

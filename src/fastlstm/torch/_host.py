@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from fastlstm._system.runtime import MAX_THREADS
-from fastlstm.torch._stacks import Description, Kept
+from fastlstm.torch._stacks import BYTES, Description, Kept
 
 
 def _address(tensor: Tensor | None) -> int:
@@ -39,6 +38,41 @@ def _state(
     return h, c
 
 
+def check(
+    own: Description, x: Tensor, state: Sequence[Tensor | None], weights: Sequence[Tensor], masks: Tensor | None,
+    batch_sizes: Tensor | None, tape: Tensor | None = None, above: Sequence[Tensor | None] = (),
+) -> None:  # fmt: skip
+    """Raise unless tensors are of the kind and the shapes that the kernels take, which see addresses alone.
+
+    `above` has the gradients of y, h and c.
+    """
+    if x.dtype not in BYTES or not x.is_cpu or x.ndim != (3 if batch_sizes is None else 2):
+        raise RuntimeError(f"x must be in float32 or float64 on the CPU, (T, B, I) or packed, not {_described(x)}")
+    if batch_sizes is not None and (
+        batch_sizes.dtype is not torch.int64 or not batch_sizes.is_cpu or batch_sizes.ndim != 1 or not len(batch_sizes)
+    ):
+        raise RuntimeError(f"batch_sizes must be a row of int64 on the CPU, not {_described(batch_sizes)}")
+    _, B, rows = _sizes(x, batch_sizes)
+    lead = x.shape[:-1]
+    states = [(cells, B, size) for cells, size in own.state_shapes]
+    y = (*lead, own.outputs)
+    if len(weights) != len(own.weight_shapes):
+        raise RuntimeError(f"there must be {len(own.weight_shapes)} weights, not {len(weights)}")
+    expected = [("x", x, (*lead, own.input_size)), ("masks", masks, (own.num_layers - 1, *y))]
+    expected += [(f"weight {k}", w, shape) for k, (w, shape) in enumerate(zip(weights, own.weight_shapes, strict=True))]
+    expected += zip(("h0", "c0"), state, states, strict=False)
+    expected += zip(("dy", "dh", "dc"), above, (y, *states), strict=False)
+    if tape is not None:
+        expected.append(("tape", tape, (own.stack(x.dtype).tape_size(rows, B),)))
+    for name, tensor, shape in expected:
+        if tensor is not None and (tensor.dtype is not x.dtype or not tensor.is_cpu or tensor.shape != shape):
+            raise RuntimeError(f"{name} must be {list(shape)} in {x.dtype} on the CPU, not {_described(tensor)}")
+
+
+def _described(tensor: Tensor) -> str:
+    return f"{list(tensor.shape)} in {tensor.dtype} on {tensor.device}"
+
+
 def run_forward(
     own: Description, x: Tensor, h0: Tensor | None, c0: Tensor | None, weights: Sequence[Tensor],
     masks: Tensor | None, batch_sizes: Tensor | None, keep: bool,
@@ -54,6 +88,8 @@ def run_forward(
     kept = Kept([x.new_empty(stack.tape_size(rows, B))]) if keep else None
     if not rows:  # A batch of none has empty results, and these no address.
         return y, h, c, kept
+    if batch_sizes is not None:
+        batch_sizes = batch_sizes.contiguous()
     stack.forward(
         T, B, rows, _address(batch_sizes), x.data_ptr(), _address(h0), _address(c0), [w.data_ptr() for w in weights],
         _address(masks), y.data_ptr(), h.data_ptr(), _address(c), kept.tensors[0].data_ptr() if kept else 0, _threads(),
@@ -61,22 +97,18 @@ def run_forward(
     return y, h, c, kept
 
 
-def _as_saved(tensors: list[Any], above: Tensor) -> list[Any]:
-    """Return tensors as they were saved, but for their strides, which a hook of autograd's may have changed."""
-    if any(t.dtype is not above.dtype or not t.is_cpu for t in tensors):
-        raise RuntimeError(
-            f"saved tensors must come back in {above.dtype} on the CPU, as they were: torch.autograd.graph's "
-            f"saved_tensors_hooks have changed them"
-        )
-    return [t.contiguous() for t in tensors]
-
-
 def run_backward(
     own: Description, dy: Tensor | None, dh: Tensor | None, dc: Tensor | None, x: Tensor, weights: Sequence[Tensor],
     masks: Tensor | None, batch_sizes: Tensor | None, kept: Kept, to_x: bool, to_weights: Sequence[bool],
 ) -> tuple[Tensor | None, Tensor, Tensor | None, list[Tensor | None]]:  # fmt: skip
     """Return the gradients of x, unless it needs none, of h0, of c0 and of the weights, None where none is needed."""
-    x, tape, *weights = _as_saved([x, kept.tensors[0], *weights], next(d for d in (dy, dh, dc) if d is not None))
+    tape = kept.tensors[0]
+    try:
+        check(own, x, (), weights, masks, batch_sizes, tape, (dy, dh, dc))
+    except RuntimeError as error:
+        words = "saved tensors must come back as they were, if hooks of autograd's keep them"
+        raise RuntimeError(f"{words}: {error}") from None
+    x, tape, *weights = (t.contiguous() for t in (x, tape, *weights))
     masks, batch_sizes = (None if t is None else t.contiguous() for t in (masks, batch_sizes))
     T, B, rows = _sizes(x, batch_sizes)
     n = own.per_layer

@@ -88,6 +88,11 @@ class LSTM(Recurrent):
         self._flat_weights_names = names
         self._init_flat_weights()
 
+    def flatten_parameters(self) -> None:
+        """Lay out the parameters for cuDNN as PyTorch's LSTM does; with options of ours, leave them as they are."""
+        if not beyond_pytorch(self._options()):
+            super().flatten_parameters()
+
     def reset_parameters(self) -> None:
         """Draw all parameters from the uniform distribution in ±1 / sqrt(H); of layer normalisation, set gains to 1."""
         super().reset_parameters()

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastlstm.torch._host import run_backward, run_forward
+from fastlstm.torch._host import check, run_backward, run_forward
 from fastlstm.torch._stacks import Kept, describe
 
 _DESCRIPTION = (
@@ -40,8 +40,12 @@ def _forward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     if batch_sizes is None and not len(x):
         raise RuntimeError("Expected sequence length to be larger than 0 in RNN")  # as PyTorch says it
+    own = describe(*description)
+    if own.has_c is (c0 is None):
+        raise RuntimeError(f"c0 must be given for an LSTM alone, not for mode={own.options.mode!r}")
+    check(own, x, (h0, c0), weights, masks, batch_sizes)
     y, h, c, kept = run_forward(
-        describe(*description), x.contiguous(), h0.contiguous(), _optional(c0), _contiguous(weights),
+        own, x.contiguous(), h0.contiguous(), _optional(c0), _contiguous(weights),
         _optional(masks), batch_sizes, keep,
     )  # fmt: skip
     return y, h, x.new_empty(0) if c is None else c, kept.tensors[0] if kept else x.new_empty(0)

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from torch._compile import _disable_dynamo
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd import forward_ad
 from torch.nn import Parameter
@@ -69,7 +70,7 @@ class Recurrent(RNNBase):
         x, batch_sizes = (input.data, input.batch_sizes) if isinstance(input, PackedSequence) else (input, None)
         weights = self._weights()
         state = () if hx is None else (hx,) if self._parts == 1 else hx
-        reason = _reason(own, x, batch_sizes, state, hx is None, weights, self.batch_first)
+        reason = _reason(own, x, input, batch_sizes, state, hx is None, weights, self.batch_first)
         if reason is None:
             try:
                 return self._run(own, input, x, batch_sizes, state, weights)
@@ -115,10 +116,10 @@ class Recurrent(RNNBase):
         h0, c0 = (*[part.contiguous().resolve_neg() for part in state], None, None)[:2]
         masks = self._masks(x, own.outputs) if self.training and self.dropout else None
         if torch.is_grad_enabled() and (x.requires_grad or any(t.requires_grad for t in (*weights, *state))):
-            weights = [w.contiguous() for w in weights]
+            weights = [w.contiguous().resolve_neg() for w in weights]
             y, *last = Recurrence.apply(own, batch_sizes, masks, x, h0, c0, *weights)  # type: ignore[no-untyped-call]
         else:
-            weights = [w if w.is_contiguous() else w.contiguous() for w in weights]
+            weights = [w if w.is_contiguous() and not w.is_neg() else w.contiguous().resolve_neg() for w in weights]
             y, h, c, _ = kernels_for(x).run_forward(own, x, h0, c0, weights, masks, batch_sizes, False)
             last = [h] if c is None else [h, c]
         return self._results(input, batched, y, tuple(last))
@@ -128,14 +129,17 @@ class Recurrent(RNNBase):
         packed = isinstance(input, PackedSequence)
         x, batch_sizes = (input.data, input.batch_sizes) if packed else (input, None)
         weights = self._weights()
+        several = self._parts > 1 and isinstance(hx, (tuple, list))
+        given = () if hx is None else tuple(hx) if several else (hx,)
         if (
             x.dtype not in BYTES
-            or any(w is None or w.dtype != x.dtype for w in weights)
+            or any(not isinstance(t, Tensor) or t.dtype != x.dtype for t in (*weights, *given))
+            or len(given) not in (0, self._parts)
             or x.device.type not in ("cpu", "meta")
             or torch._C._is_any_autocast_enabled()
             or x.ndim not in ((2,) if packed else (2, 3))
         ):
-            return self._leave_to_pytorch(own, "a graph of another kind than float32 and float64 on the CPU", input, hx)
+            return _leave_graph(self, own, input, hx)
         batched, batch_first = packed or x.ndim == 3, self.batch_first and not packed
         if not batched:
             x = x.unsqueeze(0 if batch_first else 1)
@@ -144,13 +148,11 @@ class Recurrent(RNNBase):
         if hx is None:
             state = tuple([x.new_zeros((cells, B, size)) for cells, size in state_shapes(own)])
         else:
-            state = tuple(hx) if has_c(own) else (hx,)
-            if not batched:
-                state = tuple([part.unsqueeze(1) for part in state])
+            state = given if batched else tuple([part.unsqueeze(1) for part in given])
             if packed:
                 state = self._permuted(state, input.sorted_indices)
-        given: Any = state if has_c(own) else state[0]
-        self.check_forward_args(x, given, batch_sizes)
+        hidden: Any = state if has_c(own) else state[0]
+        self.check_forward_args(x, hidden, batch_sizes)
         if batch_first:
             x = x.transpose(0, 1)
         masks = self._masks(x, directions(own) * output_size(own)) if self.training and self.dropout else None
@@ -198,8 +200,8 @@ class Recurrent(RNNBase):
             results = self._pytorch.forward(self._without_extras() if lacking else self, input, hx)
         if lacking:
             raise NotImplementedError(
-                f"{type(self).__name__} with {lacking} is computed by fastlstm's kernels alone, in float32 and float64 "
-                f"on the CPU, not for {reason}"
+                f"{type(self).__name__} with {lacking} is computed by fastlstm's kernels alone, "
+                f"in float32 and float64, not for {reason}"
             )
         _fallbacks.note(type(self).__name__, reason)
         return self._pytorch.forward(self, input, hx) if results is None else results
@@ -214,9 +216,15 @@ class Recurrent(RNNBase):
         return plain
 
 
+@_disable_dynamo  # PyTorch's modules end a graph, too
+def _leave_graph(module: Recurrent, own: Options, input: Any, hx: Any) -> Any:
+    reason = "a graph of another kind than float32 and float64 on the CPU"
+    return module._leave_to_pytorch(own, reason, input, hx)
+
+
 def _reason(
-    own: Description, x: Any, batch_sizes: Tensor | None, state: Any, from_zeros: bool, weights: list[Any],
-    batch_first: bool,
+    own: Description, x: Any, input: Any, batch_sizes: Tensor | None, state: Any, from_zeros: bool,
+    weights: list[Any], batch_first: bool,
 ) -> str | None:  # fmt: skip
     """Return why the kernels do not compute a call; None where they do."""
     # ---- what is going on around the call ----
@@ -253,6 +261,10 @@ def _reason(
         if len(shape) != 2 or batch_sizes.dtype is not torch.int64 or batch_sizes.ndim != 1 or not len(batch_sizes):
             return _MALFORMED
         batch: tuple[int, ...] = (int(batch_sizes[0]),)
+        for name in ("sorted_indices", "unsorted_indices"):
+            order = getattr(input, name)
+            if order is not None and order.shape != batch:  # PyTorch's LSTM would read and write past a state's end.
+                raise RuntimeError(f"{name} must have shape {batch}, an index for each sequence, not {order.shape}")
     elif len(shape) == 3:
         batch = (shape[0 if batch_first else 1],)
     elif len(shape) == 2:
@@ -281,4 +293,5 @@ def _reason_of_place(tensors: tuple[Any, ...]) -> str | None:
         return _MALFORMED
     if place.type == "meta":
         return _SEEN
-    return None if place.type == "cuda" and not why_unavailable() else f"the device {place.type}"
+    lacking = why_unavailable() if place.type == "cuda" else "there are no kernels for it"
+    return None if lacking is None else f"the device {place.type}: {lacking}"

@@ -108,6 +108,8 @@ class Description:
         """Return the kernels for it."""
         found = self._stacks.get(dtype)
         if found is None:
+            if dtype not in BYTES:
+                raise TypeError(f"the kernels compute in float32 and float64, not in {dtype}")
             own = self.options
             found = self._stacks[dtype] = RawStack(
                 self.cell.kernel, own.num_layers, self.directions, own.input_size, own.hidden_size, own.proj_size,
