@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from fastlstm._system.runtime import MAX_THREADS
 from fastlstm.torch._stacks import BYTES, Description, Kept
+
+
+# The bytes from which NumPy asks for huge pages.
+LARGE = 1 << 22
 
 
 def _address(tensor: Tensor | None) -> int:
@@ -36,6 +41,16 @@ def _state(
     if own.has_c:
         c = x.new_empty((own.cells, B, own.options.hidden_size)) if c is None else torch.empty_like(c)
     return h, c
+
+
+def _tape(x: Tensor, size: int) -> Tensor:
+    """Return a new tensor of as many values, of the kind of x.
+
+    A large one is in NumPy's memory: in huge pages, where the system has them, which it clears in less time.
+    """
+    if size * x.itemsize < LARGE:
+        return x.new_empty(size)
+    return torch.from_numpy(np.empty(size, f"f{x.itemsize}"))
 
 
 def check(
@@ -85,7 +100,7 @@ def run_forward(
     T, B, rows = _sizes(x, batch_sizes)
     y = x.new_empty((*x.shape[:-1], own.outputs))
     h, c = _state(own, x, B, h0, c0)
-    kept = Kept([x.new_empty(stack.tape_size(rows, B))]) if keep else None
+    kept = Kept([_tape(x, stack.tape_size(rows, B))]) if keep else None
     if not rows:  # A batch of none has empty results, and these no address.
         return y, h, c, kept
     if batch_sizes is not None:
