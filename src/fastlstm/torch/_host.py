@@ -11,7 +11,6 @@ from torch import Tensor
 from fastlstm._system.runtime import MAX_THREADS
 from fastlstm.torch._stacks import BYTES, Description, Kept
 
-
 # The bytes from which NumPy asks for huge pages.
 LARGE = 1 << 22
 
