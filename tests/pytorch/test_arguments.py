@@ -262,6 +262,14 @@ def test_states_have_the_batch_of_the_input(kind, batch_first):
     assert refusal(ours, x, hx) == expected
 
 
+@pytest.mark.parametrize("shape", [(B, 0, I), (0, I), (0, 0, I)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_steps_in_either_layout(kind, shape):
+    theirs, ours = pair(kind, I, H, 2, batch_first=True)
+    words = "Expected sequence length to be larger than 0 in RNN"
+    assert refusal(theirs, torch.zeros(shape)) == refusal(ours, torch.zeros(shape)) == (RuntimeError, words)
+
+
 @pytest.mark.parametrize("part", [0, 1])
 @pytest.mark.parametrize("projected", [0, 3])
 def test_each_part_of_a_state_is_checked(part, projected):
@@ -338,6 +346,7 @@ GOOD_CALLS = {
     "backwards": lambda x, hx: (x.flip(0), hx),
     "the same step": lambda x, hx: (x[:1].expand(T, -1, -1), hx),
     "a part of a row": lambda x, hx: (torch.cat([x, x], -1)[..., 1 : 1 + I], hx),
+    "a view that negates": lambda x, hx: (torch._neg_view(x), hx),
     "an imaginary part": lambda x, hx: (torch.complex(x, x).imag, hx),
     "an imaginary part that negates": lambda x, hx: (torch.complex(x, x).conj().imag, hx),
     "packed": lambda x, hx: (packed(x), hx),
@@ -370,6 +379,16 @@ def test_calls_take_what_pytorchs_take(kind, case, learns_state, no_fallback):
         with torch.no_grad():
             found[-1] |= arrays({f"alone {k}": leaf for k, leaf in enumerate(leaves(module(*GOOD_CALLS[case](x, hx))))})
     assert_close(found[0], found[1], 1e-13)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_batch_sizes_with_gaps_in_memory(kind, no_fallback):
+    """PyTorch's modules read what is in the gaps."""
+    theirs, ours = pair(kind, I, H, dtype=torch.float64)
+    given = packed(random(T, B, I))
+    spread = torch.stack([given.batch_sizes, torch.full_like(given.batch_sizes, 9)], 1)[:, 0]
+    assert not spread.is_contiguous()
+    assert_close(run(ours, PackedSequence(given.data, spread)), run(theirs, given), 1e-13)
 
 
 @pytest.mark.parametrize("extra", ["peephole", "layer_norm"])

@@ -287,13 +287,14 @@ def test_a_graph_of_fx_of_the_module_itself():
 # ---- tensors without values ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("layout", ["batch", "no batch", "state"])
+@pytest.mark.parametrize("layout", ["batch", "no batch", "state", "no batch, state"])
 @pytest.mark.parametrize(("kind", "name"), CASES)
 def test_meta_and_fake_tensors(kind, name, layout, no_fallback):
     ours = make(kind, name)
     x = random(B, B, I, dtype=torch.float32, requires_grad=True)
-    hx = state_of(ours, B, dtype=torch.float32) if layout == "state" else None
-    x = x[0] if layout == "no batch" else x
+    batch = () if "no batch" in layout else (B,)
+    hx = state_of(ours, *batch, dtype=torch.float32) if "state" in layout else None
+    x = x if batch else x[0]
     expected = [(leaf.shape, leaf.stride(), leaf.dtype, leaf.requires_grad) for leaf in leaves(ours(x, hx))]
 
     def check(module, x, hx):

@@ -1,5 +1,6 @@
 """What becomes of a module in a program: copies, files, shared memory, other parameters, hooks, freezing."""
 
+import contextlib
 import copy
 import importlib
 import io
@@ -347,7 +348,14 @@ def test_frozen_parameters(kind, frozen, needed):
     assert_close(found[0], found[1], 1e-13)
 
 
-@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+@contextlib.contextmanager
+def both_modes():
+    """Nothing is recorded in inference mode, whatever is enabled within."""
+    with torch.inference_mode(), torch.enable_grad():
+        yield
+
+
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode, both_modes])
 @pytest.mark.parametrize(("kind", "name"), CASES)
 def test_without_gradients(kind, name, context):
     ours = make(kind, name, dtype=torch.float64).eval()
@@ -355,7 +363,7 @@ def test_without_gradients(kind, name, context):
     with context():
         results = leaves(ours(input_of(ours)))
     assert not any(leaf.requires_grad for leaf in results)
-    assert all(leaf.is_inference() == (context is torch.inference_mode) for leaf in results)
+    assert all(leaf.is_inference() == (context is not torch.no_grad) for leaf in results)
     assert_close(arrays({f"result {k}": leaf for k, leaf in enumerate(results)}), expected, 1e-15)
 
 

@@ -1,5 +1,6 @@
 """What a call keeps for its backward pass: given away and taken back, changed, poisoned, freed."""
 
+import functools
 import gc
 import importlib
 import io
@@ -12,7 +13,8 @@ from torch_pairs import CASES, KINDS, B, H, I, T, arrays, leaves, loss_of, make,
 
 torch = pytest.importorskip("torch")
 fl = pytest.importorskip("fastlstm.torch")
-checkpoint = importlib.import_module("torch.utils.checkpoint").checkpoint
+checkpoints = importlib.import_module("torch.utils.checkpoint")
+checkpoint = checkpoints.checkpoint
 hooks = torch.autograd.graph.saved_tensors_hooks
 pack = torch.nn.utils.rnn.pack_padded_sequence
 
@@ -168,6 +170,26 @@ def test_checkpoints(kind, name, packed, reentrant):
     loss_of(results).backward()
     found = arrays(dict(enumerate([x.grad, *(part.grad for part in parts), *(p.grad for p in ours.parameters())])))
     assert_same(found, expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("saved", [True, False])
+def test_selective_checkpoints(kind, saved):
+    """Those see operators, and so it is ours that runs; it is saved or run again as their policy says."""
+    ours = make(kind, "two layers", dtype=torch.float64)
+    expected = gradients_of(ours)
+    given, hx, x = arguments_of(ours)
+    seen = []
+
+    def policy(context, operator, *arguments, **options):
+        seen.append((str(operator), context.is_recompute))
+        own = saved and "fastlstm.recurrence" in str(operator)
+        return checkpoints.CheckpointPolicy.MUST_SAVE if own else checkpoints.CheckpointPolicy.PREFER_RECOMPUTE
+
+    contexts = functools.partial(checkpoints.create_selective_checkpoint_contexts, policy)
+    results = checkpoint(lambda rows: ours(rows, hx), given, use_reentrant=False, context_fn=contexts)
+    assert_close(gradients(ours, results, x, hx), expected, 1e-14)
+    assert ("fastlstm.recurrence.default", False) in seen
 
 
 # ---- memory ----------------------------------------------------------------------------------------------------------

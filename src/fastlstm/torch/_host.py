@@ -96,12 +96,11 @@ def run_forward(
     x is (T, B, I), or (rows, I) with batch sizes; without an initial state it is zeros. All tensors are contiguous.
     """
     stack = own.stack(x.dtype)
+    batch_sizes = None if batch_sizes is None else batch_sizes.contiguous()
     T, B, rows = _sizes(x, batch_sizes)
     y = x.new_empty((*x.shape[:-1], own.outputs))
     h, c = _state(own, x, B, h0, c0)
     kept = Kept([_tape(x, stack.tape_size(rows, B))]) if keep else None
-    if not rows:  # A batch of none has empty results, and these no address.
-        return y, h, c, kept
     if batch_sizes is not None:
         batch_sizes = batch_sizes.contiguous()
     stack.forward(
@@ -132,7 +131,7 @@ def run_backward(
     for k in range(0, len(weights), n):
         needed = any(to_weights[k : k + n])
         gradients += [torch.empty_like(w) if needed else None for w in weights[k : k + n]]
-    if not rows:
+    if not rows:  # A batch of none has an empty tape, and that no address.
         return dx, dh0, dc0, [torch.zeros_like(w) if to else None for w, to in zip(weights, to_weights, strict=True)]
     own.stack(x.dtype).backward(
         T, B, rows, _address(batch_sizes), x.data_ptr(), [w.data_ptr() for w in weights], _address(masks),

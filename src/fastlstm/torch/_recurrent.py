@@ -115,7 +115,8 @@ class Recurrent(RNNBase):
         x = x.contiguous().resolve_neg()
         h0, c0 = (*[part.contiguous().resolve_neg() for part in state], None, None)[:2]
         masks = self._masks(x, own.outputs) if self.training and self.dropout else None
-        if torch.is_grad_enabled() and (x.requires_grad or any(t.requires_grad for t in (*weights, *state))):
+        recorded = torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
+        if recorded and (x.requires_grad or any(t.requires_grad for t in (*weights, *state))):
             weights = [w.contiguous().resolve_neg() for w in weights]
             y, *last = Recurrence.apply(own, batch_sizes, masks, x, h0, c0, *weights)  # type: ignore[no-untyped-call]
         else:
