@@ -56,13 +56,13 @@ COPIES = {
 @pytest.mark.parametrize(("kind", "name"), CASES)
 def test_copies(kind, name, how):
     ours = make(kind, name, dtype=torch.float64).eval()
-    ours.requires_grad_(True)
-    ours.bias_ih_l0.requires_grad_(False) if ours.bias else None
+    ours.weight_ih_l0.requires_grad_(False)
     run(ours, input_of(ours))
     other = COPIES[how](ours)
     assert type(other) is type(ours)
     assert repr(other) == repr(ours)
     assert not other.training
+    assert not other.weight_ih_l0.requires_grad
     expected = run(ours, input_of(ours))
     assert_same(run(other, input_of(ours)), expected)
     with torch.no_grad():
@@ -278,6 +278,36 @@ def test_parameters_that_are_assigned_are_seen(kind, name):
         with torch.no_grad():
             parameter.copy_(getattr(ours, each))
         assert_same(run(ours, x), run(other, x))
+
+
+class DroppedWeights(torch.nn.Module):
+    """DropConnect as people write it: at each call it sets an attribute where there was a parameter."""
+
+    def __init__(self, module, names):
+        super().__init__()
+        self.module, self.names = module, names
+        for name in names:
+            weight = getattr(module, name)
+            delattr(module, name)
+            self.register_parameter(f"{name}_raw", Parameter(weight.detach()))
+
+    def forward(self, x):
+        for name in self.names:
+            setattr(self.module, name, torch.dropout(getattr(self, f"{name}_raw"), 0.3, self.training))
+        return self.module(x)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_set_at_each_call(kind):
+    found = []
+    for module in reversed(pair(kind, I, H, 2, dtype=torch.float64)):
+        model = DroppedWeights(module, ["weight_hh_l0", "weight_hh_l1"])
+        torch.manual_seed(2)
+        trained = run(lambda x, hx, model=model: model(x), random(T, B, I), parameters=dict(model.named_parameters()))
+        evaluated = {"evaluated": model.eval()(random(T, B, I))[0]}
+        found.append(trained | arrays(evaluated))
+        assert {"dweight_hh_l0_raw", "dweight_hh_l1_raw"} <= found[-1].keys()
+    assert_close(found[0], found[1], 1e-13)
 
 
 @pytest.mark.parametrize("kind", KINDS)

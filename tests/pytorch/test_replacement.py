@@ -230,6 +230,20 @@ def test_models_within_others():
     assert kinds_of(average) == OURS
 
 
+def test_classes_set_in_place_of_pytorchs(monkeypatch):
+    """As people do who want all modules that a library makes to be ours."""
+    for kind in KINDS:
+        monkeypatch.setattr(torch.nn, kind, getattr(fl, kind))
+    model = tagger()
+    assert kinds_of(model) == OURS
+    monkeypatch.undo()
+    untouched = tagger()
+    words = torch.randint(V, (T, B))
+    torch.testing.assert_close(model.eval()(words), untouched.eval()(words), rtol=0, atol=1e-14)
+    assert kinds_of(fl.restore(model)) == PYTORCHS
+    assert torch.equal(model(words), untouched(words))
+
+
 # ---- which modules ---------------------------------------------------------------------------------------------------
 
 
