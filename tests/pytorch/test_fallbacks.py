@@ -102,7 +102,7 @@ CALLS = {
 }
 # What PyTorch warns of on the way, also of its own modules.
 WARNED = pytest.mark.filterwarnings(
-    "ignore:.*torch.jit.(script|trace).*:DeprecationWarning",
+    "ignore:.*torch.jit",
     "ignore::torch.jit.TracerWarning",
     "ignore:Complex modules:UserWarning",
     "ignore:There is a performance drop:UserWarning",
@@ -331,7 +331,7 @@ def test_sizes_are_checked_without_values(kind):
         assert said[0] == said[1]
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
 def test_no_scripts():
     with pytest.raises(torch.jit.frontend.NotSupportedError):
         torch.jit.script(fl.LSTM(I, H))

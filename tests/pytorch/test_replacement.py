@@ -335,7 +335,7 @@ def test_the_variant_without_peepholes_is_pytorchs():
     assert_close(run(fl.replace(ours), random(T, B, I)), expected, 0)
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning", "ignore::torch.jit.TracerWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit", "ignore::torch.jit.TracerWarning")
 def test_modules_that_are_compiled_already_are_named():
     traced = torch.jit.trace(nn.GRU(I, H), (torch.zeros(T, B, I),))
     model = nn.Sequential(traced, nn.Linear(H, H))
