@@ -1,6 +1,5 @@
 """Several processes, and several threads."""
 
-import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -17,14 +16,13 @@ pytestmark = pytest.mark.usefixtures("no_fallback")
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="this PyTorch has no torch.distributed")
 @pytest.mark.parametrize("way", ["ddp", "ddp_views", "ddp_static", "fsdp"])
-def test_two_ranks(way):
+def test_two_ranks(way, tmp_path):
     """Trained in the same way, models with PyTorch's modules and with ours stay the same."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
     program = [sys.executable, "-W", "error:FSDP2:UserWarning", Path(__file__).with_name("two_ranks.py"), way]
     ranks = [
-        subprocess.Popen([*program, str(rank), port], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [*program, str(rank), tmp_path / "meeting"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
         for rank in range(2)
     ]
     said = [rank.communicate(timeout=120) for rank in ranks]

@@ -1,11 +1,10 @@
 """A program for each of two processes, which train a model with PyTorch's modules and then the same one with ours.
 
-python two_ranks.py WAY RANK PORT, with WAY ddp, ddp_views, ddp_static or fsdp. The first process prints how far apart
+python two_ranks.py WAY RANK FILE, with WAY ddp, ddp_views, ddp_static or fsdp. The first process prints how far apart
 the parameters are after three steps, and how far the least of them has moved.
 """
 
 import copy
-import os
 import sys
 
 import torch
@@ -55,10 +54,9 @@ def train(model, way, rank):
     return [p.full_tensor() if way == "fsdp" else p for p in model.parameters()]
 
 
-def main(way, rank, port):
+def main(way, rank, file):
     torch.set_num_threads(1)
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    dist.init_process_group("gloo", rank=rank, world_size=2)
+    dist.init_process_group("gloo", f"file://{file}", rank=rank, world_size=2)
     torch.manual_seed(0)
     theirs = Model()
     before = [p.detach().clone() for p in theirs.parameters()]
