@@ -353,3 +353,12 @@ def test_arguments_are_checked(change):
             change(model)
     with pytest.raises(TypeError, match="filter must be a function of a module and its name, not list"):
         change(nn.LSTM(I, H), filter=["lstm"])
+
+
+def test_a_model_without_such_modules():
+    """A loop over cells, for instance; a model whose modules are replaced already is another matter."""
+    model = torch.nn.Sequential(torch.nn.LSTMCell(3, 8))
+    with pytest.warns(UserWarning, match="nothing to replace"):
+        assert fl.replace(model) is model
+    done = fl.replace(torch.nn.Sequential(torch.nn.LSTM(3, 8)))
+    assert type(fl.replace(done)[0]) is fl.LSTM

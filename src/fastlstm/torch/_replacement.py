@@ -45,7 +45,8 @@ def replace(model: ModelT, *, filter: Filter | None = None) -> ModelT:
     -----
     UserWarning
         Names what could not be replaced, and why: modules of a class derived from PyTorch's, which may compute
-        something else, modules whose `forward` has been replaced, and modules that torch.jit has compiled.
+        something else, modules whose `forward` has been replaced, and modules that torch.jit has compiled. Or says
+        that the model has no such module.
 
     Examples
     --------
@@ -58,7 +59,11 @@ def replace(model: ModelT, *, filter: Filter | None = None) -> ModelT:
     >>> type(model[0])
     <class 'fastlstm.torch.LSTM'>
     """
-    return _exchange(model, _OURS, filter, "replaced")
+    replaced = _exchange(model, _OURS, filter, "replaced")
+    known = torch.jit.ScriptModule, *_OURS, *_PYTORCHS
+    if not any(isinstance(module, known) for module in model.modules()):
+        warnings.warn("nothing to replace: no module of the model is an LSTM, a GRU or an RNN", stacklevel=2)
+    return replaced
 
 
 def restore(model: ModelT, *, filter: Filter | None = None) -> ModelT:
