@@ -60,7 +60,7 @@ def replace(model: ModelT, *, filter: Filter | None = None) -> ModelT:
     <class 'fastlstm.torch.LSTM'>
     """
     replaced = _exchange(model, _OURS, filter, "replaced")
-    known = torch.jit.ScriptModule, *_OURS, *_PYTORCHS
+    known: tuple[type, ...] = (torch.jit.ScriptModule, *_OURS, *_PYTORCHS)
     if not any(isinstance(module, known) for module in model.modules()):
         warnings.warn("nothing to replace: no module of the model is an LSTM, a GRU or an RNN", stacklevel=2)
     return replaced
