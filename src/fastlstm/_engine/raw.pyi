@@ -1,6 +1,14 @@
 from typing import Any, final
 
+import numpy as np
+
 from fastlstm._cells.kernel import KernelCell
+
+BYTE: np.dtype[np.uint8]
+MAX_THREADS: int
+
+@final
+class Space: ...
 
 @final
 class RawStack:

@@ -1,9 +1,9 @@
 """LSTMs, GRUs and simple RNNs for PyTorch: its modules, computed by fastlstm's kernels."""
 
-try:
-    import torch as _torch  # noqa: F401
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError("fastlstm.torch needs PyTorch: pip install 'fastlstm[torch]'", name="torch") from error
+from importlib.util import find_spec as _find_spec
+
+if _find_spec("torch") is None:
+    raise ModuleNotFoundError("fastlstm.torch needs PyTorch: pip install 'fastlstm[torch]'", name="torch")
 
 from fastlstm.torch._conversion import from_numpy, to_numpy
 from fastlstm.torch._fallbacks import FallbackError, FallbackWarning, fallbacks, set_fallback
