@@ -30,7 +30,7 @@ def pytorch(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
+def one_thread(default_threads):
     """Let PyTorch have no threads of its own, which are in the way of those of other tests."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
