@@ -1,4 +1,4 @@
-"""What is left to PyTorch's own implementation: counted, and on request refused."""
+"""Count the calls that are left to PyTorch's own implementation, and refuse them on request."""
 
 from __future__ import annotations
 

@@ -101,8 +101,6 @@ def run_forward(
     y = x.new_empty((*x.shape[:-1], own.outputs))
     h, c = _state(own, x, B, h0, c0)
     kept = Kept([_tape(x, stack.tape_size(rows, B))]) if keep else None
-    if batch_sizes is not None:
-        batch_sizes = batch_sizes.contiguous()
     stack.forward(
         T, B, rows, _address(batch_sizes), x.data_ptr(), _address(h0), _address(c0), [w.data_ptr() for w in weights],
         _address(masks), y.data_ptr(), h.data_ptr(), _address(c), kept.tensors[0].data_ptr() if kept else 0, _threads(),

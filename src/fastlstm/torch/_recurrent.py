@@ -1,4 +1,4 @@
-"""What the modules share: how a call finds its way to the kernels, to an operator in a graph, or to PyTorch's own."""
+"""Send a module's call on its way: to the kernels, to the operator in a graph, or to PyTorch's own forward."""
 
 from __future__ import annotations
 

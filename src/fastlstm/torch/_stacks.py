@@ -1,4 +1,4 @@
-"""What a module computes, and what follows from its options: sizes, shapes, and the kernels for them."""
+"""Describe what a module computes: its options, and the sizes, the shapes and the kernels that follow from them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BYTES = {torch.float32: 4, torch.float64: 8}
 
 
 class Kept(NamedTuple):
-    """What a forward pass keeps for the backward pass: tensors, and what describes them."""
+    """The tensors that a forward pass keeps for the backward pass, and the calls that describe them on a GPU."""
 
     tensors: Sequence[Any]
     calls: Any = None
@@ -69,7 +69,7 @@ def beyond_pytorch(own: Options) -> str | None:
 
 
 class Description:
-    """What a module computes, and what follows from it; `describe` makes it."""
+    """The sizes, the shapes and the kernels that follow from a module's options; `describe` makes it."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
