@@ -1,1 +1,6 @@
 """Networks from and to ONNX files, and whole ONNX models on the kernels of fastlstm."""
+
+from importlib.util import find_spec as _find_spec
+
+if _find_spec("onnx") is None:
+    raise ModuleNotFoundError("fastlstm.onnx needs onnx: pip install 'fastlstm[onnx]'", name="onnx")
