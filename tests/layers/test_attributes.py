@@ -18,6 +18,7 @@ THINGS = {
     "Embedding": lambda: nn.Embedding(2, 3),
     "Attention": lambda: nn.Attention(2, 2, 3),
     "Dropout": lambda: nn.Dropout(0.5),
+    "Activation": lambda: nn.Activation("softmax"),
     "LayerNorm": lambda: nn.LayerNorm(3),
     "Identity": nn.Identity,
     "Residual": lambda: nn.Residual(LSTM(3, 3)),

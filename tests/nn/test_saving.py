@@ -45,7 +45,7 @@ NETWORKS = {
     "Branches": lambda: nn.Branches(
         nn.Identity(), nn.Residual(nn.LayerNorm(3, 0.5), nn.Dense(3, 3, seed=0)), join="sum"
     ),
-    "nothing to learn": lambda: nn.Sequential(nn.Mean()),
+    "nothing to learn": lambda: nn.Sequential(nn.Mean(), nn.Activation("softmax")),
 }
 
 

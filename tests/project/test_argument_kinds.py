@@ -101,6 +101,7 @@ transcripts = nn.Transcripts(data, [np.array([1])] * 4, 2)
 pairs = nn.Pairs([np.array([2, 3])] * 3, [np.array([2])] * 3, 2, begin=0, end=1)
 dense, attention, embedding = nn.Dense(2, 3, seed=0), nn.Attention(2, 2, 3, seed=0), nn.Embedding(4, 2, seed=0)
 dropout, last, mean, norm = nn.Dropout(0.5), nn.Last(), nn.Mean(), nn.LayerNorm(2)
+softmax = nn.Activation("softmax")
 residual = nn.Residual(LSTM(2, 2, recurrent_dropout=0.5, seed=0))
 branches = nn.Branches(nn.Dense(2, 1, seed=0), LSTM(2, 2, recurrent_dropout=0.5, seed=0))
 network = nn.Sequential(LSTM(2, 3, recurrent_dropout=0.5, seed=0), nn.Last(), nn.Dense(3, 1, seed=0))
@@ -325,6 +326,9 @@ CASES = {
     "Last.backward": (last.backward, out_of(last, tape_of(last, x), x_t), {"accumulate": FLAG}),
     "Layer": (Own, {}, {"seed": SEED}),
     "Layer.backward": (Own().backward, out_of(Own(), tape_of(Own(), x), x), {"accumulate": FLAG}),
+    "Activation.backward": (
+        softmax.backward, out_of(softmax, tape_of(softmax, x), x), {"accumulate": FLAG},
+    ),
     "LayerNorm": (nn.LayerNorm, {"features": 2}, {"features": SIZE, "epsilon": ABOVE_ZERO_FINITE}),
     "LayerNorm.backward": (norm.backward, out_of(norm, tape_of(norm, x), x), {"accumulate": FLAG}),
     "Identity.backward": (nn.Identity().backward, out_of(nn.Identity(), tape_of(nn.Identity(), x), x),

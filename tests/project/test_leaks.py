@@ -227,7 +227,10 @@ def own_layers(k):
     network = nn.Sequential(
         network, nn.Residual(nn.LayerNorm(n), nn.Dense(n, n % 5 + 1, seed=k), nn.Dense(n % 5 + 1, n))
     )
-    network = nn.Sequential(network, nn.Branches(nn.Identity(), nn.Dropout(k / 1000), join=("sum", "concat")[k % 2]))
+    network = nn.Sequential(
+        network,
+        nn.Branches(nn.Identity(), nn.Activation("softmax"), nn.Dropout(k / 1000), join=("sum", "concat")[k % 2]),
+    )
     network.layers[0].layers[k % 2].trainable = False
     y, _, tape = network.forward(normal(4, 2, 3), rng=np.random.default_rng(k))
     nn.SGD(network, 0.1, momentum=0.5).step(network.backward(tape, y).flat)

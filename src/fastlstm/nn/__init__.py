@@ -4,9 +4,9 @@ A layer has its parameters in one buffer, ``layer.flat``, and returns its gradie
 an optimiser or clipping is one call on one array.
 
 Layers
-    `Dense`, `Embedding`, `Dropout`, `LayerNorm`, `Last`, `Mean`, `Attention`, and `fastlstm.LSTM`, `GRU` and `RNN`;
-    `Layer`, the base class of your own. Networks of layers: `Sequential`, `Residual`, `Branches`, `Decoder` and
-    `Seq2Seq`.
+    `Dense`, `Embedding`, `Dropout`, `LayerNorm`, `Activation`, `Last`, `Mean`, `Attention`, and `fastlstm.LSTM`,
+    `GRU` and `RNN`; `Layer`, the base class of your own. Networks of layers: `Sequential`, `Residual`, `Branches`,
+    `Decoder` and `Seq2Seq`.
 Data, sequences first, and the losses that go with them
     `Batches`: a target for each sequence or each step, with `mse`, `mae`, `huber`, `logistic_loss`,
     `softmax_cross_entropy`. `Chunks`: one long sequence, the same losses. `Pairs`: for a `Seq2Seq`, with
@@ -20,6 +20,7 @@ Training and using
 
 from fastlstm.layers.network_layer import Signal
 from fastlstm.nn._beams import Hypothesis
+from fastlstm.nn.activation import Activation
 from fastlstm.nn.adam import Adam, AdamW
 from fastlstm.nn.attention import Attention, AttentionMemory, AttentionTape
 from fastlstm.nn.batches import Batch, Batches, BatchSource, Chunks, pad
@@ -48,6 +49,7 @@ from fastlstm.nn.transcripts import Transcripts
 
 __all__ = [
     "SGD",
+    "Activation",
     "Adam",
     "AdamW",
     "Attention",
