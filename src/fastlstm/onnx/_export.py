@@ -1,0 +1,215 @@
+"""Networks as ONNX models, and in ONNX files."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Literal, get_args
+
+import numpy as np
+import onnx
+from numpy.typing import DTypeLike
+from onnx import TensorProto, helper
+
+import fastlstm
+from fastlstm._arrays import checks as check
+from fastlstm._arrays import whole_files
+from fastlstm.layers.network_layer import NetworkLayer, Signal
+from fastlstm.onnx._graph import BATCH, TIME, Graph, Value
+from fastlstm.onnx._layer_nodes import write
+from fastlstm.onnx._lengths import add_lengths
+
+OPSETS = range(14, 29)
+"""The versions of ONNX's operators in which a network can be written."""
+
+End = Literal["softmax", "logistic"]
+
+
+def to_onnx(
+    network: Any,
+    *,
+    opset: int = 17,
+    lengths: bool = False,
+    state: bool = True,
+    end: End | None = None,
+    dtype: DTypeLike | None = None,
+) -> onnx.ModelProto:
+    """Return what a network computes in inference as an ONNX model, which ONNX's checker has accepted.
+
+    The model has standard operators alone, so that ONNX Runtime and others run it without fastlstm. Its inputs and
+    outputs, all of which a call takes and gives:
+
+    ``x``
+        (time, batch, features), in a network with `batch_first` (batch, time, features), and where no layer takes
+        sequences (batch, features). Instead of it, where an `Embedding` comes first, ``ids`` of int64 without the last
+        axis.
+    ``lengths``
+        (batch,) of int32, if asked for.
+    ``h0``, ``c0``
+        With `state`, the initial state of each recurrent layer, (layers D, batch, H), laid out as in a call of the
+        layer. In a network the name begins with the number of the layer, as those of `params` do: ``0.h0``.
+    ``y``
+        The output.
+    ``h``, ``c``
+        With `state`, the last states, named like the initial ones: ``0.h``.
+
+    Parameters
+    ----------
+    network : LSTM, GRU, RNN, Dense, Sequential, ...
+        A layer or a network of fastlstm's own layers, on the host or on a GPU.
+    opset : int
+        The version of the operators, from 14 to 28. Version 17 has all that is needed, and runtimes since 2022 read it.
+    lengths : bool
+        Whether the number of steps of each row is an input.
+    state : bool
+        Whether the states of the recurrent layers are inputs and outputs. Without them, each call begins with zeros.
+    end : "softmax" or "logistic", optional
+        What is done to the network's output in the model, where a loss had it in training. Default: nothing.
+    dtype : float32 or float64, optional
+        The kind of the model's numbers. Default: that of the network. ONNX Runtime has recurrent layers in float32
+        alone.
+
+    Returns
+    -------
+    onnx.ModelProto
+
+    Raises
+    ------
+    TypeError
+        If the network is not made of fastlstm's own layers alone, or is `Frozen`.
+    ValueError
+        If ONNX cannot say what a layer does: a projection, layer normalisation inside an LSTM, `cell_clip`, zoneout,
+        variant FGR. If the installed onnx does not know the opset, no layer takes `lengths`, or the parameters have
+        more than the 2 GB that a model can have.
+
+    Notes
+    -----
+    What only training needs is left out: rates of dropout inside recurrent layers, which parameters are frozen. So is
+    `batch_invariant`.
+
+    An ONNX file has options such as `clip` in float32.
+
+    Examples
+    --------
+    >>> import fastlstm, fastlstm.onnx
+    >>> from fastlstm import nn
+    >>> network = nn.Sequential(fastlstm.LSTM(3, 8, seed=0), nn.Last(), nn.Dense(8, 2, seed=1), batch_first=True)
+    >>> model = fastlstm.onnx.to_onnx(network, state=False, end="softmax")
+    >>> [node.op_type for node in model.graph.node]
+    ['Transpose', 'LSTM', 'Squeeze', 'Gather', 'MatMul', 'Add', 'Softmax']
+    >>> model = fastlstm.onnx.to_onnx(network, lengths=True)
+    >>> [value.name for value in model.graph.input], [value.name for value in model.graph.output]
+    (['x', 'lengths', '0.h0', '0.c0'], ['y', '0.h', '0.c'])
+    """
+    if not isinstance(network, NetworkLayer):
+        hint = ": give the network that it was made of" if isinstance(network, fastlstm.Frozen) else ""
+        raise TypeError(f"network must be a layer or a network of layers, not {type(network).__name__}{hint}")
+    graph = Graph(_checked_opset(opset), _dtype(network, dtype), state=check.flag("state", state))
+    if end is not None and end not in get_args(End):
+        raise ValueError(f"end must be one of {', '.join(get_args(End))}, or None, not {end!r}")
+    x = _input(graph, network)
+    if check.flag("lengths", lengths):
+        add_lengths(graph)
+    y = write(graph, network, x)
+    if graph.lengths is not None and not graph.lengths_are_read:
+        raise ValueError(f"lengths must be False: no layer takes them in {network!r}")
+    _output(graph, network, y, end)
+    about = f"{network!r}, written by fastlstm {fastlstm.__version__}"
+    ids = [helper.make_opsetid("", graph.opset)]
+    model = helper.make_model(
+        graph.made(type(network).__name__, about),
+        opset_imports=ids,
+        ir_version=helper.find_min_ir_version_for(ids),
+        producer_name="fastlstm",
+        producer_version=fastlstm.__version__,
+        doc_string=about,
+    )
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def save(network: Any, path: str | os.PathLike[str], **options: Any) -> None:
+    """Write a network to an ONNX file, which is replaced as a whole or not at all.
+
+    Parameters
+    ----------
+    network : LSTM, GRU, RNN, Dense, Sequential, ...
+        As for `to_onnx`.
+    path : str or path
+        The file, whose name usually ends in ``.onnx``.
+    **options
+        Those of `to_onnx`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `to_onnx`; then nothing is written. If `path` is not a path.
+    OSError
+        If the file cannot be written.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import fastlstm, fastlstm.onnx
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "gru.onnx")
+    ...     fastlstm.onnx.save(fastlstm.GRU(3, 8, seed=0), path, state=False)
+    ...     os.path.getsize(path) > 1000
+    True
+    """
+    name = check.path("path", path)
+    whole_files.replace(name, [to_onnx(network, **options).SerializeToString(deterministic=True)])
+
+
+def _checked_opset(opset: object) -> int:
+    number, newest = check.integer("opset", opset), onnx.defs.onnx_opset_version()
+    if number not in OPSETS:
+        raise ValueError(f"opset must be from {OPSETS[0]} to {OPSETS[-1]}, not {number}")
+    if number > newest:
+        raise ValueError(f"opset must be at most {newest} with onnx {onnx.__version__}, not {number}")
+    return number
+
+
+def _dtype(network: NetworkLayer, dtype: DTypeLike | None) -> np.dtype[Any]:
+    return network.dtype if dtype is None else check.float_dtype(dtype)
+
+
+def _turned(graph: Graph, network: NetworkLayer, value: Value, has_features: bool, name: str) -> str:
+    """Return a sequence with its first two axes exchanged where the network has the batch first; others as they are."""
+    if not (value.is_sequence and getattr(network, "batch_first", False)):
+        return value.name
+    return graph.node("Transpose", [value.name], name, perm=[1, 0, 2] if has_features else [1, 0])
+
+
+def _leading(network: NetworkLayer, is_sequence: bool) -> tuple[str, ...]:
+    """Return the axes of an input or output before that of its features."""
+    if not is_sequence:
+        return (BATCH,)
+    return (BATCH, TIME) if getattr(network, "batch_first", False) else (TIME, BATCH)
+
+
+def _input(graph: Graph, network: NetworkLayer) -> Value:
+    """Add the input; return it with the time first."""
+    shape, is_sequence = network._step_shape, network.takes_sequences
+    axes = _leading(network, is_sequence)
+    what = ", ".join(axes)
+    if shape == ():
+        name = graph.input("ids", axes, f"({what}): numbers of rows of the embedding", TensorProto.INT64)
+    else:
+        features: tuple[int | str, ...] = shape or ("features",)
+        name = graph.input("x", (*axes, *features), f"({what}, {features[0]}): values")
+    value = Value(name, Signal(shape[0] if shape else None, is_sequence))
+    return value._replace(name=_turned(graph, network, value, shape != (), "time_first"))
+
+
+def _output(graph: Graph, network: NetworkLayer, y: Value, end: End | None) -> None:
+    """Name the output, and put it before the states."""
+    name = y.name
+    if end == "softmax":
+        name = graph.node("Softmax", [name], "softmax", axis=-1)
+    elif end == "logistic":
+        name = graph.node("Sigmoid", [name], "probabilities")
+    name = _turned(graph, network, y._replace(name=name), True, "batch_first")
+    graph.rename(name, "y")
+    axes = (*_leading(network, y.is_sequence), y.signal.features or "outputs")
+    graph.output("y", axes, f"({', '.join(map(str, axes))}): the outputs")
+    graph.outputs.insert(0, graph.outputs.pop())
