@@ -15,7 +15,7 @@ from fastlstm._arrays import checks as check
 from fastlstm._arrays import whole_files
 from fastlstm.layers.network_layer import NetworkLayer, Signal
 from fastlstm.onnx._graph import BATCH, TIME, Graph, Value
-from fastlstm.onnx._layer_nodes import write
+from fastlstm.onnx._layer_nodes import activate, write
 from fastlstm.onnx._lengths import add_lengths
 
 OPSETS = range(14, 29)
@@ -203,11 +203,7 @@ def _input(graph: Graph, network: NetworkLayer) -> Value:
 
 def _output(graph: Graph, network: NetworkLayer, y: Value, end: End | None) -> None:
     """Name the output, and put it before the states."""
-    name = y.name
-    if end == "softmax":
-        name = graph.node("Softmax", [name], "softmax", axis=-1)
-    elif end == "logistic":
-        name = graph.node("Sigmoid", [name], "probabilities")
+    name = y.name if end is None else activate(graph, end, y.name)
     name = _turned(graph, network, y._replace(name=name), True, "batch_first")
     graph.rename(name, "y")
     axes = (*_leading(network, y.is_sequence), y.signal.features or "outputs")

@@ -18,7 +18,7 @@ from fastlstm.onnx._recurrent_nodes import recurrent
 
 Writer = Callable[[Graph, Any, Value, str], Value]
 
-_ACTIVATIONS = {"tanh": "Tanh", "logistic": "Sigmoid", "relu": "Relu"}
+_ACTIVATIONS = {"tanh": "Tanh", "logistic": "Sigmoid", "relu": "Relu", "softmax": "Softmax"}
 
 
 def write(graph: Graph, layer: Any, x: Value, where: str = "") -> Value:
@@ -38,6 +38,12 @@ def write(graph: Graph, layer: Any, x: Value, where: str = "") -> Value:
         own = ": a class of your own may compute anything" if isinstance(layer, (nn.Layer, *_WRITERS)) else ""
         raise TypeError(f"{named} must be one of {known} to be written, not {kind.__name__}{own}")
     return _WRITERS[kind](graph, layer, x, where)
+
+
+def activate(graph: Graph, function: str, x: str, where: str = "") -> str:
+    """Write a function of each value, or the softmax of the last axis; return what it gives."""
+    options: dict[str, Any] = {"axis": -1} if function == "softmax" else {}
+    return graph.node(_ACTIVATIONS[function], [x], where + function, **options)
 
 
 # ---- networks ----
@@ -75,8 +81,12 @@ def _dense(graph: Graph, dense: nn.Dense, x: Value, where: str) -> Value:
     product = graph.node("MatMul", [x.name, V], f"{where}product")
     name = graph.node("Add", [product, graph.constant(f"{where}c", on_host(dense.params["c"]))], f"{where}dense")
     if dense.activation != "identity":
-        name = graph.node(_ACTIVATIONS[dense.activation], [name], f"{where}{dense.activation}")
+        name = activate(graph, dense.activation, name, where)
     return Value(name, dense.output_for(x.signal))
+
+
+def _activation(graph: Graph, layer: nn.Activation, x: Value, where: str) -> Value:
+    return Value(activate(graph, layer.function, x.name, where), x.signal)
 
 
 def _embedding(graph: Graph, embedding: nn.Embedding, x: Value, where: str) -> Value:
@@ -172,6 +182,7 @@ _WRITERS: dict[type, Writer] = {
     GRU: recurrent,
     RNN: recurrent,
     nn.Dense: _dense,
+    nn.Activation: _activation,
     nn.Embedding: _embedding,
     nn.LayerNorm: _layer_norm,
     nn.Dropout: _dropout,
