@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 from typing import Any, Literal, get_args
 
-import numpy as np
 import onnx
 from numpy.typing import DTypeLike
-from onnx import TensorProto, helper
+from onnx import helper
 
 import fastlstm
+from fastlstm import nn
 from fastlstm._arrays import checks as check
 from fastlstm._arrays import whole_files
-from fastlstm.layers.network_layer import NetworkLayer, Signal
-from fastlstm.onnx._graph import BATCH, TIME, Graph, Value
-from fastlstm.onnx._layer_nodes import activate, write
-from fastlstm.onnx._lengths import add_lengths
+from fastlstm.layers.network_layer import NetworkLayer
+from fastlstm.onnx._graph import Graph
+from fastlstm.onnx._whole_graphs import write_network, write_seq2seq
 
 OPSETS = range(14, 29)
 """The versions of ONNX's operators in which a network can be written."""
@@ -44,6 +43,8 @@ def to_onnx(
         axis.
     ``lengths``
         (batch,) of int32, if asked for.
+    ``target_in``
+        Of a `Seq2Seq`, (target_time, batch) of int64: the symbols before those to be predicted.
     ``h0``, ``c0``
         With `state`, the initial state of each recurrent layer, (layers D, batch, H), laid out as in a call of the
         layer. In a network the name begins with the number of the layer, as those of `params` do: ``0.h0``.
@@ -54,14 +55,15 @@ def to_onnx(
 
     Parameters
     ----------
-    network : LSTM, GRU, RNN, Dense, Sequential, ...
+    network : LSTM, GRU, RNN, Dense, Sequential, Seq2Seq, ...
         A layer or a network of fastlstm's own layers, on the host or on a GPU.
     opset : int
         The version of the operators, from 14 to 28. Version 17 has all that is needed, and runtimes since 2022 read it.
     lengths : bool
         Whether the number of steps of each row is an input.
     state : bool
-        Whether the states of the recurrent layers are inputs and outputs. Without them, each call begins with zeros.
+        Whether the states of the recurrent layers are inputs and outputs. Without them, each call begins with zeros. A
+        `Seq2Seq` has none.
     end : "softmax" or "logistic", optional
         What is done to the network's output in the model, where a loss had it in training. Default: nothing.
     dtype : float32 or float64, optional
@@ -100,19 +102,21 @@ def to_onnx(
     >>> [value.name for value in model.graph.input], [value.name for value in model.graph.output]
     (['x', 'lengths', '0.h0', '0.c0'], ['y', '0.h', '0.c'])
     """
-    if not isinstance(network, NetworkLayer):
+    if type(network) is not nn.Seq2Seq and not isinstance(network, NetworkLayer):
         hint = ": give the network that it was made of" if isinstance(network, fastlstm.Frozen) else ""
+        if isinstance(network, nn.Decoder):
+            hint = ": give the Seq2Seq that it is part of"
         raise TypeError(f"network must be a layer or a network of layers, not {type(network).__name__}{hint}")
-    graph = Graph(_checked_opset(opset), _dtype(network, dtype), state=check.flag("state", state))
+    own = network.dtype
+    graph = Graph(
+        _checked_opset(opset), own if dtype is None else check.float_dtype(dtype), state=check.flag("state", state)
+    )
     if end is not None and end not in get_args(End):
         raise ValueError(f"end must be one of {', '.join(get_args(End))}, or None, not {end!r}")
-    x = _input(graph, network)
-    if check.flag("lengths", lengths):
-        add_lengths(graph)
-    y = write(graph, network, x)
-    if graph.lengths is not None and not graph.lengths_are_read:
-        raise ValueError(f"lengths must be False: no layer takes them in {network!r}")
-    _output(graph, network, y, end)
+    if isinstance(network, nn.Seq2Seq):
+        write_seq2seq(graph, network, check.flag("lengths", lengths), end)
+    else:
+        write_network(graph, network, check.flag("lengths", lengths), end)
     about = f"{network!r}, written by fastlstm {fastlstm.__version__}"
     ids = [helper.make_opsetid("", graph.opset)]
     model = helper.make_model(
@@ -167,45 +171,3 @@ def _checked_opset(opset: object) -> int:
     if number > newest:
         raise ValueError(f"opset must be at most {newest} with onnx {onnx.__version__}, not {number}")
     return number
-
-
-def _dtype(network: NetworkLayer, dtype: DTypeLike | None) -> np.dtype[Any]:
-    return network.dtype if dtype is None else check.float_dtype(dtype)
-
-
-def _turned(graph: Graph, network: NetworkLayer, value: Value, has_features: bool, name: str) -> str:
-    """Return a sequence with its first two axes exchanged where the network has the batch first; others as they are."""
-    if not (value.is_sequence and getattr(network, "batch_first", False)):
-        return value.name
-    return graph.node("Transpose", [value.name], name, perm=[1, 0, 2] if has_features else [1, 0])
-
-
-def _leading(network: NetworkLayer, is_sequence: bool) -> tuple[str, ...]:
-    """Return the axes of an input or output before that of its features."""
-    if not is_sequence:
-        return (BATCH,)
-    return (BATCH, TIME) if getattr(network, "batch_first", False) else (TIME, BATCH)
-
-
-def _input(graph: Graph, network: NetworkLayer) -> Value:
-    """Add the input; return it with the time first."""
-    shape, is_sequence = network._step_shape, network.takes_sequences
-    axes = _leading(network, is_sequence)
-    what = ", ".join(axes)
-    if shape == ():
-        name = graph.input("ids", axes, f"({what}): numbers of rows of the embedding", TensorProto.INT64)
-    else:
-        features: tuple[int | str, ...] = shape or ("features",)
-        name = graph.input("x", (*axes, *features), f"({what}, {features[0]}): values")
-    value = Value(name, Signal(shape[0] if shape else None, is_sequence))
-    return value._replace(name=_turned(graph, network, value, shape != (), "time_first"))
-
-
-def _output(graph: Graph, network: NetworkLayer, y: Value, end: End | None) -> None:
-    """Name the output, and put it before the states."""
-    name = y.name if end is None else activate(graph, end, y.name)
-    name = _turned(graph, network, y._replace(name=name), True, "batch_first")
-    graph.rename(name, "y")
-    axes = (*_leading(network, y.is_sequence), y.signal.features or "outputs")
-    graph.output("y", axes, f"({', '.join(map(str, axes))}): the outputs")
-    graph.outputs.insert(0, graph.outputs.pop())

@@ -15,7 +15,7 @@ from fastlstm.layers.network_layer import Signal
 MOST_BYTES = 2**31 - 2**20
 """The most bytes of constants in a model: its file, which has names and nodes too, ends at 2 GiB."""
 
-TIME, BATCH = "time", "batch"
+TIME, BATCH, TARGET_TIME = "time", "batch", "target_time"
 """The names of the axes whose lengths a call decides."""
 
 Axes = Sequence[int | str]

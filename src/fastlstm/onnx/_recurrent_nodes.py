@@ -27,35 +27,42 @@ _THEIRS = {
 
 
 def recurrent(graph: Graph, layer: LSTM | GRU | RNN, x: Value, where: str) -> Value:
-    """Write the layers of a stack, time first, with their states if the graph has any; `where` begins all names."""
+    """Write the layers of a stack, with their states if the graph has any; `where` begins all names."""
+    H, D, L = layer.hidden_size, layer.directions, layer.num_layers
+    parts = ("h", "c")[: 2 if isinstance(layer, LSTM) else 1] if graph.state else ()
+    graph.lengths_are_read |= graph.lengths is not None
+    first = [_first_states(graph, where + part, L, D, H) for part in parts]
+    whole = L == 1 and graph.lengths is None
+    last = [[where + part if whole else f"{where}{part}_l{k}" for k in range(L)] for part in parts]
+    y = stack(graph, layer, x.name, where, graph.lengths, first, last)
+    for part, each in zip(parts, last, strict=True):
+        _last_state(graph, where + part, each, D, H)
+    return Value(y, layer.output_for(x.signal))
+
+
+def stack(
+    graph: Graph, layer: LSTM | GRU | RNN, x: str, where: str, lengths: str | None, first: list[list[str]],
+    last: list[list[str]],
+) -> str:  # fmt: skip
+    """Write the layers of a stack, a node for each; return y.
+
+    `first` and `last` have for each part of the state the names of those of each layer, (D, batch, H), or are empty.
+    """
     refuse(layer, where)
     attributes = _attributes(layer)
-    H, D, L = layer.hidden_size, layer.directions, layer.num_layers
-    parts = ["h", "c"] if isinstance(layer, LSTM) else ["h"]
-    fixed = graph.lengths is not None
-    graph.lengths_are_read |= fixed
-    given = {part: _first_states(graph, where + part, L, D, H) for part in parts} if graph.state else {}
-    last = {
-        part: [where + part] if L == 1 and not fixed else [f"{where}{part}_l{k}" for k in range(L)] for part in parts
-    }
-    below = x.name
-    for k in range(L):
+    for k in range(layer.num_layers):
         name = f"{where}{attributes.kind.lower()}_l{k}"
         weights = {
             of: graph.constant(f"{where}{of}_l{k}", array)
             for of, array in _weights(layer, attributes, k, graph.dtype).items()
         }
-        states = [given[part][k] if given else "" for part in parts]
-        inputs = [below, weights["W"], weights["R"], weights["B"], graph.lengths or "", *states, weights.get("P", "")]
+        states = [part[k] for part in first] or [""] * (2 if attributes.kind == "LSTM" else 1)
+        inputs = [x, weights["W"], weights["R"], weights["B"], lengths or "", *states, weights.get("P", "")]
         while not inputs[-1]:
             inputs.pop()
-        outputs = [name, *[last[part][k] for part in parts]] if graph.state else [name]
-        below = graph.node(attributes.kind, inputs, name, outputs, **_options(attributes))
-        below = _side_by_side(graph, below, D, H, f"{where}y_l{k}")
-    if graph.state:
-        for part in parts:
-            _last_state(graph, where + part, last[part], D, H)
-    return Value(below, layer.output_for(x.signal))
+        Y = graph.node(attributes.kind, inputs, name, [name, *[part[k] for part in last]], **_options(attributes))
+        x = _side_by_side(graph, Y, layer.directions, layer.hidden_size, f"{where}y_l{k}")
+    return x
 
 
 def refuse(layer: Any, where: str) -> None:
