@@ -116,13 +116,6 @@ def test_an_attribute_given_twice():
         attributes_of(node)
 
 
-def test_references_to_attributes_of_a_function():
-    node = make_node("LSTM", ["X", "W", "R"], ["Y"])
-    node.attribute.append(onnx.AttributeProto(name="hidden_size", ref_attr_name="size", type="INT"))
-    assert attributes_of(node, {"size": 5}).hidden_size == 5
-    assert attributes_of(node).hidden_size is None
-
-
 def test_values_of_attributes_as_a_runtime_has_them():
     found = attributes_from("GRU", {"activations": ["HardSigmoid", "Tanh"], "activation_alpha": (1 / 6,)}, "GRU")
     assert found.activations[0][0].ours == ("hard_logistic", 0.16666667, 0.5)

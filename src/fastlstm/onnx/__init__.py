@@ -5,6 +5,8 @@ from importlib.util import find_spec as _find_spec
 if _find_spec("onnx") is None:
     raise ModuleNotFoundError("fastlstm.onnx needs onnx: pip install 'fastlstm[onnx]'", name="onnx")
 
+from fastlstm.onnx._attributes import Activation, Attributes
 from fastlstm.onnx._export import save, to_onnx
+from fastlstm.onnx._nodes import Node, nodes
 
-__all__ = ["save", "to_onnx"]
+__all__ = ["Activation", "Attributes", "Node", "nodes", "save", "to_onnx"]

@@ -120,18 +120,13 @@ def label(node: onnx.NodeProto) -> str:
     return f"{which} ({domain}{node.op_type})"
 
 
-def attributes_of(node: onnx.NodeProto, values: Mapping[str, Any] | None = None) -> Attributes:
-    """Return the attributes of an LSTM, GRU or RNN node; raise ValueError if one is wrong, or not known.
-
-    `values` are those that stand for references to attributes of a model-local function.
-    """
+def attributes_of(node: onnx.NodeProto) -> Attributes:
+    """Return the attributes of an LSTM, GRU or RNN node; raise ValueError if one is wrong, or not known."""
     found: dict[str, Any] = {}
     for one in node.attribute:
         if one.name in found:
             raise ValueError(f"{label(node)}: attribute {one.name} is given twice")
-        found[one.name] = (
-            (values or {}).get(one.ref_attr_name) if one.ref_attr_name else onnx.helper.get_attribute_value(one)
-        )
+        found[one.name] = onnx.helper.get_attribute_value(one)
     return attributes_from(node.op_type, found, label(node))
 
 

@@ -23,7 +23,7 @@ Source: TypeAlias = str | os.PathLike[str] | bytes | onnx.ModelProto
 LARGEST_MODEL = (1 << 31) - 1
 # The graphs within graphs and calls of functions within functions, and the nodes in all of them together.
 MOST_DEPTH = 64
-MOST_NODES = 1 << 20
+MOST_NODES = 1 << 18
 # The arrays made of a model have at most so many times the bytes of its files: few are used twice, or converted.
 _TIMES = 8
 _AT_LEAST = 1 << 20
@@ -91,6 +91,7 @@ class Model:
         if tensor.data_location == TensorProto.EXTERNAL:
             array = self._external(tensor)
         else:
+            self.spend(tensor.ByteSize())
             try:
                 array = onnx.numpy_helper.to_array(tensor)
             except (ValueError, TypeError, OverflowError) as error:
