@@ -13,6 +13,7 @@ STATUSES = (
 )  # fmt: skip
 KINDS = ("LSTM", "RNN", "DENSE", "GRU", "GRU_BEFORE", "LSTM_NORM")
 VARIANTS = ("vanilla", "NIG", "NFG", "NOG", "NIAF", "NOAF", "CIFG")
+PLACES = ("gate", "g", "h")  # those of a layer's activations
 ACTIVATIONS = ("usual", "tanh", "relu", "logistic", "identity", "hard_logistic")
 
 
@@ -43,6 +44,7 @@ SIGNATURES = {
     "step": (c_int, c_void_p, c_size_t, *[c_void_p] * 4),
     "forward": (c_int, c_void_p, c_size_t, c_size_t, *[c_void_p] * 6),
     "backward": (c_int, c_void_p, c_size_t, c_size_t, *[c_void_p] * 8, c_int, c_void_p),
+    "set_hard_logistic": (c_int, c_void_p, c_size_t, c_int, c_double, c_double),
 }
 
 

@@ -21,6 +21,7 @@ INITIAL = ("h0", "c0", "g0")
 STATES = (*INITIAL, "dh", "dc", "dg")
 GRU_FORMS = (True, False)
 NONLINEARITIES = ("tanh", "relu", "logistic", "identity")
+KINKED_TOO = (*NONLINEARITIES, "hard_logistic", ("hard_logistic", 1.5, 0.4))
 VARIANTS = tuple(reference.BLOCKS)
 LAYER_NORM_VARIANTS = tuple(variant for variant in VARIANTS if variant != "FGR")
 OPTIONS = (

@@ -30,6 +30,7 @@ typedef struct {
                                void *, void *);
     fastlstm_status (*backward)(const fastlstm_plan *, size_t, size_t, const void *, const void *, const void *,
                                 const void *, const void *, void *, void *, void *, int, void *);
+    fastlstm_status (*set_hard_logistic)(fastlstm_plan *, size_t, fastlstm_place, double, double); /* since version 5 */
 } fastlstm_interface;
 
 #ifdef Py_PYTHON_H
@@ -58,6 +59,7 @@ static inline int import_fastlstm(void) {
 #define fastlstm_workspace_bytes (fastlstm_functions->workspace_bytes)
 #define fastlstm_tape_bytes (fastlstm_functions->tape_bytes)
 #define fastlstm_set_parameters (fastlstm_functions->set_parameters)
+#define fastlstm_set_hard_logistic (fastlstm_functions->set_hard_logistic)
 #define fastlstm_step (fastlstm_functions->step)
 #define fastlstm_forward (fastlstm_functions->forward)
 #define fastlstm_backward (fastlstm_functions->backward)

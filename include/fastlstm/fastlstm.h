@@ -28,7 +28,7 @@ extern "C" {
 #endif
 
 /* The version of this interface. A program runs with every library whose version is the same or later. */
-#define FASTLSTM_C_VERSION 4
+#define FASTLSTM_C_VERSION 5
 
 typedef enum {
     FASTLSTM_OK,
@@ -71,7 +71,7 @@ typedef enum {
 } fastlstm_variant;
 
 /* USUAL is the logistic function for gates, tanh for g and h unless a variant says otherwise, and the identity for
- * dense layers. */
+ * dense layers. HARD_LOGISTIC is 0.2 a + 0.5 between 0 and 1: see fastlstm_set_hard_logistic for others. */
 typedef enum {
     FASTLSTM_USUAL,
     FASTLSTM_TANH,
@@ -89,8 +89,9 @@ typedef struct {
     int bidirectional;        /* all but dense: outputs of both directions side by side */
     int peephole;             /* LSTM: 1 for peepholes, which a layer in Python has by default */
     fastlstm_variant variant; /* LSTM */
-    fastlstm_activation gate; /* LSTM: LOGISTIC or HARD_LOGISTIC */
-    fastlstm_activation g;    /* LSTM: of the block input z; RNN and dense: of the units, but not HARD_LOGISTIC */
+    fastlstm_activation gate; /* LSTM, and GRU since version 5: LOGISTIC or HARD_LOGISTIC */
+    fastlstm_activation g;    /* LSTM: of the block input z; GRU since version 5: of the candidate n; RNN and dense: of
+                                 the units, HARD_LOGISTIC since version 5 and of an RNN alone */
     fastlstm_activation h;    /* LSTM: of c, of LSTM_NORM the normalised c, before the output gate */
     double clip;              /* LSTM: clipping bound of the arguments of gate and g; 0 for no clipping */
     double cell_clip;         /* LSTM: clipping bound of c; 0 for no clipping */
@@ -153,6 +154,15 @@ size_t fastlstm_tape_bytes(const fastlstm_plan *plan, size_t T, size_t B);
 
 /* Copy `count` parameters into the plan, packed as its steps read them; no call with the plan may be under way. */
 fastlstm_status fastlstm_set_parameters(fastlstm_plan *plan, const void *parameters, size_t count);
+
+/* The places of a layer's activations: the fields of fastlstm_layer. Since version 5. */
+typedef enum { FASTLSTM_AT_GATE, FASTLSTM_AT_G, FASTLSTM_AT_H } fastlstm_place;
+
+/* Let the hard logistic function of a layer, counted from 0, be alpha a + beta between 0 and 1, where its activation at
+ * this place is HARD_LOGISTIC; Keras 3's has 1.0 / 6 and 0.5. alpha must be positive. No call with the plan may be
+ * under way. Since version 5. */
+fastlstm_status fastlstm_set_hard_logistic(fastlstm_plan *plan, size_t layer, fastlstm_place place, double alpha,
+                                           double beta);
 
 /* Run one time step: y from x and the state, which becomes the next one. With both directions, a step is a whole
  * sequence.

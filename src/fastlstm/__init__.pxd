@@ -52,6 +52,11 @@ cdef extern from "fastlstm/capsule.h" nogil:
         FASTLSTM_IDENTITY
         FASTLSTM_HARD_LOGISTIC
 
+    ctypedef enum fastlstm_place:
+        FASTLSTM_AT_GATE
+        FASTLSTM_AT_G
+        FASTLSTM_AT_H
+
     ctypedef struct fastlstm_layer:
         fastlstm_kind kind
         size_t units
@@ -89,6 +94,8 @@ cdef extern from "fastlstm/capsule.h" nogil:
     size_t fastlstm_workspace_bytes(const fastlstm_plan *plan, size_t T, size_t B)
     size_t fastlstm_tape_bytes(const fastlstm_plan *plan, size_t T, size_t B)
     fastlstm_status fastlstm_set_parameters(fastlstm_plan *plan, const void *parameters, size_t count)
+    fastlstm_status fastlstm_set_hard_logistic(fastlstm_plan *plan, size_t layer, fastlstm_place place, double alpha,
+                                               double beta)
     fastlstm_status fastlstm_step(const fastlstm_plan *plan, size_t B, const void *x, void *state, void *y,
                                   void *workspace)
     fastlstm_status fastlstm_forward(const fastlstm_plan *plan, size_t T, size_t B, const void *x, const void *first,

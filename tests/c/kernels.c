@@ -60,9 +60,9 @@ static const fl_cell LSTM = {.kind = FL_LSTM,
                              .f = 1,
                              .z = 2,
                              .o = 3,
-                             .gate = FL_LOGISTIC,
-                             .g = FL_TANH,
-                             .h = FL_TANH,
+                             .gate = {FL_LOGISTIC},
+                             .g = {FL_TANH},
+                             .h = {FL_TANH},
                              .plain = 1};
 static const fl_cell CIFG = {.kind = FL_LSTM,
                              .gates = 3,
@@ -71,13 +71,20 @@ static const fl_cell CIFG = {.kind = FL_LSTM,
                              .z = 1,
                              .o = 2,
                              .coupled = 1,
-                             .gate = FL_LOGISTIC,
-                             .g = FL_TANH,
-                             .h = FL_TANH,
+                             .gate = {FL_LOGISTIC},
+                             .g = {FL_TANH},
+                             .h = {FL_TANH},
                              .clip = 2,
                              .cell_clip = 1};
-static const fl_cell RNN = {
-    .kind = FL_RNN, .gates = 1, .i = -1, .f = -1, .z = 0, .o = -1, .gate = FL_LOGISTIC, .g = FL_TANH, .h = FL_TANH};
+static const fl_cell RNN = {.kind = FL_RNN,
+                            .gates = 1,
+                            .i = -1,
+                            .f = -1,
+                            .z = 0,
+                            .o = -1,
+                            .gate = {FL_LOGISTIC},
+                            .g = {FL_TANH},
+                            .h = {FL_TANH}};
 
 static long padded(const fl_kernels *k, long gates, long H) {
     const long block = gates == 1 ? k->column_block : k->unit_block;
@@ -158,7 +165,8 @@ static void elements(const fl_kernels *k, const fl_kernels *portable) {
     for (long n = 1; n < 80; n++) {
         void *x = array(n, 20), *y = array(n, 1), *same = copy(y, n), *target = array(n, 1);
         for (int g = FL_TANH; g <= FL_FAST_LOGISTIC; g++) {
-            k->activate((fl_activation)g, x, y, n), portable->activate((fl_activation)g, x, same, n);
+            const fl_activation activation = {(fl_activation_kind)g, 0.2, 0.5};
+            k->activate(activation, x, y, n), portable->activate(activation, x, same, n);
             compare("activation", n, y, same, n);
         }
         void *theta = array(n, 1), *theta2 = copy(theta, n), *m = array(n, 1), *m2 = copy(m, n), *v = array(n, 1);

@@ -51,9 +51,9 @@ static void run(const fl_kernels *k, fl_algorithm algorithm, void *result, int *
                                  .f = 1,
                                  .z = 2,
                                  .o = 3,
-                                 .gate = FL_LOGISTIC,
-                                 .g = FL_TANH,
-                                 .h = FL_TANH,
+                                 .gate = {FL_LOGISTIC},
+                                 .g = {FL_TANH},
+                                 .h = {FL_TANH},
                                  .plain = 1};
     state = 1;
     void *R = numbers(G * H * H, 0.5), *b = numbers(G * H, 1), *p = numbers(3 * H, 1), *wx = numbers(T * B * G * H, 2);

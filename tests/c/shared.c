@@ -81,9 +81,9 @@ static int divided_steps(const fl_kernels *k) {
                                  .f = 1,
                                  .z = 2,
                                  .o = 3,
-                                 .gate = FL_LOGISTIC,
-                                 .g = FL_TANH,
-                                 .h = FL_TANH,
+                                 .gate = {FL_LOGISTIC},
+                                 .g = {FL_TANH},
+                                 .h = {FL_TANH},
                                  .plain = 1};
     static float weights[4 * H * H], row[ROWS * H], out[3][2][4 * ROWS * H], gates[3][4 * ROWS * H], c[3][ROWS * H];
     int failed = 0;

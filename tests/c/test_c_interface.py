@@ -9,6 +9,7 @@ import pytest
 from c_interface import (
     ACTIVATIONS,
     KINDS,
+    PLACES,
     VARIANTS,
     C,
     Layer,
@@ -39,22 +40,42 @@ class Case:
 
     @property
     def plan(self):
-        return Plan(self.description, self.flat)
+        plan = Plan(self.description, self.flat)
+        at = 0
+        for layer in self.layers:
+            count = getattr(layer, "num_layers", 1)
+            for place, g in zip(PLACES, activations_of(layer), strict=True):
+                for k in range(at, at + count) if isinstance(g, tuple) else ():
+                    assert status(C.set_hard_logistic(plan.plan, k, PLACES.index(place), *g[1:])) == "OK"
+            at += count
+        return plan
+
+
+def activations_of(layer) -> tuple:
+    """The activations of a Python layer's gates, of g and of h."""
+    if isinstance(layer, nn.Dense):
+        return "usual", layer.activation, "usual"
+    if isinstance(layer, fastlstm.RNN):
+        return "usual", layer.nonlinearity, "usual"
+    if isinstance(layer, fastlstm.GRU):
+        return *(layer.activations or ("usual", "usual")), "usual"
+    return layer.activations or ("usual",) * 3
 
 
 def described(layer) -> list[Layer]:
     """A Python layer as the C interface describes it."""
+    names = [g if isinstance(g, str) else g[0] for g in activations_of(layer)]
+    fields = dict(zip(PLACES, map(ACTIVATIONS.index, names), strict=True))
     if isinstance(layer, nn.Dense):
-        return [Layer(kind=KINDS.index("DENSE"), units=layer.output_size, g=ACTIVATIONS.index(layer.activation))]
-    fields = {"units": layer.hidden_size, "bidirectional": layer.bidirectional}
+        return [Layer(kind=KINDS.index("DENSE"), units=layer.output_size, **fields)]
+    fields |= {"units": layer.hidden_size, "bidirectional": layer.bidirectional}
     if isinstance(layer, fastlstm.GRU):
         fields |= {"kind": KINDS.index("GRU" if layer.reset_after else "GRU_BEFORE")}
     elif isinstance(layer, fastlstm.RNN):
-        fields |= {"kind": KINDS.index("RNN"), "g": ACTIVATIONS.index(layer.nonlinearity)}
+        fields |= {"kind": KINDS.index("RNN")}
     else:
-        gate, g, h = (ACTIVATIONS.index(name) for name in layer.activations or ("usual",) * 3)
         kind = KINDS.index("LSTM_NORM" if layer.layer_norm else "LSTM")
-        fields |= {"kind": kind, "peephole": layer.peephole, "gate": gate, "g": g, "h": h}
+        fields |= {"kind": kind, "peephole": layer.peephole}
         fields |= {"variant": VARIANTS.index("vanilla" if layer.variant == "NP" else layer.variant)}
         fields |= {"clip": layer.clip or 0, "cell_clip": layer.cell_clip or 0}
     return [Layer(**fields)] * layer.num_layers
@@ -374,6 +395,45 @@ def test_cells(option):
     given = {"activations": ("hard_logistic", "relu", "logistic"), "clip": 0.3, "cell_clip": 0.2}[option]
     for dtype in DTYPES:
         check([fastlstm.LSTM(4, 19, dtype=dtype, seed=0, **{option: given})], 8, 5)
+
+
+HARD = "hard_logistic", 1.5, 0.4
+
+
+@pytest.mark.parametrize("instruction_set", C_ISAS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_activations(dtype, instruction_set):
+    given = {"dtype": dtype, "seed": 0}
+    for layer in (
+        fastlstm.LSTM(4, 19, activations=(HARD, "tanh", ("hard_logistic", 1 / 6, 0.5)), **given),
+        fastlstm.LSTM(4, 19, layer_norm=True, activations=("logistic", HARD, HARD), **given),
+        fastlstm.GRU(4, 19, activations=(HARD, "relu"), **given),
+        fastlstm.GRU(4, 19, 2, activations=("hard_logistic", HARD), reset_after=False, **given),
+        fastlstm.RNN(4, 19, nonlinearity=HARD, bidirectional=True, **given),
+        fastlstm.RNN(4, 19, nonlinearity="hard_logistic", **given),
+    ):
+        check([nn.Dense(3, 4, **given), layer], 8, 5, instruction_set=instruction_set.encode())
+
+
+def test_constants_of_the_hard_logistic_function():
+    hard, usual = ACTIVATIONS.index("hard_logistic"), ACTIVATIONS.index("usual")
+    plan = Plan(network(3, [Layer(LSTM, 4, gate=hard, g=hard), Layer(DENSE, 2, g=usual)]))
+    gate, g, h = range(3)
+    for expected, layer, place, alpha, beta in (
+        ("OK", 0, gate, 1e-3, -7), ("OK", 0, g, 1 / 6, 0.5), ("ACTIVATION", 0, h, 0.2, 0.5),
+        ("ACTIVATION", 0, 3, 0.2, 0.5), ("ACTIVATION", 0, -1, 0.2, 0.5), ("ACTIVATION", 1, g, 0.2, 0.5),
+        ("SIZE", 2, gate, 0.2, 0.5), ("OPTION", 0, gate, 0, 0.5), ("OPTION", 0, gate, -0.2, 0.5),
+        ("OPTION", 0, gate, np.nan, 0.5), ("OPTION", 0, gate, 0.2, np.nan), ("OPTION", 0, gate, 0.2, -np.inf),
+    ):  # fmt: skip
+        assert status(C.set_hard_logistic(plan.plan, layer, place, alpha, beta)) == expected
+    assert status(C.set_hard_logistic(None, 0, gate, 0.2, 0.5)) == "NULL"
+
+
+@pytest.mark.parametrize("layer", [Layer(GRU, 4, g=1), Layer(GRU_BEFORE, 4, gate=3), Layer(RNN, 4, g=5)])
+def test_activations_of_later_versions(layer):
+    """A description of an earlier version is refused, as the library of that version refuses it."""
+    for version in range(2, C.version + 1):
+        assert bool(C.plan_bytes(byref(network(3, [layer], version=version)))) == (version >= 5)
 
 
 def test_sequential_network():

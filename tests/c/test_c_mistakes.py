@@ -11,7 +11,7 @@ import fastlstm
 
 LSTM, RNN, DENSE, GRU, GRU_BEFORE, LSTM_NORM = range(6)
 MISTAKES = {
-    "VERSION": [{"version": 0}, {"version": 5}],
+    "VERSION": [{"version": 0}, {"version": 6}],
     "NULL": [{"layers": None}],
     "DTYPE": [{"dtype": 2}, {"dtype": 0}],
     "SIZE": [
@@ -26,8 +26,9 @@ MISTAKES = {
     ],
     "ACTIVATION": [
         {"layers": Layer(LSTM, 4, gate=ACTIVATIONS.index("tanh"))}, {"layers": Layer(LSTM, 4, g=6)},
-        {"layers": Layer(LSTM, 4, h=-1)}, {"layers": Layer(RNN, 4, g=ACTIVATIONS.index("hard_logistic"))},
-        {"layers": Layer(DENSE, 4, g=ACTIVATIONS.index("hard_logistic"))}, {"layers": Layer(GRU, 4, g=1)},
+        {"layers": Layer(LSTM, 4, h=-1)}, {"layers": Layer(RNN, 4, g=6)},
+        {"layers": Layer(DENSE, 4, g=ACTIVATIONS.index("hard_logistic"))}, {"layers": Layer(GRU, 4, g=6)},
+        {"layers": Layer(GRU, 4, gate=ACTIVATIONS.index("tanh"))},
         {"layers": Layer(LSTM_NORM, 4, gate=ACTIVATIONS.index("tanh"))},
     ],
     "OPTION": [

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from cases import (
     GRU_FORMS,
+    KINKED_TOO,
     OPTIONS,
     UNIT_OPTIONS,
     VARIANTS,
@@ -131,7 +132,7 @@ def test_recompute(device, variant, names, k):
 
 
 @pytest.mark.parametrize("options", [{}, {"reverse": True, "lengths": np.array([3, 0, 7])}], ids=["plain", "lengths"])
-@pytest.mark.parametrize("nonlinearity", ["tanh", "relu", "logistic", "identity"])
+@pytest.mark.parametrize("nonlinearity", KINKED_TOO, ids=str)
 def test_rnn(device, nonlinearity, options):
     case = rnn_case(7, 3, 5, 9, nonlinearity)
     options = options | {"reset": np.random.default_rng(0).random((7, 3)) < 0.3}
@@ -153,6 +154,19 @@ def test_gru(device, reset_after, names):
         case, options = gru_case(*sizes, reset_after), unit_options({*names}, T, B, H)
         found = device.back(run_gru(device.there(case), **options_there(device, options)))
         assert_close(found, run_gru(case, **options), 1e-11)
+
+
+@pytest.mark.parametrize("activations", [("hard_logistic", "relu"), (("hard_logistic", 1.5, 0.4), "tanh")], ids=str)
+@pytest.mark.parametrize("reset_after", GRU_FORMS)
+def test_gru_activations(device, reset_after, activations):
+    case, options = gru_case(7, 3, 5, 9, reset_after), {"activations": activations}
+    assert_close(device.back(run_gru(device.there(case), **options)), run_gru(case, **options), 1e-11)
+
+
+def test_constants_of_the_hard_logistic_function(device):
+    case = lstm_case(7, 3, 5, 9)
+    options = {"activations": (("hard_logistic", 1.5, 0.4), ("hard_logistic", 1 / 6, 0.5), "relu"), "clip": 0.7}
+    assert_close(device.back(run_lstm(device.there(case), **options)), run_lstm(case, **options), 1e-11)
 
 
 @pytest.mark.parametrize("k", [1, 7, 100])

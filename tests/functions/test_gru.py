@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from cases import DTYPES, GRU_ARGUMENTS, GRU_FORMS, UNIT_OPTIONS, B, H, I, T, gru_case, joined, unit_options
+from cases import DTYPES, GRU_ARGUMENTS, GRU_FORMS, UNIT_OPTIONS, B, H, I, T, converted, gru_case, joined, unit_options
 from differences import check_every_entry
 from helpers import assert_close, assert_same, gru_arrays, gru_backward, gru_forward, run_gru
 from hypothesis import given, settings
@@ -13,19 +13,25 @@ from separate import recording_by_recording, row_by_row
 
 import fastlstm
 from fastlstm import GRU
-from fastlstm.reference.activations import sigma
+from fastlstm.reference.activations import activation
 
 both_forms = pytest.mark.parametrize("reset_after", GRU_FORMS)
 SINGLE = [set(), *({name} for name in UNIT_OPTIONS)]
 PAIRS = [set(pair) for pair in itertools.combinations(UNIT_OPTIONS, 2)]
 EVERY = [*SINGLE, *PAIRS, set(UNIT_OPTIONS), set(UNIT_OPTIONS) - {"zero"}]
+SIGMA, G = "hard_logistic", ("hard_logistic", 1.5, 0.4)
+ACTIVATIONS = [("logistic", "tanh"), (SIGMA, "relu"), (G, "identity"), ("logistic", G), (SIGMA, "logistic")]
 
 
-def by_hand(case, lengths=None, reverse=False, reset=None, reset_to="initial", recurrent_mask=None, zoneout=None):
+def by_hand(
+    case, lengths=None, reverse=False, reset=None, reset_to="initial", recurrent_mask=None, zoneout=None,
+    activations=("logistic", "tanh"),
+):  # fmt: skip
     """Return y and the last h, row by row and step by step, with each option as the documentation says."""
     x, W, R, b, bn, h0 = (case[name] for name in GRU_ARGUMENTS)
     (T, B, _), H = x.shape, R.shape[1]
     (W_r, W_z, W_n), (R_r, R_z, R_n), (b_r, b_z, b_n) = (np.split(array, 3) for array in (W, R, b))
+    (sigma, _), (g, _) = map(activation, activations)
     y, last = np.zeros((T, B, H)), h0.copy()
     for row in range(B):
         end = T if lengths is None else lengths[row]
@@ -37,7 +43,7 @@ def by_hand(case, lengths=None, reverse=False, reset=None, reset_to="initial", r
             seen = h if recurrent_mask is None else recurrent_mask[row] * h
             r, z = sigma(W_r @ x[t, row] + R_r @ seen + b_r), sigma(W_z @ x[t, row] + R_z @ seen + b_z)
             from_h = R_n @ (r * seen) if bn is None else r * (R_n @ seen + bn)
-            new = (1 - z) * np.tanh(W_n @ x[t, row] + b_n + from_h) + z * h
+            new = (1 - z) * g(W_n @ x[t, row] + b_n + from_h) + z * h
             h = new if zoneout is None else zoneout[t, row] * h + (1 - zoneout[t, row]) * new
             y[t, row] = h
         last[row] = h
@@ -70,6 +76,42 @@ def test_gradients(names, reset_after, isa):
     assert set(GRU_ARGUMENTS) - {"h0", "bn"} <= set(nonzero)
     assert ("bn" in nonzero) == reset_after
     check_every_entry(loss, case, found, nonzero)
+
+
+@both_forms
+@pytest.mark.parametrize("names", [set(), {"lengths", "mask"}, {"reverse", "reset", "zone"}], ids=joined)
+@pytest.mark.parametrize("activations", ACTIVATIONS, ids=str)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_activations(dtype, activations, names, reset_after, isa):
+    for sizes in ((5, 3, 4, 7), (12, 9, 5, 33), (6, 1, 3, 150)):
+        T, B, _, H = sizes
+        case, options = gru_case(*sizes, reset_after), unit_options(names, T, B, H) | {"activations": activations}
+        expected = by_hand(case, **options)
+        given = {
+            name: values.astype(dtype) for name, values in options.items() if name in ("recurrent_mask", "zoneout")
+        }
+        y, h, _ = gru_forward(converted(case, dtype), **options | given)
+        assert_close({"y": y, "h": h}, expected, {np.float32: 1e-5, np.float64: 1e-13}[dtype])
+
+
+@both_forms
+@pytest.mark.parametrize("names", [set(), {"lengths", "mask"}, {"reverse", "reset", "zone"}], ids=joined)
+@pytest.mark.parametrize("activations", ACTIVATIONS, ids=str)
+def test_gradients_of_activations(activations, names, reset_after, isa):
+    case, options = gru_case(T, B, I, H, reset_after), unit_options(names, T, B, H) | {"activations": activations}
+
+    def loss(case):
+        y, h, _ = gru_forward(case, **options)
+        return np.sum(y * case["dy"]) + np.sum(h * case["dh"])
+
+    found = run_gru(case, **options)
+    nonzero = [name for name in GRU_ARGUMENTS if case[name] is not None and found[f"d{name}"].any()]
+    assert {"x", "W", "R", "b"} <= set(nonzero)
+    check_every_entry(loss, case, found, nonzero, step=1e-5, tolerance=2e-8)  # A step must not cross a kink.
+    full = fastlstm.reference.gru_forward(*(case[name] for name in GRU_ARGUMENTS), reset_after, activations)[1]
+    if names == set():
+        expected = fastlstm.reference.gru_backward(full, case["W"], case["R"], case["dy"], case["dh"], activations)
+        assert_close({"dx": found["dx"]}, {"dx": expected.x}, 1e-12)
 
 
 @settings(max_examples=100, deadline=None)
@@ -117,6 +159,25 @@ def test_reverse_is_time_turned_round(reset_after, isa):
     for name in ("y", "dx"):
         expected[name] = expected[name][::-1]
     assert_close(found, expected, 1e-13)
+
+
+@pytest.mark.parametrize(
+    ("activations", "message"),
+    [
+        (("tanh", "tanh"), "must be one of logistic, hard_logistic, not 'tanh'"),
+        (("logistic", "sigmoid"), "must be one of tanh, .*, not 'sigmoid'"),
+        (("logistic",), "must be a tuple of two names: of the gates and g, not \\('logistic',\\)"),
+        (["logistic", "tanh"], "must be a tuple of two names"),
+    ],
+)
+def test_activations_that_are_none(activations, message):
+    x, W, R, b, bn, _ = (gru_case(T, B, I, H)[name] for name in GRU_ARGUMENTS)
+    for call in (
+        lambda: GRU(I, H, activations=activations),
+        lambda: fastlstm.gru_forward(x, W, R, b, bn, activations=activations),
+    ):
+        with pytest.raises(ValueError, match=f"^activations {message}"):
+            call()
 
 
 @both_forms

@@ -225,7 +225,7 @@ def test_dropped_connections_are_weights_of_zero(variant):
         ({"zoneout": (0.1, -1)}, "zoneout of c must be a number from 0 to less than 1, not -1"),
         ({"proj_size": 5}, "proj_size must be less than hidden_size = 5, not 5"),
         ({"variant": "XYZ"}, "variant must be one of vanilla, .*, not 'XYZ'"),
-        ({"activations": ("tanh", "tanh", "tanh")}, "activations must be of logistic, hard_logistic, not 'tanh'"),
+        ({"activations": ("tanh", "tanh", "tanh")}, "activations must be one of logistic, hard_logistic, not 'tanh'"),
         ({"clip": -1.0}, "clip must be None or a positive number, not -1.0"),
         ({"cell_clip": float("nan")}, "cell_clip must be None or a positive number, not nan"),
     ],

@@ -31,11 +31,20 @@ typedef enum {
     FL_HARD_LOGISTIC,
     FL_FAST_TANH,
     FL_FAST_LOGISTIC
+} fl_activation_kind;
+
+/* An activation, and of the hard logistic function, which is alpha a + beta between 0 and 1, the constants; alpha > 0,
+ * so that a value says whether it is at a bound. */
+typedef struct {
+    fl_activation_kind kind;
+    double alpha, beta;
 } fl_activation;
 
 /* Return what stands for an activation where tanh and the logistic function are fast. */
 static inline fl_activation fl_fast(fl_activation g) {
-    return g == FL_TANH ? FL_FAST_TANH : g == FL_LOGISTIC ? FL_FAST_LOGISTIC : g;
+    if (g.kind == FL_TANH) g.kind = FL_FAST_TANH;
+    if (g.kind == FL_LOGISTIC) g.kind = FL_FAST_LOGISTIC;
+    return g;
 }
 
 /* How packed weights are stored: as they are, or in single precision also as bfloat16 or int8. The arithmetic is in the
@@ -56,7 +65,8 @@ enum { FL_MOST_GATES = 4 };
 /* The values for each hidden unit and row in the memory of a step of whole rows. */
 enum { FL_MOST_SPACE = 8 };
 
-/* A cell: its kind and its options. The simple RNN has one gate block, and of the activations only g. */
+/* A cell: its kind and its options. The simple RNN has one gate block, and of the activations only g; a GRU has those
+ * of the gates r and z, and g of its candidate n. */
 typedef struct {
     fl_cell_kind kind;
     int gates;          /* number of gate blocks: H rows each in W, R and b, H values each in the gates of a row */
@@ -75,8 +85,8 @@ typedef struct {
 
 /* Set whether an LSTM with the other fields is plain. */
 static inline void fl_set_plain(fl_cell *cell) {
-    cell->plain = cell->gates == 4 && cell->gate == FL_LOGISTIC && cell->g == FL_TANH && cell->h == FL_TANH &&
-                  cell->clip == 0 && cell->cell_clip == 0;
+    cell->plain = cell->gates == 4 && cell->gate.kind == FL_LOGISTIC && cell->g.kind == FL_TANH &&
+                  cell->h.kind == FL_TANH && cell->clip == 0 && cell->cell_clip == 0;
 }
 
 /* Let tanh and the logistic function of a cell be the fast ones. */

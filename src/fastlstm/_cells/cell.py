@@ -11,6 +11,8 @@ from fastlstm._arrays.arrays import Array, Kind, cells_of, empty
 from fastlstm._cells import kernel
 from fastlstm._cells.kernel import KernelCell
 
+# An activation function: its name, or ("hard_logistic", alpha, beta) for alpha a + beta between 0 and 1.
+Activation = str | tuple[str, float, float]
 ACTIVATIONS = tuple(kernel.ACTIVATIONS)
 GATE_ACTIVATIONS = ("logistic", "hard_logistic")
 
@@ -19,6 +21,31 @@ MOST_SIZED = 64
 
 # A state, or the gradients of one: its parts in the order of the cell's table. A part that is not given is None.
 State = tuple[Any, ...]
+
+
+def checked_activation(argument: str, value: Any, allowed: tuple[str, ...] = ACTIVATIONS) -> Activation:
+    """Return an activation whose name is one of those allowed; the usual hard logistic function by its name alone."""
+    if not isinstance(value, tuple):
+        if not isinstance(value, str) or value not in allowed:
+            raise ValueError(f"{argument} must be one of {', '.join(allowed)}, not {value!r}")
+        return value
+    if len(value) != 3 or value[0] != "hard_logistic":
+        expected = f'{", ".join(allowed)} or ("hard_logistic", alpha, beta)'
+        raise ValueError(f"{argument} must be one of {expected}, not {value!r}")
+    alpha, beta = (
+        check.finite(f"{name} of hard_logistic in {argument}", number)
+        for name, number in zip(("alpha", "beta"), value[1:], strict=True)
+    )
+    if alpha <= 0:
+        raise ValueError(f"alpha of hard_logistic in {argument} must be positive, not {alpha!r}")
+    return "hard_logistic" if (alpha, beta) == kernel.HARD_LOGISTIC else ("hard_logistic", alpha, beta)
+
+
+def checked_activations(value: object, described: str, *allowed: tuple[str, ...]) -> tuple[Activation, ...]:
+    """Return as many activations as `allowed` has lists of names; messages say with `described` which they are."""
+    if not isinstance(value, tuple) or len(value) != len(allowed):
+        raise ValueError(f"activations must be a tuple of {described}, not {value!r}")
+    return tuple(checked_activation("activations", g, names) for g, names in zip(value, allowed, strict=True))
 
 
 class Part(NamedTuple):

@@ -8,7 +8,17 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 from fastlstm._arrays.arrays import Array
-from fastlstm._cells.cell import Cell, Parameter, Part, Sized, TapePart
+from fastlstm._cells.cell import (
+    ACTIVATIONS,
+    GATE_ACTIVATIONS,
+    Activation,
+    Cell,
+    Parameter,
+    Part,
+    Sized,
+    TapePart,
+    checked_activations,
+)  # fmt: skip
 from fastlstm._cells.kernel import KernelCell
 
 
@@ -68,6 +78,7 @@ class GRUCell(Cell):
     unit_parameter: ClassVar[str] = "bn"
 
     reset_after: bool = True
+    activations: tuple[Activation, ...] = ("logistic", "tanh")
     blocks: str = field(default="rzn", init=False, repr=False, compare=False)
     gates: int = field(default=3, init=False, repr=False, compare=False)
     rows: str = field(default="3H", init=False, repr=False, compare=False)
@@ -76,12 +87,13 @@ class GRUCell(Cell):
 
     def __post_init__(self) -> None:
         name, kept, p_rows = ("gru", 4, 1) if self.reset_after else ("gru_before", 3, 0)
-        kernel = KernelCell(name, self.blocks, False, "logistic", "tanh", "tanh", 0.0, 0.0, kept, p_rows)
+        gate, g = self.activations
+        kernel = KernelCell(name, self.blocks, False, gate, g, "tanh", 0.0, 0.0, kept, p_rows)
         object.__setattr__(self, "kernel", kernel)
         self._keep_sizes()
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.reset_after,)
+        return type(self), (self.reset_after, self.activations)
 
     def check_optional(self, given: dict[str, Any]) -> None:
         """Raise unless the parameters that only some variants have are given where this one has them."""
@@ -97,7 +109,15 @@ class GRUCell(Cell):
         return GRUDeltas(every[..., :H], every[..., H : 2 * H], every[..., 2 * H :], dh)
 
 
-@functools.cache
-def gru_cell(reset_after: bool = True) -> GRUCell:
-    """Return the cell of this form."""
-    return GRUCell(reset_after)
+def gru_cell(reset_after: bool = True, activations: tuple[Activation, ...] | None = None) -> GRUCell:
+    """Return the cell of this form with these activations, once checked: of the gates r and z, and of n."""
+    if activations is None:
+        return _cell(reset_after, ("logistic", "tanh"))
+    return _cell(
+        reset_after, checked_activations(activations, "two names: of the gates and g", GATE_ACTIVATIONS, ACTIVATIONS)
+    )
+
+
+@functools.lru_cache
+def _cell(reset_after: bool, activations: tuple[Activation, ...]) -> GRUCell:
+    return GRUCell(reset_after, activations)

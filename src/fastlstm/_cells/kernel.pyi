@@ -3,7 +3,10 @@ from typing import Any
 from numpy.typing import NDArray
 from typing_extensions import disjoint_base
 
+Activation = str | tuple[str, float, float]
+
 ACTIVATIONS: dict[str, int]
+HARD_LOGISTIC: tuple[float, float]
 KINDS: dict[str, int]
 
 @disjoint_base
@@ -17,9 +20,9 @@ class KernelCell:
         kind: str,
         blocks: str | None,
         coupled: bool,
-        gate: str,
-        g: str,
-        h: str,
+        gate: Activation,
+        g: Activation,
+        h: Activation,
         clip: float,
         cell_clip: float,
         kept: int = 0,
@@ -29,5 +32,5 @@ class KernelCell:
     ) -> None: ...
 
 def unit_block(itemsize: int) -> int: ...
-def activate(name: str, x: NDArray[Any], y: NDArray[Any], fast: bool = False) -> None: ...
-def differentiate(name: str, y: NDArray[Any], dy: NDArray[Any], dx: NDArray[Any]) -> None: ...
+def activate(g: Activation, x: NDArray[Any], y: NDArray[Any], fast: bool = False) -> None: ...
+def differentiate(g: Activation, y: NDArray[Any], dy: NDArray[Any], dx: NDArray[Any]) -> None: ...

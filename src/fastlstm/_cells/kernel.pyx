@@ -7,7 +7,17 @@ from fastlstm._system.runtime cimport begin_call, end_call, kernels, parallel, s
 
 ACTIVATIONS = {"tanh": FL_TANH, "relu": FL_RELU, "logistic": FL_LOGISTIC, "identity": FL_IDENTITY,
                "hard_logistic": FL_HARD_LOGISTIC}
+# The constants of a hard logistic function that is given by its name alone.
+HARD_LOGISTIC = 0.2, 0.5
 KINDS = {fl_row_of_cell(kind).name.decode(): kind for kind in range(FL_CELLS)}
+
+
+cdef fl_activation activation_of(g):
+    """Return the activation of this name; a hard logistic function may be ("hard_logistic", alpha, beta)."""
+    cdef fl_activation activation
+    name, activation.alpha, activation.beta = g if isinstance(g, tuple) else (g, *HARD_LOGISTIC)
+    activation.kind = ACTIVATIONS[name]
+    return activation
 
 
 cdef class KernelCell:
@@ -18,7 +28,7 @@ cdef class KernelCell:
     an LSTM's peepholes, `norm_rows` those of the parameters of layer normalisation. A `fast` cell is for inference.
     """
 
-    def __init__(self, str kind, blocks, bint coupled, str gate, str g, str h, double clip, double cell_clip,
+    def __init__(self, str kind, blocks, bint coupled, gate, g, h, double clip, double cell_clip,
                  int kept=0, p_rows=None, int norm_rows=0, bint fast=False):
         cdef fl_cell *cell = &self.cell
         cell.kind = KINDS[kind]
@@ -31,7 +41,7 @@ cdef class KernelCell:
         if blocks:
             cell.i, cell.f, cell.z, cell.o = [blocks.find(letter) for letter in "ifzo"]
         cell.coupled = coupled
-        cell.gate, cell.g, cell.h = ACTIVATIONS[gate], ACTIVATIONS[g], ACTIVATIONS[h]
+        cell.gate, cell.g, cell.h = activation_of(gate), activation_of(g), activation_of(h)
         cell.clip, cell.cell_clip = clip, cell_clip
         fl_set_plain(cell)
         if fast:
@@ -63,15 +73,16 @@ cdef void activate_part(void *argument, int part, int parts) noexcept nogil:
         at += FL_VALUES_BEFORE_A_LOOK
 
 
-def activate(str name, x, y, bint fast=False):
+def activate(g, x, y, bint fast=False):
     """Compute y = g(x), in the kernels' floating-point mode, for contiguous arrays of one dtype and size.
 
-    Where it is `fast`, g is what stands for the activation in fast networks.
+    g is the name of an activation, or ("hard_logistic", alpha, beta). Where it is `fast`, what stands for it in fast
+    networks is computed.
     """
     cdef Buffers buffers = Buffers()
     cdef Activation a
     cdef fl_call call
-    a.g = fl_fast(ACTIVATIONS[name]) if fast else ACTIVATIONS[name]
+    a.g = fl_fast(activation_of(g)) if fast else activation_of(g)
     a.itemsize, a.count = x.itemsize, x.size
     a.x = buffers.input("x", x, a.count * a.itemsize)
     a.y = buffers.output("y", y, a.count * a.itemsize)
@@ -101,12 +112,12 @@ cdef void differentiate_part(void *argument, int part, int parts) noexcept nogil
         at += FL_VALUES_BEFORE_A_LOOK
 
 
-def differentiate(str name, y, dy, dx):
+def differentiate(g, y, dy, dx):
     """Compute dx = dy g'(x) from y = g(x), for contiguous arrays of one dtype and size."""
     cdef Buffers buffers = Buffers()
     cdef Derivative d
     cdef fl_call call
-    d.g = ACTIVATIONS[name]
+    d.g = activation_of(g)
     d.itemsize, d.count = y.itemsize, y.size
     cdef fl_size size = d.count * d.itemsize
     d.y, d.dy, d.dx = buffers.input("y", y, size), buffers.input("dy", dy, size), buffers.output("dx", dx, size)

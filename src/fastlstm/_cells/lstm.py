@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from fastlstm._arrays import checks as check
 from fastlstm._arrays.arrays import Array
-from fastlstm._cells.cell import Cell, Parameter, Part, Sized, TapePart
+from fastlstm._cells.cell import Activation, Cell, Parameter, Part, Sized, TapePart
 from fastlstm._cells.kernel import KernelCell
 
 BLOCKS = {
@@ -99,7 +99,7 @@ class LSTMCell(Cell):
     kernel_name: ClassVar[str] = "lstm"
 
     variant: str = "vanilla"
-    activations: tuple[str, str, str] = ("logistic", "tanh", "tanh")
+    activations: tuple[Activation, ...] = ("logistic", "tanh", "tanh")
     clip: float = 0.0
     cell_clip: float = 0.0
     layer_norm: bool = False
@@ -117,8 +117,9 @@ class LSTMCell(Cell):
         name, kept, norm_rows = self.kernel_name, self.gates, 0
         if self.layer_norm:
             name, kept, norm_rows = "lstm_norm", 3 * self.gates + 1, 2 * self.gates + 2
+        gate, g, h = self.activations
         kernel = KernelCell(
-            name, self.blocks, self.variant == "CIFG", *self.activations, self.clip, self.cell_clip, kept,
+            name, self.blocks, self.variant == "CIFG", gate, g, h, self.clip, self.cell_clip, kept,
             norm_rows=norm_rows, fast=self.fast,
         )  # fmt: skip
         object.__setattr__(self, "kernel", kernel)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, NamedTuple, get_args
+from typing import ClassVar, Literal, NamedTuple
 
 from fastlstm._arrays.arrays import Array
-from fastlstm._cells.cell import Cell, Parameter, Part, Sized, TapePart
+from fastlstm._cells.cell import Activation, Cell, Parameter, Part, Sized, TapePart, checked_activation
 from fastlstm._cells.kernel import KernelCell
 
-Nonlinearity = Literal["tanh", "relu", "logistic", "identity"]
-NONLINEARITIES = get_args(Nonlinearity)
+Nonlinearity = Literal["tanh", "relu", "logistic", "identity", "hard_logistic"] | tuple[str, float, float]
 
 
 class RNNDeltas(NamedTuple):
@@ -61,7 +60,7 @@ class RNNCell(Cell):
     )
     deltas: ClassVar[tuple[Part, ...]] = (Part("a", "nH"), Part("h", "P"))
 
-    nonlinearity: str = "tanh"
+    nonlinearity: Activation = "tanh"
     fast: bool = False
     blocks: str = field(default="", init=False, repr=False, compare=False)
     gates: int = field(default=1, init=False, repr=False, compare=False)
@@ -82,9 +81,11 @@ class RNNCell(Cell):
         return RNNDeltas(*arrays)
 
 
-@functools.cache
-def rnn_cell(nonlinearity: str = "tanh") -> RNNCell:
-    """Return the cell with this activation function."""
-    if nonlinearity not in NONLINEARITIES:
-        raise ValueError(f"nonlinearity must be one of {', '.join(NONLINEARITIES)}, not {nonlinearity!r}")
+def rnn_cell(nonlinearity: Activation = "tanh") -> RNNCell:
+    """Return the cell with this activation function, once checked."""
+    return _cell(checked_activation("nonlinearity", nonlinearity))
+
+
+@functools.lru_cache
+def _cell(nonlinearity: Activation) -> RNNCell:
     return RNNCell(nonlinearity)

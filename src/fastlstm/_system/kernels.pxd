@@ -37,12 +37,17 @@ cdef extern from "kernels.h":
         double largest
         double log_sum
 
-    ctypedef enum fl_activation:
+    ctypedef enum fl_activation_kind:
         FL_TANH
         FL_RELU
         FL_LOGISTIC
         FL_IDENTITY
         FL_HARD_LOGISTIC
+
+    ctypedef struct fl_activation:
+        fl_activation_kind kind
+        double alpha
+        double beta
 
     ctypedef enum fl_format:
         FL_FULL

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from fastlstm._arrays import checks as check
 from fastlstm._arrays.arrays import Array
 from fastlstm._arrays.libraries import device_kind, values_of
-from fastlstm._cells import gru_cell
+from fastlstm._cells import Activation, gru_cell
 from fastlstm._cells.gru import GRUDeltas, GRUGradients
 from fastlstm._engine.passes import workspace_size
 from fastlstm._engine.tapes import GRUTape
@@ -64,6 +64,7 @@ def gru_forward(
     state: Array | None = None,
     *,
     reset_after: bool = True,
+    activations: tuple[Activation, Activation] | None = None,
     lengths: ArrayLike | None = None,
     reverse: bool = False,
     reset: ArrayLike | None = None,
@@ -104,6 +105,8 @@ def gru_forward(
         The initial h. Default: zeros.
     reset_after : bool
         Whether r multiplies what R_n h and bn give, instead of h before the product.
+    activations : (sigma, g), optional
+        Instead of ("logistic", "tanh"): sigma, of r and z, and g, of n, as for `lstm_forward`.
     lengths, reverse, reset, reset_to
         As for `lstm_forward`.
     recurrent_mask : (B, H) array, optional
@@ -157,7 +160,8 @@ def gru_forward(
     ((5, 2, 4), True)
     """
     return function.forward(
-        gru_cell(check.flag("reset_after", reset_after)), GRUTape, x, {"W": W, "R": R, "b": b, "bn": bn}, state,
+        gru_cell(check.flag("reset_after", reset_after), activations), GRUTape, x,
+        {"W": W, "R": R, "b": b, "bn": bn}, state,
         lengths=lengths, reverse=reverse, reset=reset, reset_to=reset_to, recurrent_mask=recurrent_mask,
         zoneout=None if zoneout is None else (zoneout, None), tape=tape, recompute=recompute, out=out,
         workspace=workspace, num_threads=num_threads, batch_invariant=batch_invariant,
@@ -192,7 +196,8 @@ def gru_backward(
         \delta h^{t-1} &= D^{t-1} + \delta h^t \odot z^t + R_r^T \delta\bar{r}^t + R_z^T \delta\bar{z}^t
                 + R_n^T \delta q^t
 
-    In the form that resets before, with :math:`\delta(r h)^t = R_n^T \delta\bar{n}^t`:
+    These are the derivatives of the logistic function and of tanh; with other activations, theirs take their place. In
+    the form that resets before, with :math:`\delta(r h)^t = R_n^T \delta\bar{n}^t`:
 
     .. math::
 

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from fastlstm._arrays import checks as check
 from fastlstm._arrays.arrays import Array
 from fastlstm._arrays.libraries import device_kind, values_of
-from fastlstm._cells import checked_clip, lstm_cell
+from fastlstm._cells import Activation, checked_clip, lstm_cell
 from fastlstm._cells.lstm import LSTMDeltas, LSTMGradients
 from fastlstm._engine.passes import workspace_size
 from fastlstm._engine.tapes import LSTMTape
@@ -74,7 +74,7 @@ def lstm_forward(
     G: Array | None = None,
     proj: Array | None = None,
     norm: Array | None = None,
-    activations: tuple[str, str, str] | None = None,
+    activations: tuple[Activation, Activation, Activation] | None = None,
     clip: float | None = None,
     cell_clip: float | None = None,
     lengths: ArrayLike | None = None,
@@ -138,7 +138,8 @@ def lstm_forward(
         normalisation.
     activations : (sigma, g, h), optional
         Instead of ("logistic", "tanh", "tanh"): sigma "logistic" or "hard_logistic", which is 0.2 a + 0.5 between 0
-        and 1; g and h one of tanh, relu, logistic, identity, hard_logistic.
+        and 1; g and h one of tanh, relu, logistic, identity, hard_logistic. A tuple ("hard_logistic", alpha, beta)
+        stands for alpha a + beta between 0 and 1: Keras 3's has 1 / 6 and 0.5.
     clip : float, optional
         What goes into sigma and g is bounded to +-clip.
     cell_clip : float, optional

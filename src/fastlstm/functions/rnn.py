@@ -79,7 +79,7 @@ def rnn_forward(
         Input weights, recurrent weights and biases. Texts on the simple RNN often write U for W, and W for R.
     state : (B, H) array, optional
         The initial h. Default: zeros.
-    nonlinearity : "tanh", "relu", "logistic" or "identity"
+    nonlinearity : "tanh", "relu", "logistic", "identity", "hard_logistic" or ("hard_logistic", alpha, beta)
         g.
     lengths, reverse, reset, reset_to, recurrent_mask
         As for `lstm_forward`.

@@ -172,7 +172,8 @@ class _Block:
         self.values = values
         self.blocks = network._cell.blocks
         self.peepholes = [name for name in "ifo" if network.peephole and name in self.blocks]
-        gates, g, h = (_SYMBOLS.get(name, name) for name in network._cell.activations)
+        names = [g if isinstance(g, str) else g[0] for g in network._cell.activations]
+        gates, g, h = (_SYMBOLS.get(name, name) for name in names)
         self.activations = {"i": gates, "f": gates, "o": gates, "z": g, "h": h}
         for name in set("ifo") - set(self.blocks):
             self.activations[name] = "$1 - i^t$" if network.variant == "CIFG" else "1"

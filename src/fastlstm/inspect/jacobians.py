@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +14,7 @@ from fastlstm.inspect import _runs
 from fastlstm.inspect._runs import after, index, no_zoneout, one_row
 from fastlstm.layers.lstm import LSTM
 from fastlstm.layers.rnn import RNN
+from fastlstm.reference.activations import activation
 
 __all__ = ["CellJacobians", "HiddenJacobians", "cell_jacobians", "hidden_jacobians"]
 
@@ -195,19 +195,11 @@ def hidden_jacobians(
     deltas = rnn_backward(run.cell_tape, W, R, dh, None, deltas=True).deltas
     assert deltas is not None
     steps = after(t, run.shape[0], run.direction)
-    slopes = _SLOPES[network.nonlinearity](run.cell_tape.h[steps, 0].astype(np.float64)).max(axis=1)
+    _, slope = activation(network.nonlinearity)
+    slopes = slope(run.cell_tape.h[steps, 0].astype(np.float64)).max(axis=1)
     bounds = np.zeros(run.shape[0])
     bounds[steps] = _products(slopes * np.linalg.norm(R.astype(np.float64), 2))
     return HiddenJacobians(deltas.h, _spectral(deltas.h), bounds)
-
-
-# The derivatives g' in terms of h = g(a).
-_SLOPES: dict[str, Callable[[Array], Array]] = {
-    "tanh": lambda h: 1 - h**2,
-    "logistic": lambda h: h * (1 - h),
-    "relu": lambda h: (h > 0).astype(h.dtype),
-    "identity": np.ones_like,
-}
 
 
 def _products(factors: Array) -> Array:

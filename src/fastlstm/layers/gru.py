@@ -9,7 +9,7 @@ from numpy.typing import DTypeLike
 
 from fastlstm._arrays import checks as check
 from fastlstm._arrays.arrays import Array
-from fastlstm._cells import GRUCell, gru_cell
+from fastlstm._cells import Activation, GRUCell, gru_cell
 from fastlstm._engine.tapes import GRUTape
 from fastlstm.layers.layer import Layer
 
@@ -29,6 +29,8 @@ class GRU(Layer[Array, Array]):
         As for `LSTM`.
     reset_after : bool
         Whether r multiplies what R_n h and bn give, as in PyTorch, instead of h before the product.
+    activations
+        As for `gru_forward`.
     recurrent_dropout : float
         Rate at which h is dropped on its way into the products with R of the next step, the same units at every step;
         what z keeps of h stays.
@@ -72,6 +74,7 @@ class GRU(Layer[Array, Array]):
         num_layers: int = 1,
         *,
         reset_after: bool = True,
+        activations: tuple[Activation, Activation] | None = None,
         bidirectional: bool = False,
         batch_first: bool = False,
         dropout: float = 0.0,
@@ -84,6 +87,7 @@ class GRU(Layer[Array, Array]):
         batch_invariant: bool = False,
     ) -> None:
         self.reset_after = check.flag("reset_after", reset_after)
+        self.activations = None if activations is None else gru_cell(reset_after, activations).activations
         super().__init__(
             input_size, hidden_size, num_layers, bidirectional=bidirectional, batch_first=batch_first, dropout=dropout,
             recurrent_dropout=recurrent_dropout, drop_connect=drop_connect, zoneout=(zoneout, 0.0), proj_size=0,
@@ -91,8 +95,12 @@ class GRU(Layer[Array, Array]):
         )  # fmt: skip
         self._start_weights(seed, init_scale)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # GRUs that were pickled before they had activations.
+        super().__setstate__({"activations": None} | state)
+
     def _find_cell(self) -> GRUCell:
-        return gru_cell(self.reset_after)
+        return gru_cell(self.reset_after, self.activations)
 
     def _optional(self) -> tuple[str, ...]:
         return ("bn",) * self.reset_after
@@ -102,4 +110,5 @@ class GRU(Layer[Array, Array]):
         return super().arguments() | {"zoneout": self.zoneout[0]}
 
     def _options(self) -> str:
-        return f"reset_after={self.reset_after}"
+        given = "" if self.activations is None else f", activations={self.activations!r}"
+        return f"reset_after={self.reset_after}{given}"

@@ -9,7 +9,7 @@ from numpy.typing import DTypeLike
 
 from fastlstm._arrays import checks as check
 from fastlstm._arrays.arrays import Array
-from fastlstm._cells import LSTMCell, checked_clip, lstm_cell
+from fastlstm._cells import Activation, LSTMCell, checked_clip, lstm_cell
 from fastlstm._engine.batches import PackedSequence
 from fastlstm._engine.tapes import LSTMTape
 from fastlstm.layers.layer import Layer
@@ -142,7 +142,7 @@ class LSTM(Layer[State, PartialState]):
         drop_connect: float = 0.0,
         zoneout: tuple[float, float] = (0.0, 0.0),
         proj_size: int = 0,
-        activations: tuple[str, str, str] | None = None,
+        activations: tuple[Activation, Activation, Activation] | None = None,
         clip: float | None = None,
         cell_clip: float | None = None,
         layer_norm: bool = False,
@@ -155,7 +155,7 @@ class LSTM(Layer[State, PartialState]):
         self.clip, self.cell_clip = checked_clip("clip", clip), checked_clip("cell_clip", cell_clip)
         self.layer_norm = check.flag("layer_norm", layer_norm)
         cell = lstm_cell(variant, activations, self.clip, self.cell_clip, self.layer_norm)
-        self.variant, self.activations = cell.variant, activations
+        self.variant, self.activations = cell.variant, None if activations is None else cell.activations
         self.peephole = check.flag("peephole", peephole) and self.variant != "NP"
         super().__init__(
             input_size, hidden_size, num_layers, bidirectional=bidirectional, batch_first=batch_first, dropout=dropout,

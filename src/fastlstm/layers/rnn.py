@@ -27,8 +27,8 @@ class RNN(Layer[Array, Array]):
         I inputs and H hidden units.
     num_layers, bidirectional, batch_first, dropout, recurrent_dropout, drop_connect
         As for `LSTM`.
-    nonlinearity : "tanh", "relu", "logistic" or "identity"
-        g.
+    nonlinearity : "tanh", "relu", "logistic", "identity", "hard_logistic" or ("hard_logistic", alpha, beta)
+        g, as for `rnn_forward`.
     zoneout : float
         How often a unit stays as it was.
     dtype : float32 or float64
@@ -79,8 +79,7 @@ class RNN(Layer[Array, Array]):
         init_scale: float | None = None,
         batch_invariant: bool = False,
     ) -> None:
-        rnn_cell(nonlinearity)
-        self.nonlinearity = nonlinearity
+        self.nonlinearity = rnn_cell(nonlinearity).nonlinearity
         super().__init__(
             input_size, hidden_size, num_layers, bidirectional=bidirectional, batch_first=batch_first, dropout=dropout,
             recurrent_dropout=recurrent_dropout, drop_connect=drop_connect, zoneout=(zoneout, 0.0), proj_size=0,

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastlstm.reference.activations import Array, sigma
+from fastlstm.reference.activations import Activation, Array, activation
 
 
 class GRUTape(NamedTuple):
@@ -32,14 +32,16 @@ class GRUGradients(NamedTuple):
 
 
 def gru_forward(
-    x: Array, W: Array, R: Array, b: Array, bn: Array | None, h0: Array, reset_after: bool = True
-) -> tuple[Array, GRUTape]:
+    x: Array, W: Array, R: Array, b: Array, bn: Array | None, h0: Array, reset_after: bool = True,
+    activations: tuple[Activation, Activation] = ("logistic", "tanh"),
+) -> tuple[Array, GRUTape]:  # fmt: skip
     """h^t for every t.
 
     Shapes: x (T, B, I); W (3H, I), R (3H, H), b (3H,) with the blocks r, z, n; h0 (B, H). The reset-after form alone
     has bn (H,): its r multiplies what R_n h and bn give. In the other form, of the first article, r multiplies h before
-    R_n does.
+    R_n does. `activations` are those of r and z, and of n.
     """
+    (sigma, _), (g, _) = map(activation, activations)
     T, B, _ = x.shape
     H = R.shape[1]
     W_r, W_z, W_n = np.split(W, 3)
@@ -53,19 +55,23 @@ def gru_forward(
         z[t] = sigma(x[t] @ W_z.T + h[t] @ R_z.T + b_z)
         if reset_after:
             q[t] = h[t] @ R_n.T + bn
-            n[t] = np.tanh(x[t] @ W_n.T + b_n + r[t] * q[t])
+            n[t] = g(x[t] @ W_n.T + b_n + r[t] * q[t])
         else:
-            n[t] = np.tanh(x[t] @ W_n.T + b_n + (r[t] * h[t]) @ R_n.T)
+            n[t] = g(x[t] @ W_n.T + b_n + (r[t] * h[t]) @ R_n.T)
         h[t + 1] = (1 - z[t]) * n[t] + z[t] * h[t]
     return h[1:], GRUTape(x, r, z, n, q if reset_after else None, h)
 
 
-def gru_backward(tape: GRUTape, W: Array, R: Array, dh_above: Array, dh_final: Array) -> GRUGradients:
+def gru_backward(
+    tape: GRUTape, W: Array, R: Array, dh_above: Array, dh_final: Array,
+    activations: tuple[Activation, Activation] = ("logistic", "tanh"),
+) -> GRUGradients:  # fmt: skip
     """Back-propagation through time.
 
     `dh_above` (T, B, H) is the gradient arriving at every h^t, `dh_final` (B, H) the one at the final state. The value
     of bn is not needed: it is in q.
     """
+    (_, sigma_prime), (_, g_prime) = map(activation, activations)
     x, r, z, n, q, h = tape
     T, B, _ = x.shape
     H = R.shape[1]
@@ -75,16 +81,16 @@ def gru_backward(tape: GRUTape, W: Array, R: Array, dh_above: Array, dh_final: A
     from_next = dh_final  # what step t + 1 sends to h^t
     for t in reversed(range(T)):
         dh = dh_above[t] + from_next
-        da_z[t] = dh * (h[t] - n[t]) * z[t] * (1 - z[t])
-        da_n[t] = dh * (1 - z[t]) * (1 - n[t] ** 2)
+        da_z[t] = dh * (h[t] - n[t]) * sigma_prime(z[t])
+        da_n[t] = dh * (1 - z[t]) * g_prime(n[t])
         if q is not None:
             dq[t] = da_n[t] * r[t]
-            da_r[t] = da_n[t] * q[t] * r[t] * (1 - r[t])
+            da_r[t] = da_n[t] * q[t] * sigma_prime(r[t])
             from_n = dq[t] @ R_n
         else:
             dq[t] = da_n[t]
             drh = dq[t] @ R_n
-            da_r[t] = drh * h[t] * r[t] * (1 - r[t])
+            da_r[t] = drh * h[t] * sigma_prime(r[t])
             from_n = drh * r[t]
         from_next = dh * z[t] + da_r[t] @ R_r + da_z[t] @ R_z + from_n
     da = np.concatenate([da_r, da_z, da_n], axis=-1)

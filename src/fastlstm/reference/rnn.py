@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastlstm.reference.activations import ACTIVATIONS, Array
+from fastlstm.reference.activations import Activation, Array, activation
 
 
 class RNNTape(NamedTuple):
@@ -26,9 +26,11 @@ class RNNGradients(NamedTuple):
     h0: Array
 
 
-def rnn_forward(x: Array, W: Array, R: Array, b: Array, h0: Array, nonlinearity: str = "tanh") -> tuple[Array, RNNTape]:
+def rnn_forward(
+    x: Array, W: Array, R: Array, b: Array, h0: Array, nonlinearity: Activation = "tanh"
+) -> tuple[Array, RNNTape]:
     """h^t for every t. Shapes: x (T, B, I), W (H, I), R (H, H), b (H,), h0 (B, H)."""
-    g, _ = ACTIVATIONS[nonlinearity]
+    g, _ = activation(nonlinearity)
     h = np.empty((x.shape[0] + 1, *h0.shape), x.dtype)
     h[0] = h0
     for t in range(x.shape[0]):
@@ -38,14 +40,14 @@ def rnn_forward(x: Array, W: Array, R: Array, b: Array, h0: Array, nonlinearity:
 
 
 def rnn_backward(
-    tape: RNNTape, W: Array, R: Array, dh_above: Array, dh: Array, nonlinearity: str = "tanh"
+    tape: RNNTape, W: Array, R: Array, dh_above: Array, dh: Array, nonlinearity: Activation = "tanh"
 ) -> RNNGradients:
     """Back-propagation through time.
 
     `dh_above` (T, B, H) is the gradient arriving at every h^t, `dh` (B, H) the one at the final state.
     """
     x, h = tape
-    _, g_prime = ACTIVATIONS[nonlinearity]
+    _, g_prime = activation(nonlinearity)
     da = np.empty_like(dh_above)
     from_next = dh
     for t in reversed(range(x.shape[0])):

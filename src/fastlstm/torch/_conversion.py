@@ -11,7 +11,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 import fastlstm
-from fastlstm._cells import lstm_cell
+from fastlstm._cells import gru_cell, lstm_cell
 from fastlstm.torch._modules import GRU, LSTM, RNN
 from fastlstm.torch._replacement import plain_class
 from fastlstm.torch._stacks import BYTES
@@ -155,6 +155,8 @@ def from_numpy(layer: Layer) -> LSTM | GRU | RNN:
         options |= {name: given[name] for name in ("peephole", "variant", "layer_norm", "proj_size")}
     elif isinstance(layer, fastlstm.GRU):
         usual |= {"zoneout": 0, "reset_after": True}
+        if gru_cell(activations=given["activations"]).activations != gru_cell().activations:
+            usual["activations"] = None
     else:
         usual |= {"zoneout": 0}
         options["nonlinearity"] = given["nonlinearity"]

@@ -28,7 +28,8 @@ const char *fastlstm_message(fastlstm_status status) {
 
 /* ---- the description ---- */
 
-static const fl_activation ACTIVATIONS[] = {FL_IDENTITY, FL_TANH, FL_RELU, FL_LOGISTIC, FL_IDENTITY, FL_HARD_LOGISTIC};
+static const fl_activation_kind ACTIVATIONS[] = {FL_IDENTITY, FL_TANH,     FL_RELU,
+                                                 FL_LOGISTIC, FL_IDENTITY, FL_HARD_LOGISTIC};
 
 #define LAST_OF(array) ((int)(sizeof(array) / sizeof(array)[0]) - 1)
 
@@ -37,7 +38,7 @@ static int is_one(int number, int last) { return number >= 0 && number <= last; 
 static int is_bound(double value) { return value == 0 || (value > 0 && value <= 1.7976931348623157e308); }
 
 static fl_activation activation_of(fastlstm_activation given, fastlstm_activation usual) {
-    return ACTIVATIONS[given == FASTLSTM_USUAL ? usual : given];
+    return (fl_activation){ACTIVATIONS[given == FASTLSTM_USUAL ? usual : given], 0.2, 0.5};
 }
 
 static fl_cell lstm_of(const fastlstm_layer *d) {
@@ -68,7 +69,12 @@ static fl_cell rnn_of(const fastlstm_layer *d) {
 
 static fl_cell gru_of(const fastlstm_layer *d) {
     const int after = d->kind == FASTLSTM_GRU;
-    return (fl_cell){.kind = after ? FL_GRU : FL_GRU_BEFORE, .gates = 3, .kept = after ? 4 : 3, .p_rows = after};
+    return (fl_cell){.kind = after ? FL_GRU : FL_GRU_BEFORE,
+                     .gates = 3,
+                     .kept = after ? 4 : 3,
+                     .p_rows = after,
+                     .gate = activation_of(d->gate, FASTLSTM_LOGISTIC),
+                     .g = activation_of(d->g, FASTLSTM_TANH)};
 }
 
 static fl_cell dense_of(const fastlstm_layer *d) {
@@ -82,17 +88,24 @@ static const struct {
     fl_cell (*cell_of)(const fastlstm_layer *);
     fastlstm_activation last_g; /* the last of the activations that g may be */
     int since;                  /* the first version that has it */
-    int gated;                  /* Has it variants, peepholes, clipping, and activations of the gates and of c? */
+    int gated;                  /* Has it activations of gates? */
+    int has_c;                  /* Has it variants, peepholes, clipping, and an activation of c? */
     int recurrent;              /* Has it R, and perhaps a reverse direction? */
     int fast;                   /* May its activations be fast? */
 } KINDS[] = {
-    [FASTLSTM_LSTM] = {lstm_of, LAST_OF(ACTIVATIONS), 1, 1, 1, 1},
-    [FASTLSTM_RNN] = {rnn_of, FASTLSTM_IDENTITY, 1, 0, 1, 1},
-    [FASTLSTM_DENSE] = {dense_of, FASTLSTM_IDENTITY, 1, 0, 0, 1},
-    [FASTLSTM_GRU] = {gru_of, FASTLSTM_USUAL, 2, 0, 1, 0},
-    [FASTLSTM_GRU_BEFORE] = {gru_of, FASTLSTM_USUAL, 2, 0, 1, 0},
-    [FASTLSTM_LSTM_NORM] = {lstm_of, LAST_OF(ACTIVATIONS), 3, 1, 1, 0},
+    [FASTLSTM_LSTM] = {lstm_of, LAST_OF(ACTIVATIONS), 1, 1, 1, 1, 1},
+    [FASTLSTM_RNN] = {rnn_of, LAST_OF(ACTIVATIONS), 1, 0, 0, 1, 1},
+    [FASTLSTM_DENSE] = {dense_of, FASTLSTM_IDENTITY, 1, 0, 0, 0, 1},
+    [FASTLSTM_GRU] = {gru_of, LAST_OF(ACTIVATIONS), 2, 1, 0, 1, 0},
+    [FASTLSTM_GRU_BEFORE] = {gru_of, LAST_OF(ACTIVATIONS), 2, 1, 0, 1, 0},
+    [FASTLSTM_LSTM_NORM] = {lstm_of, LAST_OF(ACTIVATIONS), 3, 1, 1, 1, 0},
 };
+
+/* Return whether a layer has activations that came with version 5: of GRUs, and an RNN's hard logistic function. */
+static int has_later_activation(const fastlstm_layer *d) {
+    if (d->kind == FASTLSTM_GRU || d->kind == FASTLSTM_GRU_BEFORE) return d->gate || d->g;
+    return d->kind == FASTLSTM_RNN && d->g == FASTLSTM_HARD_LOGISTIC;
+}
 
 static fastlstm_status check_layer(const fastlstm_layer *d, int version, int fast) {
     if (!is_one(d->kind, LAST_OF(KINDS)) || !is_one(d->variant, FASTLSTM_CIFG)) return FASTLSTM_KIND;
@@ -101,8 +114,10 @@ static fastlstm_status check_layer(const fastlstm_layer *d, int version, int fas
     if (d->gate != FASTLSTM_USUAL && d->gate != FASTLSTM_LOGISTIC && d->gate != FASTLSTM_HARD_LOGISTIC)
         return FASTLSTM_ACTIVATION;
     if (!is_one(d->g, KINDS[d->kind].last_g) || !is_one(d->h, LAST_OF(ACTIVATIONS))) return FASTLSTM_ACTIVATION;
+    if (version < 5 && has_later_activation(d)) return FASTLSTM_ACTIVATION;
     if (!is_bound(d->clip) || !is_bound(d->cell_clip)) return FASTLSTM_OPTION;
-    if (!KINDS[d->kind].gated && (d->peephole || d->variant || d->gate || d->h || d->clip != 0 || d->cell_clip != 0))
+    if (!KINDS[d->kind].gated && d->gate) return FASTLSTM_OPTION;
+    if (!KINDS[d->kind].has_c && (d->peephole || d->variant || d->h || d->clip != 0 || d->cell_clip != 0))
         return FASTLSTM_OPTION;
     if (!KINDS[d->kind].recurrent && d->bidirectional) return FASTLSTM_OPTION;
     if (fast && !KINDS[d->kind].fast) return FASTLSTM_OPTION;
@@ -223,7 +238,7 @@ static fastlstm_status lay_out_plan(fastlstm_plan *plan, const fastlstm_network 
         inputs = fl_times((size_t)layer->directions, given->units);
         layer->outputs = (fl_size)inputs;
         for (int reverse = 0; reverse < layer->directions; reverse++)
-            take_direction(&layer->direction[reverse], plan, layer, !KINDS[given->kind].gated || given->peephole,
+            take_direction(&layer->direction[reverse], plan, layer, !KINDS[given->kind].has_c || given->peephole,
                            &plan->parameters, arena);
         plan->state = fl_plus(plan->state, fl_times((size_t)layer->directions, fl_state_of(layer)));
         if (inputs > plan->widest) plan->widest = inputs;
@@ -305,6 +320,19 @@ fastlstm_status fastlstm_set_parameters(fastlstm_plan *plan, const void *paramet
         for (int reverse = 0; reverse < plan->layers[n].directions; reverse++)
             pack(plan, &plan->layers[n], &plan->layers[n].direction[reverse], (const char *)parameters);
     plan->has_parameters = 1;
+    return FASTLSTM_OK;
+}
+
+fastlstm_status fastlstm_set_hard_logistic(fastlstm_plan *plan, size_t layer, fastlstm_place place, double alpha,
+                                           double beta) {
+    const fastlstm_status status = fl_check_plan(plan);
+    if (status) return status;
+    if (layer >= plan->layer_count) return FASTLSTM_SIZE;
+    fl_cell *cell = &plan->layers[layer].cell;
+    fl_activation *const places[] = {&cell->gate, &cell->g, &cell->h};
+    if (!is_one((int)place, LAST_OF(places)) || places[place]->kind != FL_HARD_LOGISTIC) return FASTLSTM_ACTIVATION;
+    if (alpha == 0 || !is_bound(alpha) || !is_bound(beta < 0 ? -beta : beta)) return FASTLSTM_OPTION;
+    *places[place] = (fl_activation){FL_HARD_LOGISTIC, alpha, beta};
     return FASTLSTM_OK;
 }
 

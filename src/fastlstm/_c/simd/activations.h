@@ -132,24 +132,34 @@ FL_INLINE vec v_fast_logistic(vec x) {
 
 FL_INLINE vec v_bounded(vec x, real bound) { return v_clamped(v_set1(-bound), v_set1(bound), x); }
 
-/* Return 0.2 x + 0.5 clipped to [0, 1], as ONNX and Keras define the hard logistic function. */
-FL_INLINE vec v_hard_logistic(vec x) {
-    return v_clamped(v_zero(), v_set1(1), v_fma(v_set1((real)0.2), x, v_set1((real)0.5)));
+FL_INLINE vec v_hard_logistic(const fl_activation g, vec x) {
+    return v_clamped(v_zero(), v_set1(1), v_fma(v_set1((real)g.alpha), x, v_set1((real)g.beta)));
 }
 
 /* Not inlined: the forms in which this saves time have the functions themselves. */
-FL_APART vec v_fast(const fl_activation g, vec a) { return g == FL_FAST_TANH ? v_fast_tanh(a) : v_fast_logistic(a); }
+FL_APART vec v_fast(const fl_activation_kind g, vec a) {
+    return g == FL_FAST_TANH ? v_fast_tanh(a) : v_fast_logistic(a);
+}
 
 FL_INLINE vec apply(const fl_activation g, vec a) {
-    switch (g) {
+    switch (g.kind) {
     case FL_TANH: return v_tanh(a);
     case FL_LOGISTIC: return v_logistic(a);
     case FL_RELU: return v_if_greater(v_zero(), a, v_zero(), a); /* NaN stays NaN */
-    case FL_HARD_LOGISTIC: return v_hard_logistic(a);
+    case FL_HARD_LOGISTIC: return v_hard_logistic(g, a);
     case FL_FAST_TANH:
-    case FL_FAST_LOGISTIC: return v_fast(g, a);
+    case FL_FAST_LOGISTIC: return v_fast(g.kind, a);
     default: return a;
     }
+}
+
+/* Return g(a), where g is tanh as a rule: the others are apart. */
+FL_APART vec v_apart(const fl_activation *g, vec a) { return apply(*g, a); }
+FL_INLINE vec mostly_tanh(const fl_activation *g, vec a) { return g->kind == FL_TANH ? v_tanh(a) : v_apart(g, a); }
+
+/* Return g(a), where g is the logistic function as a rule. */
+FL_INLINE vec mostly_logistic(const fl_activation *g, vec a) {
+    return g->kind == FL_LOGISTIC ? v_logistic(a) : v_apart(g, a);
 }
 
 /* Return d where low < x < high, else zero; NaN stays NaN. */
@@ -160,18 +170,13 @@ FL_INLINE vec v_between(vec low, vec x, vec high, vec d) {
 
 /* Return d g'(a), from h = g(a). */
 FL_INLINE vec times_derivative(const fl_activation g, vec d, vec h) {
-    switch (g) {
+    switch (g.kind) {
     case FL_TANH: return v_mul(d, v_fnma(h, h, v_set1(1)));
     case FL_LOGISTIC: return v_mul(d, v_mul(h, v_sub(v_set1(1), h)));
     case FL_RELU: return v_if_greater(h, v_zero(), d, v_mul(h, d)); /* h = 0 gives 0, NaN gives NaN */
-    case FL_HARD_LOGISTIC: return v_between(v_zero(), h, v_set1(1), v_mul(d, v_set1((real)0.2)));
+    case FL_HARD_LOGISTIC: return v_between(v_zero(), h, v_set1(1), v_mul(d, v_set1((real)g.alpha)));
     default: return d;
     }
-}
-
-/* Return sum + d g'(a), from h = g(a); for tanh, without rounding the product. */
-FL_INLINE vec plus_times_derivative(vec sum, const fl_activation g, vec d, vec h) {
-    return g == FL_TANH ? v_fma(d, v_fnma(h, h, v_set1(1)), sum) : v_add(times_derivative(g, d, h), sum);
 }
 
 #endif

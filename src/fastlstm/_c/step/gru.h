@@ -58,10 +58,12 @@ FL_INLINE void gru_write_h(const fl_forward *s, vec h, fl_size row, fl_size unit
 /* Compute the gates, q and h^t of one row and n units; n is called `candidate`, since n counts units. */
 FL_INLINE void gru_cell(const fl_forward *s, const gru_sums *sums, fl_size row, fl_size unit, fl_size n) {
     const fl_size H = s->hidden;
-    const vec r = v_logistic(v_add(gru_recurrent(s, GRU_R, sums, unit, n), gru_input(s, GRU_R, sums, row, unit, n)));
-    const vec z = v_logistic(v_add(gru_recurrent(s, GRU_Z, sums, unit, n), gru_input(s, GRU_Z, sums, row, unit, n)));
+    const vec r = mostly_logistic(
+        &s->cell->gate, v_add(gru_recurrent(s, GRU_R, sums, unit, n), gru_input(s, GRU_R, sums, row, unit, n)));
+    const vec z = mostly_logistic(
+        &s->cell->gate, v_add(gru_recurrent(s, GRU_Z, sums, unit, n), gru_input(s, GRU_Z, sums, row, unit, n)));
     const vec q = v_add(gru_recurrent(s, GRU_N, sums, unit, n), s_load_part((const stored *)s->p + unit, n));
-    const vec candidate = v_tanh(v_fma(r, q, gru_input(s, GRU_N, sums, row, unit, n)));
+    const vec candidate = mostly_tanh(&s->cell->g, v_fma(r, q, gru_input(s, GRU_N, sums, row, unit, n)));
     const vec h = v_fma(z, v_sub(gru_h_prev(s, row, unit, n), candidate), candidate);
     if (s->gates) {
         stored *gates = (stored *)s->gates + row * 4 * H + unit;
@@ -95,10 +97,10 @@ FL_INLINE gru_deltas gru_cell_backward(const fl_backward *s, vec seen, fl_size r
     const vec h_prev = v_load_part((const real *)s->c_prev + at, n);
     if (s->y_again) s_store_part((stored *)s->y_again + at, v_load_part((const real *)s->c + at, n), n);
     gru_deltas d;
-    d.n = v_mul(v_mul(dh, v_sub(one, z)), v_fnma(candidate, candidate, one));
-    d.z = v_mul(v_mul(dh, v_sub(h_prev, candidate)), v_mul(z, v_sub(one, z)));
+    d.n = times_derivative(s->cell->g, v_mul(dh, v_sub(one, z)), candidate);
+    d.z = times_derivative(s->cell->gate, v_mul(dh, v_sub(h_prev, candidate)), z);
     d.q = v_mul(d.n, r);
-    d.r = v_mul(v_mul(d.n, q), v_mul(r, v_sub(one, r)));
+    d.r = times_derivative(s->cell->gate, v_mul(d.n, q), r);
     v_store_part((real *)s->dc + at, v_mul(dh, z), n);
     stored *delta = (stored *)s->delta + row * 3 * H + unit, *delta_R = (stored *)s->delta_R + row * 3 * H + unit;
     s_store_part(delta + GRU_R * H, d.r, n);

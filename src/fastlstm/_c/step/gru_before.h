@@ -29,8 +29,8 @@ FL_INLINE vec gru_before_sum(const fl_forward *s, const int place, const real *R
 FL_INLINE void gru_before_gates(const fl_forward *s, const real *Ry, const real *wx, real *z_to, stored *ry_to,
                                 fl_size row, fl_size unit, fl_size n) {
     const fl_size H = s->hidden;
-    const vec r = v_logistic(gru_before_sum(s, GRU_R, Ry, wx, unit, n));
-    const vec z = v_logistic(gru_before_sum(s, GRU_Z, Ry, wx, unit, n));
+    const vec r = mostly_logistic(&s->cell->gate, gru_before_sum(s, GRU_R, Ry, wx, unit, n));
+    const vec z = mostly_logistic(&s->cell->gate, gru_before_sum(s, GRU_Z, Ry, wx, unit, n));
     const vec y_prev = s_load_part((const stored *)s->y_prev + row * s->y_prev_step + unit, n);
     if (s->gates) {
         stored *gates = (stored *)s->gates + row * 3 * H + unit;
@@ -44,7 +44,8 @@ FL_INLINE void gru_before_gates(const fl_forward *s, const real *Ry, const real 
 /* Compute n from the sum of the second product, and h^t from n and z. */
 FL_INLINE void gru_before_output(const fl_forward *s, const real *Ry, const real *wx, const real *z_from, fl_size row,
                                  fl_size unit, fl_size n) {
-    const vec candidate = v_tanh(gru_before_sum(s, GRU_N, Ry, wx, unit, n)), z = v_load_part(z_from + unit, n);
+    const vec candidate = mostly_tanh(&s->cell->g, gru_before_sum(s, GRU_N, Ry, wx, unit, n)),
+              z = v_load_part(z_from + unit, n);
     const vec h = v_fma(z, v_sub(gru_h_prev(s, row, unit, n), candidate), candidate);
     if (s->gates) s_store_part((stored *)s->gates + (row * 3 + GRU_N) * s->hidden + unit, candidate, n);
     gru_write_h(s, h, row, unit, n);
@@ -63,18 +64,18 @@ FL_INLINE void gru_before_candidate_backward(const fl_backward *s, vec dh, fl_si
     const vec h_prev = v_load_part((const real *)s->c_prev + at, n);
     stored *delta = (stored *)s->delta + row * 3 * H + unit;
     if (s->y_again) s_store_part((stored *)s->y_again + at, v_load_part((const real *)s->c + at, n), n);
-    s_store_part(delta + GRU_Z * H, v_mul(v_mul(dh, v_sub(h_prev, candidate)), v_mul(z, v_sub(one, z))), n);
-    s_store_part(delta + GRU_N * H, v_mul(v_mul(dh, v_sub(one, z)), v_fnma(candidate, candidate, one)), n);
+    s_store_part(delta + GRU_Z * H, times_derivative(s->cell->gate, v_mul(dh, v_sub(h_prev, candidate)), z), n);
+    s_store_part(delta + GRU_N * H, times_derivative(s->cell->g, v_mul(dh, v_sub(one, z)), candidate), n);
     v_store_part((real *)s->dc + at, v_mul(dh, z), n);
 }
 
 /* Compute the delta of r from the gradient of r y^{t-1}, and what that passes to y^{t-1} beside the other product. */
 FL_INLINE void gru_before_reset_backward(const fl_backward *s, vec d_ry, fl_size row, fl_size unit, fl_size n) {
     const fl_size H = s->hidden, at = row * H + unit;
-    const vec one = v_set1(1), r = s_load_part((const stored *)s->gates + row * 3 * H + unit, n);
+    const vec r = s_load_part((const stored *)s->gates + row * 3 * H + unit, n);
     const vec y_prev = s->y_prev ? s_load_part((const stored *)s->y_prev + at, n)
                                  : s_rounded(v_load_part((const real *)s->c_prev + at, n));
-    s_store_part((stored *)s->delta + row * 3 * H + unit, v_mul(v_mul(d_ry, y_prev), v_mul(r, v_sub(one, r))), n);
+    s_store_part((stored *)s->delta + row * 3 * H + unit, times_derivative(s->cell->gate, v_mul(d_ry, y_prev), r), n);
     s_store_part((stored *)s->r_y + at, v_mul(r, y_prev), n);
     v_store_part((real *)s->beside + at, v_mul(r, d_ry), n);
 }

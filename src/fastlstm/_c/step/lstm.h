@@ -158,6 +158,12 @@ FL_INLINE vec gate_derivative(const fl_cell *cell, const int plain, const bounds
     return cell->clip != 0 ? v_between(b->gate_low, gate, b->gate_high, d) : d;
 }
 
+/* dc + d h'(c), from hc = h(c); of tanh, without rounding the product */
+FL_INLINE vec plus_h_derivative(const fl_cell *cell, const int plain, vec dc, vec d, vec hc) {
+    if (plain || cell->h.kind == FL_TANH) return v_fma(d, v_fnma(hc, hc, v_set1(1)), dc);
+    return v_add(times_derivative(cell->h, d, hc), dc);
+}
+
 /* The path from c^t to y^t where that is more than the activation h: the factor of the output gate, and the gradient of
  * c^t through it. */
 typedef struct {
@@ -207,7 +213,7 @@ FL_INLINE void lstm_cell_backward(const fl_backward *s, const int plain, const i
         if (to_i_f_o) d_o = v_add(d_o, to_i_f_o[2]);
         d_o = plain ? v_mul(d_o, v_mul(o, v_sub(one, o))) : gate_derivative(cell, plain, b, d_o, o);
     }
-    dc = out ? v_add(dc, out->dc) : plus_times_derivative(dc, plain ? FL_TANH : cell->h, v_mul(dy, o), hc);
+    dc = out ? v_add(dc, out->dc) : plus_h_derivative(cell, plain, dc, v_mul(dy, o), hc);
     if (peephole && at_o >= 0) dc = v_fma(s_load_part(p + PEEPHOLE_O(at_o) * H, n), d_o, dc);
     if (!plain && s->dc_all) v_store_part((real *)s->dc_all + at, dc, n);
     if (!plain && cell->cell_clip != 0) {

@@ -19,12 +19,12 @@ cdef inline real between(real low, real x, real high, real d) noexcept nogil:
 
 cdef inline real times_derivative(fl_activation g, real d, real h) noexcept nogil:
     """Return d g'(a), from h = g(a)."""
-    if g == FL_TANH:
+    if g.kind == FL_TANH:
         return d * (1 - h * h)
-    if g == FL_LOGISTIC:
+    if g.kind == FL_LOGISTIC:
         return d * (h * (1 - h))
-    if g == FL_RELU:
+    if g.kind == FL_RELU:
         return d if h > 0 else h * d
-    if g == FL_HARD_LOGISTIC:
-        return between(<real>0, h, <real>1, d * <real>0.2)
+    if g.kind == FL_HARD_LOGISTIC:
+        return between(<real>0, h, <real>1, d * <real>g.alpha)
     return d

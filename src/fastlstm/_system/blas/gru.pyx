@@ -17,7 +17,7 @@ from libc.string cimport memcpy
 from fastlstm._system.blas.activations cimport activate, times_derivative
 from fastlstm._system.blas.carry cimport gradient_of_y, gradient_seen
 from fastlstm._system.blas.products cimport multiply_R, real
-from fastlstm._system.kernels cimport FL_LOGISTIC, FL_TANH, fl_backward, fl_forward, fl_size
+from fastlstm._system.kernels cimport fl_backward, fl_forward, fl_size
 
 
 cdef void forward(const fl_forward *s, real *a, fl_size row0, fl_size row1) noexcept nogil:
@@ -60,11 +60,11 @@ cdef void forward_row(const fl_forward *s, real *a, real *h, fl_size row) noexce
         r[k] = R_r[k] + (r[k] + b_r[k])
         z[k] = R_z[k] + (z[k] + b_z[k])
         q[k] += bn[k]
-    activate(FL_LOGISTIC, r, r, H)
-    activate(FL_LOGISTIC, z, z, H)
+    activate(s.cell.gate, r, r, H)
+    activate(s.cell.gate, z, z, H)
     for k in range(H):
         candidate[k] = r[k] * q[k] + (candidate[k] + b_n[k])
-    activate(FL_TANH, candidate, candidate, H)
+    activate(s.cell.g, candidate, candidate, H)
     for k in range(H):
         h[k] = z[k] * (h_prev[k] - candidate[k]) + candidate[k]
 
@@ -91,9 +91,9 @@ cdef void backward_row(const fl_backward *s, real *delta, const real *dh, fl_siz
     cdef real *of_h = <real *>s.delta_R + at_deltas
     cdef real d_n
     for k in range(H):
-        d_n = times_derivative(FL_TANH, dh[k] * (1 - z[k]), candidate[k])
-        of_x[k] = of_h[k] = times_derivative(FL_LOGISTIC, d_n * q[k], r[k])
-        of_x[H + k] = of_h[H + k] = times_derivative(FL_LOGISTIC, dh[k] * (h_prev[k] - candidate[k]), z[k])
+        d_n = times_derivative(s.cell.g, dh[k] * (1 - z[k]), candidate[k])
+        of_x[k] = of_h[k] = times_derivative(s.cell.gate, d_n * q[k], r[k])
+        of_x[H + k] = of_h[H + k] = times_derivative(s.cell.gate, dh[k] * (h_prev[k] - candidate[k]), z[k])
         of_x[2 * H + k], of_h[2 * H + k] = d_n, d_n * r[k]
         (<real *>s.dc + at)[k] = dh[k] * z[k]
     if s.y_again != NULL:

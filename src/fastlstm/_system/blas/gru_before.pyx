@@ -18,7 +18,7 @@ from libc.string cimport memcpy
 from fastlstm._system.blas.activations cimport activate, times_derivative
 from fastlstm._system.blas.carry cimport gradient_of_y, gradient_seen
 from fastlstm._system.blas.products cimport gemm, real
-from fastlstm._system.kernels cimport FL_LOGISTIC, FL_TANH, fl_backward, fl_forward, fl_size
+from fastlstm._system.kernels cimport fl_backward, fl_forward, fl_size
 
 
 cdef void forward(const fl_forward *s, real *a, fl_size row0, fl_size row1) noexcept nogil:
@@ -43,7 +43,7 @@ cdef void gates(const fl_forward *s, real *r, real *r_y, fl_size row) noexcept n
     cdef const real *y_prev = <const real *>s.y_prev + row * s.y_prev_step
     for k in range(2 * H):
         r[k] += b[k]
-    activate(FL_LOGISTIC, r, r, 2 * H)
+    activate(s.cell.gate, r, r, 2 * H)
     for k in range(H):
         r_y[k] = r[k] * y_prev[k]
 
@@ -60,7 +60,7 @@ cdef void output(const fl_forward *s, real *r, fl_size row) noexcept nogil:
         h_prev = <const real *>s.y_prev + row * s.y_prev_step
     for k in range(H):
         candidate[k] += b_n[k]
-    activate(FL_TANH, candidate, candidate, H)
+    activate(s.cell.g, candidate, candidate, H)
     for k in range(H):
         h[k] = z[k] * (h_prev[k] - candidate[k]) + candidate[k]
     if s.c != NULL:
@@ -92,8 +92,8 @@ cdef void output_backward(const fl_backward *s, real *delta, const real *dh, fl_
     cdef const real *h_prev = <const real *>s.c_prev + row * H
     cdef real *dc = <real *>s.dc + row * H
     for k in range(H):
-        delta[H + k] = times_derivative(FL_LOGISTIC, dh[k] * (h_prev[k] - candidate[k]), z[k])
-        delta[2 * H + k] = times_derivative(FL_TANH, dh[k] * (1 - z[k]), candidate[k])
+        delta[H + k] = times_derivative(s.cell.gate, dh[k] * (h_prev[k] - candidate[k]), z[k])
+        delta[2 * H + k] = times_derivative(s.cell.g, dh[k] * (1 - z[k]), candidate[k])
         dc[k] = dh[k] * z[k]
     if s.y_again != NULL:
         memcpy(<real *>s.y_again + row * H, <const real *>s.c + row * H, H * sizeof(real))
@@ -109,5 +109,5 @@ cdef void reset_backward(const fl_backward *s, real *delta, const real *d_ry, fl
     if s.y_prev == NULL:
         y_prev = <const real *>s.c_prev + row * H
     for k in range(H):
-        delta[k] = times_derivative(FL_LOGISTIC, d_ry[k] * y_prev[k], r[k])
+        delta[k] = times_derivative(s.cell.gate, d_ry[k] * y_prev[k], r[k])
         r_y[k], beside[k] = r[k] * y_prev[k], r[k] * d_ry[k]
