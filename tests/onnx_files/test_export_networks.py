@@ -182,6 +182,13 @@ def test_the_same_network_gives_the_same_bytes():
     assert one == other
 
 
+def test_the_checker_of_onnx_has_the_last_word(monkeypatch):
+    seen = []
+    monkeypatch.setattr(onnx.checker, "check_model", lambda *given, **options: seen.append((*given, options)))
+    model = fastlstm.onnx.to_onnx(lstm())
+    assert seen == [(model, {"full_check": True})]
+
+
 def test_nothing_of_the_network_is_shared():
     layer = lstm()
     model = fastlstm.onnx.to_onnx(layer)

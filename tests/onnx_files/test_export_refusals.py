@@ -52,6 +52,30 @@ def test_zoneout_of_others(kind):
         fastlstm.onnx.to_onnx(kind(I, H, zoneout=0.1))
 
 
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (fastlstm.LSTM(I, H, clip=1e-60), "LSTM has clip=1e-60, which ONNX cannot say: it has clip in float32, 0.0"),
+        (fastlstm.LSTM(I, H, clip=1e60), "LSTM has clip=1e+60, which ONNX cannot say: it has clip in float32, inf"),
+        (nn.LayerNorm(I, 1e-60), "LayerNorm has epsilon=1e-60, which ONNX cannot say: it has epsilon in float32, 0.0"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("opset", [14, 17])
+def test_numbers_that_float32_has_not(layer, message, opset):
+    with refused(ValueError, message):
+        fastlstm.onnx.to_onnx(layer, opset=opset)
+
+
+def test_parameters_that_float32_has_not():
+    layer = fastlstm.LSTM(I, H, dtype=np.float64)
+    layer.params["R_l0"][3, 2] = 1e39
+    with refused(ValueError, "network has parameters, in R_l0, that are too large for float32"):
+        fastlstm.onnx.to_onnx(layer, dtype=np.float32)
+    layer.params["R_l0"][3, 2] = np.inf
+    fastlstm.onnx.to_onnx(layer, dtype=np.float32)
+
+
 class Own(nn.Layer):
     def compute(self, x):
         return 2 * x, None

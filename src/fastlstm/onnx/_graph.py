@@ -21,6 +21,20 @@ TIME, BATCH, TARGET_TIME = "time", "batch", "target_time"
 Axes = Sequence[int | str]
 
 
+def check_option(label: str, name: str, value: float) -> None:
+    """Raise ValueError unless an option, which ONNX has in float32, stays a number above 0 there."""
+    with np.errstate(over="ignore", under="ignore"):
+        found = float(np.float32(value))
+    if not 0 < found < np.inf:
+        raise ValueError(f"{label} has {name}={value!r}, which ONNX cannot say: it has {name} in float32, {found}")
+
+
+def label_of(layer: Any, where: str) -> str:
+    """Return how messages name a layer, whose names in the graph begin with `where`."""
+    kind = type(layer).__name__
+    return f"layer {where.removesuffix('.')}, {kind}," if where else kind
+
+
 class Value(NamedTuple):
     """What flows from one layer to the next: its name in the graph, and what is known of it."""
 
@@ -94,12 +108,16 @@ class Graph:
         Raises
         ------
         ValueError
-            If the constants would have more bytes than a model can.
+            If the constants would have more bytes than a model can, or a number is too large for its kind.
         """
-        self._bytes += array.size * np.dtype(dtype or self.dtype).itemsize
+        kind = np.dtype(dtype or self.dtype)
+        self._bytes += array.size * kind.itemsize
         if self._bytes > MOST_BYTES:
             raise ValueError(f"network has too many parameters: an ONNX model has at most {MOST_BYTES} bytes of them")
-        own: Array = np.array(array, dtype or self.dtype, order="C")
+        with np.errstate(over="ignore"):
+            own: Array = np.array(array, kind, order="C")
+        if kind == np.float32 and array.dtype == np.float64 and (np.isinf(own) & np.isfinite(array)).any():
+            raise ValueError(f"network has parameters, in {name}, that are too large for float32")
         self._constants[self._taken(name)] = numpy_helper.from_array(own, name)
         return name
 

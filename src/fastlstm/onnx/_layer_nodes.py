@@ -12,7 +12,7 @@ from fastlstm._arrays.arrays import on_host
 from fastlstm.layers.gru import GRU
 from fastlstm.layers.lstm import LSTM
 from fastlstm.layers.rnn import RNN
-from fastlstm.onnx._graph import Graph, Value
+from fastlstm.onnx._graph import Graph, Value, check_option, label_of
 from fastlstm.onnx._lengths import divisors, is_last, is_within, with_steps
 from fastlstm.onnx._recurrent_nodes import recurrent
 
@@ -96,6 +96,8 @@ def _embedding(graph: Graph, embedding: nn.Embedding, x: Value, where: str) -> V
 
 def _layer_norm(graph: Graph, layer: nn.LayerNorm, x: Value, where: str) -> Value:
     g, b = (graph.constant(where + name, on_host(layer.params[name])) for name in "gb")
+    if graph.dtype == np.float32:
+        check_option(label_of(layer, where), "epsilon", layer.epsilon)
     # The operator computes its statistics in float32.
     if graph.opset >= 17 and graph.dtype == np.float32:
         name = f"{where}layer_norm"

@@ -12,7 +12,7 @@ from fastlstm.layers.lstm import LSTM
 from fastlstm.layers.rnn import RNN
 from fastlstm.onnx import _blocks
 from fastlstm.onnx._attributes import USUAL, Activation, Attributes, Kind
-from fastlstm.onnx._graph import BATCH, Graph, Value
+from fastlstm.onnx._graph import BATCH, Graph, Value, check_option, label_of
 from fastlstm.onnx._lengths import with_steps
 from fastlstm.onnx._open_gates import LACKING, is_open, with_open_gate
 
@@ -50,11 +50,15 @@ def stack(
     """
     refuse(layer, where)
     attributes = _attributes(layer)
+    if attributes.clip is not None:
+        check_option(label_of(layer, where), "clip", attributes.clip)
+    for activation in attributes.activations[0]:
+        if activation.alpha is not None:
+            check_option(label_of(layer, where), "alpha", activation.alpha)
     for k in range(layer.num_layers):
         name = f"{where}{attributes.kind.lower()}_l{k}"
         weights = {
-            of: graph.constant(f"{where}{of}_l{k}", array)
-            for of, array in _weights(layer, attributes, k, graph.dtype).items()
+            of: graph.constant(f"{where}{of}_l{k}", array) for of, array in _weights(layer, attributes, k).items()
         }
         states = [part[k] for part in first] or [""] * (2 if attributes.kind == "LSTM" else 1)
         inputs = [x, weights["W"], weights["R"], weights["B"], lengths or "", *states, weights.get("P", "")]
@@ -67,7 +71,7 @@ def stack(
 
 def refuse(layer: Any, where: str) -> None:
     """Raise ValueError if ONNX's operator cannot compute what a layer does in inference."""
-    label = f"{where}{type(layer).__name__}" if not where else f"layer {where.rstrip('.')}, {type(layer).__name__},"
+    label = label_of(layer, where)
     reasons = {
         "proj_size": "the projection of y is inside the recurrence, and ONNX's LSTM has none there",
         "layer_norm": "ONNX's LSTM does not normalise",
@@ -140,12 +144,12 @@ def _options(attributes: Attributes) -> dict[str, Any]:
     return options
 
 
-def _weights(layer: Any, attributes: Attributes, k: int, dtype: np.dtype[Any]) -> dict[str, Array]:
+def _weights(layer: Any, attributes: Attributes, k: int) -> dict[str, Array]:
     """Return W, R, B and, with peepholes, P of both directions of a layer, as ONNX lays them out."""
     directions = []
     for end in ("", "_reverse")[: layer.directions]:
         ours = {
-            name: on_host(layer.params[name + suffix]).astype(dtype)
+            name: on_host(layer.params[name + suffix]).astype(layer.dtype, copy=False)
             for name in ("W", "R", "b", "bn", "p")
             if name + (suffix := f"_l{k}{end}") in layer.params
         }

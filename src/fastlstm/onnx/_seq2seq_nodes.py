@@ -63,11 +63,9 @@ def _context(graph: Graph, attention: nn.Attention, query: str, memory: str, whe
 
 
 def _weights(graph: Graph, scores: str, within: str | None, where: str) -> str:
-    """Return the softmax of (batch, time, steps), 0 past each end, and where a row has no steps."""
-    if within is None:
-        return graph.node("Softmax", [scores], f"{where}weights", axis=-1)
-    mask = graph.node("Transpose", [within], f"{where}within", perm=[1, 2, 0])
-    lowest = graph.constant(f"{where}lowest", np.array(np.finfo(graph.dtype).min))
-    bounded = graph.node("Where", [mask, scores, lowest], f"{where}scores_within")
-    softmax = graph.node("Softmax", [bounded], f"{where}softmax", axis=-1)
-    return graph.node("Where", [mask, softmax, graph.zero()], f"{where}weights")
+    """Return the softmax of (batch, time, steps), 0 past each end; of a row without steps anything, its steps are 0."""
+    if within is not None:
+        mask = graph.node("Transpose", [within], f"{where}within", perm=[1, 2, 0])
+        lowest = graph.constant(f"{where}lowest", np.array(np.finfo(graph.dtype).min))
+        scores = graph.node("Where", [mask, scores, lowest], f"{where}scores_within")
+    return graph.node("Softmax", [scores], f"{where}weights", axis=-1)
