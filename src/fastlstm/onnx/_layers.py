@@ -12,6 +12,7 @@ from fastlstm.layers.parameters import unfilled
 from fastlstm.layers.rnn import RNN
 from fastlstm.onnx import _blocks
 from fastlstm.onnx._attributes import Attributes, Ours
+from fastlstm.onnx._open_gates import lacking_gate, without_gate
 
 Layer: TypeAlias = LSTM | GRU | RNN
 
@@ -57,15 +58,21 @@ def layer_of(nodes: Sequence[Any], where: str, *, batch_first: bool, dropout: fl
     first = nodes[0]
     attributes: Attributes = first.attributes
     options = options_of(attributes, where) | {"batch_first": batch_first, "dropout": dropout}
-    arrays: dict[str, Array] = {}
+    every: dict[str, dict[str, Array]] = {}
     for k, node in enumerate(nodes):
         weights = node.weights
         for d, suffix in enumerate(("", "_reverse")[: attributes.directions]):
             own = {role: array[d] for role, array in weights.items()}
-            ours = _blocks.from_onnx(attributes, own["W"], own["R"], own.get("B"), own.get("P"))
-            arrays |= {f"{name}_l{k}{suffix}": array for name, array in ours.items()}
+            every[f"_l{k}{suffix}"] = _blocks.from_onnx(attributes, own["W"], own["R"], own.get("B"), own.get("P"))
     if attributes.kind == "LSTM":
         options["peephole"] = "P" in first.weights
+        sigma = attributes.activations[0][0].ours
+        coupled = attributes.input_forget
+        variant = None if coupled else lacking_gate([*every.values()], sigma, attributes.clip)
+        if variant is not None:
+            options["variant"] = variant
+            every = {suffix: without_gate(ours, variant) for suffix, ours in every.items()}
+    arrays = {name + suffix: array for suffix, ours in every.items() for name, array in ours.items()}
     kind = {"LSTM": LSTM, "GRU": GRU, "RNN": RNN}[attributes.kind]
     dtype = first.weights["R"].dtype
     with unfilled(sum(array.size for array in arrays.values())):

@@ -6,6 +6,7 @@ whatever is finite.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -51,3 +52,34 @@ def with_open_gate(ours: dict[str, Array], variant: str, sigma: Any) -> dict[str
             blocks[lacking] += bias_of(sigma)
         whole[name] = np.concatenate([blocks[letter] for letter in ("ifo" if name == "p" else "ifzo")])
     return whole
+
+
+def lacking_gate(every: Sequence[dict[str, Array]], sigma: Any, clip: float | None) -> str | None:
+    """Return the variant of the LSTM whose gate is 1 in all of these arrays, each of a layer and direction, if any."""
+    if not is_open(sigma, clip):
+        return None
+    for variant, gate in LACKING.items():
+        if all(_is_open(_parts(ours), gate, bias_of(sigma)) for ours in every):
+            return variant
+    return None
+
+
+def without_gate(ours: dict[str, Array], variant: str) -> dict[str, Array]:
+    """Return the arrays of an LSTM with all gates as those of a variant that lacks one."""
+    return {
+        name: np.concatenate([block for letter, block in blocks.items() if letter != LACKING[variant]])
+        for name, blocks in _parts(ours).items()
+    }
+
+
+def _parts(ours: dict[str, Array]) -> dict[str, dict[str, Array]]:
+    """Return the blocks of rows of each array of an LSTM with all gates, by their letters."""
+    letters = {name: "ifo" if name == "p" else "ifzo" for name in ours}
+    return {
+        name: dict(zip(letters[name], np.split(array, len(letters[name])), strict=True)) for name, array in ours.items()
+    }
+
+
+def _is_open(parts: dict[str, dict[str, Array]], gate: str, bias: float | None) -> bool:
+    wanted = {name: 0 if name != "b" else bias for name in parts}
+    return bias is not None and all((blocks[gate] == wanted[name]).all() for name, blocks in parts.items())
