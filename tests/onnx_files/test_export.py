@@ -37,6 +37,12 @@ LSTMS = {
     "relu": {"activations": ("logistic", "relu", "relu")},
     "logistic": {"activations": ("logistic", "logistic", "logistic")},
     "identity": {"activations": ("hard_logistic", "identity", "identity")},
+    "hard gates of Keras": {"activations": (("hard_logistic", 1 / 6, 0.5), "tanh", "tanh")},
+    "three hard ones": {
+        "activations": (("hard_logistic", 1 / 6, 0.5), ("hard_logistic", 0.3, 0.4), ("hard_logistic", 0.5, -0.2))
+    },
+    "hard g, identity": {"activations": ("logistic", ("hard_logistic", 2.0, -0.5), "identity")},
+    "slow gates, NFG": {"activations": (("hard_logistic", 1e-3, -3.0), "tanh", "tanh"), "variant": "NFG"},
     "hard gates, NOG": {"activations": ("hard_logistic", "tanh", "tanh"), "variant": "NOG"},
     "training": {"recurrent_dropout": 0.3, "drop_connect": 0.2, "batch_invariant": True},
 }
@@ -55,7 +61,17 @@ def test_lstms(option, layers, bidirectional, state, lengths):
 OTHERS = {
     "gru": lambda **own: fastlstm.GRU(I, H, **own),
     "gru, reset before": lambda **own: fastlstm.GRU(I, H, reset_after=False, **own),
+    "gru, hard": lambda **own: fastlstm.GRU(I, H, activations=(("hard_logistic", 1 / 6, 0.5), "tanh"), **own),
+    "gru, hard and relu": lambda **own: fastlstm.GRU(
+        I, H, activations=("hard_logistic", "relu"), reset_after=False, **own
+    ),
+    "gru, identity": lambda **own: fastlstm.GRU(I, H, activations=("logistic", "identity"), **own),
+    "gru, two hard": lambda **own: fastlstm.GRU(
+        I, H, activations=(("hard_logistic", 0.3, 0.4), ("hard_logistic", 0.5, -0.2)), **own
+    ),
     "rnn": lambda **own: fastlstm.RNN(I, H, **own),
+    "rnn, hard": lambda **own: fastlstm.RNN(I, H, nonlinearity="hard_logistic", **own),
+    "rnn, hard of Keras": lambda **own: fastlstm.RNN(I, H, nonlinearity=("hard_logistic", 1 / 6, 0.5), **own),
     "rnn, relu": lambda **own: fastlstm.RNN(I, H, nonlinearity="relu", **own),
     "rnn, logistic": lambda **own: fastlstm.RNN(I, H, nonlinearity="logistic", **own),
     "rnn, identity": lambda **own: fastlstm.RNN(I, H, nonlinearity="identity", **own),

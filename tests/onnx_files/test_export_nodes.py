@@ -29,6 +29,9 @@ OPTIONS = {
     "NFG, clip": {"variant": "NFG", "clip": 50.5},
     "clip": {"clip": 0.1},
     "activations": {"activations": ("hard_logistic", "relu", "identity")},
+    "three hard ones": {
+        "activations": (("hard_logistic", 0.1, 0.5), ("hard_logistic", 0.3, 0.4), ("hard_logistic", 0.5, -0.2))
+    },
 }
 
 
@@ -42,15 +45,16 @@ def test_lstms(option, bidirectional, dtype):
     assert found.flat.tobytes() == lstm.flat.tobytes()
 
 
+@pytest.mark.parametrize("activations", [None, (("hard_logistic", 0.1, 0.5), "relu")], ids=str)
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("reset_after", [True, False])
-def test_grus(reset_after, bidirectional):
-    gru = fastlstm.GRU(I, H, reset_after=reset_after, bidirectional=bidirectional, seed=0)
+def test_grus(reset_after, bidirectional, activations):
+    gru = fastlstm.GRU(I, H, reset_after=reset_after, bidirectional=bidirectional, activations=activations, seed=0)
     found = again(gru)
     assert (repr(found), found.flat.tobytes()) == (repr(gru), gru.flat.tobytes())
 
 
-@pytest.mark.parametrize("nonlinearity", ["tanh", "relu", "logistic", "identity"])
+@pytest.mark.parametrize("nonlinearity", ["tanh", "relu", "logistic", "identity", ("hard_logistic", 0.1, 0.4)])
 def test_rnns(nonlinearity):
     rnn = fastlstm.RNN(I, H, nonlinearity=nonlinearity, seed=0)
     found = again(rnn, state=False)

@@ -57,6 +57,14 @@ def test_zoneout_of_others(kind):
     [
         (fastlstm.LSTM(I, H, clip=1e-60), "LSTM has clip=1e-60, which ONNX cannot say: it has clip in float32, 0.0"),
         (fastlstm.LSTM(I, H, clip=1e60), "LSTM has clip=1e+60, which ONNX cannot say: it has clip in float32, inf"),
+        (
+            fastlstm.RNN(I, H, nonlinearity=("hard_logistic", 1e60, 0.5)),
+            "RNN has alpha=1e+60, which ONNX cannot say: it has alpha in float32, inf",
+        ),
+        (
+            fastlstm.GRU(I, H, activations=(("hard_logistic", 0.2, -1e60), "tanh")),
+            "GRU has beta=-1e+60, which ONNX cannot say: it has beta in float32, -inf",
+        ),
         (nn.LayerNorm(I, 1e-60), "LayerNorm has epsilon=1e-60, which ONNX cannot say: it has epsilon in float32, 0.0"),
     ],
     ids=str,

@@ -65,6 +65,7 @@ class GRU(Layer[Array, Array]):
     ((20, 4, 8), (1, 4, 8), (24, 3))
     """
 
+    _cell: GRUCell
     _tape_type = GRUTape
 
     def __init__(

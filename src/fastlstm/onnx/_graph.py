@@ -22,10 +22,10 @@ Axes = Sequence[int | str]
 
 
 def check_option(label: str, name: str, value: float) -> None:
-    """Raise ValueError unless an option, which ONNX has in float32, stays a number above 0 there."""
+    """Raise ValueError if an option, which ONNX has in float32, becomes infinite there, or 0 where it was not."""
     with np.errstate(over="ignore", under="ignore"):
         found = float(np.float32(value))
-    if not 0 < found < np.inf:
+    if np.isinf(found) or (found == 0 and value != 0):
         raise ValueError(f"{label} has {name}={value!r}, which ONNX cannot say: it has {name} in float32, {found}")
 
 

@@ -53,8 +53,9 @@ def stack(
     if attributes.clip is not None:
         check_option(label_of(layer, where), "clip", attributes.clip)
     for activation in attributes.activations[0]:
-        if activation.alpha is not None:
-            check_option(label_of(layer, where), "alpha", activation.alpha)
+        for name, number in (("alpha", activation.alpha), ("beta", activation.beta)):
+            if number is not None:
+                check_option(label_of(layer, where), name, number)
     for k in range(layer.num_layers):
         name = f"{where}{attributes.kind.lower()}_l{k}"
         weights = {
@@ -112,7 +113,7 @@ def _attributes(layer: LSTM | GRU | RNN) -> Attributes:
     if isinstance(layer, LSTM):
         kind, names, clip, coupled = "LSTM", layer._cell.activations, layer.clip, layer.variant == "CIFG"
     elif isinstance(layer, GRU):
-        kind, names, after = "GRU", getattr(layer, "activations", None) or ("logistic", "tanh"), layer.reset_after
+        kind, names, after = "GRU", layer._cell.activations, layer.reset_after
     else:
         kind, names = "RNN", (layer.nonlinearity,)
     direction: Any = "bidirectional" if layer.bidirectional else "forward"
