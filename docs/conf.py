@@ -44,7 +44,7 @@ autodoc_default_options = {
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 autodoc_typehints = "none"  # the docstrings have them, with shapes
-autodoc_mock_imports = ["torch"]
+autodoc_mock_imports = ["onnx", "torch"]
 numpydoc_show_class_members = False  # autodoc does
 default_role = "name"
 

@@ -19,8 +19,9 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("[!_]*.md")), *sorted(
 
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_run(name):
-    if name.startswith("fastlstm.torch"):
-        pytest.importorskip("torch")
+    for package in ("onnx", "torch"):
+        if name.startswith(f"fastlstm.{package}"):
+            pytest.importorskip(package)
     assert doctest.testmod(importlib.import_module(name)).failed == 0
 
 

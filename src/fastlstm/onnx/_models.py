@@ -17,7 +17,7 @@ from fastlstm._arrays import whole_files
 from fastlstm._arrays.arrays import Array
 from fastlstm._arrays.files import FileError
 
-Source: TypeAlias = str | os.PathLike[str] | bytes | onnx.ModelProto
+Source: TypeAlias = "str | os.PathLike[str] | bytes | onnx.ModelProto"
 
 # A protobuf cannot have more bytes: what is larger has its weights in other files.
 LARGEST_MODEL = (1 << 31) - 1
