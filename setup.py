@@ -84,6 +84,7 @@ LIBRARIES = [
             ["-DFL_EMULATED"] if EMULATED else [],
             [
                 "system/dispatch.c",
+                "system/linked.c",
                 "network/plan.c",
                 "network/tape.c",
                 "network/forward.c",

@@ -15,8 +15,8 @@
  * another. T and B may be 0: there is nothing to do then, states stay as they were and gradients are 0; arrays may be
  * empty, but not NULL.
  *
- * With this header: link libfastlstm.a, `cc program.c $(python -m fastlstm --cflags --libs)`. In a Python extension:
- * fastlstm/capsule.h, and no library.
+ * With this header: link libfastlstm.a, `cc program.c $(python -m fastlstm --cflags --libs)`; with the kernels of one
+ * instruction set alone, see fastlstm/only.h. In a Python extension: fastlstm/capsule.h, and no library.
  */
 #ifndef FASTLSTM_H
 #define FASTLSTM_H
@@ -188,6 +188,10 @@ fastlstm_status fastlstm_backward(const fastlstm_plan *plan, size_t T, size_t B,
 
 #ifdef __cplusplus
 }
+#endif
+
+#ifdef FASTLSTM_ONLY
+#include "only.h"
 #endif
 
 #endif

@@ -14,6 +14,7 @@ from fastlstm._config import get_include, get_library, show_config
 from fastlstm._engine.batches import PackedSequence
 from fastlstm._engine.tapes import GRUTape, LSTMTape, RNNTape
 from fastlstm._engine.threads import get_num_threads, set_num_threads
+from fastlstm.c_header import export_c
 from fastlstm.functions.gru import GRUDeltas, GRUGradients, gru_backward, gru_forward, gru_workspace
 from fastlstm.functions.lstm import LSTMDeltas, LSTMGradients, lstm_backward, lstm_forward, lstm_workspace
 from fastlstm.functions.rnn import RNNDeltas, RNNGradients, rnn_backward, rnn_forward, rnn_workspace
@@ -50,6 +51,7 @@ __all__ = [
     "RoundingError",
     "Stream",
     "Tape",
+    "export_c",
     "get_include",
     "get_library",
     "get_num_threads",

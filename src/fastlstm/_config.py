@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import sys
 import sysconfig
 from pathlib import Path
@@ -45,6 +46,22 @@ def get_library() -> str:
     True
     """
     return str(_in_package("lib") / ("fastlstm.lib" if sys.platform == "win32" else "libfastlstm.a"))
+
+
+def get_share(name: str) -> str:
+    """Return a folder of an installed package's files for other build systems, which find header and library by it."""
+    folder = Path(__file__).parent / "share" / name
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"there is no {folder}: fastlstm runs from its sources here, only --cflags and --libs hold"
+        )
+    return str(folder)
+
+
+def get_instruction_sets() -> list[str]:
+    """Return the instruction sets that a program in C can choose, with libraries for any processor, slowest first."""
+    header = Path(get_include()) / "fastlstm" / "only.h"
+    return re.findall(r"\bfastlstm_(\w+)_float32, fastlstm_", header.read_text("utf-8"))
 
 
 def show_config() -> None:

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -10,38 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from compiled import CC, CXX, ROOT, STRICT, compiled, flags, needs_cc, needs_cxx, run
 
 import fastlstm
 from fastlstm import nn
 
-ROOT = Path(__file__).parents[2]
 PROGRAMS = ROOT / "examples" / "c"
 FROZEN = sorted((ROOT / "tests" / "c").glob("frozen_*.c"))
-CC, CXX = shutil.which("cc"), shutil.which("c++")
 
-# On Windows a cc is not the compiler that made the library, nor does it take its format.
-pytestmark = pytest.mark.skipif(
-    CC is None or sys.platform == "win32", reason="there is no cc, or not the one that made the library"
-)
-
-
-def run(*command, **options):
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=300, **options)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def flags(*names):
-    return shlex.split(run(sys.executable, "-W", "error", "-m", "fastlstm", *names))
-
-
-STRICT = ("-std=c11", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Wstrict-prototypes", "-Werror")
-
-
-def compiled(source, folder):
-    program = folder / source.stem
-    run(CC, *STRICT, source, *flags("--cflags", "--libs"), "-o", program)
-    return program
+pytestmark = needs_cc
 
 
 def test_streaming_a_network_that_was_trained_in_python(tmp_path):
@@ -126,7 +102,7 @@ def test_the_frozen_interface(tmp_path):
         assert re.search(rf"\b{name}\b", frozen), f"{name} is to be frozen, in a later version's file"
 
 
-@pytest.mark.skipif(CXX is None, reason="there is no C++ compiler named c++")
+@needs_cxx
 def test_the_header_in_cpp(tmp_path):
     source = tmp_path / "program.cpp"
     source.write_text(

@@ -1,36 +1,5 @@
 #include "system/dispatch.h"
 
-#if defined(__x86_64__) || defined(_M_X64)
-#define FL_X86 1
-#elif defined(__aarch64__) || defined(_M_ARM64)
-#define FL_ARM 1
-#endif
-
-/* Expand a row of targets.def to code(name, detection) where it is compiled, else to none(name, detection). */
-#define ROW_ANY(code, none, name, detection) code(name, detection)
-#if FL_X86
-#define ROW_X86 ROW_ANY
-#else
-#define ROW_X86 ROW_NONE
-#endif
-#if FL_ARM
-#define ROW_ARM ROW_ANY
-#else
-#define ROW_ARM ROW_NONE
-#endif
-#ifdef FL_EMULATED
-#define ROW_EMULATED ROW_ANY
-#else
-#define ROW_EMULATED ROW_NONE
-#endif
-#define ROW_NONE(code, none, name, detection) none(name, detection)
-
-#define DECLARED(name, detection) extern const fl_kernels fl_kernels_##name##_32, fl_kernels_##name##_64;
-#define NOTHING(name, detection)
-#define TARGET(name, processor, gcc, msvc, detection) ROW_##processor(DECLARED, NOTHING, name, detection)
-#include "targets.def"
-#undef TARGET
-
 static int always(void) { return 1; }
 
 #if FL_X86
@@ -70,12 +39,9 @@ static int has_avx512(void) { return has(AVX2 | AVX512F | AVX512DQ, ZMM_STATE); 
 
 static const struct {
     const char *name;
-    const fl_kernels *kernels_32, *kernels_64;
     int (*available)(void);
 } targets[FL_ISA_COUNT] = {
-#define COMPILED(name, detection) {#name, &fl_kernels_##name##_32, &fl_kernels_##name##_64, detection},
-#define MISSING(name, detection) {#name, NULL, NULL, NULL},
-#define TARGET(name, processor, gcc, msvc, detection) ROW_##processor(COMPILED, MISSING, name, detection)
+#define TARGET(name, processor, gcc, msvc, detection) {#name, FL_IF_##processor(detection, NULL)},
 #include "targets.def"
 #undef TARGET
 };
@@ -85,7 +51,9 @@ const char *fl_isa_name(int isa) { return targets[isa].name; }
 int fl_isa_available(int isa) { return targets[isa].available && targets[isa].available(); }
 
 const fl_kernels *fl_isa_kernels(int isa, int bytes) {
-    return bytes == 4 ? targets[isa].kernels_32 : targets[isa].kernels_64;
+    for (const fastlstm_kernels *const *linked = fastlstm_linked; *linked; linked++)
+        if ((*linked)->isa == isa && (*linked)->bytes == bytes) return (*linked)->table;
+    return NULL;
 }
 
 #ifdef FL_EMULATED /* the processor as a device: see emulated.inc */

@@ -1,0 +1,394 @@
+"""A trained network as a C header, for programs without files: its parameters, and functions that run it."""
+
+from __future__ import annotations
+
+import os
+import re
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+
+from fastlstm._arrays import checks as check
+from fastlstm._arrays import whole_files
+from fastlstm._arrays.arrays import Array, on_host
+from fastlstm._config import get_instruction_sets
+from fastlstm.c_layers import CLayer, CNetwork, Part, described
+
+__all__ = ["export_c"]
+
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+# The values that are turned to text at once.
+PIECE = 1 << 14
+
+HEAD = """\
+/* $summary
+ *
+ * Written by fastlstm $version. Include it in one source file, and link the library, whose header says more:
+ *
+ *   cc program.c $$(python -m fastlstm --cflags --libs)
+ *
+ *   static ${n}_network network;$stream_example
+ *
+ * All memory is in these; nothing allocates. Functions return FASTLSTM_OK, or what fastlstm_message says in words. */
+#ifndef ${N}_H
+#define ${N}_H
+
+#include <string.h>
+$only
+#include <fastlstm/fastlstm.h>
+
+"""
+
+ONLY = """\
+
+#ifndef FASTLSTM_ONLY /* the kernels of one instruction set, see only.h */
+#define FASTLSTM_ONLY $isa
+#define FASTLSTM_ONLY_$precision
+#endif
+#include <fastlstm/only.h>"""
+
+NETWORK = """\
+/* The network. Once it is ready it is only read, by any number of threads; it must stay where it is. The functions of
+ * fastlstm.h take its plan. */
+typedef struct {
+    fastlstm_plan *plan$head;
+    unsigned char memory[${N}_PLAN_BYTES]$head_memory;
+} ${n}_network;
+
+"""
+
+STREAM = """\
+/* A stream: what the network remembers from step to step, zeros at first, and the memory of a step. Each has one thread
+ * at a time. */
+typedef struct {
+    $real state[$states];
+    unsigned char workspace[${N}_STEP_BYTES];$features
+} ${n}_stream;
+
+"""
+
+PLAN = """\
+/* Make the network ready: a plan with the parameters, in the network's own memory. It has room for the plan of every
+ * instruction set; FASTLSTM_MEMORY says that a later library needs more: write this header anew. */
+static inline fastlstm_status ${n}_plan(${n}_network *network) {
+    fastlstm_layer layers[$layer_count];
+    fastlstm_network description;
+    fastlstm_status status;
+    memset(layers, 0, sizeof layers);
+    memset(&description, 0, sizeof description);
+$layers
+    description.version = FASTLSTM_C_VERSION;
+    description.dtype = FASTLSTM_$precision;$fast
+$plans
+    return status;
+}
+
+"""
+
+PART = """\
+    description.inputs = $inputs;
+    description.layer_count = $count;
+    description.layers = layers$first;
+    status = fastlstm_make_plan(&description, network->$memory, sizeof network->$memory, &network->$plan);
+    if (!status) status = fastlstm_set_parameters(network->$plan, ${n}_parameters$start, $parameters);"""
+
+STEP = """\
+/* Run a time step of a stream: y ($outputs) from x ($inputs). */
+static inline fastlstm_status ${n}_step(const ${n}_network *network, ${n}_stream *stream, const $real *x, $real *y) {
+    return fastlstm_step(network->plan, 1, x, stream->state, y, stream->workspace);
+}
+
+"""
+
+STEP_WITH_HEAD = """\
+/* Run a time step of a stream: y ($outputs), what the network says of the steps up to this one, from x ($inputs). */
+static inline fastlstm_status ${n}_step(const ${n}_network *network, ${n}_stream *stream, const $real *x, $real *y) {
+    const fastlstm_status status = fastlstm_step(network->plan, 1, x, stream->state, stream->features,
+                                                 stream->workspace);
+    return status ? status : fastlstm_step(network->head, 1, stream->features, NULL, y, stream->workspace);
+}
+
+"""
+
+WORKSPACE = """\
+/* Return the bytes of the workspace for T time steps; 0 where memory cannot hold them. */
+static inline size_t ${n}_workspace_bytes(const ${n}_network *network, size_t T) {
+    return fastlstm_workspace_bytes(network->plan, T, 1);
+}
+
+"""
+
+WORKSPACE_WITH_HEAD = """\
+/* Return the bytes of the workspace for T time steps; 0 where memory cannot hold them. */
+static inline size_t ${n}_workspace_bytes(const ${n}_network *network, size_t T) {
+    const size_t body = fastlstm_workspace_bytes(network->plan, T, 1);
+    const size_t head = fastlstm_workspace_bytes(network->head, 1, 1);
+    return body && body < head ? head : body;
+}
+
+"""
+
+FORWARD = """\
+/* Run a sequence of T time steps, from a state of zeros: y (T, $outputs) from x (T, $inputs). */
+static inline fastlstm_status ${n}_forward(const ${n}_network *network, size_t T, const $real *x, $real *y,
+                                           void *workspace) {
+    return fastlstm_forward(network->plan, T, 1, x, NULL, y, NULL, NULL, workspace);
+}
+
+"""
+
+FORWARD_TO_LAST = """\
+/* Run a sequence of T time steps, at least one, from a state of zeros: y ($outputs) from x (T, $inputs). `sequence` is
+ * memory for what all time steps give, of which only the last goes on: (T, ${N}_FEATURES). */
+static inline fastlstm_status ${n}_forward(const ${n}_network *network, size_t T, const $real *x, $real *sequence,
+                                           $real *y, void *workspace) {
+    $real *last;
+    fastlstm_status status;
+    if (!T) return FASTLSTM_SIZE;
+    status = fastlstm_forward(network->plan, T, 1, x, NULL, sequence, NULL, NULL, workspace);
+    if (status) return status;
+    last = sequence + (T - 1) * ${N}_FEATURES;$join
+$finish
+}
+
+"""
+
+JOIN = """
+    /* The other direction ends at the first step. */
+    memmove(last + $half, sequence + $half, $half * sizeof($real));"""
+
+EMBEDDING = """\
+/* Return the values that stand for an id, from 0 to ${N}_IDS - 1, as ${n}_step takes them; NULL for any other. */
+static inline const $real *${n}_vector(int id) {
+    return id < 0 || id >= ${N}_IDS ? NULL : ${n}_parameters + (size_t)id * ${N}_INPUTS;
+}
+
+/* Look up the values of T ids: x (T, $inputs). FASTLSTM_NULL says that there is no such id. */
+static inline fastlstm_status ${n}_vectors(size_t T, const int *ids, $real *x) {
+    size_t t;
+    for (t = 0; t < T; t++) {
+        const $real *vector = ${n}_vector(ids[t]);
+        if (!vector) return FASTLSTM_NULL;
+        memcpy(x + t * ${N}_INPUTS, vector, ${N}_INPUTS * sizeof($real));
+    }
+    return FASTLSTM_OK;
+}
+
+"""
+
+
+def export_c(
+    network: Any,
+    path: str | os.PathLike[str],
+    *,
+    name: str | None = None,
+    fast: bool = False,
+    instruction_set: str | None = None,
+) -> None:
+    """Write a network as a C header: its parameters, and functions that run it.
+
+    The header is C99 and C++, and needs the C library of fastlstm, but no file, no Python and no ``malloc``. The
+    numbers in it are those of the network to the last bit. For ``model.h`` it has ``model_plan``, which makes the
+    network ready, ``model_step`` for one time step of a stream, ``model_forward`` for a whole sequence, and what they
+    need: see :doc:`/c-api`.
+
+    Parameters
+    ----------
+    network : LSTM, GRU, RNN, Dense or Sequential
+        What C has: no FGR, projection or zoneout. A `Sequential` may have an `Embedding`, a `Last` and `Dropout` too,
+        which does nothing there.
+    path : str or path
+        The header, whose name usually ends in ``.h``. It is replaced whole or not at all, as by `save`.
+    name : str, optional
+        What all names in the header begin with. Default: the file's name, without what follows its first point.
+    fast : bool
+        Whether tanh and the logistic function may be off by 2e-6 and 1e-6, for shorter steps: see `Frozen`.
+    instruction_set : str, optional
+        The one whose kernels the program has, in the network's precision alone, which makes it smaller: "portable",
+        "base", "avx2" or "avx512"; on ARM "portable" or "neon". Default: all that the library has, of which the
+        fastest is used.
+
+    Raises
+    ------
+    TypeError
+        If the network is not one of these, or has another layer; or fast networks cannot have a layer of its kind.
+    ValueError
+        If a layer has an option that C does not have, a parameter is not finite, `name` is no name in C, or there is no
+        such instruction set.
+    OSError
+        If the file cannot be written, or the path is not a regular file.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import fastlstm
+    >>> from fastlstm import nn
+    >>> model = nn.Sequential(fastlstm.LSTM(1, 32, seed=0), nn.Dense(32, 1, seed=1))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "model.h")
+    ...     fastlstm.export_c(model, path)
+    ...     with open(path) as file:
+    ...         text = file.read()
+    >>> "static inline fastlstm_status model_step(const model_network *network" in text
+    True
+    """
+    path = check.path("path", path)
+    found = described(network)
+    flat = on_host(network.flat).astype(network.dtype, copy=False)
+    if not np.isfinite(flat).all():
+        raise ValueError("network must have finite parameters: C has no constant for infinity and NaN")
+    name = _checked_name(name, path)
+    fast = check.flag("fast", fast)
+    kinds = {layer.kind for part in (found.body, found.head) if part for layer in part.layers}
+    if fast and not kinds <= {"LSTM", "RNN", "DENSE"}:
+        raise TypeError(
+            f"fast must be False for {network!r}: only an LSTM without layer_norm, an RNN and a Dense are fast"
+        )
+    if instruction_set is not None and instruction_set not in get_instruction_sets():
+        known = ", ".join(get_instruction_sets())
+        raise ValueError(f"instruction_set must be one of {known}, or None, not {instruction_set!r}")
+    text = _Text(network, found, name, fast, instruction_set)
+    whole_files.replace(path, (piece.encode("ascii") for piece in text.pieces(flat)))
+
+
+def _checked_name(name: object, path: str) -> str:
+    """Return the name that names in the header begin with."""
+    hint = ""
+    if name is None:
+        name, hint = Path(path).name.partition(".")[0], ", which the file's name begins with: give another one"
+    elif not isinstance(name, str):
+        raise TypeError(f"name must be a str, not {type(name).__name__}")
+    if not NAME.fullmatch(name) or name.lower() == "fastlstm":
+        raise ValueError(
+            f"name must be letters, digits and _, beginning with a letter, and not fastlstm, not {name!r}{hint}"
+        )
+    return name
+
+
+class _Text:
+    """The text of a header."""
+
+    def __init__(self, network: Any, found: CNetwork, name: str, fast: bool, instruction_set: str | None) -> None:
+        self.network, self.found, self.fast, self.instruction_set = network, found, fast, instruction_set
+        self.size = network.dtype.itemsize
+        self.parts = [part for part in (found.body, found.head) if part]
+        self.steps = not found.body.bidirectional
+        self.words: dict[str, Any] = {
+            "n": name, "N": name.upper(), "real": found.dtype, "precision": f"FLOAT{8 * self.size}",
+            "inputs": found.body.inputs, "outputs": found.outputs,
+        }  # fmt: skip
+
+    def filled(self, template: str, **words: object) -> str:
+        """Return a part of the header with its words filled in."""
+        return Template(template).substitute(self.words | words)
+
+    def pieces(self, flat: Array) -> Iterator[str]:
+        """Yield the header, piece by piece; `flat` has the parameters."""
+        found = self.found
+        yield self._head()
+        yield self._sizes()
+        yield from self._parameters(flat)
+        both = found.head is not None
+        head, head_memory = (", *head", self.filled(", head_memory[${N}_HEAD_BYTES]")) if both else ("", "")
+        yield self.filled(NETWORK, head=head, head_memory=head_memory)
+        if self.steps:
+            features = self.filled("\n    $real features[${N}_FEATURES];") if both else ""
+            yield self.filled(
+                STREAM, states=self.filled("${N}_STATES") if found.body.states else "1", features=features
+            )
+        yield self._plan()
+        if found.vocabulary:
+            yield self.filled(EMBEDDING)
+        if self.steps:
+            yield self.filled(STEP_WITH_HEAD if both else STEP)
+        yield self.filled(WORKSPACE_WITH_HEAD if both else WORKSPACE)
+        yield self._forward()
+        yield "#endif\n"
+
+    def _head(self) -> str:
+        from fastlstm import __version__
+
+        summary = "\n * ".join(textwrap.wrap(f"{self.network!r}", 115, break_long_words=False))
+        stream = (
+            "\n *   static ${n}_stream stream;\n *   ${n}_plan(&network);\n *   ${n}_step(&network, &stream, x, y);"
+        )
+        example = stream if self.steps else "\n *   ${n}_plan(&network);"
+        only = "" if self.instruction_set is None else self.filled(ONLY, isa=self.instruction_set)
+        return self.filled(HEAD, summary=summary, version=__version__, stream_example=self.filled(example), only=only)
+
+    def _sizes(self) -> str:
+        found, N = self.found, self.words["N"]
+        step = max(part.step_bytes(self.size) for part in self.parts)
+        sizes = {
+            "IDS": (found.vocabulary, "of the embedding"),
+            "INPUTS": (found.body.inputs, "values of x, of a time step"),
+            "FEATURES": (found.body.outputs if found.last else 0, "values of each time step, of which the last go on"),
+            "OUTPUTS": (found.outputs, "values of y"),
+            "STATES": (found.body.states, "values that a stream remembers"),
+            "PARAMETERS": (self.network.flat.size, "values"),
+            "PLAN_BYTES": (found.body.plan_bytes(self.size), "enough for every instruction set"),
+            "HEAD_BYTES": (found.head.plan_bytes(self.size) if found.head else 0, "the same"),
+            "STEP_BYTES": (step if self.steps else 0, "the memory of a step"),
+        }
+        return (
+            "".join(f"#define {N}_{key} {value} /* {text} */\n" for key, (value, text) in sizes.items() if value) + "\n"
+        )
+
+    def _parameters(self, flat: Array) -> Iterator[str]:
+        """Yield the array of the parameters, as decimal numbers that are read back to the same bits."""
+        yield self.filled("static const $real ${n}_parameters[${N}_PARAMETERS] = {\n")
+        per_line, suffix, start = (8, "f", 0) if self.size == 4 else (4, "", 0)
+        for name, array in self.network.params.items():
+            yield f"    /* {name} {tuple(array.shape)} */\n".replace(",)", ")")
+            for at in range(start, start + array.size, PIECE):
+                texts = [f"{text}{suffix}," for text in flat[at : min(at + PIECE, start + array.size)].astype(str)]
+                lines = (" ".join(texts[k : k + per_line]) for k in range(0, len(texts), per_line))
+                yield "".join(f"    {line}\n" for line in lines)
+            start += array.size
+        yield "};\n\n"
+
+    def _plan(self) -> str:
+        layers = [layer for part in self.parts for layer in part.layers]
+        lines = [line for k, layer in enumerate(layers) for line in _fields(k, layer)]
+        plans, first = [], 0
+        for part, plan, memory in zip(self.parts, ("plan", "head"), ("memory", "head_memory"), strict=False):
+            plans.append(self._part(part, plan, memory, first))
+            first += len(part.layers)
+        words = {
+            "layer_count": len(layers),
+            "layers": "\n".join(lines),
+            "plans": "\n    if (status) return status;\n".join(plans),
+            "fast": "\n    description.fast = 1;" if self.fast else "",
+        }
+        return self.filled(PLAN, **words)
+
+    def _part(self, part: Part, plan: str, memory: str, first: int) -> str:
+        return self.filled(
+            PART, inputs=part.inputs, count=len(part.layers), first=f" + {first}" if first else "", plan=plan,
+            memory=memory, start=f" + {part.start}" if part.start else "", parameters=part.parameters,
+        )  # fmt: skip
+
+    def _forward(self) -> str:
+        found = self.found
+        if not found.last:
+            return self.filled(FORWARD)
+        half = found.body.outputs // 2
+        join = self.filled(JOIN, half=half) if found.directions == 2 else ""
+        if found.head:
+            finish = "    return fastlstm_step(network->head, 1, last, NULL, y, workspace);"
+        else:
+            finish = "    memcpy(y, last, ${N}_OUTPUTS * sizeof($real));\n    return FASTLSTM_OK;"
+        return self.filled(FORWARD_TO_LAST, join=join, finish=self.filled(finish))
+
+
+def _fields(k: int, layer: CLayer) -> Iterator[str]:
+    """Yield the lines that describe a layer."""
+    fields = {"kind": f"FASTLSTM_{layer.kind}", "units": str(layer.units)}
+    if layer.directions == 2:
+        fields["bidirectional"] = "1"
+    for field, value in (fields | layer.fields).items():
+        yield f"    layers[{k}].{field} = {value};"
