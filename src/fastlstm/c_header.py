@@ -37,7 +37,7 @@ HEAD = """\
 #ifndef ${N}_H
 #define ${N}_H
 
-#include <string.h>
+$math#include <string.h>
 $only
 #include <fastlstm/fastlstm.h>
 
@@ -99,7 +99,8 @@ PART = """\
 STEP = """\
 /* Run a time step of a stream: y ($outputs) from x ($inputs). */
 static inline fastlstm_status ${n}_step(const ${n}_network *network, ${n}_stream *stream, const $real *x, $real *y) {
-    return fastlstm_step(network->plan, 1, x, stream->state, y, stream->workspace);
+    const fastlstm_status status = fastlstm_step(network->plan, 1, x, stream->state, y, stream->workspace);$softmax
+    return status;
 }
 
 """
@@ -107,9 +108,10 @@ static inline fastlstm_status ${n}_step(const ${n}_network *network, ${n}_stream
 STEP_WITH_HEAD = """\
 /* Run a time step of a stream: y ($outputs), what the network says of the steps up to this one, from x ($inputs). */
 static inline fastlstm_status ${n}_step(const ${n}_network *network, ${n}_stream *stream, const $real *x, $real *y) {
-    const fastlstm_status status = fastlstm_step(network->plan, 1, x, stream->state, stream->features,
-                                                 stream->workspace);
-    return status ? status : fastlstm_step(network->head, 1, stream->features, NULL, y, stream->workspace);
+    fastlstm_status status;
+    status = fastlstm_step(network->plan, 1, x, stream->state, stream->features, stream->workspace);
+    if (!status) status = fastlstm_step(network->head, 1, stream->features, NULL, y, stream->workspace);$softmax
+    return status;
 }
 
 """
@@ -136,7 +138,8 @@ FORWARD = """\
 /* Run a sequence of T time steps, from a state of zeros: y (T, $outputs) from x (T, $inputs). */
 static inline fastlstm_status ${n}_forward(const ${n}_network *network, size_t T, const $real *x, $real *y,
                                            void *workspace) {
-    return fastlstm_forward(network->plan, T, 1, x, NULL, y, NULL, NULL, workspace);
+    const fastlstm_status status = fastlstm_forward(network->plan, T, 1, x, NULL, y, NULL, NULL, workspace);$softmax
+    return status;
 }
 
 """
@@ -152,7 +155,8 @@ static inline fastlstm_status ${n}_forward(const ${n}_network *network, size_t T
     status = fastlstm_forward(network->plan, T, 1, x, NULL, sequence, NULL, NULL, workspace);
     if (status) return status;
     last = sequence + (T - 1) * ${N}_FEATURES;$join
-$finish
+    $finish$softmax
+    return status;
 }
 
 """
@@ -160,6 +164,21 @@ $finish
 JOIN = """
     /* The other direction ends at the first step. */
     memmove(last + $half, sequence + $half, $half * sizeof($real));"""
+
+SOFTMAX = """\
+/* Turn the outputs of some rows into probabilities: e to the power of each, over the sum of the row. */
+static inline void ${n}_softmax($real *y, size_t rows) {
+    for (; rows; rows--, y += ${N}_OUTPUTS) {
+        $real most = y[0], sum = 0;
+        size_t k;
+        for (k = 1; k < ${N}_OUTPUTS; k++)
+            if (y[k] > most) most = y[k];
+        for (k = 0; k < ${N}_OUTPUTS; k++) sum += y[k] = $exp(y[k] - most);
+        for (k = 0; k < ${N}_OUTPUTS; k++) y[k] /= sum;
+    }
+}
+
+"""
 
 EMBEDDING = """\
 /* Return the values that stand for an id, from 0 to ${N}_IDS - 1, as ${n}_step takes them; NULL for any other. */
@@ -200,7 +219,7 @@ def export_c(
     ----------
     network : LSTM, GRU, RNN, Dense or Sequential
         What C has: no FGR, projection or zoneout. A `Sequential` may have an `Embedding`, a `Last` and `Dropout` too,
-        which does nothing there.
+        which does nothing there, and end in an `Activation`, softmax or one that its last `Dense` may have.
     path : str or path
         The header, whose name usually ends in ``.h``. It is replaced whole or not at all, as by `save`.
     name : str, optional
@@ -279,7 +298,8 @@ class _Text:
         self.steps = not found.body.bidirectional
         self.words: dict[str, Any] = {
             "n": name, "N": name.upper(), "real": found.dtype, "precision": f"FLOAT{8 * self.size}",
-            "inputs": found.body.inputs, "outputs": found.outputs,
+            "inputs": found.body.inputs, "outputs": found.outputs, "exp": "expf" if self.size == 4 else "exp",
+            "math": "#include <math.h>\n" if found.softmax else "",
         }  # fmt: skip
 
     def filled(self, template: str, **words: object) -> str:
@@ -303,8 +323,10 @@ class _Text:
         yield self._plan()
         if found.vocabulary:
             yield self.filled(EMBEDDING)
+        if found.softmax:
+            yield self.filled(SOFTMAX)
         if self.steps:
-            yield self.filled(STEP_WITH_HEAD if both else STEP)
+            yield self.filled(STEP_WITH_HEAD if both else STEP, softmax=self._softmax("1"))
         yield self.filled(WORKSPACE_WITH_HEAD if both else WORKSPACE)
         yield self._forward()
         yield "#endif\n"
@@ -375,14 +397,17 @@ class _Text:
     def _forward(self) -> str:
         found = self.found
         if not found.last:
-            return self.filled(FORWARD)
-        half = found.body.outputs // 2
-        join = self.filled(JOIN, half=half) if found.directions == 2 else ""
+            return self.filled(FORWARD, softmax=self._softmax("T"))
+        join = self.filled(JOIN, half=found.body.outputs // 2) if found.directions == 2 else ""
         if found.head:
-            finish = "    return fastlstm_step(network->head, 1, last, NULL, y, workspace);"
+            finish = "status = fastlstm_step(network->head, 1, last, NULL, y, workspace);"
         else:
-            finish = "    memcpy(y, last, ${N}_OUTPUTS * sizeof($real));\n    return FASTLSTM_OK;"
-        return self.filled(FORWARD_TO_LAST, join=join, finish=self.filled(finish))
+            finish = self.filled("memcpy(y, last, ${N}_OUTPUTS * sizeof($real));")
+        return self.filled(FORWARD_TO_LAST, join=join, finish=finish, softmax=self._softmax("1"))
+
+    def _softmax(self, rows: str) -> str:
+        """Return the call that ends a network with a softmax."""
+        return self.filled("\n    if (!status) ${n}_softmax(y, $rows);", rows=rows) if self.found.softmax else ""
 
 
 def _fields(k: int, layer: CLayer) -> Iterator[str]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from fastlstm import nn
-from fastlstm._arrays.checks import with_article
 from fastlstm.layers.frozen import Frozen
 from fastlstm.layers.gru import GRU
 from fastlstm.layers.lstm import LSTM
@@ -139,6 +138,8 @@ class CNetwork:
     last: bool
     directions: int
     head: Part | None
+    # Whether the outputs go through a softmax.
+    softmax: bool
 
     @property
     def outputs(self) -> int:
@@ -160,14 +161,21 @@ def described(network: Any) -> CNetwork:
         raise TypeError("network must not be Frozen, whose weights are packed for this machine: give the network")
     body: list[CLayer] = []
     head: list[CLayer] = []
-    vocabulary, last, below, directions = 0, False, Signal(), 1
+    vocabulary, last, below, directions, softmax = 0, False, Signal(), 1, False
     for name, layer in _flat(network, ""):
+        above = head if last else body
+        if softmax:
+            raise TypeError(f"{name} must not be above a softmax in C: {layer!r}")
         if type(layer) is nn.Embedding:
             vocabulary = layer.vocabulary_size
         elif type(layer) is nn.Last:
             last, directions = True, below.directions
+        elif type(layer) is nn.Activation and layer.function == "softmax":
+            softmax = True
+        elif type(layer) is nn.Activation:
+            _activate(name, layer, above)
         else:
-            (head if last else body).extend(_layers_of(name, layer))
+            above.extend(_layers_of(name, layer))
         below = layer.output_for(below)
     if not body:
         raise ValueError(
@@ -175,9 +183,9 @@ def described(network: Any) -> CNetwork:
         )
     start = vocabulary * body[0].inputs
     part = Part(body, start)
-    above = Part(head, start + part.parameters) if head else None
+    higher = Part(head, start + part.parameters) if head else None
     dtype = {"float32": "float", "float64": "double"}[str(network.dtype)]
-    return CNetwork(dtype, vocabulary, part, last, directions, above)
+    return CNetwork(dtype, vocabulary, part, last, directions, higher, softmax)
 
 
 def _flat(layer: Any, name: str) -> Iterator[tuple[str, Any]]:
@@ -196,8 +204,8 @@ def _layers_of(name: str, layer: Any) -> list[CLayer]:
         return [CLayer("DENSE", layer.input_size, layer.output_size, fields=given)]
     if type(layer) not in MADE:
         raise TypeError(
-            f"{name} must be an LSTM, a GRU, an RNN, a Dense or a Sequential in C, or in one an Embedding, a Last or a "
-            f"Dropout, not {with_article(type(layer).__name__)}"
+            f"{name} must be an LSTM, a GRU, an RNN, a Dense or a Sequential in C, or in one an Embedding, an "
+            f"Activation, a Last or a Dropout, not {type(layer).__name__}"
         )
     for option in ("proj_size", "zoneout"):
         value = getattr(layer, option)
@@ -209,6 +217,15 @@ def _layers_of(name: str, layer: Any) -> list[CLayer]:
         layers.append(one)
         inputs = one.outputs
     return layers
+
+
+def _activate(name: str, layer: nn.Activation, layers: list[CLayer]) -> None:
+    """Give a function to the dense layer below it."""
+    if not layers or layers[-1].kind != "DENSE" or layers[-1].fields:
+        raise TypeError(
+            f"{name} must be above a Dense whose activation is 'identity' in C, not above another layer: {layer!r}"
+        )
+    layers[-1].fields["g"] = _activation(layer.function)
 
 
 def _activation(name: str) -> str:

@@ -51,6 +51,13 @@ NETWORKS = {
     "last_of_both": lambda: seq(fastlstm.GRU(3, 5, bidirectional=True, seed=0), nn.Last()),
     "last_of_both_dense": lambda: seq(lstm(3, 5, bidirectional=True), nn.Last(), nn.Dense(10, 4, seed=1)),
     "last_of_dense": lambda: seq(lstm(3, 5, bidirectional=True), nn.Dense(10, 4, seed=1), nn.Last()),
+    "softmax": lambda: seq(lstm(3, 5), nn.Dense(5, 4, seed=1), nn.Activation("softmax")),
+    "softmax_of_last": lambda: seq(
+        lstm(3, 5, dtype=np.float64),
+        nn.Last(),
+        nn.Dense(5, 8, dtype=np.float64, seed=1), nn.Activation("relu"),
+        nn.Dense(8, 4, dtype=np.float64, seed=1), nn.Activation("softmax"),
+    ),
     "letters": lambda: seq(nn.Embedding(9, 6, seed=0), lstm(6, 5), nn.Dense(5, 9, seed=1)),
     "words": lambda: seq(
         nn.Embedding(7, 4, seed=0), fastlstm.RNN(4, 5, bidirectional=True, seed=0), nn.Last(), nn.Dense(10, 3, seed=1)
@@ -201,7 +208,7 @@ def test_a_program_computes_what_the_network_does(name, networks, printed):
 
 
 @needs_cc
-@pytest.mark.parametrize("name", [name for name in NETWORKS if "last" not in name and name not in ("words", "letters")])
+@pytest.mark.parametrize("name", [name for name in NETWORKS if not re.search("last|soft|words|letters", name)])
 def test_a_program_has_the_bits_of_the_c_interface(name, networks, printed):
     """In the installed package, whose kernels are the same."""
     one, (_, steps, sequence) = networks[name], printed[name]
@@ -312,13 +319,22 @@ class Subclass(fastlstm.LSTM):
 
 
 REFUSED = {
-    "layer_norm": (lambda: seq(lstm(3, 4), nn.LayerNorm(4)), TypeError, r"layers\[1\] must be .* not a LayerNorm"),
-    "mean": (lambda: seq(lstm(3, 4), nn.Mean()), TypeError, r"layers\[1\] must be .* not a Mean"),
-    "residual": (lambda: seq(nn.Residual(lstm(3, 3))), TypeError, r"layers\[0\] must be .* not a Residual"),
-    "own": (lambda: seq(lstm(3, 4), seq(Own())), TypeError, r"layers\[1\]\.layers\[0\] must be .* not an Own"),
-    "subclass": (lambda: Subclass(3, 4), TypeError, "network must be .* not a Subclass"),
+    "layer_norm": (lambda: seq(lstm(3, 4), nn.LayerNorm(4)), TypeError, r"layers\[1\] must be .* not LayerNorm"),
+    "mean": (lambda: seq(lstm(3, 4), nn.Mean()), TypeError, r"layers\[1\] must be .* not Mean"),
+    "residual": (lambda: seq(nn.Residual(lstm(3, 3))), TypeError, r"layers\[0\] must be .* not Residual"),
+    "own": (lambda: seq(lstm(3, 4), seq(Own())), TypeError, r"layers\[1\]\.layers\[0\] must be .* not Own"),
+    "subclass": (lambda: Subclass(3, 4), TypeError, "network must be .* not Subclass"),
+    "activation": (lambda: seq(lstm(3, 4), nn.Activation("relu")), TypeError, r"layers\[1\] must be above a Dense"),
+    "two_activations": (
+        lambda: seq(nn.Dense(3, 4, activation="tanh"), nn.Activation("relu")), TypeError,
+        r"layers\[1\] must be above a Dense whose activation is 'identity'",
+    ),
+    "softmax": (
+        lambda: seq(nn.Dense(3, 4), nn.Activation("softmax"), nn.Dense(4, 1)), TypeError,
+        r"layers\[2\] must not be above a softmax",
+    ),
     "frozen": (lambda: fastlstm.Frozen(lstm(3, 4)), TypeError, "network must not be Frozen"),
-    "number": (lambda: 3, TypeError, "network must be .* not an int"),
+    "number": (lambda: 3, TypeError, "network must be .* not int"),
     "fgr": (lambda: lstm(3, 4, variant="FGR"), ValueError, "variant of network must not be FGR"),
     "projection": (lambda: seq(lstm(3, 4, proj_size=2)), ValueError, r"proj_size of layers\[0\] must be 0 in C, not 2"),
     "zoneout": (lambda: lstm(3, 4, zoneout=(0.0, 0.1)), ValueError, r"zoneout of network must be 0 in C, not \(0"),

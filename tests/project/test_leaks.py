@@ -316,6 +316,7 @@ def training(k):
 def files(k):
     path = f"{k}-network"
     fastlstm.save(LSTM(3, 4, clip=1 + k / 7, seed=k), path, extra={str(k): k})
+    fastlstm.export_c(LSTM(3, 4, clip=1 + k / 7, seed=k), "leaks.h", name=f"leaks_{k}")
     fastlstm.load(path)
     fastlstm.load_extra(path)
     with Path(path).open("r+b") as file:

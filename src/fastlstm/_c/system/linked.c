@@ -1,5 +1,5 @@
-/* All kernels that this library has, unless the program says which it wants. Nothing else is in this file: a linker that
- * needs nothing of it leaves it out, and with it the kernels that are named here alone. */
+/* All kernels that this library has, for programs that do not say which they want. Nothing else is in this file: a
+ * linker that needs nothing of it leaves it out, and with it the kernels that only this file names. */
 #include "system/dispatch.h"
 
 #define PRECISIONS(name) &fastlstm_##name##_float32, &fastlstm_##name##_float64,
