@@ -146,3 +146,23 @@ class Plan:
         space.check()
         tape.check()
         return dx, dfirst, gradients
+
+
+def layer_of(described) -> Layer:
+    """Return a layer of a header, fastlstm.c_layers.CLayer, as this table describes it."""
+    fields = {"kind": KINDS.index(described.kind), "units": described.units, "bidirectional": described.directions == 2}
+    for name, text in described.fields.items():
+        word = text.removeprefix("FASTLSTM_")
+        if name == "variant":
+            fields[name] = VARIANTS.index(word)
+        elif name in ("gate", "g", "h"):
+            fields[name] = ACTIVATIONS.index(word.lower())
+        else:
+            fields[name] = int(text) if name == "peephole" else float(text)
+    return Layer(**fields)
+
+
+def plan_of(net, part, **options) -> Plan:
+    """Return the plan of a part of a network, fastlstm.c_layers.Part, with the network's parameters."""
+    description = network(part.inputs, [layer_of(layer) for layer in part.layers], net.dtype, training=False, **options)
+    return Plan(description, net.flat[part.start : part.start + part.parameters])

@@ -39,7 +39,7 @@ typedef enum {
     FASTLSTM_KIND,            /* a layer has an unknown kind or variant */
     FASTLSTM_ACTIVATION,      /* a layer has an unknown activation, or one that it cannot have there */
     FASTLSTM_OPTION,          /* an option that a layer's kind, or training, lacks; a bound that is not positive */
-    FASTLSTM_INSTRUCTION_SET, /* an unknown instruction set, or one that this machine lacks */
+    FASTLSTM_INSTRUCTION_SET, /* an unknown instruction set, or one that this machine or program lacks */
     FASTLSTM_MEMORY,          /* fewer bytes than the plan needs */
     FASTLSTM_PARAMETERS,      /* the plan has no parameters yet */
     FASTLSTM_TRAINING,        /* the plan is not for training */

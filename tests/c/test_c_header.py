@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from c_interface import ACTIVATIONS, KINDS, VARIANTS, C, Layer, Plan, network
+from c_interface import C, plan_of
 from cases import C_ISAS
 from compiled import CC, CXX, ROOT, WARNINGS, compiled, flags, needs_cc, needs_cxx, run
 
@@ -166,26 +166,6 @@ def printed(networks, tmp_path_factory):
         found[name] = arrays
     assert start == len(done.stdout)
     return found
-
-
-def values(layer):
-    """A layer of a header as the tests of the C interface have it."""
-    fields = {"kind": KINDS.index(layer.kind), "units": layer.units, "bidirectional": layer.directions == 2}
-    for name, text in layer.fields.items():
-        word = text.removeprefix("FASTLSTM_")
-        if name == "variant":
-            fields[name] = VARIANTS.index(word)
-        else:
-            fields[name] = (
-                ACTIVATIONS.index(word.lower()) if name in "gh" or name == "gate" else type(Layer().clip)(text)
-            )
-    return Layer(**{name: int(value) if name == "peephole" else value for name, value in fields.items()})
-
-
-def plan_of(one, part, **options):
-    """The plan of a part of a network, through the C interface."""
-    description = network(part.inputs, [values(layer) for layer in part.layers], one.dtype, training=False, **options)
-    return Plan(description, one.flat[part.start : part.start + part.parameters])
 
 
 @needs_cc

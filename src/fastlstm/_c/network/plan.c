@@ -15,7 +15,9 @@ const char *fastlstm_message(fastlstm_status status) {
     case FASTLSTM_OPTION:
         return "a layer has an option that its kind does not have, or clips to a value that is not a positive number; "
                "or the network is both fast and for training";
-    case FASTLSTM_INSTRUCTION_SET: return "the instruction set is unknown, or this machine does not have it";
+    case FASTLSTM_INSTRUCTION_SET:
+        return "the instruction set is unknown, or this machine does not have it, or it was not linked: see "
+               "fastlstm/only.h";
     case FASTLSTM_MEMORY: return "the memory for the plan is too small: see fastlstm_plan_bytes";
     case FASTLSTM_PARAMETERS: return "the plan has no parameters yet: see fastlstm_set_parameters";
     case FASTLSTM_TRAINING: return "the plan was not made for training";
