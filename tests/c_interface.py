@@ -155,7 +155,7 @@ def layer_of(described) -> Layer:
         word = text.removeprefix("FASTLSTM_")
         if name == "variant":
             fields[name] = VARIANTS.index(word)
-        elif name in ("gate", "g", "h"):
+        elif name in PLACES:
             fields[name] = ACTIVATIONS.index(word.lower())
         else:
             fields[name] = int(text) if name == "peephole" else float(text)
@@ -165,4 +165,8 @@ def layer_of(described) -> Layer:
 def plan_of(net, part, **options) -> Plan:
     """Return the plan of a part of a network, fastlstm.c_layers.Part, with the network's parameters."""
     description = network(part.inputs, [layer_of(layer) for layer in part.layers], net.dtype, training=False, **options)
-    return Plan(description, net.flat[part.start : part.start + part.parameters])
+    plan = Plan(description, net.flat[part.start : part.start + part.parameters])
+    for k, layer in enumerate(part.layers):
+        for place, constants in layer.constants.items():
+            assert status(C.set_hard_logistic(plan.plan, k, PLACES.index(place), *constants)) == "OK"
+    return plan

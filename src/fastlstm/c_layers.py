@@ -13,8 +13,6 @@ from fastlstm.layers.lstm import LSTM
 from fastlstm.layers.network_layer import Signal
 from fastlstm.layers.rnn import RNN
 
-# What fastlstm.h calls the fields of an LSTM's activations, in the order of the argument.
-ACTIVATED = ("gate", "g", "h")
 # The gate blocks that a variant lacks, which are in no parameter.
 LACKING = ("NIG", "NFG", "NOG", "CIFG")
 
@@ -48,6 +46,15 @@ class CLayer:
     # The rows of H values that each direction has beside W, R and b: those of p and norm, or bn.
     p_rows: int = 0
     norm_rows: int = 0
+    # The constants alpha and beta of hard logistic functions that have their own, by the name of the field.
+    constants: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def activate(self, which: str, function: Any) -> None:
+        """Let a field be an activation function as layers have it: a name, or one with its constants."""
+        name, *constants = (function,) if isinstance(function, str) else function
+        self.fields[which] = f"FASTLSTM_{name.upper()}"
+        if constants:
+            self.constants[which] = float(constants[0]), float(constants[1])
 
     @property
     def outputs(self) -> int:
@@ -200,8 +207,10 @@ def _flat(layer: Any, name: str) -> Iterator[tuple[str, Any]]:
 def _layers_of(name: str, layer: Any) -> list[CLayer]:
     """Return the layers of C that a layer is: one for each of `num_layers`."""
     if type(layer) is nn.Dense:
-        given = {} if layer.activation == "identity" else {"g": _activation(layer.activation)}
-        return [CLayer("DENSE", layer.input_size, layer.output_size, fields=given)]
+        dense = CLayer("DENSE", layer.input_size, layer.output_size)
+        if layer.activation != "identity":
+            dense.activate("g", layer.activation)
+        return [dense]
     if type(layer) not in MADE:
         raise TypeError(
             f"{name} must be an LSTM, a GRU, an RNN, a Dense or a Sequential in C, or in one an Embedding, an "
@@ -225,11 +234,7 @@ def _activate(name: str, layer: nn.Activation, layers: list[CLayer]) -> None:
         raise TypeError(
             f"{name} must be above a Dense whose activation is 'identity' in C, not above another layer: {layer!r}"
         )
-    layers[-1].fields["g"] = _activation(layer.function)
-
-
-def _activation(name: str) -> str:
-    return f"FASTLSTM_{name.upper()}"
+    layers[-1].activate("g", layer.function)
 
 
 def _lstm(name: str, layer: LSTM, inputs: int) -> CLayer:
@@ -239,25 +244,31 @@ def _lstm(name: str, layer: LSTM, inputs: int) -> CLayer:
     fields = {"peephole": "1"} if layer.peephole else {}
     if layer.variant not in ("vanilla", "NP"):
         fields["variant"] = f"FASTLSTM_{layer.variant}"
-    for which, activation in zip(ACTIVATED, layer.activations or (), strict=False):
-        fields[which] = _activation(activation)
     for which in ("clip", "cell_clip"):
         if getattr(layer, which) is not None:
             fields[which] = repr(float(getattr(layer, which)))
     norm_rows = 2 * gates + 2 if layer.layer_norm else 0
     kind = "LSTM_NORM" if layer.layer_norm else "LSTM"
     p_rows = (gates - 1) * layer.peephole
-    return CLayer(kind, inputs, layer.hidden_size, layer.directions, fields, gates, p_rows, norm_rows)
+    made = CLayer(kind, inputs, layer.hidden_size, layer.directions, fields, gates, p_rows, norm_rows)
+    for which, function in zip(("gate", "g", "h"), layer.activations or (), strict=False):
+        made.activate(which, function)
+    return made
 
 
 def _gru(name: str, layer: GRU, inputs: int) -> CLayer:
     kind = "GRU" if layer.reset_after else "GRU_BEFORE"
-    return CLayer(kind, inputs, layer.hidden_size, layer.directions, {}, 3, int(layer.reset_after))
+    made = CLayer(kind, inputs, layer.hidden_size, layer.directions, {}, 3, int(layer.reset_after))
+    for which, function in zip(("gate", "g"), layer.activations or (), strict=False):
+        made.activate(which, function)
+    return made
 
 
 def _rnn(name: str, layer: RNN, inputs: int) -> CLayer:
-    fields = {} if layer.nonlinearity == "tanh" else {"g": _activation(layer.nonlinearity)}
-    return CLayer("RNN", inputs, layer.hidden_size, layer.directions, fields)
+    made = CLayer("RNN", inputs, layer.hidden_size, layer.directions)
+    if layer.nonlinearity != "tanh":
+        made.activate("g", layer.nonlinearity)
+    return made
 
 
 MADE: dict[type, Any] = {LSTM: _lstm, GRU: _gru, RNN: _rnn}

@@ -33,6 +33,15 @@ NETWORKS = {
     "normalised_cifg": lambda: lstm(3, 7, layer_norm=True, peephole=False, variant="CIFG"),
     "clipped": lambda: lstm(3, 5, clip=0.75, cell_clip=1 / 3),
     "activated": lambda: lstm(3, 5, activations=("hard_logistic", "relu", "identity")),
+    "keras": lambda: lstm(3, 5, num_layers=2, activations=(("hard_logistic", 1 / 6, 0.5), "tanh", "tanh")),
+    "own_constants": lambda: seq(
+        nn.Dense(3, 4, seed=0),
+        fastlstm.RNN(4, 5, nonlinearity=("hard_logistic", 1.5, -0.25), seed=0),
+        fastlstm.GRU(5, 6, activations=(("hard_logistic", 0.3, 1 / 3), "relu"), reset_after=False, seed=0),
+        nn.Last(),
+        nn.Dense(6, 2, seed=1),
+    ),
+    "gru_activated": lambda: fastlstm.GRU(3, 6, activations=("hard_logistic", "identity"), seed=0),
     **{
         variant.lower(): lambda variant=variant: lstm(3, 5, variant=variant)
         for variant in ("NIG", "NFG", "NOG", "NIAF", "NOAF", "NP", "CIFG")
@@ -188,7 +197,7 @@ def test_a_program_computes_what_the_network_does(name, networks, printed):
 
 
 @needs_cc
-@pytest.mark.parametrize("name", [name for name in NETWORKS if not re.search("last|soft|words|letters", name)])
+@pytest.mark.parametrize("name", [name for name in NETWORKS if not re.search("last|soft|words|letters|own", name)])
 def test_a_program_has_the_bits_of_the_c_interface(name, networks, printed):
     """In the installed package, whose kernels are the same."""
     one, (_, steps, sequence) = networks[name], printed[name]
