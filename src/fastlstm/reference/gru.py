@@ -31,19 +31,23 @@ class GRUGradients(NamedTuple):
     h0: Array
 
 
+USUAL: tuple[Activation, Activation] = "logistic", "tanh"
+"""sigma, of r and z, and g, of n."""
+
+
 def gru_forward(
     x: Array, W: Array, R: Array, b: Array, bn: Array | None, h0: Array, reset_after: bool = True,
-    activations: tuple[Activation, Activation] = ("logistic", "tanh"),
+    activations: tuple[Activation, Activation] = USUAL, *, clip: float | None = None,
 ) -> tuple[Array, GRUTape]:  # fmt: skip
     """h^t for every t.
 
     Shapes: x (T, B, I); W (3H, I), R (3H, H), b (3H,) with the blocks r, z, n; h0 (B, H). The reset-after form alone
     has bn (H,): its r multiplies what R_n h and bn give. In the other form, of the first article, r multiplies h before
-    R_n does. `activations` are those of r and z, and of n.
+    R_n does. `activations` are sigma and g, and what goes into them is bounded to +-`clip`.
     """
-    (sigma, _), (g, _) = map(activation, activations)
     T, B, _ = x.shape
     H = R.shape[1]
+    sigma, g = (activation(each, clip).value for each in activations)
     W_r, W_z, W_n = np.split(W, 3)
     R_r, R_z, R_n = np.split(R, 3)
     b_r, b_z, b_n = np.split(b, 3)
@@ -64,15 +68,15 @@ def gru_forward(
 
 def gru_backward(
     tape: GRUTape, W: Array, R: Array, dh_above: Array, dh_final: Array,
-    activations: tuple[Activation, Activation] = ("logistic", "tanh"),
+    activations: tuple[Activation, Activation] = USUAL, *, clip: float | None = None,
 ) -> GRUGradients:  # fmt: skip
     """Back-propagation through time.
 
     `dh_above` (T, B, H) is the gradient arriving at every h^t, `dh_final` (B, H) the one at the final state. The value
-    of bn is not needed: it is in q.
+    of bn is not needed: it is in q. `activations` and `clip` are those of the forward pass.
     """
-    (_, sigma_prime), (_, g_prime) = map(activation, activations)
     x, r, z, n, q, h = tape
+    sigma_prime, g_prime = (activation(each, clip).slope for each in activations)
     T, B, _ = x.shape
     H = R.shape[1]
     R_r, R_z, R_n = np.split(R, 3)

@@ -6,8 +6,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastlstm.reference.activations import ACTIVATIONS, Array
-from fastlstm.reference.lstm import BLOCKS, by_gate, lstm_cell, lstm_cell_backward, peephole_gradients
+from fastlstm.reference.activations import Array
+from fastlstm.reference.lstm import (
+    BLOCKS,
+    by_gate,
+    lstm_cell,
+    lstm_cell_backward,
+    lstm_functions,
+    peephole_gradients,
+)
 
 EPSILON = 1e-5
 """The number added to each variance, as in Haste and in PyTorch: a row whose values are all the same becomes 0."""
@@ -88,7 +95,8 @@ def layer_norm_lstm_forward(
     H = R.shape[1]
     blocks = BLOCKS[variant]
     p_ = by_gate(blocks.replace("z", ""), p)
-    h, _ = ACTIVATIONS["identity" if variant == "NOAF" else "tanh"]
+    functions = lstm_functions(variant)
+    h = functions.h.value
     i, f, z, o = (np.empty((T, B, H), x.dtype) for _ in range(4))
     c, y = (np.empty((T + 1, B, H), x.dtype) for _ in range(2))
     y[0], c[0] = h0, c0
@@ -97,7 +105,7 @@ def layer_norm_lstm_forward(
         Ry[t] = y[t] @ R.T
         a = gR * normalised(Ry[t]) + gW * normalised(Wx[t]) + b
         bars = dict(zip(blocks, np.split(a, len(blocks), axis=-1), strict=True))
-        i[t], f[t], z[t], o[t], c[t + 1] = lstm_cell(variant, bars, p_, c[t])
+        i[t], f[t], z[t], o[t], c[t + 1] = lstm_cell(variant, bars, p_, c[t], functions)
         y[t + 1] = h(gc * normalised(c[t + 1]) + bc) * o[t]
     return y[1:], LayerNormLSTMTape(x, Ry, Wx, i, f, z, o, c, y)
 
@@ -113,7 +121,8 @@ def layer_norm_lstm_backward(
     x, Ry, Wx, i, f, z, o, c, y = tape
     blocks = BLOCKS[variant]
     p_ = by_gate(blocks.replace("z", ""), p)
-    h, h_prime = ACTIVATIONS["identity" if variant == "NOAF" else "tanh"]
+    functions = lstm_functions(variant)
+    h, h_prime = functions.h
     delta, dRy = np.empty_like(Ry), np.empty_like(Ry)
     du = np.empty_like(o)  # of u = LN(c), which h activates
     from_next_y = dh  # what step t + 1 sends to y^t ...
@@ -123,7 +132,7 @@ def layer_norm_lstm_backward(
         dy = dy_above[t] + from_next_y
         du[t] = dy * o[t] * h_prime(hu)
         dc = normalised_backward(gc * du[t], c[t + 1]) + from_next_c
-        deltas, from_next_c = lstm_cell_backward(variant, i[t], f[t], z[t], o[t], p_, c[t], dy * hu, dc)
+        deltas, from_next_c = lstm_cell_backward(variant, i[t], f[t], z[t], o[t], p_, c[t], dy * hu, dc, functions)
         delta[t] = np.concatenate([deltas[gate] for gate in blocks], axis=-1)
         dRy[t] = normalised_backward(gR * delta[t], Ry[t])
         from_next_y = dRy[t] @ R

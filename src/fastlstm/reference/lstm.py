@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastlstm.reference.activations import ACTIVATIONS, Array, sigma
+from fastlstm.reference.activations import Activation, Array, Function, activation
 
 BLOCKS = {
     "vanilla": "ifzo",
@@ -21,6 +21,14 @@ BLOCKS = {
     "FGR": "ifzo",  # full gate recurrence: each gate sees all gates of the step before
 }
 """The variants, and which blocks of H rows W, R and b have in each. The rows of p are the same, without z."""
+
+
+class LSTMFunctions(NamedTuple):
+    """The activation functions of the gates, of z and of what goes out."""
+
+    sigma: Function
+    g: Function
+    h: Function
 
 
 class LSTMTape(NamedTuple):
@@ -62,12 +70,21 @@ def by_gate(blocks: str, parameter: Array) -> dict[str, Array]:
     return dict(zip(blocks, np.split(parameter, len(blocks)), strict=True))
 
 
+def lstm_functions(
+    variant: str, activations: tuple[Activation, Activation, Activation] | None = None, clip: float | None = None
+) -> LSTMFunctions:
+    """sigma, g and h: those of the variant unless given. What goes into sigma and g is bounded to +-clip."""
+    usual = "logistic", "identity" if variant == "NIAF" else "tanh", "identity" if variant == "NOAF" else "tanh"
+    sigma, g, h = activations or usual
+    return LSTMFunctions(activation(sigma, clip), activation(g, clip), activation(h))
+
+
 def lstm_cell(
-    variant: str, bars: Mapping[str, Array], p_: Mapping[str, Array], c_prev: Array,
+    variant: str, bars: Mapping[str, Array], p_: Mapping[str, Array], c_prev: Array, functions: LSTMFunctions,
     from_gates: Mapping[str, Array | float] = NO_GATES,
 ) -> tuple[Array, Array, Array, Array, Array]:  # fmt: skip
     """i^t, f^t, z^t, o^t and c^t, with `bars` the sums that are activated, but for the peepholes."""
-    g, _ = ACTIVATIONS["identity" if variant == "NIAF" else "tanh"]
+    sigma, g = functions.sigma.value, functions.g.value
     i = f = o = np.ones_like(c_prev)
     z = g(bars["z"])
     if "i" in bars:
@@ -84,25 +101,25 @@ def lstm_cell(
 
 def lstm_cell_backward(
     variant: str, i: Array, f: Array, z: Array, o: Array, p_: Mapping[str, Array], c_prev: Array, do: Array, dc: Array,
-    from_next: Mapping[str, Array | float] = NO_GATES,
+    functions: LSTMFunctions, from_next: Mapping[str, Array | float] = NO_GATES,
 ) -> tuple[dict[str, Array], Array]:  # fmt: skip
     """The deltas of one step, and what it sends to c^{t-1}.
 
     `do` and `dc` are what arrives at o^t and c^t from y^t and from the step after it.
     """
     blocks = BLOCKS[variant]
-    _, g_prime = ACTIVATIONS["identity" if variant == "NIAF" else "tanh"]
+    sigma_prime, g_prime = functions.sigma.slope, functions.g.slope
     deltas: dict[str, Array] = {}
     if "o" in blocks:
-        deltas["o"] = (do + from_next["o"]) * o * (1 - o)
+        deltas["o"] = (do + from_next["o"]) * sigma_prime(o)
         dc = dc + p_["o"] * deltas["o"]
     to_c_prev = dc * f
     if "f" in blocks:
-        deltas["f"] = (dc * c_prev + from_next["f"]) * f * (1 - f)
+        deltas["f"] = (dc * c_prev + from_next["f"]) * sigma_prime(f)
         to_c_prev = to_c_prev + p_["f"] * deltas["f"]
     if "i" in blocks:
         to_i = dc * (z - c_prev if variant == "CIFG" else z)
-        deltas["i"] = (to_i + from_next["i"]) * i * (1 - i)
+        deltas["i"] = (to_i + from_next["i"]) * sigma_prime(i)
         to_c_prev = to_c_prev + p_["i"] * deltas["i"]
     deltas["z"] = dc * i * g_prime(z)
     return deltas, to_c_prev
@@ -116,21 +133,24 @@ def peephole_gradients(deltas: Mapping[str, Array], c: Array) -> Array:
 
 def lstm_forward(
     x: Array, W: Array, R: Array, b: Array, p: Array, h0: Array, c0: Array, G: Array | None = None,
-    variant: str = "vanilla", g0: Array | None = None,
+    variant: str = "vanilla", g0: Array | None = None, *,
+    activations: tuple[Activation, Activation, Activation] | None = None, clip: float | None = None,
 ) -> tuple[Array, LSTMTape]:  # fmt: skip
     """y^t for every t.
 
     Shapes: x (T, B, I); W (4H, I), R (4H, H), b (4H,) with gate blocks i, f, z, o; p (3, H) with rows i, f, o (zeros
     where there are no peepholes); h0 and c0 (B, H). Variants that lack a gate have its blocks and row left out. FGR
     alone has G (3H, 3H): row blocks to i, f, o, column blocks from i, f, o, which before the first step are g0 (B, 3H),
-    0 unless given: its state is (y, c, g).
+    0 unless given: its state is (y, c, g). `activations` are sigma, g and h instead of the variant's own; what goes
+    into sigma and g is bounded to +-`clip`.
     """
     T, B, _ = x.shape
     H = R.shape[1]
     blocks = BLOCKS[variant]
     W_, R_, b_ = (by_gate(blocks, parameter) for parameter in (W, R, b))
     p_ = by_gate(blocks.replace("z", ""), p)
-    h, _ = ACTIVATIONS["identity" if variant == "NOAF" else "tanh"]
+    functions = lstm_functions(variant, activations, clip)
+    h = functions.h.value
     i, f, z, o = (np.empty((T, B, H), x.dtype) for _ in range(4))
     c, y = (np.empty((T + 1, B, H), x.dtype) for _ in range(2))
     y[0], c[0] = h0, c0
@@ -141,7 +161,7 @@ def lstm_forward(
         if G is not None:
             from_gates = dict(zip("ifo", np.split(gates[t] @ G.T, 3, axis=-1), strict=True))
         bars = {gate: x[t] @ W_[gate].T + y[t] @ R_[gate].T + b_[gate] for gate in blocks}
-        i[t], f[t], z[t], o[t], c[t + 1] = lstm_cell(variant, bars, p_, c[t], from_gates)
+        i[t], f[t], z[t], o[t], c[t + 1] = lstm_cell(variant, bars, p_, c[t], functions, from_gates)
         y[t + 1] = h(c[t + 1]) * o[t]
         gates[t + 1] = np.concatenate([i[t], f[t], o[t]], axis=-1)
     return y[1:], LSTMTape(x, i, f, z, o, c, y, gates)
@@ -149,19 +169,21 @@ def lstm_forward(
 
 def lstm_backward(
     tape: LSTMTape, W: Array, R: Array, p: Array, dy_above: Array, dh: Array, dc_final: Array, G: Array | None = None,
-    variant: str = "vanilla", dg: Array | None = None,
+    variant: str = "vanilla", dg: Array | None = None, *,
+    activations: tuple[Activation, Activation, Activation] | None = None, clip: float | None = None,
 ) -> LSTMGradients:  # fmt: skip
     """Back-propagation through time.
 
     `dy_above` (T, B, H) is the gradient arriving at every y^t, `dh` and `dc_final` (B, H) those at the final state; for
-    FGR also `dg` (B, 3H), 0 unless given.
+    FGR also `dg` (B, 3H), 0 unless given. `activations` and `clip` are those of the forward pass.
     """
     x, i, f, z, o, c, y, gates = tape
     T, B, _ = x.shape
     H = R.shape[1]
     blocks = BLOCKS[variant]
     R_, p_ = by_gate(blocks, R), by_gate(blocks.replace("z", ""), p)
-    h, h_prime = ACTIVATIONS["identity" if variant == "NOAF" else "tanh"]
+    functions = lstm_functions(variant, activations, clip)
+    h, h_prime = functions.h
     deltas = {gate: np.empty((T, B, H), x.dtype) for gate in blocks}
     from_next_y = dh  # what step t + 1 sends to y^t ...
     from_next_c = dc_final  # ... to c^t ...
@@ -171,7 +193,9 @@ def lstm_backward(
         hc = h(c[t + 1])
         dy = dy_above[t] + from_next_y
         dc = dy * o[t] * h_prime(hc) + from_next_c
-        step, from_next_c = lstm_cell_backward(variant, i[t], f[t], z[t], o[t], p_, c[t], dy * hc, dc, from_next)
+        step, from_next_c = lstm_cell_backward(
+            variant, i[t], f[t], z[t], o[t], p_, c[t], dy * hc, dc, functions, from_next
+        )
         for gate in blocks:
             deltas[gate][t] = step[gate]
         from_next_y = sum(deltas[gate][t] @ R_[gate] for gate in blocks)

@@ -27,10 +27,10 @@ class RNNGradients(NamedTuple):
 
 
 def rnn_forward(
-    x: Array, W: Array, R: Array, b: Array, h0: Array, nonlinearity: Activation = "tanh"
+    x: Array, W: Array, R: Array, b: Array, h0: Array, nonlinearity: Activation = "tanh", *, clip: float | None = None
 ) -> tuple[Array, RNNTape]:
-    """h^t for every t. Shapes: x (T, B, I), W (H, I), R (H, H), b (H,), h0 (B, H)."""
-    g, _ = activation(nonlinearity)
+    """h^t for every t. Shapes: x (T, B, I), W (H, I), R (H, H), b (H,), h0 (B, H). a^t is bounded to +-`clip`."""
+    g = activation(nonlinearity, clip).value
     h = np.empty((x.shape[0] + 1, *h0.shape), x.dtype)
     h[0] = h0
     for t in range(x.shape[0]):
@@ -40,14 +40,15 @@ def rnn_forward(
 
 
 def rnn_backward(
-    tape: RNNTape, W: Array, R: Array, dh_above: Array, dh: Array, nonlinearity: Activation = "tanh"
-) -> RNNGradients:
+    tape: RNNTape, W: Array, R: Array, dh_above: Array, dh: Array, nonlinearity: Activation = "tanh", *,
+    clip: float | None = None,
+) -> RNNGradients:  # fmt: skip
     """Back-propagation through time.
 
     `dh_above` (T, B, H) is the gradient arriving at every h^t, `dh` (B, H) the one at the final state.
     """
     x, h = tape
-    _, g_prime = activation(nonlinearity)
+    g_prime = activation(nonlinearity, clip).slope
     da = np.empty_like(dh_above)
     from_next = dh
     for t in reversed(range(x.shape[0])):
