@@ -8,7 +8,7 @@ pytest.importorskip("onnxruntime")
 
 import onnx
 from onnx.reference import ReferenceEvaluator
-from onnx_export import assert_same, axes_of, check, feeds_of, outputs_of, session
+from onnx_export import assert_same, axes_of, check, feeds_of, needs_reference, outputs_of, session
 
 import fastlstm
 import fastlstm.onnx
@@ -131,6 +131,7 @@ def test_an_opset_that_onnx_does_not_know(monkeypatch):
         fastlstm.onnx.to_onnx(LAYERS["rnn"](), opset=23)
 
 
+@needs_reference
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("peephole", [False, True])
 @pytest.mark.parametrize("layers", [1, 2])

@@ -10,7 +10,7 @@ pytest.importorskip("onnxruntime")
 
 import onnx
 from onnx.reference import ReferenceEvaluator
-from onnx_export import B, T, assert_same, axes_of, check, feeds_of, outputs_of, session
+from onnx_export import B, T, assert_same, axes_of, check, feeds_of, needs_reference, outputs_of, session
 
 import fastlstm
 import fastlstm.onnx
@@ -130,6 +130,7 @@ def test_pooling_alone_with_lengths(network):
     check(network)
 
 
+@needs_reference
 @pytest.mark.parametrize("name", ["last", "norm", "embedding", "two recurrent", "mean", "branches"])
 def test_float64(name):
     """By ONNX's reference, to the precision of float64, the layers' statistics included."""
