@@ -43,6 +43,7 @@ LSTMS = {
     },
     "hard g, identity": {"activations": ("logistic", ("hard_logistic", 2.0, -0.5), "identity")},
     "slow gates, NFG": {"activations": (("hard_logistic", 1e-3, -3.0), "tanh", "tanh"), "variant": "NFG"},
+    "hard gates, NOG, clip": {"activations": ("hard_logistic", "tanh", "tanh"), "variant": "NOG", "clip": 2.6},
     "hard gates, NOG": {"activations": ("hard_logistic", "tanh", "tanh"), "variant": "NOG"},
     "training": {"recurrent_dropout": 0.3, "drop_connect": 0.2, "batch_invariant": True},
 }

@@ -30,8 +30,8 @@ CANNOT = {
         "has variant NFG, which ONNX cannot say with activations=None and clip=3.0: no bias makes a gate 1",
     ),
     "NOG": (
-        {"variant": "NOG", "clip": 50.0, "activations": ("hard_logistic", "tanh", "tanh")},
-        "has variant NOG, which ONNX cannot say with activations=('hard_logistic', 'tanh', 'tanh') and clip=50.0",
+        {"variant": "NOG", "clip": 2.5, "activations": ("hard_logistic", "tanh", "tanh")},
+        "has variant NOG, which ONNX cannot say with activations=('hard_logistic', 'tanh', 'tanh') and clip=2.5",
     ),
 }  # fmt: skip
 

@@ -52,7 +52,7 @@ def inputs(model):
     return feeds
 
 
-@pytest.mark.parametrize("opset", [14, 17, 20, 22])
+@pytest.mark.parametrize("opset", [14, 17, 20])
 @pytest.mark.parametrize("lengths", [False, True], ids=["all", "lengths"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_logits(name, lengths, opset):

@@ -51,7 +51,7 @@ def to_onnx(
     ``y``
         The output.
     ``h``, ``c``
-        With `state`, the last states, named like the initial ones: ``0.h``.
+        With `state`, the last states, named like the initial ones: ``0.h``. A row without steps keeps its own.
 
     Parameters
     ----------

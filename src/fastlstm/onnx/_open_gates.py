@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fastlstm._arrays.arrays import Array
+from fastlstm._cells.kernel import HARD_LOGISTIC
 
 LACKING = {"NIG": "i", "NFG": "f", "NOG": "o"}
 """The gate that each of these variants lacks."""
@@ -26,17 +27,27 @@ def bias_of(sigma: Any) -> float | None:
     """Return a bias for which sigma, one of our activations of the gates, is exactly 1; None if there is none."""
     if sigma == "logistic":
         return BIAS
-    _, alpha, beta = sigma if isinstance(sigma, tuple) else (sigma, 0.2, 0.5)
+    alpha, beta = _numbers(sigma)
     needed = max(BIAS, 2 * (1 - beta) / alpha) if alpha > 0 else np.inf
     return needed if needed < 1e30 else None
 
 
 def is_open(sigma: Any, clip: float | None) -> bool:
-    """Return whether a bias makes a gate exactly 1, where what goes into sigma is bounded to +-clip."""
-    if sigma == "logistic":
-        return clip is None or clip >= SATURATED
+    """Return whether that bias makes a gate exactly 1, where what goes into sigma is bounded to +-clip."""
     bias = bias_of(sigma)
-    return bias is not None and (clip is None or clip >= bias)
+    if bias is None:
+        return False
+    largest = bias if clip is None else min(bias, clip)
+    if sigma == "logistic":
+        return largest >= SATURATED
+    alpha, beta = _numbers(sigma)
+    # Rounding in float32 must not matter.
+    return alpha * largest * (1 - 1e-6) + beta - 1e-6 * abs(beta) >= 1
+
+
+def _numbers(sigma: Any) -> tuple[float, float]:
+    """Return alpha and beta of a hard logistic function."""
+    return sigma[1:] if isinstance(sigma, tuple) else HARD_LOGISTIC
 
 
 def with_open_gate(ours: dict[str, Array], variant: str, sigma: Any) -> dict[str, Array]:
@@ -56,10 +67,9 @@ def with_open_gate(ours: dict[str, Array], variant: str, sigma: Any) -> dict[str
 
 def lacking_gate(every: Sequence[dict[str, Array]], sigma: Any, clip: float | None) -> str | None:
     """Return the variant of the LSTM whose gate is 1 in all of these arrays, each of a layer and direction, if any."""
-    if not is_open(sigma, clip):
-        return None
+    bias = bias_of(sigma) if is_open(sigma, clip) else None
     for variant, gate in LACKING.items():
-        if all(_is_open(_parts(ours), gate, bias_of(sigma)) for ours in every):
+        if bias is not None and all(_has_bias_alone(_parts(ours), gate, bias) for ours in every):
             return variant
     return None
 
@@ -80,6 +90,6 @@ def _parts(ours: dict[str, Array]) -> dict[str, dict[str, Array]]:
     }
 
 
-def _is_open(parts: dict[str, dict[str, Array]], gate: str, bias: float | None) -> bool:
-    wanted = {name: 0 if name != "b" else bias for name in parts}
-    return bias is not None and all((blocks[gate] == wanted[name]).all() for name, blocks in parts.items())
+def _has_bias_alone(parts: dict[str, dict[str, Array]], gate: str, bias: float) -> bool:
+    """Return whether a gate sees nothing but this bias."""
+    return all((blocks[gate] == (bias if name == "b" else 0)).all() for name, blocks in parts.items())

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastlstm._arrays.arrays import Array, on_host
+from fastlstm._cells.kernel import HARD_LOGISTIC
 from fastlstm.layers.gru import GRU
 from fastlstm.layers.lstm import LSTM
 from fastlstm.layers.rnn import RNN
@@ -22,7 +23,7 @@ _THEIRS = {
     "tanh": Activation("Tanh"),
     "relu": Activation("Relu"),
     "identity": Activation("Affine", 1.0, 0.0),
-    "hard_logistic": Activation("HardSigmoid", 0.2, 0.5),
+    "hard_logistic": Activation("HardSigmoid", *HARD_LOGISTIC),
 }
 
 
