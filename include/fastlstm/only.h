@@ -30,30 +30,32 @@ extern const fastlstm_kernels fastlstm_avx2_float32, fastlstm_avx2_float64; /* w
 extern const fastlstm_kernels fastlstm_avx512_float32, fastlstm_avx512_float64;
 extern const fastlstm_kernels fastlstm_neon_float32, fastlstm_neon_float64; /* of every 64-bit ARM */
 
-/* Those that a program has, in any order; NULL after the last. Hidden, so that each shared library has its own. */
-#if defined(_WIN32)
-#define FASTLSTM_LINKED
-#elif defined(FASTLSTM_ONLY) /* Many source files may have the same list. */
-#define FASTLSTM_LINKED __attribute__((visibility("hidden"), weak))
-#else
-#define FASTLSTM_LINKED __attribute__((visibility("hidden")))
-#endif
-extern FASTLSTM_LINKED const fastlstm_kernels *const fastlstm_linked[];
-
+/* Those that a program has, in any order; NULL after the last. Hidden, so that each shared library has its own; and of
+ * many source files that are told the same, one is taken. */
 #ifdef FASTLSTM_ONLY
 #define FASTLSTM_NAME_(set, precision) fastlstm_##set##_##precision
 #define FASTLSTM_NAME(set, precision) FASTLSTM_NAME_(set, precision)
-#ifdef _WIN32
-__declspec(selectany)
+#ifdef __cplusplus
+extern
 #endif
-const fastlstm_kernels *const fastlstm_linked[] = {
+#ifdef _WIN32 /* GCC heeds this only where nothing was declared before. */
+    __declspec(selectany)
+#else
+__attribute__((visibility("hidden"), weak))
+#endif
+    const fastlstm_kernels *const fastlstm_linked[] = {
 #ifndef FASTLSTM_ONLY_FLOAT64
-    &FASTLSTM_NAME(FASTLSTM_ONLY, float32),
+        &FASTLSTM_NAME(FASTLSTM_ONLY, float32),
 #endif
 #ifndef FASTLSTM_ONLY_FLOAT32
-    &FASTLSTM_NAME(FASTLSTM_ONLY, float64),
+        &FASTLSTM_NAME(FASTLSTM_ONLY, float64),
 #endif
-    NULL};
+        NULL};
+#else
+#ifndef _WIN32
+__attribute__((visibility("hidden")))
+#endif
+extern const fastlstm_kernels *const fastlstm_linked[];
 #endif
 
 #ifdef __cplusplus
