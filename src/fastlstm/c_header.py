@@ -176,7 +176,7 @@ class _Text:
             "INPUTS": (found.body.inputs, "values of x, of a time step"),
             "FEATURES": (found.body.outputs if found.last else 0, "values of each time step, of which the last go on"),
             "OUTPUTS": (found.outputs, "values of y"),
-            "STATES": (found.body.states, "values that a stream remembers"),
+            "STATES": (found.body.states if self.steps else 0, "values that a stream remembers"),
             "PARAMETERS": (self.network.flat.size, "values"),
             "PLAN_BYTES": (found.body.plan_bytes(self.size), "enough for every instruction set"),
             "HEAD_BYTES": (found.head.plan_bytes(self.size) if found.head else 0, "the same"),

@@ -193,6 +193,7 @@ CASES = {
     "RNN.zero_state": (rnn.zero_state, {}, {"B": COUNT}),
     "Chunk.backward": (chunk.backward, {"dy": None, "out": chunk.backward(None)}, {"accumulate": FLAG}),
     "Frozen": (Frozen, {"network": lstm}, {"fast": FLAG}),
+    "export_c": (fastlstm.export_c, {"network": lstm, "path": "exported.h"}, {"fast": FLAG}),
     "rounding_error": (fastlstm.rounding_error, {"network": lstm, "x": x}, {"fast": FLAG}),
     "Frozen.__call__": (Frozen(lstm), {"x": x}, ONE),
     "Frozen.step": (Frozen(lstm).step, {"x_t": x_t}, ONE),
