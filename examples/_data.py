@@ -53,11 +53,12 @@ class Wheel(Source):
     kind = "Python"
     tool = "pip"
     suffix = ".whl"
+    platform: ClassVar[str] = "manylinux2014_x86_64"
 
     def download(self, folder: Path) -> None:
         """Let pip download it, on every machine the same: the one for Python 3.11 if there are several."""
         command = ["download", "--no-input", "--no-deps", "--only-binary=:all:", "--retries=1"]
-        command += ["--python-version=3.11", "--implementation=cp", "--platform=manylinux2014_x86_64"]
+        command += ["--python-version=3.11", "--implementation=cp", f"--platform={self.platform}"]
         run(folder, sys.executable, "-m", "pip", *command, f"{self.package}=={self.version}")
 
     def unpack(self, package: bytes) -> dict[str, bytes]:

@@ -19,10 +19,12 @@ import fastlstm.inspect
 
 with mock(["onnx", "torch"]):  # The site is made where they are not installed, and the same where they are.
     import fastlstm.onnx
+    import fastlstm.onnx.backend
     import fastlstm.torch
 
 MODULES = {"fastlstm": fastlstm, "fastlstm.nn": fastlstm.nn, "fastlstm.inspect": fastlstm.inspect}
 MODULES |= {"fastlstm.reference": fastlstm.reference, "fastlstm.torch": fastlstm.torch, "fastlstm.onnx": fastlstm.onnx}
+MODULES["fastlstm.onnx.backend"] = fastlstm.onnx.backend
 INTERNAL = {"of_call", "arrays", "named", "read", "checked", "check_steps", "needs", "takes_sequences", "takes_ids"}
 # What a layer's class says to the networks around it, which the base class describes.
 HOOKS = {"shapes", "initialise", "compute", "gradients", "output_for"}

@@ -12,6 +12,9 @@ from onnx import TensorProto, helper  # noqa: E402
 
 from fastlstm.onnx import _directions, backend  # noqa: E402
 
+# Earlier ones have fewer cases, for their own reference lacked what the others test.
+REFERENCE_IS_WHOLE = tuple(map(int, onnx.__version__.split(".")[:2])) >= (1, 23)
+
 
 @pytest.fixture
 def in_kernels(monkeypatch):
@@ -28,7 +31,7 @@ def in_kernels(monkeypatch):
 
 
 def test_the_cases_of_onnx(in_kernels):
-    """6 of each operator, of which one LSTM, one GRU and one RNN may have two directions."""
+    """6 of each operator."""
     with warnings.catch_warnings(action="ignore"):  # The cases of all operators are made here, some by overflow.
         tests = pytest.importorskip("onnx.backend.test", exc_type=ImportError)
         suite = tests.BackendTest(backend, __name__)
@@ -38,7 +41,7 @@ def test_the_cases_of_onnx(in_kernels):
     ran = result.testsRun - len(result.skipped)
     assert not result.errors
     assert not result.failures
-    assert ran >= 18
+    assert ran >= (18 if REFERENCE_IS_WHOLE else 12)
     assert len(in_kernels) >= ran
     assert set(in_kernels) == {"LSTM", "GRU", "RNN"}
 

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
 
 from onnx import TensorProto, helper  # noqa: E402
 from onnx.reference import ReferenceEvaluator  # noqa: E402
+from onnx_export import needs_reference  # noqa: E402
 
 from fastlstm.onnx import Session, _directions  # noqa: E402
 
@@ -249,6 +251,7 @@ def test_float64(kind, options, direction, made, monkeypatch):
             assert_close(found, ours(model, feeds), 1e-13)
 
 
+@needs_reference
 @every_direction
 @pytest.mark.parametrize("layout", [0, 1])
 @every_kind

@@ -40,7 +40,21 @@ class FastlstmBackend(Backend):
 
     @classmethod
     def is_compatible(cls, model: onnx.ModelProto, device: str = "CPU", **options: Any) -> bool:
-        """Return whether the model can run."""
+        """Return whether a model can run.
+
+        Parameters
+        ----------
+        model : onnx.ModelProto
+            The model.
+        device : str
+            Where.
+        **options
+            Nothing that matters here.
+
+        Returns
+        -------
+        bool
+        """
         if not cls.supports_device(device):
             return False
         try:
@@ -51,21 +65,77 @@ class FastlstmBackend(Backend):
 
     @classmethod
     def prepare(cls, model: onnx.ModelProto, device: str = "CPU", **options: Any) -> BackendRep:
-        """Return the model, ready to be run many times: its method `run` takes the inputs in order."""
+        """Return a model ready to be run many times.
+
+        Parameters
+        ----------
+        model : onnx.ModelProto
+            The model.
+        device : str
+            "CPU".
+        **options
+            Nothing that matters here.
+
+        Returns
+        -------
+        onnx.backend.base.BackendRep
+            Its method `run` takes the inputs, in order or by name, and returns the outputs.
+
+        Raises
+        ------
+        ValueError
+            If the model cannot run, or the device is another one.
+        NotImplementedError
+            If the model has an operator that neither fastlstm nor `onnx.reference` has.
+        """
         if not cls.supports_device(device):
             raise ValueError(f"device must be 'CPU', not {device!r}")
         return _Prepared(Session(model))
 
     @classmethod
     def run_model(cls, model: onnx.ModelProto, inputs: Any, device: str = "CPU", **options: Any) -> tuple[Any, ...]:
-        """Return the outputs of a model."""
+        """Return the outputs of a model.
+
+        Parameters
+        ----------
+        model : onnx.ModelProto
+            The model.
+        inputs : sequence or mapping of array
+            Its inputs, in order or by name.
+        device : str
+            "CPU".
+        **options
+            Nothing that matters here.
+
+        Returns
+        -------
+        tuple of array
+        """
         return tuple(cls.prepare(model, device, **options).run(inputs))
 
     @classmethod
     def run_node(
         cls, node: onnx.NodeProto, inputs: Any, device: str = "CPU", outputs_info: Any = None, **options: Any
     ) -> tuple[Any, ...]:
-        """Return the outputs of one node, from an array for each input that it names, in order, or by name."""
+        """Return the outputs of one node.
+
+        Parameters
+        ----------
+        node : onnx.NodeProto
+            The node.
+        inputs : sequence or mapping of array
+            An array for each input that it names, in order or by name.
+        device : str
+            "CPU".
+        outputs_info
+            Not needed here.
+        **options
+            `opset_version`, the version of the operators. Default: that of the package onnx.
+
+        Returns
+        -------
+        tuple of array
+        """
         names = [name for name in node.input if name]
         if not isinstance(inputs, Mapping):
             given = list(inputs) if isinstance(inputs, Sequence) else [inputs]
@@ -88,7 +158,17 @@ class FastlstmBackend(Backend):
 
     @classmethod
     def supports_device(cls, device: str) -> bool:
-        """Return whether models can run there: on the CPU."""
+        """Return whether models can run on a device.
+
+        Parameters
+        ----------
+        device : str
+            "CPU" is the only one.
+
+        Returns
+        -------
+        bool
+        """
         return device == "CPU"
 
 
