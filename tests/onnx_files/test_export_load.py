@@ -62,8 +62,9 @@ def test_networks_with_the_batch_first(name):
         lambda *a, **o: fastlstm.LSTM(*a, variant="CIFG", peephole=False, **o),
         lambda *a, **o: fastlstm.GRU(*a, activations=(("hard_logistic", 0.1, 0.4), "relu"), **o),
         lambda *a, **o: fastlstm.RNN(*a, nonlinearity="identity", **o),
+        lambda *a, **o: fastlstm.RNN(*a, dropout=0.3 * (a[2] > 1), **o),
     ],
-    ids=["lstm", "NFG", "CIFG", "gru", "rnn"],
+    ids=["lstm", "NFG", "CIFG", "gru", "rnn", "rnn, dropout"],
 )
 def test_layers(make, layers, bidirectional, state, batch_first):
     layer = make(I, H, layers, bidirectional=bidirectional, batch_first=batch_first, seed=0)

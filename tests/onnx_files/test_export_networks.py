@@ -1,7 +1,5 @@
 """Networks of all layers as ONNX models, beside ONNX Runtime."""
 
-import warnings
-
 import numpy as np
 import pytest
 
@@ -137,10 +135,12 @@ def test_nothing_of_the_network_is_shared():
     assert model.SerializeToString(deterministic=True) == before
 
 
-def test_dropout_between_layers_is_left_out():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        check(fastlstm.LSTM(I, H, 2, dropout=0.5, seed=0))
+@pytest.mark.parametrize("opset", [14, 17, 22])
+def test_dropout_between_layers_does_nothing(opset):
+    model = check(fastlstm.GRU(I, H, 3, dropout=0.5, seed=0), opset=opset)
+    assert [node.op_type for node in model.graph.node if node.op_type in ("GRU", "Dropout")] == [
+        "GRU", "Dropout", "GRU", "Dropout", "GRU",
+    ]  # fmt: skip
 
 
 def test_many_rows():

@@ -85,7 +85,8 @@ def to_onnx(
 
     Notes
     -----
-    What only training needs is left out: rates of dropout inside recurrent layers, which parameters are frozen. So is
+    Dropout of layers' outputs is written as nodes that do nothing in inference, for those who read the network. What
+    else training alone needs is left out: other rates of recurrent layers, and which parameters are frozen; so is
     `batch_invariant`.
 
     An ONNX file has options such as `clip` in float32.

@@ -136,6 +136,10 @@ class Graph:
     def _shared(self, name: str, array: Array, dtype: Any) -> str:
         return name if name in self._constants else self.constant(name, array, dtype)
 
+    def dropout(self, x: str, rate: float, name: str) -> str:
+        """Add a node that gives what it takes: its rate is for those who read the network."""
+        return self.node("Dropout", [x, self.constant(f"{name}_rate", np.array(rate), np.float64)], name)
+
     def rename(self, old: str, new: str) -> None:
         """Give a value that a node gives another name."""
         self._taken(new)

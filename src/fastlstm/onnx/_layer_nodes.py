@@ -115,9 +115,7 @@ def _layer_norm(graph: Graph, layer: nn.LayerNorm, x: Value, where: str) -> Valu
 
 
 def _dropout(graph: Graph, layer: nn.Dropout, x: Value, where: str) -> Value:
-    # The node gives what it takes: its rate is for those who read the network.
-    rate = graph.constant(f"{where}rate", np.array(layer.rate), np.float64)
-    return Value(graph.node("Dropout", [x.name, rate], f"{where}dropout"), x.signal)
+    return Value(graph.dropout(x.name, layer.rate, f"{where}dropout"), x.signal)
 
 
 def _identity(graph: Graph, layer: nn.Identity, x: Value, where: str) -> Value:

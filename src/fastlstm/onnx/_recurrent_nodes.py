@@ -68,6 +68,8 @@ def stack(
             inputs.pop()
         Y = graph.node(attributes.kind, inputs, name, [name, *[part[k] for part in last]], **_options(attributes))
         x = _side_by_side(graph, Y, layer.directions, layer.hidden_size, f"{where}y_l{k}")
+        if layer.dropout and k + 1 < layer.num_layers:
+            x = graph.dropout(x, layer.dropout, f"{where}dropout_l{k}")
     return x
 
 
