@@ -39,6 +39,9 @@ if not (MSVC or DEBUG or SANITIZE):
     INSTRUCTION_SETS |= {name: [*INSTRUCTION_SETS[name], "-falign-loops=64"] for name in fastest}
     if fastest:  # beside which portable C is only a reference, which is to be small
         INSTRUCTION_SETS["portable"] = ["-O2"]
+    if "base" in INSTRUCTION_SETS:
+        # SSE2 alone is for processors from before 2013: it is smaller by a third, and slower by up to 8 % in one row.
+        INSTRUCTION_SETS["base"] = [*INSTRUCTION_SETS["base"], "-Os"]
 
 if MSVC:
     FLAGS = ["/std:c11", *(["/Od", "/UNDEBUG"] if DEBUG else ["/O2", "/DNDEBUG"])]
