@@ -7,7 +7,8 @@ if _find_spec("onnx") is None:
 
 from fastlstm.onnx._attributes import Activation, Attributes
 from fastlstm.onnx._export import save, to_onnx
+from fastlstm.onnx._load import load
 from fastlstm.onnx._nodes import Node, nodes
 from fastlstm.onnx._session import Session, ValueInfo
 
-__all__ = ["Activation", "Attributes", "Node", "Session", "ValueInfo", "nodes", "save", "to_onnx"]
+__all__ = ["Activation", "Attributes", "Node", "Session", "ValueInfo", "load", "nodes", "save", "to_onnx"]

@@ -1,0 +1,172 @@
+"""A graph, node by node: what each value is, as far as layers stand for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import onnx
+
+from fastlstm._arrays.files import FileError
+from fastlstm.onnx import _chains
+from fastlstm.onnx._attributes import KINDS, label
+from fastlstm.onnx._chains import Chain
+from fastlstm.onnx._constants import Constant, Scope, Zeros
+from fastlstm.onnx._functions import body_of_call, function_key, functions_of, scope_of_call
+from fastlstm.onnx._meanings import MEANINGS, Call
+from fastlstm.onnx._models import MOST_DEPTH, MOST_NODES, Model
+from fastlstm.onnx._nodes import Node, node_of
+from fastlstm.onnx._signals import as_features, several
+from fastlstm.onnx._values import Atom, Cut, InTheWayError, Opaque, Role, Signal, Symbol
+
+# The names of axes in the files of fastlstm's own.
+_ROLES: dict[str, Role] = {"time": "time", "batch": "batch"}
+
+
+class Walk:
+    """What is known of every value of a model's graph, in `scope`."""
+
+    def __init__(self, model: Model) -> None:
+        self._model, self._steps = model, 0
+        self._functions = functions_of(model)
+        self._own = model.proto.producer_name == "fastlstm"
+        self.scope = Scope(model, model.opsets)
+        graph = model.proto.graph
+        self.scope.add_initializers(graph)
+        for one in graph.input:
+            if not isinstance(self.scope[one.name], Constant):
+                self.scope[one.name] = self._input(one)
+        self._nodes(graph.node, self.scope, 0)
+
+    def _input(self, one: onnx.ValueInfoProto) -> Signal | Opaque:
+        """Return an input of the graph as what it may be: the network's, a state, lengths."""
+        kind = one.type.tensor_type
+        if not kind.HasField("shape") or not kind.shape.dim:
+            return Opaque(f"input {one.name!r}: its axes are not said", frozenset({one.name}), False, 0)
+        axes = [
+            Atom(dim.dim_value if dim.dim_value > 0 else None, _ROLES.get(dim.dim_param) if self._own else None)
+            for dim in kind.shape.dim
+        ]
+        return Signal(Chain(one.name, None, None, (axes[-1],)), tuple((atom,) for atom in axes))
+
+    def _nodes(self, found: Sequence[onnx.NodeProto], scope: Scope, depth: int) -> None:
+        if depth > MOST_DEPTH:
+            raise FileError(f"{self._model.name}: its functions call others more than {MOST_DEPTH} deep")
+        for node in found:
+            self._steps += 1
+            if self._steps > MOST_NODES:
+                raise FileError(f"{self._model.name} has more than {MOST_NODES} nodes, in functions too")
+            function = self._functions.get(function_key(node))
+            if function is not None:
+                inner = scope_of_call(self._model, node, function, scope)
+                self._nodes(body_of_call(node, function), inner, depth + 1)
+                given: Sequence[Any] = [inner[name] for name in function.output]
+            elif scope.compute(node):
+                continue
+            else:
+                given = self._outputs(node, scope)
+            for name, value in zip(node.output, given, strict=False):
+                scope[name] = value
+
+    def _outputs(self, node: onnx.NodeProto, scope: Scope) -> Sequence[Any]:
+        """Return what is known of the outputs of a node that are not constants."""
+        values = [scope[name] if name else None for name in node.input]
+        standard = node.domain in ("", "ai.onnx")
+        is_recurrent = standard and node.op_type in KINDS
+        # The states of a layer are not what it computes with.
+        blind = [value for value in (values[:1] if is_recurrent else values) if isinstance(value, Opaque)]
+        if blind:
+            first = min(blind, key=lambda value: value.place)
+            return [self._opaque(node, values, first.reason, first.place)] * len(node.output)
+        try:
+            if is_recurrent:
+                return self._recurrent(node, scope)
+            if standard and node.op_type in MEANINGS and any(value is not None for value in values):
+                made = MEANINGS[node.op_type](Call(node, scope.opsets.get("", 1)), *values)
+                return made if isinstance(made, list) else [made]
+            reason = ""
+        except InTheWayError as error:
+            reason = str(error)
+        except (TypeError, IndexError, ValueError, OverflowError) as error:  # A node that is no node of ONNX.
+            if isinstance(error, FileError):
+                raise
+            reason = str(error)
+        told = f"{label(node)}: {reason}" if reason and not reason.startswith("node ") else reason or label(node)
+        return [self._opaque(node, values, told, self._steps)] * len(node.output)
+
+    def _opaque(self, node: onnx.NodeProto, values: Sequence[Any], reason: str, place: int) -> Opaque:
+        names: set[str] = set()
+        deep = any(one.HasField("g") or one.graphs for one in node.attribute)  # What a subgraph reads is not known.
+        for value in values:
+            if isinstance(value, Signal):
+                names.add(value.chain.name)
+                deep |= not value.is_input
+            elif isinstance(value, Opaque):
+                names |= value.inputs
+                deep |= value.depends_on_layers
+            elif isinstance(value, Cut):
+                names.add(value.name)
+            elif isinstance(value, Symbol) and value.lengths:
+                names.add(value.lengths)
+        return Opaque(reason, frozenset(names), deep, place)
+
+    # ---- nodes with a state ----
+
+    def _recurrent(self, node: onnx.NodeProto, scope: Scope) -> list[Signal]:
+        """Return Y, Y_h and Y_c of an LSTM, GRU or RNN node."""
+        found, x = node_of(node, scope), scope[node.input[0]]
+        if not isinstance(x, Signal):
+            raise InTheWayError("its X is not what layers give")
+        x = as_features(x)
+        attributes = found.attributes
+        order: tuple[Role, Role] = ("batch", "time") if attributes.layout else ("time", "batch")
+        if len(x.axes) != 3 or any(len(axis) != 1 for axis in x.axes[:2]):
+            raise InTheWayError("its X has not the time, the batch and the features as its axes")
+        for axis, role in zip(x.axes[:2], order, strict=True):
+            axis[0].claim(role)
+        outer = dict(zip(order, x.axes, strict=False))
+        found = _without_whole_lengths(found, outer["time"][0].size)
+        found._check()
+        lengths = _lengths_of(found, scope, x)
+        states = {role: _state_of(role, found, scope, x) for role in ("initial_h", "initial_c")}
+        D, units = attributes.directions, (Atom(found.hidden_size),)
+        features = (*several(D), *units)
+        chain = x.chain.add(_chains.Recurrent(found, lengths, states), features, D)
+        T, B, both = outer["time"], outer["batch"], features[: D - 1]
+        Y = Signal(chain, (B, T, both, units) if attributes.layout else (T, both, B, units))
+        rows = tuple((chain, d) for d in range(D))
+        axes = (B, several(D), units) if attributes.layout else (several(D), B, units)
+        return [Y, Signal(chain, axes, rows), Signal(chain, axes, rows, cell=True)]
+
+
+def _without_whole_lengths(node: Node, T: int | None) -> Node:
+    """Return a node without lengths that are constant, if they are all T."""
+    if node.lengths is not None and T is not None and np.all(node.lengths == T):
+        return replace(node, lengths=None, inputs={k: v for k, v in node.inputs.items() if k != "sequence_lens"})
+    return node
+
+
+def _lengths_of(node: Node, scope: Scope, x: Signal) -> str | None:
+    """Return the name of the input with the lengths of a node; None if it has none."""
+    if "sequence_lens" not in node.inputs:
+        return None
+    value = scope[node.inputs["sequence_lens"]]
+    if not isinstance(value, Signal) or not value.is_input or value.chain.name == x.chain.name:
+        raise InTheWayError("its sequence_lens is neither an input of the model nor left out")
+    return value.chain.name
+
+
+def _state_of(role: str, node: Node, scope: Scope, x: Signal) -> Any:
+    """Return where an initial state comes from: an input, a part of one, or None for zeros."""
+    value = scope[node.inputs[role]] if role in node.inputs else None
+    if value is None or isinstance(value, (Constant, Zeros)):  # Constants that are not zeros have been refused.
+        return None
+    if isinstance(value, Signal) and value.is_input and value.chain.name != x.chain.name:
+        return value.chain.name
+    if isinstance(value, Cut) and value.name != x.chain.name:
+        return value
+    if isinstance(value, Opaque) and not value.depends_on_layers and x.chain.name not in value.inputs:
+        return None
+    raise InTheWayError(f"its {role} is computed from other layers, or from what the network is given")
