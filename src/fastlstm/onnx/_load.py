@@ -210,8 +210,12 @@ def _built(items: Sequence[Item], dtype: Any, *, batch_first: bool) -> Any:
     groups = _stacked(items)
     if len(groups) == 1 and isinstance(groups[0], tuple):
         return _stack(*groups[0], batch_first=batch_first)
-    layers = [_stack(*group) if isinstance(group, tuple) else _simple(group, dtype) for group in groups]
-    return nn.Sequential(*layers, batch_first=batch_first)
+    return nn.Sequential(*_layers(items, dtype), batch_first=batch_first)
+
+
+def _layers(items: Sequence[Item], dtype: Any) -> list[Any]:
+    """Return the layers of items one above the other."""
+    return [_stack(*group) if isinstance(group, tuple) else _simple(group, dtype) for group in _stacked(items)]
 
 
 def _stacked(items: Sequence[Item]) -> list[Item | tuple[list[Node], float]]:
@@ -270,12 +274,11 @@ def _simple(item: Item, dtype: Any) -> Any:
 
 
 def _branched(item: _chains.Joined, dtype: Any) -> Any:
+    """Return a layer of several branches, or of one and its input."""
     if item.join == "residual":
-        inner = _built(item.branches[0], dtype, batch_first=False)
-        return nn.Residual(*(inner.layers if type(inner) is nn.Sequential else [inner]))
+        return nn.Residual(*_layers(item.branches[0], dtype))
     branches: list[Any] = []
     for own in item.branches:
-        made: Any = _built(own, dtype, batch_first=False) if own else nn.Identity()
-        single = type(made) is nn.Sequential and len(made.layers) == 1
-        branches.append(made.layers[0] if single else made)
+        layers = _layers(own, dtype) or [nn.Identity()]
+        branches.append(layers[0] if len(layers) == 1 else nn.Sequential(*layers))
     return nn.Branches(*branches, join=item.join)

@@ -47,7 +47,8 @@ def _range(call: Any, start: Any, limit: Any, step: Any) -> Symbol:
     return Symbol("steps", None, (axis,))
 
 
-def _sub(call: Any, a: Any, b: Any) -> Symbol:
+def subtracted(a: Any, b: Any) -> Symbol:
+    """Return the number of the last step of each row, from the lengths."""
     if _number(b) != 1:
         raise InTheWayError
     return Symbol("last step", *_lengths(a))
@@ -106,7 +107,8 @@ def summed(x: Signal, k: int, *, keep: bool) -> Signal:
     return Signal(x.chain.add(pooling, x.chain.features), axes)
 
 
-def _div(call: Any, x: Any, divisors: Any) -> Signal:
+def divided(x: Any, divisors: Any) -> Signal:
+    """Return the sum of the steps that count by their number: what a Mean gives."""
     own = _symbol(divisors, "divisors")
     if not isinstance(x, Signal) or x.masked != "total" or own.lengths != x.lengths:
         raise InTheWayError
@@ -116,5 +118,5 @@ def _div(call: Any, x: Any, divisors: Any) -> Signal:
 
 
 MEANINGS: dict[str, Callable[..., Any]] = {
-    "Range": _range, "Sub": _sub, "Max": _max, "Equal": _equal, "Less": _less, "Where": _where, "Div": _div,
+    "Range": _range, "Max": _max, "Equal": _equal, "Less": _less, "Where": _where,
 }  # fmt: skip

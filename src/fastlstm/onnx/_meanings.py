@@ -15,7 +15,7 @@ import onnx
 from onnx import TensorProto
 
 from fastlstm._arrays.arrays import Array
-from fastlstm.onnx import _chains, _masks
+from fastlstm.onnx import _chains, _masks, _norms
 from fastlstm.onnx._constants import Constant, attribute
 from fastlstm.onnx._joins import concat, joined
 from fastlstm.onnx._signals import as_features, at_step, check_plain, chosen, half, is_product, several
@@ -204,7 +204,7 @@ def _taken(x: Signal, k: int, place: int, *, keep: bool) -> Signal | Cut:
     """Return one place along an axis, which stays with length 1 if it is to be kept."""
     if not x.axes[k]:
         return x.laid_out(without(x.axes, k, keep=keep))
-    if x.is_input:
+    if x.is_input and role_axis(x.axes, "time") != k:
         return _cut(x, k, place, place + 1)
     if _is_of_rows(x, k):
         return chosen(x, without(x.axes, k, keep=keep), [place])
@@ -305,6 +305,9 @@ def _gemm(call: Call, x: Any, W: Any, c: Any = None) -> Signal:
 def _add(call: Call, a: Any, b: Any) -> Any:
     if isinstance(a, Signal) and isinstance(b, Signal):
         return joined([a, b], "sum")
+    normal = _norms.added(a, b)
+    if normal is not None:
+        return normal
     x, c = (a, b) if isinstance(a, Signal) else (b, a)
     if not isinstance(x, Signal) or not is_product(x):
         raise InTheWayError
@@ -343,7 +346,7 @@ def _dropout(call: Call, x: Any, ratio: Any = None, *_: Any) -> Any:
     x = _signal(x)
     rate = _array(ratio, "its ratio").reshape(-1)[0] if ratio is not None else call.get("ratio", 0.5)
     rate = float(str(np.float32(rate))) if not isinstance(rate, np.float64) else float(rate)
-    if rate == 0 or x.is_input:
+    if rate == 0:
         return x
     if not 0 < rate < 1:
         raise InTheWayError(f"its ratio is {rate}")
@@ -362,14 +365,40 @@ def _layer_norm(call: Call, x: Any, g: Any, b: Any = None) -> Signal:
     return _above(x, _chains.LayerNorm(gain, shift, epsilon))
 
 
+def _sub(call: Call, a: Any, b: Any) -> Any:
+    return _norms.subtracted(a, b) or _masks.subtracted(a, b)
+
+
+def _mul(call: Call, a: Any, b: Any) -> Any:
+    return _norms.multiplied(a, b)
+
+
+def _pow(call: Call, a: Any, b: Any) -> Any:
+    return _norms.raised(a, b)
+
+
+def _sqrt(call: Call, x: Any) -> Any:
+    return _norms.rooted(x)
+
+
+def _div(call: Call, a: Any, b: Any) -> Any:
+    return _norms.divided(a, b) or _masks.divided(a, b)
+
+
 def _above(x: Signal, item: _chains.Item) -> Signal:
     return replace(x, chain=x.chain.add(item, x.chain.features))
 
 
-def _mean(call: Call, x: Any, axes: Any = None) -> Signal:
+def _mean(call: Call, x: Any, axes: Any = None) -> Any:
+    of = x.of if isinstance(x, _norms.Statistic) else _signal(x)
+    rank = len(of.axes)
+    given = call.axes(axes, rank)
+    statistic = _norms.reduced(x, given == [rank - 1] and call.integer("keepdims", 1) == 1)
+    if statistic is not None:
+        return statistic
     x = _signal(x)
     check_plain(x)
-    given, k = call.axes(axes, len(x.axes)), role_axis(x.axes, "time")
+    k = role_axis(x.axes, "time")
     if given is None or given != [k]:
         raise InTheWayError("it is not over the time")
     assert k is not None
@@ -402,5 +431,6 @@ MEANINGS: dict[str, Callable[..., Any]] = {
     "Identity": _identity, "Cast": _cast, "Shape": _shape, "Gather": _gather, "Slice": _slice, "Split": _split,
     "MatMul": _matmul, "Gemm": _gemm, "Add": _add, "Relu": _activation, "Tanh": _activation, "Sigmoid": _activation,
     "Softmax": _softmax, "Dropout": _dropout, "LayerNormalization": _layer_norm, "ReduceMean": _mean,
-    "ReduceSum": _sum, "Concat": _concat, **_masks.MEANINGS,
+    "ReduceSum": _sum, "Concat": _concat, "Sub": _sub, "Mul": _mul, "Pow": _pow, "Sqrt": _sqrt, "Div": _div,
+    **_masks.MEANINGS,
 }  # fmt: skip
