@@ -22,6 +22,9 @@ with mock(["onnx", "torch"]):  # The site is made where they are not installed, 
     import fastlstm.onnx.backend
     import fastlstm.torch
 
+    for name in fastlstm.torch.__all__:  # imported when they are asked for
+        getattr(fastlstm.torch, name)
+
 MODULES = {"fastlstm": fastlstm, "fastlstm.nn": fastlstm.nn, "fastlstm.inspect": fastlstm.inspect}
 MODULES |= {"fastlstm.reference": fastlstm.reference, "fastlstm.torch": fastlstm.torch, "fastlstm.onnx": fastlstm.onnx}
 MODULES["fastlstm.onnx.backend"] = fastlstm.onnx.backend

@@ -28,6 +28,7 @@ LARGEST_HEADER = 100_000_000
 ALIGNMENT = 8
 DTYPES = {name: np.dtype(dtype) for name, dtype in (("F64", "<f8"), ("F32", "<f4"), ("I64", "<i8"), ("I32", "<i4"))}
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
+BITS = {name: 8 * dtype.itemsize for name, dtype in DTYPES.items()}
 
 USES = {
     "network": "fastlstm.load makes it",
@@ -52,7 +53,17 @@ def write(path: str | os.PathLike[str], kind: str, arrays: Mapping[str, Array], 
         raise ValueError("two keys of a dict to be written are the same as text, which keys in JSON are")
     header: dict[str, Any] = {"version": VERSION, "kind": kind, "content": json.loads(text)}
     header["sha256"] = _digest(header, arrays)
-    table: dict[str, Any] = {METADATA: {KEY: _text(header)}}  # A single entry has only one order.
+    _write(name, arrays, {KEY: _text(header)})
+
+
+def write_plain(path: str | os.PathLike[str], arrays: Mapping[str, Array], metadata: tuple[str, str]) -> None:
+    """Write arrays of numbers as other programs do, with one pair of metadata; a failure leaves the file as it was."""
+    copies = {key: np.array(array, order="C") for key, array in arrays.items()}
+    _write(check.path("path", path), copies, dict([metadata]))
+
+
+def _write(name: str, arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> None:
+    table: dict[str, Any] = {METADATA: metadata}  # A single entry has only one order.
     ordered = sorted(arrays.items(), key=lambda item: (-item[1].itemsize, item[0]))  # Each is then aligned.
     end = 0
     for key, array in ordered:
@@ -75,10 +86,12 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Array], dic
     with open(check.path("path", path), "rb", opener=whole_files.opener) as file:
         size = whole_files.size_of(file, path)
         try:
-            table, size = _table(file, size)
+            table, size = table_of(file, size)
             text = table.pop(METADATA, {}).get(KEY)
             if text is None:
-                raise FileError(f"{path} is a file of another program")
+                of_pytorch = any(name.endswith("weight_hh_l0") for name in table)
+                hint = ": fastlstm.torch.load takes PyTorch's LSTMs, GRUs and RNNs from it" if of_pytorch else ""
+                raise FileError(f"{path} is a file of another program{hint}")
             header = json.loads(text)
             if header["version"] != VERSION:
                 raise FileError(f"{path} has version {header['version']} of the format: this fastlstm reads {VERSION}")
@@ -99,7 +112,7 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Array], dic
     return arrays, content
 
 
-def _table(file: BinaryIO, size: int) -> tuple[dict[str, Any], int]:
+def table_of(file: BinaryIO, size: int) -> tuple[dict[str, Any], int]:
     """Return the table of arrays in a file of this size, and the number of their bytes."""
     length = int.from_bytes(file.read(8), "little")
     if length > min(size - 8, LARGEST_HEADER):
@@ -112,18 +125,28 @@ def _table(file: BinaryIO, size: int) -> tuple[dict[str, Any], int]:
 
 def _layout(table: Mapping[str, Any], size: int) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
     """Return the dtype and shape of each array, in the order of their bytes, which must be `size` in all."""
-    layout, end = {}, 0
+    return {name: (DTYPES[dtype], shape) for name, dtype, shape, _ in layout(table, size, BITS, size)}
+
+
+def layout(
+    table: Mapping[str, Any], size: int, bits: Mapping[str, int], longest: int
+) -> list[tuple[str, str, tuple[int, ...], int]]:
+    """Return the name, dtype, shape and first byte of each array, in the order of their bytes, `size` in all.
+
+    `bits` has the dtypes that there may be, and how many bits a value has; an axis may be as long as `longest`.
+    """
+    found, end = [], 0
     for name, entry in sorted(table.items(), key=lambda item: item[1]["data_offsets"]):
-        dtype, shape, begin = DTYPES[entry["dtype"]], tuple(entry["shape"]), end
-        if len(shape) > 32 or not all(type(length) is int and 0 <= length <= size for length in shape):
+        dtype, shape, begin = entry["dtype"], tuple(entry["shape"]), end
+        if len(shape) > 32 or not all(type(length) is int and 0 <= length <= longest for length in shape):
             raise ValueError(f"array {name} has no shape that is possible")
-        end += math.prod(shape) * dtype.itemsize
+        end += math.prod(shape) * bits[dtype] // 8
         if entry["data_offsets"] != [begin, end]:
             raise ValueError(f"array {name} would begin and end at {entry['data_offsets']}, not at {[begin, end]}")
-        layout[name] = dtype, shape
+        found.append((name, dtype, shape, begin))
     if end != size:
         raise ValueError(f"its arrays would have {end} bytes, not {size}")
-    return layout
+    return found
 
 
 def _arrays(file: BinaryIO, layout: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]) -> dict[str, Array]:

@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
-from torch import Tensor
 from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 import fastlstm
-from fastlstm._cells import gru_cell, lstm_cell
 from fastlstm.torch._modules import GRU, LSTM, RNN
 from fastlstm.torch._replacement import plain_class
 from fastlstm.torch._stacks import BYTES
-
-Layer: TypeAlias = fastlstm.LSTM | fastlstm.GRU | fastlstm.RNN
+from fastlstm.torch._state_dicts import Layer, check_expressible, fill, state_dict
 
 _KINDS = (torch.nn.LSTM, torch.nn.GRU, torch.nn.RNN, LSTM, GRU, RNN)
 # Hooks that compute a weight before each call, from parameters that may have changed since the last one.
 _COMPUTING = (BasePruningMethod, SpectralNorm, WeightNorm)
-
-# Our name of a parameter, and PyTorch's; of biases, bias_hh comes beside.
-_NAMES = {
-    "W": "weight_ih", "R": "weight_hh", "b": "bias_ih", "bn": "bias_hh", "p": "weight_ch", "norm": "weight_ln",
-    "proj": "weight_hr",
-}  # fmt: skip
-
-
-def _places(layer: Layer) -> list[tuple[str, str, str]]:
-    """Return each parameter's name in a layer, its name in a module, and the kind of parameter that it is."""
-    kinds = [(name, *name.split("_", 1)) for name in layer.params]
-    return [(name, f"{_NAMES[kind]}_{place}", kind) for name, kind, place in kinds]
 
 
 def to_numpy(module: torch.nn.Module) -> Layer:
@@ -92,18 +77,7 @@ def to_numpy(module: torch.nn.Module) -> Layer:
     else:
         nonlinearity: Any = module.nonlinearity
         layer = fastlstm.RNN(module.input_size, module.hidden_size, nonlinearity=nonlinearity, **options)
-    for name, its_name, kind in _places(layer):
-        array, H = layer.params[name], module.hidden_size
-        if not kind.startswith("b"):
-            array[:] = weights[its_name].numpy()
-        elif not module.bias:
-            array[:] = 0
-        elif kind == "bn":
-            array[:] = weights[its_name][-H:].numpy()
-        else:
-            array[:] = (weights[its_name] + weights[its_name.replace("bias_ih", "bias_hh")]).numpy()
-            if module.mode == "GRU":  # The last H of bias_hh are inside r.
-                array[-H:] = weights[its_name][-H:].numpy()
+    fill(layer, {name: weight.numpy() for name, weight in weights.items()})
     return layer
 
 
@@ -140,39 +114,19 @@ def from_numpy(layer: Layer) -> LSTM | GRU | RNN:
     """
     if type(layer) not in (fastlstm.LSTM, fastlstm.GRU, fastlstm.RNN):
         raise TypeError(f"layer must be a fastlstm.LSTM, GRU or RNN, not {type(layer).__name__}")
-    usual: dict[str, Any] = {"recurrent_dropout": 0, "drop_connect": 0, "batch_invariant": False}
+    check_expressible(layer, "recurrent_dropout", "drop_connect", "batch_invariant")
     options: dict[str, Any] = {
         name: getattr(layer, name) for name in ("num_layers", "bidirectional", "batch_first", "dropout")
     }
     options["dtype"] = getattr(torch, str(layer.dtype))
     module: LSTM | GRU | RNN
-    given = layer.arguments()
     if isinstance(layer, fastlstm.LSTM):
-        usual |= {"zoneout": (0, 0), "clip": None, "cell_clip": None}
-        # The variant's usual ones may also be given by their names.
-        if lstm_cell(layer.variant, given["activations"]).activations != lstm_cell(layer.variant).activations:
-            usual["activations"] = None
-        options |= {name: given[name] for name in ("peephole", "variant", "layer_norm", "proj_size")}
-    elif isinstance(layer, fastlstm.GRU):
-        usual |= {"zoneout": 0, "reset_after": True}
-        if gru_cell(activations=given["activations"]).activations != gru_cell().activations:
-            usual["activations"] = None
-    else:
-        usual |= {"zoneout": 0}
-        options["nonlinearity"] = given["nonlinearity"]
-    for name, value in usual.items():
-        if name in given and given[name] != value:
-            raise ValueError(f"layer must not have {name}={given[name]!r}, which no module of PyTorch has")
+        options |= {name: getattr(layer, name) for name in ("peephole", "variant", "layer_norm", "proj_size")}
+    elif isinstance(layer, fastlstm.RNN):
+        options["nonlinearity"] = layer.nonlinearity
     kind = {fastlstm.LSTM: LSTM, fastlstm.GRU: GRU, fastlstm.RNN: RNN}[type(layer)]
     with torch.random.fork_rng(devices=[]):  # for first values that do not stay
         module = kind(layer.input_size, layer.hidden_size, **options)
     module.requires_grad_(layer.trainable)
-    with torch.no_grad():
-        for name, parameter in module.named_parameters():
-            if name.startswith("bias"):
-                parameter.zero_()
-        for name, its_name, _ in _places(layer):
-            array: Any = layer.params[name]
-            its: Tensor = module.get_parameter(its_name)
-            its[-len(array) :] = torch.from_numpy(array)  # all of it, or of a GRU's bn the last H
+    module.load_state_dict({name: torch.from_numpy(array) for name, array in state_dict(layer).items()})
     return module
