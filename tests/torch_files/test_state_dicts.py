@@ -429,8 +429,11 @@ def test_keys_and_values_of_other_kinds():
         ("LSTM", {"activations": ("hard_logistic", "tanh", "tanh")}, "activations="),
         ("GRU", {"zoneout": 0.1}, "zoneout=0.1"),
         ("GRU", {"reset_after": False}, "reset_after=False"),
+        ("GRU", {"activations": ("hard_logistic", "tanh")}, "activations="),
+        ("GRU", {"activations": ("logistic", "relu")}, "activations="),
         ("RNN", {"zoneout": 0.1}, "zoneout=0.1"),
         ("RNN", {"nonlinearity": "logistic"}, "nonlinearity='logistic'"),
+        ("RNN", {"nonlinearity": ("hard_logistic", 0.2, 0.5)}, "nonlinearity="),
     ],
 )
 def test_what_no_module_computes_is_refused(kind, options, match, tmp_path):

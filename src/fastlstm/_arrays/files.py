@@ -89,7 +89,7 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Array], dic
             table, size = table_of(file, size)
             text = table.pop(METADATA, {}).get(KEY)
             if text is None:
-                of_pytorch = any(name.endswith("weight_hh_l0") for name in table)
+                of_pytorch = any(name.rpartition(".")[2].startswith("weight_hh") for name in table)
                 hint = ": fastlstm.torch.load takes PyTorch's LSTMs, GRUs and RNNs from it" if of_pytorch else ""
                 raise FileError(f"{path} is a file of another program{hint}")
             header = json.loads(text)

@@ -51,8 +51,9 @@ def source_of(given: object, key: str | None) -> Source:
     path = check.path("source", given)
     with open(path, "rb", opener=whole_files.opener) as file:
         size, first = whole_files.size_of(file, path), file.read(64)
-        if first.startswith((b"PK\x03\x04", b"\x80")) and first[8:9] != b"{":
-            return _Values(_unpickled(path, file, size), key, path, size)
+        is_archive = first.startswith(b"PK\x03\x04")
+        if (is_archive or first.startswith(b"\x80")) and first[8:9] != b"{":
+            return _Values(_unpickled(path, file, size, is_archive), key, path, size)
     if key is not None:
         raise ValueError(f"{path} is not a file of torch.save, which alone has keys: leave key out")
     # The eight bytes of the header's length, of which the last are 0, and its first brace.
@@ -216,9 +217,10 @@ def _neighbour(path: str, name: object) -> str:
 # ---- torch.save ------------------------------------------------------------------------------------------------------
 
 
-def _unpickled(path: str, file: BinaryIO, size: int) -> object:
+def _unpickled(path: str, file: BinaryIO, size: int, is_archive: bool) -> object:
     """Return what PyTorch finds in a file without running anything that is in it."""
-    is_zip = _checked_zip(path, file, size)
+    if is_archive:  # as all but old files are
+        _check_archive(path, file, size)
     try:
         torch: Any = importlib.import_module("torch")
     except ModuleNotFoundError as error:
@@ -229,24 +231,25 @@ def _unpickled(path: str, file: BinaryIO, size: int) -> object:
         ) from error
     try:
         # A mapped file is read where its tensors are looked at, and there is no memory for what it only claims to have.
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
     except (OSError, MemoryError):
         raise
     except Exception as error:  # PyTorch documents no errors: those of its unpickler are of many kinds
         raise FileError(f"{path}: PyTorch does not load it with weights_only=True: {_sentence(str(error))}") from error
 
 
-def _checked_zip(path: str, file: BinaryIO, size: int) -> bool:
-    """Return whether a file is an archive, as all but old ones are; one that is more than its bytes is refused."""
-    if not zipfile.is_zipfile(file):
-        return False
-    with zipfile.ZipFile(file) as archive:
-        members = archive.infolist()
+def _check_archive(path: str, file: BinaryIO, size: int) -> None:
+    """Raise FileError for an archive that is cut, that is none of torch.save, or that has more than its bytes."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, NotImplementedError, *files.DAMAGED) as error:
+        raise FileError(f"{path} is damaged, or not a file of torch.save: {error}") from error
     if any(member.filename.endswith("/constants.pkl") for member in members):
         raise FileError(f"{path} is a program of TorchScript: torch.jit.load(path).state_dict() is what can be loaded")
-    if sum(member.file_size for member in members) > size:
+    # A mapped file that is compressed would be read as if it were not.
+    if any(member.compress_type for member in members) or sum(member.file_size for member in members) > size:
         raise FileError(f"{path} is compressed, as no file of torch.save is")
-    return True
 
 
 def _sentence(text: str) -> str:

@@ -196,7 +196,8 @@ def fill(layer: Layer, arrays: Arrays, places: tuple[tuple[str, str], ...] | Non
                 layer.params["bn" + end][:] = 0
             continue
         of_x, of_h = arrays["bias_ih" + theirs], arrays["bias_hh" + theirs]
-        layer.params["b" + end][:] = of_x + of_h
+        with np.errstate(over="ignore", invalid="ignore"):  # as where a module adds them, in each call
+            layer.params["b" + end][:] = of_x + of_h
         if isinstance(layer, fastlstm.GRU):
             H = layer.hidden_size
             layer.params["b" + end][-H:], layer.params["bn" + end][:] = of_x[-H:], of_h[-H:]
