@@ -80,7 +80,6 @@ def load(
 
     Examples
     --------
-    >>> import os, tempfile
     >>> import numpy as np, fastlstm.torch
     >>> rng = np.random.default_rng(0)
     >>> shapes = {"weight_ih_l0": (32, 3), "weight_hh_l0": (32, 8), "bias_ih_l0": (32,), "bias_hh_l0": (32,)}
@@ -208,7 +207,7 @@ class _Modules:
         """Return an LSTM, a GRU or an RNN."""
         if not self._is_recurrent(begin):
             own = self._own.get(begin, ())
-            hint = f", nor is it told by its arrays what it is: kind={'|'.join(PLAIN)!r} says it" * ("weight" in own)
+            hint = f": kind must say what it is, one of {', '.join(PLAIN)}" * ("weight" in own)
             others = self.recurrent_ones()
             found = f"; there is {self._listed(others)}" if others else self._source.hint
             raise ValueError(f"{self._source.label} has no LSTM, GRU or RNN {_shown(begin)}{hint}{found}")
