@@ -16,6 +16,7 @@ from sphinx.roles import XRefRole
 
 import fastlstm
 import fastlstm.inspect
+import fastlstm.keras
 
 with mock(["onnx", "torch"]):  # The site is made where they are not installed, and the same where they are.
     import fastlstm.onnx
@@ -27,7 +28,7 @@ with mock(["onnx", "torch"]):  # The site is made where they are not installed, 
 
 MODULES = {"fastlstm": fastlstm, "fastlstm.nn": fastlstm.nn, "fastlstm.inspect": fastlstm.inspect}
 MODULES |= {"fastlstm.reference": fastlstm.reference, "fastlstm.torch": fastlstm.torch, "fastlstm.onnx": fastlstm.onnx}
-MODULES["fastlstm.onnx.backend"] = fastlstm.onnx.backend
+MODULES |= {"fastlstm.onnx.backend": fastlstm.onnx.backend, "fastlstm.keras": fastlstm.keras}
 INTERNAL = {"of_call", "arrays", "named", "read", "checked", "check_steps", "needs", "takes_sequences", "takes_ids"}
 # What a layer's class says to the networks around it, which the base class describes.
 HOOKS = {"shapes", "initialise", "compute", "gradients", "output_for"}

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 API = ROOT / "docs" / "api"
 MODULES = {"fastlstm", "fastlstm.gpu", "fastlstm.nn", "fastlstm.inspect", "fastlstm.reference"}
-MODULES |= {"fastlstm.onnx", "fastlstm.onnx.backend", "fastlstm.torch"}
+MODULES |= {"fastlstm.keras", "fastlstm.onnx", "fastlstm.onnx.backend", "fastlstm.torch"}
 LINE = re.compile(
     r"^\.\. (currentmodule|module|automodule|autoclass|autofunction|autoexception|data):: ([\w.]+)", re.MULTILINE
 )
