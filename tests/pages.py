@@ -1,6 +1,7 @@
 """The Python code in the README and in the pages of the site."""
 
 import doctest
+import os
 import re
 from pathlib import Path
 
@@ -10,11 +11,18 @@ ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # The packages that a page needs beside those that training needs.
 NEEDED = {"onnx.md": ["onnx", "onnxruntime"], "pytorch.md": ["safetensors", "torch"]}
+NEEDED["guides/keras.md"] = ["torch", "keras"]
+os.environ.setdefault("KERAS_BACKEND", "torch")  # Keras reads it when it is imported.
 
 
 def run_page(path):
     """Run a page block by block, as a reader would, and return the names; what follows a prompt must come out."""
-    for package in ("matplotlib", "tqdm", *NEEDED.get(path.name, [])):
+    for package in (
+        "matplotlib",
+        "tqdm",
+        *NEEDED.get(path.name, []),
+        *NEEDED.get(f"{path.parent.name}/{path.name}", []),
+    ):
         pytest.importorskip(package)
     names, text = {}, path.read_text("utf-8")
     for block in BLOCK.finditer(text):

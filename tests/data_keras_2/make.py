@@ -33,9 +33,8 @@ def models():
     ]
     ids = keras.Input((None,), dtype="int32")
     y = LSTM(3, return_sequences=True)(layers.Embedding(7, 2, mask_zero=True)(ids))
-    found = {
-        name: keras.Sequential([keras.Input((None, 3)), *own]) for name, own in (("nested", nested), ("grus", grus))
-    }
+    chains = {"nested": nested, "grus": grus}
+    found = {name: keras.Sequential([keras.Input((None, 3)), *own]) for name, own in chains.items()}
     return found | {"ids": keras.Model(ids, Dense(2)(LSTM(2)(y)))}
 
 

@@ -27,6 +27,7 @@ def test_examples_run(name):
 
 
 @pytest.mark.parametrize("path", [p for p in PAGES if BLOCK.search(p.read_text("utf-8"))], ids=lambda path: path.stem)
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")  # Keras's own.
 def test_pages_run(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run_page(path)

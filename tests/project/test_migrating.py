@@ -11,6 +11,7 @@ from helpers import assert_close
 from pages import ROOT, run_page
 
 import fastlstm
+import fastlstm.keras
 
 T, B, I, H = 7, 3, 4, 5
 
@@ -369,7 +370,7 @@ def keras(tmp_path_factory):
 
 
 POLICY = {"module": "keras", "class_name": "DTypePolicy", "config": {"name": "float32"}, "registered_name": None}
-# The results of get_config() of Keras 3.15, without the settings of initializers.
+# The result of get_config() of Keras 3.15, without the settings of initializers.
 CONFIG = {
     "name": "lstm", "trainable": True, "dtype": POLICY, "return_sequences": True, "return_state": False,
     "go_backwards": False, "stateful": False, "unroll": False, "zero_output_for_mask": False, "units": H,
@@ -386,12 +387,21 @@ def keras_weights(dtype=np.float32, seed=0, blocks=4):
     return [random(*shape, dtype=dtype, seed=seed + k) for k, shape in enumerate(shapes)]
 
 
-def both_directions(backward=(), **options):
-    """The config of a Bidirectional, whose backward layer has other options."""
+def of_keras(config, weights):
+    return fastlstm.keras.from_keras({"class_name": "LSTM", "config": config}, weights)
+
+
+def of_both(weights, backward=(), **options):
+    """A Bidirectional layer, whose backward layer may have other options."""
     layers = {"layer": CONFIG, "backward_layer": CONFIG | {"go_backwards": True} | dict(backward)}
-    return {"name": "b", "trainable": True, "dtype": POLICY, "merge_mode": "concat"} | options | {
+    config = {"name": "b", "trainable": True, "dtype": POLICY, "merge_mode": "concat"} | options | {
         name: {"class_name": "LSTM", "config": config} for name, config in layers.items()
     }  # fmt: skip
+    return fastlstm.keras.from_keras({"class_name": "Bidirectional", "config": config}, weights)
+
+
+def batch_first(layer):
+    return fastlstm.nn.Sequential(layer, batch_first=True)
 
 
 EVERY_MASK = np.array(list(itertools.product([False, True], repeat=5)))
@@ -402,9 +412,9 @@ EVERY_MASK = np.array(list(itertools.product([False, True], repeat=5)))
 def test_keras_values_with_every_mask(keras, use_bias, dtype, tolerance):
     kernel, recurrent_kernel, bias = weights = keras_weights(dtype)
     bias *= use_bias
-    ours = keras["from_keras"](CONFIG | {"use_bias": use_bias, "dtype": dtype}, weights[: 2 + use_bias])
+    ours = batch_first(of_keras(CONFIG | {"use_bias": use_bias, "dtype": dtype}, weights[: 2 + use_bias]))
     x = random(len(EVERY_MASK), EVERY_MASK.shape[1], I, dtype=dtype)
-    y, state = keras["masked"](ours, x, EVERY_MASK)
+    y, (state,) = keras["masked"](ours, x, EVERY_MASK)
     expected, their_state = keras["keras_lstm"](x, kernel, recurrent_kernel, bias, EVERY_MASK)
     assert y.dtype == dtype
     for found, array in zip((y, *(part[0] for part in state)), (expected, *their_state), strict=True):
@@ -413,9 +423,9 @@ def test_keras_values_with_every_mask(keras, use_bias, dtype, tolerance):
 
 def test_keras_masks_at_the_end_are_lengths(keras):
     """But for the outputs past a row's end, which are zero here."""
-    ours, x, lengths = keras["from_keras"](CONFIG, keras_weights()), random(B, T, I), np.array([T, 0, 4])
+    ours, x, lengths = batch_first(of_keras(CONFIG, keras_weights())), random(B, T, I), np.array([T, 0, 4])
     mask = np.arange(T) < lengths[:, np.newaxis]
-    y, (h, c) = ours(x, lengths=lengths)
+    y, ((h, c),) = ours(x, lengths=lengths)
     expected, (their_h, their_c) = keras["keras_lstm"](x, *keras_weights(), mask)
     for found, array in ((y[mask], expected[mask]), (h[0], their_h), (c[0], their_c)):
         np.testing.assert_allclose(found, array, atol=4e-6)
@@ -425,89 +435,11 @@ def test_keras_masks_at_the_end_are_lengths(keras):
 
 def test_keras_bidirectional_with_every_mask(keras):
     forward, backward = keras_weights(), keras_weights(seed=7)
-    ours = keras["from_keras"](both_directions(), [*forward, *backward])
+    ours = batch_first(of_both([*forward, *backward]))
     x = random(len(EVERY_MASK), EVERY_MASK.shape[1], I)
-    y, (h, _) = keras["masked"](ours, x, EVERY_MASK)
+    y, ((h, _),) = keras["masked"](ours, x, EVERY_MASK, zeros=True)
     one, (h_one, _) = keras["keras_lstm"](x, *forward, EVERY_MASK)
     other, (h_other, _) = keras["keras_lstm"](x[:, ::-1], *backward, EVERY_MASK[:, ::-1])
     expected = np.concatenate([one, other[:, ::-1]], axis=-1) * EVERY_MASK[..., np.newaxis]
     np.testing.assert_allclose(y, expected, atol=4e-6)
     np.testing.assert_allclose(h, [h_one, h_other], atol=4e-6)
-
-
-def sigmoid(a):
-    return 1 / (1 + np.exp(-a))
-
-
-ACTIVATIONS = {"tanh": np.tanh, "relu": lambda a: np.maximum(a, 0), "sigmoid": sigmoid, "linear": np.array}
-
-
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_keras_activations(keras, activation):
-    """One step from zero, by hand: Keras's activation is that of the candidate and that of the cell on its way out."""
-    kernel, _, bias = weights = keras_weights()
-    g, x = ACTIVATIONS[activation], random(B, 1, I)
-    i, _, z, o = np.split(x[:, 0] @ kernel + bias, 4, axis=1)
-    _, (h, _) = keras["from_keras"](CONFIG | {"activation": activation}, weights)(x)
-    np.testing.assert_allclose(h[0], sigmoid(o) * g(sigmoid(i) * g(z)), atol=4e-6)
-
-
-def test_keras_2_has_our_hard_gates(keras, monkeypatch):
-    monkeypatch.setitem(keras["GATES"], "hard_sigmoid", "hard_logistic")
-    ours = keras["from_keras"](CONFIG | {"recurrent_activation": "hard_sigmoid"}, keras_weights())
-    assert ours.activations == ("hard_logistic", "tanh", "tanh")
-
-
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"go_backwards": True},
-        {"stateful": True},
-        {"time_major": True},
-        {"recurrent_activation": "hard_sigmoid"},
-        {"recurrent_activation": "tanh"},
-        {"activation": "hard_sigmoid"},
-        {"activation": {"module": "builtins", "class_name": "function", "config": "own"}},
-        {"dropout": 0.1},
-        {"recurrent_dropout": 0.1},
-        {"kernel_regularizer": {"class_name": "L2"}},
-        {"recurrent_constraint": {"class_name": "MaxNorm"}},
-        {"reset_after": True},
-        {"dtype": POLICY | {"config": {"name": "mixed_float16"}}},
-        {"dtype": "float64"},
-    ],
-    ids=str,
-)
-def test_keras_refusals(keras, changed):
-    (name,) = changed
-    with refused(f"{name}="):
-        keras["from_keras"](CONFIG | changed, keras_weights())
-    backward = {"go_backwards": False} if name == "go_backwards" else changed
-    with refused(f"{name}="):
-        keras["from_keras"](both_directions(backward), keras_weights() + keras_weights())
-
-
-@pytest.mark.parametrize("mode", ["sum", "mul", "ave", None])
-def test_keras_refuses_other_merge_modes(keras, mode):
-    with refused(f"merge_mode={mode!r}"):
-        keras["from_keras"](both_directions(merge_mode=mode), keras_weights() + keras_weights())
-
-
-@pytest.mark.parametrize("activation", ["relu", "linear"])
-def test_keras_refuses_directions_that_differ(keras, activation):
-    with refused("activation and recurrent_activation must be the same in both directions"):
-        keras["from_keras"](both_directions({"activation": activation}), keras_weights() + keras_weights())
-
-
-@pytest.mark.parametrize(
-    "weights", [keras_weights()[:2], keras_weights(blocks=3), keras_weights(blocks=1), keras_weights() * 2], ids=len
-)
-def test_keras_refuses_other_weights(keras, weights):
-    with refused(f"weights must be those of an LSTM of {H} units, not "):
-        keras["from_keras"](CONFIG, weights)
-
-
-def test_keras_refuses_a_simple_rnn(keras):
-    config = {name: value for name, value in CONFIG.items() if name != "recurrent_activation"}
-    with refused("recurrent_activation='None' is not here"):
-        keras["from_keras"](config, keras_weights(blocks=1))

@@ -212,8 +212,9 @@ def axes_of(entry: dict[str, Any]) -> int | None:
     """Return how many axes a layer was built for, as Keras 3 says in its own format."""
     built = entry.get("build_config")
     shape = built.get("input_shape") if isinstance(built, dict) else None
-    flat = isinstance(shape, (list, tuple)) and not any(isinstance(item, (list, tuple)) for item in shape)
-    return len(shape) if flat else None
+    if not isinstance(shape, (list, tuple)) or any(isinstance(item, (list, tuple)) for item in shape):
+        return None
+    return len(shape)
 
 
 def _wrong(file: KerasFile, what: str) -> Callable[[str], FileError]:
