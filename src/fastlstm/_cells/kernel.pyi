@@ -3,7 +3,7 @@ from typing import Any
 from numpy.typing import NDArray
 from typing_extensions import disjoint_base
 
-Activation = str | tuple[str, float, float]
+_Activation = str | tuple[str, float, float]
 
 ACTIVATIONS: dict[str, int]
 HARD_LOGISTIC: tuple[float, float]
@@ -20,9 +20,9 @@ class KernelCell:
         kind: str,
         blocks: str | None,
         coupled: bool,
-        gate: Activation,
-        g: Activation,
-        h: Activation,
+        gate: _Activation,
+        g: _Activation,
+        h: _Activation,
         clip: float,
         cell_clip: float,
         kept: int = 0,
@@ -32,5 +32,5 @@ class KernelCell:
     ) -> None: ...
 
 def unit_block(itemsize: int) -> int: ...
-def activate(g: Activation, x: NDArray[Any], y: NDArray[Any], fast: bool = False) -> None: ...
-def differentiate(g: Activation, y: NDArray[Any], dy: NDArray[Any], dx: NDArray[Any]) -> None: ...
+def activate(g: _Activation, x: NDArray[Any], y: NDArray[Any], fast: bool = False) -> None: ...
+def differentiate(g: _Activation, y: NDArray[Any], dy: NDArray[Any], dx: NDArray[Any]) -> None: ...
