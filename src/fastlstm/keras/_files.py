@@ -6,6 +6,7 @@ import io
 import json
 import os
 import struct
+import sys
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,8 @@ from fastlstm.keras._hdf5 import SIGNATURE, Tree
 
 # The bytes of the longest configuration: a layer takes a thousand.
 MOST_JSON = 1 << 24
+# The bytes of the list of an archive's members, of which there are four, and what a layer brings besides arrays.
+MOST_LIST = 1 << 20
 # A member of an archive is at most so many times as long as the archive, or this long: Keras compresses nothing.
 _TIMES = 8
 _AT_LEAST = 1 << 26
@@ -145,10 +148,25 @@ def _with_config(
     return KerasFile(name, tree, root, used, major_of(version, name))
 
 
+class _Bounded:
+    """A file whose list of members is not read if it is too long, as `zipfile` reads it whole."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self.most = file, MOST_LIST
+        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
+
+    def read(self, size: int = -1) -> bytes:
+        if size > self.most:
+            raise ValueError(f"its list of members would have {size} bytes")
+        return self._file.read(min(size, self.most) if size >= 0 else self.most)
+
+
 @contextmanager
 def _archive(file: BinaryIO, name: str) -> Iterator[zipfile.ZipFile]:
+    bounded = _Bounded(file)
     try:
-        archive = zipfile.ZipFile(file)
+        archive = zipfile.ZipFile(bounded)
+        bounded.most = sys.maxsize
     except _DAMAGED as error:
         raise FileError(f"{name} is damaged, or not a zip archive: {error}") from error
     with archive:

@@ -75,7 +75,8 @@ def _layer(group: str, shapes: dict[str, Shape]) -> dict[str, Any]:
         return {"class_name": kind, "config": {"layer": _plain("Dense", by_part.get("layer", []))}}
     if kind in _BY_BLOCKS.values():
         return _cell(by_part.get("cell", []), "", {"return_sequences": True}, kind)
-    return _plain(kind, by_part.get("", []))
+    entry = _plain(kind, by_part.get("", []))
+    return entry if entry["class_name"] == kind else entry | {"class_name": group}  # By which its group is found.
 
 
 def _cells(by_part: dict[str, list[Shape]]) -> dict[str, Any]:

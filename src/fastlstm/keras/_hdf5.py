@@ -39,6 +39,7 @@ class Tree:
         self.groups: dict[str, Group] = {}
         self.names: dict[str, list[str]] = {}
         self._headers: set[int] = set()
+        self._paths: dict[str, dict[str, list[tuple[str, tuple[str, ...]]]]] = {}
         self._add("", self._root(), 0)
 
     def _root(self) -> int:
@@ -110,6 +111,19 @@ class Tree:
                 yield own
             else:
                 yield from self.below(own)
+
+    def paths(self, group: str) -> dict[str, list[tuple[str, tuple[str, ...]]]]:
+        """Return the paths of all arrays below a group, each with the names that it goes through, by these names.
+
+        All of them are at "".
+        """
+        if group not in self._paths:
+            found = self._paths[group] = {"": []}
+            for path in self.below(group):
+                names = tuple(path.removeprefix(f"{group}/").split("/"))
+                for name in {"", *names[:-1]}:
+                    found.setdefault(name, []).append((path, names))
+        return self._paths[group]
 
     def read(self, path: str) -> Array:
         """Return the values of an array; bfloat16, which NumPy lacks, as float32."""

@@ -9,8 +9,9 @@ import numpy as np
 
 from fastlstm import nn
 from fastlstm._arrays.arrays import Array
+from fastlstm._arrays.files import FileError
 from fastlstm.keras import _recurrent as recurrent
-from fastlstm.keras._options import Layer, activation_name
+from fastlstm.keras._options import Layer, Refused, activation_name
 from fastlstm.keras._weights import Part
 from fastlstm.layers.network_layer import NetworkLayer
 from fastlstm.layers.parameters import unfilled
@@ -59,7 +60,12 @@ def build(layer: Layer, arrays: Sequence[Mapping[str, Array]], dtype: Any, axes:
                 raise layer.wrong(f"{role} must be an array of floats, not of {array.dtype}")
     # Nothing is drawn for parameters that are set. Their number is bounded: it is that of arrays that are there.
     with unfilled(_MOST):
-        made = _KINDS[layer.kind].build(layer, arrays, dtype, axes)
+        try:
+            made = _KINDS[layer.kind].build(layer, arrays, dtype, axes)
+        except (Refused, FileError):
+            raise
+        except (ValueError, TypeError) as error:  # Of a layer here that does not take the value of an option.
+            raise layer.refused(str(error)) from None
     if not layer.flag("trainable", True):
         for one in (*made.layers, *made.above):
             one.trainable = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from typing import Any, NamedTuple
 
 from fastlstm._arrays.files import FileError
@@ -171,20 +171,26 @@ def _groups(file: KerasFile, inside: str, entries: list[dict[str, Any]]) -> list
     """
     kinds = [snake_case(entry["class_name"]) for entry in entries]
     counts = Counter(kinds)
-    found: dict[str, list[str]] = {kind: numbered(file.tree, inside, kind) for kind in counts}
+    found = numbered(file.tree, inside, counts)
     for kind, groups in found.items():
-        if groups and len(groups) != counts[kind]:
+        if len(groups) != counts[kind]:
             raise FileError(f"{file.name} has {len(groups)} groups of arrays for {counts[kind]} layers: {kind:.40}")
-    ordered = {kind: iter(groups) for kind, groups in found.items()}
+    ordered = {kind: iter(found.get(kind, ())) for kind in counts}
     return [next(ordered[kind], None) for kind in kinds]
 
 
-def numbered(tree: Tree, inside: str, kind: str) -> list[str]:
-    """Return the groups of a kind, which are numbered, in their order."""
-    pattern = re.compile(rf"{re.escape(kind)}(?:_(\d{{1,9}}))?", re.ASCII)
-    matches = [match for name in tree.names.get(inside, ()) if (match := pattern.fullmatch(name))]
-    groups = [f"{inside}/{match[0]}" for match in sorted(matches, key=lambda match: int(match[1] or 0))]
-    return [group for group in groups if group in tree.groups]
+def numbered(tree: Tree, inside: str, kinds: Container[str]) -> dict[str, list[str]]:
+    """Return the groups in a group by their kinds, those of each, which are numbered, in their order."""
+    found: dict[str, list[tuple[int, str]]] = {}
+    for name in tree.names.get(inside, ()):
+        if f"{inside}/{name}" not in tree.groups:
+            continue
+        kind, _, number = name.rpartition("_")
+        if name in kinds:
+            found.setdefault(name, []).append((0, name))
+        elif kind in kinds and number.isascii() and number.isdigit() and len(number) < 10:
+            found.setdefault(kind, []).append((int(number), name))
+    return {kind: [f"{inside}/{name}" for _, name in sorted(names)] for kind, names in found.items()}
 
 
 def snake_case(name: str) -> str:

@@ -25,6 +25,10 @@ _TRAINING = {"dropout", "recurrent_dropout"}
 _TRAINING_ENDS = ("_regularizer", "_constraint")
 
 
+# How many layers a warning names.
+MOST_SAID = 20
+
+
 class Refused(ValueError):
     """The error of a layer that no layer of fastlstm is like; the message says which and why."""
 
@@ -41,6 +45,11 @@ class Notes:
     unknown: dict[str, None] = field(default_factory=dict)
     assumed: dict[str, None] = field(default_factory=dict)
 
+    @staticmethod
+    def _joined(what: dict[str, None]) -> str:
+        shown = list(what)[:MOST_SAID]
+        return "; ".join(shown) + (f"; and {len(what) - len(shown)} more" if len(what) > len(shown) else "")
+
     def messages(self) -> list[str]:
         """Return the warnings."""
         said = (
@@ -53,7 +62,7 @@ class Notes:
             (self.unknown, "layers are left out"),
             (self.assumed, "without config, options of layers are taken to be those that Keras has by itself"),
         )
-        return [f"{why}: {'; '.join(what)}" for what, why in said if what]
+        return [f"{why}: {self._joined(what)}" for what, why in said if what]
 
 
 @dataclass(frozen=True)

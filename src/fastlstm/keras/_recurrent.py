@@ -20,6 +20,8 @@ Recurrent = fastlstm.LSTM | fastlstm.GRU | fastlstm.RNN
 # How many blocks the arrays of each cell have.
 BLOCKS = {"LSTM": 4, "GRU": 3, "SimpleRNN": 1}
 _CELLS = {f"{kind}Cell": kind for kind in BLOCKS}
+# The cells above each other in one layer.
+MOST_CELLS = 256
 # The options of a layer that its cell lacks, and of the layer `RNN` around a cell.
 _OF_SEQUENCES = ("return_sequences", "go_backwards")
 
@@ -114,8 +116,8 @@ def _of_cells(layer: Layer) -> Plan:
         raise layer.refused(f"cell is a {inner.kind!r:.60}, which is not here")
     inner.check("cells")
     described = inner.config.get("cells")
-    if not isinstance(described, list) or not described:
-        raise layer.wrong("its stack of cells has none")
+    if not isinstance(described, list) or not 1 <= len(described) <= MOST_CELLS:
+        raise layer.wrong(f"its stack must have 1 to {MOST_CELLS} cells")
     cells, parts, before = [], [], Counter[str]()
     for entry in described:
         own = layer.within(entry, "a cell")

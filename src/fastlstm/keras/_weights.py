@@ -59,8 +59,10 @@ def _by_number(part: Part, group: str, tree: Tree, layer: Layer) -> dict[str, Ar
     inside = f"{group}/{part.group}" if part.group else group
     if part.number is not None:
         above, _, kind = inside.rpartition("/")
-        same = numbered(tree, above, kind)
-        inside = same[part.number] if part.number < len(same) else inside
+        same = numbered(tree, above, (kind,)).get(kind, [])
+        if part.number >= len(same):
+            raise layer.wrong(f"the file has no arrays of {kind} number {part.number + 1}")
+        inside = same[part.number]
     own = list(tree.below(f"{inside}/vars"))
     expected = [f"{inside}/vars/{k}" for k in range(len(part.roles))]
     if not own:
@@ -72,10 +74,10 @@ def _by_number(part: Part, group: str, tree: Tree, layer: Layer) -> dict[str, Ar
 
 def named(place: Place, tree: Tree) -> dict[str, tuple[str, ...]]:
     """Return the paths of a layer's arrays in the older format, and for each the names that it goes through."""
-    paths = {path: tuple(path.removeprefix(f"{place.group}/").split("/")) for path in tree.below(str(place.group))}
+    paths = tree.paths(str(place.group))
     if not place.names:
-        return paths
-    own = {path: parts for path, parts in paths.items() if place.names[-1] in parts[:-1]}
+        return dict(paths[""])
+    own = dict(paths.get(place.names[-1], ()))
     within = {path: parts for path, parts in own.items() if set(place.names) <= set(parts)}
     return within or own
 
