@@ -338,6 +338,11 @@ RUN = {
          "config": "system", "registered_name": "system"}}},
         "activation must be one that has a name, not",
     ),
+    "a registered function": (
+        {"class_name": "Activation", "config": {"name": "l", "activation": {"module": "builtins", "class_name":
+         "function", "config": "tanh", "registered_name": "own>tanh"}}},
+        "activation must be one that has a name, not",
+    ),
     "pickled": (
         {"class_name": "Activation", "config": {"name": "l", "activation": {"class_name": "__lambda__", "config":
          {"code": "gASV"}}}},

@@ -50,7 +50,8 @@ class Bytes:
         if self._arrays_left < 0:
             raise self.damaged("its arrays would have more bytes than the file")
         values = np.empty(shape, dtype)
-        self.file.seek(begin)
-        if size and self.file.readinto(values.reshape(-1).view(np.uint8)) != size:  # type: ignore[attr-defined]
-            raise self.damaged("it became shorter while it was read")
+        if size:  # What has no bytes has no place.
+            self.file.seek(begin)
+            if self.file.readinto(values.reshape(-1).view(np.uint8)) != size:  # type: ignore[attr-defined]
+                raise self.damaged("it became shorter while it was read")
         return values

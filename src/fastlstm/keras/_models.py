@@ -294,8 +294,7 @@ def _of_keras_3(call: dict[str, Any], what: str) -> tuple[list[tuple[str, int]],
     masked = bool(options.pop("mask", None))
     found = []
     for value in args if isinstance(args, list) else []:
-        if value:
-            found.append(_tensor(value, what))
+        found += [_tensor(item, what) for item in (value if isinstance(value, list) else [value]) if item]
     for name, value in options.items():
         if value:
             raise Refused(f"{what} with {name:.40}={value!r:.60}")

@@ -173,8 +173,8 @@ def activation_name(layer: Layer, name: str) -> str:
     if name not in layer.config:
         raise layer.wrong(f"{name} is not in its configuration")
     value = layer.config[name]
-    if isinstance(value, dict) and value.get("class_name") == "function" and value.get("module") == "builtins":
-        value = value.get("config")  # A function of Keras's own is known by its name; of others there is a module too.
+    if isinstance(value, dict) and value.get("class_name") == "function" and not is_own(value):
+        value = value.get("config")  # A function that nobody has registered is known by its name.
     if value is None:
         return "linear"
     if not isinstance(value, str):
