@@ -32,7 +32,8 @@ def from_onnx(
     """
     theirs, ours, H = _THEIRS[attributes.kind], blocks(attributes), R.shape[1]
     of_W, of_R = np.zeros((2, len(R)), R.dtype) if B is None else np.split(B, 2)
-    bias = np.where(of_R == 0, of_W, of_W + of_R)  # The sum of 0 and -0 would be another 0.
+    with np.errstate(all="ignore"):
+        bias = np.where(of_R == 0, of_W, of_W + of_R)  # The sum of 0 and -0 would be another 0.
     found = {}
     if attributes.kind == "GRU" and attributes.linear_before_reset:
         found["bn"] = of_R[2 * H :].copy()

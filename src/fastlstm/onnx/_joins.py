@@ -1,14 +1,14 @@
-"""Where branches of a graph meet: outputs side by side or added, and last states of several layers or directions."""
+"""Where branches of a graph meet: outputs side by side or added."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Literal
 
 from fastlstm.onnx import _chains
-from fastlstm.onnx._chains import ANY, Chain, Item
-from fastlstm.onnx._signals import as_features, in_units_of, same_layout, several
-from fastlstm.onnx._values import Atom, InTheWayError, Signal, length
+from fastlstm.onnx._chains import Chain, Item
+from fastlstm.onnx._signals import as_features
+from fastlstm.onnx._states import stacked
+from fastlstm.onnx._values import Atom, InTheWayError, Signal, length, same_layout
 
 # Branches within branches, and layers in all of them: nobody's network has more.
 _DEEPEST = 16
@@ -18,40 +18,13 @@ _MOST_LAYERS = 4096
 def concat(values: list[Signal], k: int) -> Signal:
     """Return values side by side along an axis."""
     if all(value.rows is not None and value.cell == values[0].cell for value in values):
-        found = _states(values, k)
+        found = stacked(values, k)
         if found is not None:
             return found
     values = [as_features(value) for value in values]
     if k != len(values[0].axes) - 1:
         raise InTheWayError("it is not along the features")
     return joined(values, "concat")
-
-
-def _states(values: list[Signal], k: int) -> Signal | None:
-    """Return last states as one, along an axis of their own or before their units; None if they are not so laid out."""
-    first, rows = values[0], tuple(row for value in values for row in value.rows or ())
-    by = {value.lengths for value in values} - {ANY}
-    if len(by) > 1:
-        raise InTheWayError("it joins last states by different lengths")
-    made = replace(first, rows=rows, lengths=next(iter(by), ANY))
-    if all(_is_of_rows(value, k) for value in values):
-        alike = [in_units_of(value, first.chain) for value in values]
-        axes = (*first.axes[:k], several(len(rows)), *first.axes[k + 1 :])
-        return replace(made, axes=axes) if same_layout(alike, k) else None
-    one = all(len(value.rows or ()) == 1 for value in values) and len({row[0] for row in rows}) == 1
-    if one and k == len(first.axes) - 1 and same_layout(values, len(first.axes)):
-        return replace(made, axes=(*first.axes[:k], several(len(rows)) + first.axes[k]))
-    return None
-
-
-def _is_of_rows(x: Signal, k: int) -> bool:
-    """Return whether an axis is that of last states, of which there may be one."""
-    if k >= len(x.axes):
-        return False
-    axis, count = x.axes[k], len(x.rows or ())
-    if count == 1:
-        return not axis
-    return len(axis) == 1 and axis[0].role is None and axis[0] not in x.chain.features
 
 
 def joined(values: list[Signal], join: Literal["concat", "sum"]) -> Signal:

@@ -105,14 +105,14 @@ class _Network:
 
     def made(self) -> Any:
         """Return the layer or the network."""
+        if not (self._walk.found or self._model.proto.producer_name == "fastlstm"):
+            self._refuse("it has no LSTM, GRU or RNN node, or none but in branches and loops")
         signal, states = self._outputs()
         items = signal.chain.items()
         inside = list(every(items))
         self._check_states(inside, states)
         self._check_lengths(inside)
         batch_first = self._is_batch_first(signal)
-        if not any(isinstance(item, Recurrent) for item in inside) and self._model.proto.producer_name != "fastlstm":
-            self._refuse("it has no LSTM, GRU or RNN node")
         arrays = [array for item in inside for array in _arrays(item)]
         dtype = np.result_type(*arrays) if arrays else np.dtype(np.float32)
         with unfilled(sum(array.size for array in arrays)):
@@ -145,7 +145,9 @@ class _Network:
         if not states:
             self._refuse("it has no output")
         # A model that gives last states alone: the network is the layers that they are of.
-        chain = max((row[0] for state in states for row in state.rows or ()), key=lambda link: len(link.links()))
+        chain = max(
+            (row[0] for state in states if state.rows for row in state.rows.of), key=lambda link: len(link.links())
+        )
         return Signal(chain, ()), states
 
     def _check_states(self, items: Sequence[Item], states: list[Signal]) -> None:
@@ -154,7 +156,7 @@ class _Network:
         if len({id(item) for item in own}) < len(own):
             self._refuse("the output of one of its recurrent layers goes to several branches at once")
         for state in states:
-            for link, _ in state.rows or ():
+            for link, _ in state.rows.of if state.rows else ():
                 if not any(link.item is item for item in items):
                     self._refuse("it gives the last state of a layer whose output it does not use")
         ends: dict[str, int] = {}

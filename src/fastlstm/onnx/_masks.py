@@ -60,7 +60,8 @@ def _max(call: Any, a: Any, b: Any) -> Symbol:
     return Symbol("divisors", *_lengths(a))
 
 
-def _equal(call: Any, a: Any, b: Any) -> Symbol:
+def equal(a: Any, b: Any) -> Symbol:
+    """Return whether each step is the last of its row."""
     steps, last = _symbol(a, "steps"), _symbol(b, "last step")
     return Symbol("is last", last.lengths, broadcast(steps.axes, last.axes))
 
@@ -118,5 +119,5 @@ def divided(x: Any, divisors: Any) -> Signal:
 
 
 MEANINGS: dict[str, Callable[..., Any]] = {
-    "Range": _range, "Max": _max, "Equal": _equal, "Less": _less, "Where": _where,
+    "Range": _range, "Max": _max, "Less": _less, "Where": _where,
 }  # fmt: skip

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from fastlstm.onnx import _chains
-from fastlstm.onnx._chains import Chain
-from fastlstm.onnx._values import Atom, Axes, InTheWayError, Signal, without
+from fastlstm.onnx._values import InTheWayError, Rows, Signal, without
 
 
 def check_plain(x: Signal) -> None:
@@ -25,12 +22,11 @@ def as_features(x: Signal) -> Signal:
     Raises InTheWayError if it is something else.
     """
     if x.rows is not None and not x.cell:
-        below = x.rows[0][0]
-        if [*x.rows] != [(below, d) for d in range(below.directions)]:
+        below, rows = x.rows.of[0][0], x.rows
+        if [*rows.of] != [(below, d) for d in range(below.directions)]:
             raise InTheWayError("it takes the last states of some of the layers or directions")
-        features = x.axes[-1] if x.axes else ()
-        own = features[1:] if below.directions == 2 else features
-        if own != below.features[below.directions - 1 :] or len(features) != len(below.features):
+        features = rows.atoms + below.features[below.directions - 1 :]
+        if not x.axes or x.axes[-1] != features:
             raise InTheWayError("it takes last states in another layout than (batch, features)")
         x = Signal(below.add(_chains.Pooling("Last", x.lengths), features, 1), x.axes)
     check_plain(x)
@@ -64,9 +60,8 @@ def half(x: Signal, k: int, start: int, end: int, size: int) -> Signal:
     direction = {(0, size // 2): 0, (size // 2, size): 1}.get((start, end))
     if direction is None or x.step != ("end", "start")[direction]:
         raise InTheWayError("it takes a part of the features that is not where its direction ends")
-    return Signal(
-        chain, (*x.axes[:k], chain.features[1:], *x.axes[k + 1 :]), rows=((chain, direction),), lengths=x.lengths
-    )
+    axes = (*x.axes[:k], chain.features[1:], *x.axes[k + 1 :])
+    return Signal(chain, axes, Rows(((chain, direction),), ()), lengths=x.lengths)
 
 
 def is_product(x: Signal) -> bool:
@@ -74,36 +69,3 @@ def is_product(x: Signal) -> bool:
     item = x.chain.item
     plain = x.masked is None and x.step is None and x.rows is None
     return plain and isinstance(item, _chains.Dense) and item.c is None and item.activation == "identity"
-
-
-def several(rows: int) -> tuple[Atom, ...]:
-    """Return an axis for so many last states."""
-    return (Atom(rows),) if rows > 1 else ()
-
-
-def chosen(x: Signal, axes: Axes, places: list[int] | slice) -> Signal:
-    """Return some of several last states, in a layout that has an axis for as many."""
-    assert x.rows is not None
-    rows = x.rows[places] if isinstance(places, slice) else tuple(x.rows[place] for place in places)
-    found = replace(x, axes=axes, rows=rows)
-    owners = {row[0] for row in rows}
-    return in_units_of(found, owners.pop()) if len(owners) == 1 else found
-
-
-def in_units_of(x: Signal, chain: Chain) -> Signal:
-    """Return last states with the atom for the units that the outputs of a chain have."""
-    before, after = x.chain.features[-1], chain.features[-1]
-    if before.size != after.size:
-        raise InTheWayError("it joins last states of different sizes")
-    axes = tuple(tuple(after if atom is before else atom for atom in axis) for axis in x.axes)
-    return replace(x, chain=chain, axes=axes)
-
-
-def same_layout(values: list[Signal], but: int) -> bool:
-    """Return whether values have the same axes, but for one of them."""
-    first = values[0].axes
-    return all(
-        len(value.axes) == len(first)
-        and all(a == b for k, (a, b) in enumerate(zip(value.axes, first, strict=True)) if k != but)
-        for value in values
-    )

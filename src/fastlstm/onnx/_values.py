@@ -39,6 +39,14 @@ Axes: TypeAlias = tuple[Axis, ...]
 
 
 @dataclass(frozen=True, eq=False)
+class Rows:
+    """Which last states there are: of which layers, and which direction, in the order of the atoms for them."""
+
+    of: tuple[tuple[Chain, int], ...]
+    atoms: Axis
+
+
+@dataclass(frozen=True, eq=False)
 class Signal:
     """An input of the model, or what layers give.
 
@@ -48,9 +56,8 @@ class Signal:
         The layers from the input up.
     axes : tuple of axes
         Its layout.
-    rows : tuple of (Chain, int), optional
-        Of last states: of which layers, and which direction, they are. Where they are several, an axis has an atom for
-        them. None for outputs of all steps, and of what stands above a `Last`.
+    rows : Rows, optional
+        Which last states they are. None for outputs of all steps, and of what stands above a `Last`.
     cell : bool
         Whether last states are those of c, not h.
     step : "end" or "start", optional
@@ -64,7 +71,7 @@ class Signal:
 
     chain: Chain
     axes: Axes
-    rows: tuple[tuple[Chain, int], ...] | None = None
+    rows: Rows | None = None
     cell: bool = False
     step: Literal["end", "start"] | None = None
     masked: Literal["last", "within", "total"] | None = None
@@ -86,6 +93,23 @@ class Dims:
 
     entries: tuple[int | Axis, ...]
     scalar: bool = False
+
+    def times(self, other: Dims) -> Dims:
+        """Return the product of two lengths."""
+        if len(self.entries) != 1 or len(other.entries) != 1:
+            raise InTheWayError("it multiplies shapes")
+        a, b = (length(entry) if isinstance(entry, tuple) else entry for entry in (*self.entries, *other.entries))
+        first, second = self.entries[0], other.entries[0]
+        entry: int | Axis
+        if a is not None and b is not None:
+            entry = a * b
+        elif isinstance(first, tuple) and isinstance(second, tuple):
+            entry = first + second
+        elif 1 in (a, b):
+            entry = second if a == 1 else first
+        else:
+            raise InTheWayError("it computes a length")
+        return Dims((entry,), self.scalar and other.scalar)
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,12 +136,20 @@ class Cut:
 
 @dataclass(frozen=True, eq=False)
 class Opaque:
-    """What a node gives that no layer stands for: the reason, the inputs that it depends on, the place in the order."""
+    """What a node gives that no layer stands for: the reason, and the node's place in the order."""
 
     reason: str
-    inputs: frozenset[str]
-    depends_on_layers: bool
     place: int
+
+
+def same_layout(values: Sequence[Signal], but: int) -> bool:
+    """Return whether values have the same axes, but for one of them."""
+    first = values[0].axes
+    return all(
+        len(value.axes) == len(first)
+        and all(a == b for k, (a, b) in enumerate(zip(value.axes, first, strict=True)) if k != but)
+        for value in values
+    )
 
 
 def atoms(axes: Sequence[Axis]) -> list[Atom]:
@@ -142,6 +174,11 @@ def reshaped(axes: Axes, wanted: Sequence[int | Axis], keeps_zeros: bool) -> Axe
     """
     entries = [axes[k] if entry == 0 and not keeps_zeros and k < len(axes) else entry for k, entry in enumerate(wanted)]
     remaining = atoms(axes)
+    first = entries[0] if entries and remaining else -1
+    if len(entries) == 3 and len(axes) == 4 and isinstance(first, int) and first > 1 and remaining[0].size is None:
+        # Where torch.onnx joins the directions, it may fix the time that the inputs leave open: the model is right for
+        # this time alone.
+        remaining[0].size = first
     hole = entries.index(-1) if -1 in entries else len(entries)
     before = [_taken(entry, remaining, 0) for entry in entries[:hole]]
     after = [_taken(entry, remaining, -1) for entry in reversed(entries[hole + 1 :])]

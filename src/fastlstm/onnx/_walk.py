@@ -12,24 +12,26 @@ import onnx
 from fastlstm._arrays.files import FileError
 from fastlstm.onnx import _chains
 from fastlstm.onnx._attributes import KINDS, label
+from fastlstm.onnx._calls import Call
 from fastlstm.onnx._chains import Chain
-from fastlstm.onnx._constants import Constant, Scope, Zeros
+from fastlstm.onnx._constants import Constant, Scope, Zeros, attribute
 from fastlstm.onnx._functions import body_of_call, function_key, functions_of, scope_of_call
-from fastlstm.onnx._meanings import MEANINGS, Call
+from fastlstm.onnx._meanings import MEANINGS
 from fastlstm.onnx._models import MOST_DEPTH, MOST_NODES, Model
 from fastlstm.onnx._nodes import Node, node_of
-from fastlstm.onnx._signals import as_features, several
-from fastlstm.onnx._values import Atom, Cut, InTheWayError, Opaque, Role, Signal, Symbol
+from fastlstm.onnx._signals import as_features
+from fastlstm.onnx._states import several, states_of
+from fastlstm.onnx._values import Atom, Cut, InTheWayError, Opaque, Role, Signal
 
 # The names of axes in the files of fastlstm's own.
 _ROLES: dict[str, Role] = {"time": "time", "batch": "batch"}
 
 
 class Walk:
-    """What is known of every value of a model's graph, in `scope`."""
+    """What is known of every value of a model's graph, in `scope`, and how many recurrent nodes have been `found`."""
 
     def __init__(self, model: Model) -> None:
-        self._model, self._steps = model, 0
+        self._model, self._steps, self.found = model, 0, 0
         self._functions = functions_of(model)
         self._own = model.proto.producer_name == "fastlstm"
         self.scope = Scope(model, model.opsets)
@@ -40,11 +42,13 @@ class Walk:
                 self.scope[one.name] = self._input(one)
         self._nodes(graph.node, self.scope, 0)
 
-    def _input(self, one: onnx.ValueInfoProto) -> Signal | Opaque:
-        """Return an input of the graph as what it may be: the network's, a state, lengths."""
+    def _input(self, one: onnx.ValueInfoProto) -> Signal | Opaque | None:
+        """Return an input of the graph as what it may be: the network's, a state, lengths; None for a number."""
         kind = one.type.tensor_type
-        if not kind.HasField("shape") or not kind.shape.dim:
-            return Opaque(f"input {one.name!r}: its axes are not said", frozenset({one.name}), False, 0)
+        if kind.HasField("shape") and not kind.shape.dim:
+            return None
+        if not kind.HasField("shape"):
+            return Opaque(f"input {one.name!r}: its axes are not said", 0)
         axes = [
             Atom(dim.dim_value if dim.dim_value > 0 else None, _ROLES.get(dim.dim_param) if self._own else None)
             for dim in kind.shape.dim
@@ -53,7 +57,7 @@ class Walk:
 
     def _nodes(self, found: Sequence[onnx.NodeProto], scope: Scope, depth: int) -> None:
         if depth > MOST_DEPTH:
-            raise FileError(f"{self._model.name}: its functions call others more than {MOST_DEPTH} deep")
+            raise FileError(f"{self._model.name}: its functions and branches are more than {MOST_DEPTH} deep")
         for node in found:
             self._steps += 1
             if self._steps > MOST_NODES:
@@ -65,6 +69,11 @@ class Walk:
                 given: Sequence[Any] = [inner[name] for name in function.output]
             elif scope.compute(node):
                 continue
+            elif (branch := _chosen_branch(node, scope)) is not None:
+                inner = Scope(self._model, scope.opsets, scope)
+                inner.add_initializers(branch)
+                self._nodes(branch.node, inner, depth + 1)
+                given = [inner[one.name] for one in branch.output]
             else:
                 given = self._outputs(node, scope)
             for name, value in zip(node.output, given, strict=False):
@@ -75,11 +84,12 @@ class Walk:
         values = [scope[name] if name else None for name in node.input]
         standard = node.domain in ("", "ai.onnx")
         is_recurrent = standard and node.op_type in KINDS
-        # The states of a layer are not what it computes with.
+        self.found += is_recurrent
+        # What else a recurrent node takes is looked at there.
         blind = [value for value in (values[:1] if is_recurrent else values) if isinstance(value, Opaque)]
         if blind:
             first = min(blind, key=lambda value: value.place)
-            return [self._opaque(node, values, first.reason, first.place)] * len(node.output)
+            return [first] * len(node.output)
         try:
             if is_recurrent:
                 return self._recurrent(node, scope)
@@ -94,23 +104,7 @@ class Walk:
                 raise
             reason = str(error)
         told = f"{label(node)}: {reason}" if reason and not reason.startswith("node ") else reason or label(node)
-        return [self._opaque(node, values, told, self._steps)] * len(node.output)
-
-    def _opaque(self, node: onnx.NodeProto, values: Sequence[Any], reason: str, place: int) -> Opaque:
-        names: set[str] = set()
-        deep = any(one.HasField("g") or one.graphs for one in node.attribute)  # What a subgraph reads is not known.
-        for value in values:
-            if isinstance(value, Signal):
-                names.add(value.chain.name)
-                deep |= not value.is_input
-            elif isinstance(value, Opaque):
-                names |= value.inputs
-                deep |= value.depends_on_layers
-            elif isinstance(value, Cut):
-                names.add(value.name)
-            elif isinstance(value, Symbol) and value.lengths:
-                names.add(value.lengths)
-        return Opaque(reason, frozenset(names), deep, place)
+        return [Opaque(told, self._steps)] * len(node.output)
 
     # ---- nodes with a state ----
 
@@ -134,11 +128,20 @@ class Walk:
         D, units = attributes.directions, (Atom(found.hidden_size),)
         features = (*several(D), *units)
         chain = x.chain.add(_chains.Recurrent(found, lengths, states), features, D)
-        T, B, both = outer["time"], outer["batch"], features[: D - 1]
-        Y = Signal(chain, (B, T, both, units) if attributes.layout else (T, both, B, units))
-        rows = tuple((chain, d) for d in range(D))
-        axes = (B, several(D), units) if attributes.layout else (several(D), B, units)
-        return [Y, Signal(chain, axes, rows), Signal(chain, axes, rows, cell=True)]
+        T, B, both, first = outer["time"], outer["batch"], features[: D - 1], bool(attributes.layout)
+        Y = Signal(chain, (B, T, both, units) if first else (T, both, B, units))
+        return [Y, *(states_of(chain, B, first=first, cell=cell) for cell in (False, True))]
+
+
+def _chosen_branch(node: onnx.NodeProto, scope: Scope) -> onnx.GraphProto | None:
+    """Return the branch of an If whose condition is known, as where an exporter asks whether an axis has length 1."""
+    if node.op_type != "If" or node.domain not in ("", "ai.onnx") or not node.input:
+        return None
+    condition = scope[node.input[0]]
+    if not isinstance(condition, Constant) or condition.array.size != 1:
+        return None
+    branch = attribute(node, "then_branch" if condition.array.reshape(-1)[0] else "else_branch")
+    return branch if isinstance(branch, onnx.GraphProto) else None
 
 
 def _without_whole_lengths(node: Node, T: int | None) -> Node:
@@ -167,6 +170,4 @@ def _state_of(role: str, node: Node, scope: Scope, x: Signal) -> Any:
         return value.chain.name
     if isinstance(value, Cut) and value.name != x.chain.name:
         return value
-    if isinstance(value, Opaque) and not value.depends_on_layers and x.chain.name not in value.inputs:
-        return None
-    raise InTheWayError(f"its {role} is computed from other layers, or from what the network is given")
+    raise InTheWayError(f"its {role} is neither zeros nor an input of the model, or a part of one: it is computed")
