@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
+from fastlstm._arrays import files
 from fastlstm._arrays.arrays import Array
 from fastlstm._arrays.files import FileError
 from fastlstm.onnx._attributes import label
@@ -17,6 +18,9 @@ from fastlstm.onnx._models import Model
 
 # The operations of a constant upon a constant upon ...: no exporter writes so many.
 _DEEPEST = 64
+
+# The errors that a node without meaning leads to.
+DAMAGED = (*files.DAMAGED, IndexError, MemoryError, ArithmeticError)
 
 _CASTS: dict[int, Any] = {
     TensorProto.FLOAT: np.float32, TensorProto.DOUBLE: np.float64, TensorProto.FLOAT16: np.float16,
@@ -86,7 +90,12 @@ class Scope:
 
     def compute(self, node: onnx.NodeProto) -> bool:
         """Add the outputs of a node if they are constants, and return whether they are."""
-        found = self._computed(node)
+        try:
+            found = self._computed(node)
+        except FileError:
+            raise
+        except DAMAGED as error:
+            raise FileError(f"{self.model.name}: {label(node)} is damaged: {error}") from error
         if found is None:
             return False
         for name, value in zip(node.output, found, strict=False):
@@ -104,15 +113,17 @@ class Scope:
         if kind == "Constant":
             return self._given(node)
         inputs = [self[name] if name else None for name in node.input]
-        if inputs and isinstance(inputs[0], Zeros):
+        if not inputs:
+            return None
+        if isinstance(inputs[0], Zeros):
             if kind in _KEEP_ZEROS or (kind == "Concat" and all(isinstance(value, Zeros) for value in inputs)):
                 return [inputs[0]] * len(node.output)
             return None
         if kind == "ConstantOfShape" and not isinstance(inputs[0], Constant):
             return None if _filler(self.model, attribute(node, "value")).any() else [Zeros()]
-        if kind == "Expand" and isinstance(inputs[0], Constant) and not isinstance(inputs[1], Constant):
+        if kind == "Expand" and isinstance(inputs[0], Constant) and not isinstance(inputs[-1], Constant):
             return [Zeros()] if inputs[0].is_zero else None
-        if kind not in _FOLDED or not inputs or (kind == "Cast" and attribute(node, "to") not in _CASTS):
+        if kind not in _FOLDED or (kind == "Cast" and attribute(node, "to") not in [*_CASTS]):
             return None
         if not all(isinstance(value, Constant) or not name for name, value in zip(node.input, inputs, strict=True)):
             return None
@@ -128,7 +139,7 @@ class Scope:
                 return np.asarray(made[k] if isinstance(made, list) else made).view()
             except FileError:
                 raise
-            except (ValueError, TypeError, IndexError, OverflowError, MemoryError, ArithmeticError) as error:
+            except DAMAGED as error:
                 raise FileError(f"{model.name}: {label(node)} cannot be computed: {error}") from error
 
         return [Constant(lambda k=k: make(k), depth) for k in range(len(node.output))]  # type: ignore[misc]

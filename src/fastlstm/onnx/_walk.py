@@ -14,7 +14,7 @@ from fastlstm.onnx import _chains
 from fastlstm.onnx._attributes import KINDS, label
 from fastlstm.onnx._calls import Call
 from fastlstm.onnx._chains import Chain
-from fastlstm.onnx._constants import Constant, Scope, Zeros, attribute
+from fastlstm.onnx._constants import DAMAGED, Constant, Scope, Zeros, attribute
 from fastlstm.onnx._functions import body_of_call, function_key, functions_of, scope_of_call
 from fastlstm.onnx._meanings import MEANINGS
 from fastlstm.onnx._models import MOST_DEPTH, MOST_NODES, Model
@@ -99,7 +99,7 @@ class Walk:
             reason = ""
         except InTheWayError as error:
             reason = str(error)
-        except (TypeError, IndexError, ValueError, OverflowError) as error:  # A node that is no node of ONNX.
+        except DAMAGED as error:
             if isinstance(error, FileError):
                 raise
             reason = str(error)
