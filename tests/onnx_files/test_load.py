@@ -222,6 +222,12 @@ def test_states_in_another_order_are_refused():
     model.graph.initializer.extend(MORE)
     with pytest.raises(ValueError, match=r"node 'cell' \(LSTM\): its initial_h is not the next part of the input 'h'"):
         load(model)
+    model = two_layers(SPLIT, ("h", "c"), ("c", "h"))
+    model.graph.initializer.extend(MORE)
+    with pytest.raises(
+        ValueError, match=r"node 'second' \(LSTM\): the input 'c' is its initial_h, and another's initial_c"
+    ):
+        load(model)
     first, second = lstm(more=["", "h", "c"]), lstm("s", "Y2", "2", more=["", "h", "c"], name="second")
     model = graph(first, squeezed(to="s"), second, squeezed("Y2"), inputs=[X, states("h", 1), states("c", 1)])
     with pytest.raises(ValueError, match=r"node 'second' \(LSTM\): its initial_h is the input 'h', which is that of"):
@@ -355,6 +361,13 @@ def test_float16_models_are_computed_in_float32():
     layer = load(model)
     assert layer.dtype == np.float32
     np.testing.assert_array_equal(layer.params["W_l0"], layer.params["W_l0"].astype(np.float16))
+
+
+def test_weights_of_two_kinds():
+    wide = numpy_helper.from_array(np.ones((H, 3)), "V64")
+    steps = [node("Cast", ["s"], ["d"], to=TensorProto.DOUBLE), node("MatMul", ["d", "V64"], ["y"])]
+    with pytest.raises(ValueError, match="its weights are float32 and float64"):
+        load(graph(lstm(), squeezed(to="s"), *steps, inputs=[X], tensors=[wide]))
 
 
 # ---- what is refused ----

@@ -114,7 +114,10 @@ class _Network:
         self._check_lengths(inside)
         batch_first = self._is_batch_first(signal)
         arrays = [array for item in inside for array in _arrays(item)]
-        dtype = np.result_type(*arrays) if arrays else np.dtype(np.float32)
+        dtypes = {array.dtype for array in arrays} or {np.dtype(np.float32)}
+        if len(dtypes) > 1:
+            self._refuse(f"its weights are {' and '.join(sorted(map(str, dtypes)))}")
+        [dtype] = dtypes
         with unfilled(sum(array.size for array in arrays)):
             return _built(items, dtype, batch_first=batch_first)
 
@@ -160,14 +163,24 @@ class _Network:
                 if not any(link.item is item for item in items):
                     self._refuse("it gives the last state of a layer whose output it does not use")
         ends: dict[str, int] = {}
+        uses: dict[str, list[str]] = {}
         for item in own:
+            roles: dict[str, list[str]] = {}
             for role, source in item.states.items():
+                if source is None:
+                    continue
                 name = source.name if isinstance(source, Cut) else source
+                roles.setdefault(name, []).append(role)
                 if isinstance(source, Cut) and source.start != ends.get(name, 0):
                     self._refuse(f"{item.node.label}: its {role} is not the next part of the input {name!r}")
-                if name is not None and not isinstance(source, Cut) and name in ends:
+                if not isinstance(source, Cut) and name in ends:
                     self._refuse(f"{item.node.label}: its {role} is the input {name!r}, which is that of another too")
                 ends[name] = source.stop if isinstance(source, Cut) else -1
+            for name, found in roles.items():
+                if uses.setdefault(name, found) != found:
+                    self._refuse(
+                        f"{item.node.label}: the input {name!r} is its {found[0]}, and another's {uses[name][0]}"
+                    )
 
     def _check_lengths(self, items: Sequence[Item]) -> None:
         """Raise ValueError unless all layers go by the same lengths, or none by any."""
