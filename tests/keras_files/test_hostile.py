@@ -1,5 +1,6 @@
 """Files that are damaged, or made to do harm: nothing is loaded, nothing hangs, nothing is run, no memory is taken."""
 
+import io
 import json
 import os
 import random
@@ -12,10 +13,12 @@ import warnings
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import fastlstm
 import fastlstm.keras
+from fastlstm.keras._bytes import Bytes
 
 FOLDER = Path(__file__).parents[1] / "data_keras_2"
 ARCHIVE, OLDER = FOLDER / "2_15_nested.keras", FOLDER / "2_15_nested.h5"
@@ -58,6 +61,10 @@ def config_with(change):
 
 def layer_of(config, name):
     return next(layer for layer in config["config"]["layers"] if layer["config"]["name"] == name)
+
+
+def with_options(layer, **options):
+    return layer | {"config": layer["config"] | options}
 
 
 def dense_of(config):
@@ -274,6 +281,36 @@ CHANGES = {
             {"class_name": "Embedding", "config": {"name": "e", "input_dim": 10**12, "output_dim": 10**6}}
         ), "the file has no arrays of it: was the model called",
     ),
+    "a class of a cell": (
+        lambda c: layer_of(c, "rnn")["config"]["cell"]["config"]["cells"][0].update(registered_name="own>LSTMCell"),
+        "a cell is of a class of its author's",
+    ),
+    "another cell": (
+        lambda c: layer_of(c, "rnn")["config"]["cell"]["config"]["cells"][0].update(class_name="ConvLSTM2DCell"),
+        "a cell is a 'ConvLSTM2DCell', which is not here",
+    ),
+    "other cells": (
+        lambda c: layer_of(c, "rnn")["config"]["cell"].update(class_name="OwnCell"), "cell is a 'OwnCell', which",
+    ),
+    "time first": (
+        lambda c: layer_of(c, "rnn")["config"].update(time_major=True), "time_major=True is not here",
+    ),
+    "forward both": (
+        lambda c: layer_of(c, "bidirectional")["config"].update(
+            backward_layer=layer_of(c, "bidirectional")["config"]["layer"]
+        ), "backward_layer must have go_backwards=True",
+    ),
+    "sequences of one": (
+        lambda c: layer_of(c, "bidirectional")["config"].update(
+            backward_layer=with_options(
+                layer_of(c, "bidirectional")["config"]["layer"], go_backwards=True, return_sequences=False
+            )
+        ), "must both return sequences, or both not",
+    ),
+    "more units of a cell": (
+        lambda c: layer_of(c, "bidirectional")["config"]["layer"]["config"].update(units=5), "kernel must have shape",
+    ),
+    "integers": (lambda c: dense_of(c).update(dtype="int8"), "dtype='int8': weights must be floats, not quantised"),
     "layers that do not fit": (
         lambda c: c["config"]["layers"].pop(2), "its layers do not fit together",
     ),
@@ -283,7 +320,37 @@ CHANGES = {
 @pytest.mark.parametrize("name", CHANGES)
 def test_configurations_that_make_no_sense(tmp_path, name):
     change, message = CHANGES[name]
-    refused(archive_of(tmp_path / "model.keras", {"config.json": config_with(change)}), message)
+    refused(archive_of(tmp_path / "model.keras", {"config.json": config_with(change)}), message, ValueError)
+
+
+def test_options_that_make_no_sense(tmp_path):
+    for k, rate in enumerate([None, "0.5", True, [0.5], 1.5, -1, 10**400]):
+        entry = {"class_name": "Dropout", "config": {"name": "d", "rate": rate}}
+        change = config_with(lambda config, entry=entry: config["config"]["layers"].append(entry))
+        refused(archive_of(tmp_path / f"{k}.keras", {"config.json": change}), "rate must be", ValueError)
+
+
+def test_activations_that_are_none_are_linear(tmp_path):
+    path = archive_of(
+        tmp_path / "model.keras", {"config.json": config_with(lambda c: dense_of(c).update(activation=None))}
+    )
+    assert repr(fastlstm.keras.load(path).layers[-1]) == "Dense(4, 3, dtype=float32)"
+
+
+def test_a_long_configuration():
+    with pytest.raises(fastlstm.FileError, match=r"^config would have a configuration of 16777217 bytes"):
+        fastlstm.keras.load(OLDER, config=" " * ((1 << 24) + 1))
+
+
+def test_weights_that_are_no_hdf5(tmp_path):
+    refused(archive_of(tmp_path / "model.keras", {"model.weights.h5": b"PK\3\4"}), "model.weights.h5 is not HDF5")
+
+
+def test_a_member_that_is_shorter_than_it_says(tmp_path):
+    path, size = archive_of(tmp_path / "model.keras"), len(members()["config.json"])
+    content = path.read_bytes().replace(struct.pack("<II", size, size), struct.pack("<II", size, size + 1))
+    path.write_bytes(content)
+    refused(path, f"config.json does not have the {size + 1} bytes that it should have")
 
 
 def as_functional(calls, outputs=(("d0", 0, 0),)):
@@ -449,6 +516,68 @@ def test_arrays_in_other_files(tmp_path):
 def test_the_later_format(tmp_path):
     path = hdf5(tmp_path, lambda h, f, v: v.__setitem__("0", [[1.0], [2.0]]), libver="latest")
     refused(path, "in HDF5's later format, which Keras does not write", read=with_config)
+
+
+def test_a_group_in_the_later_format(tmp_path):
+    path = hdf5(tmp_path, lambda h, f, v: f.create_group("later", track_order=True))
+    refused(path, "in HDF5's later format, which Keras does not write", read=with_config)
+
+
+def test_hdf5_of_others(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "data.h5", "w") as file:
+        file["x"] = [1.0]
+    refused(tmp_path / "data.h5", "has no layers of a model, as Keras writes them")
+
+
+def test_two_bytes_that_are_no_numbers(tmp_path):
+    path = hdf5(tmp_path, lambda h, f, v: v.__setitem__("0", np.zeros((2, 1), "V2")))
+    refused(path, "'layers/dense/vars/0' must be an array of numbers", read=with_config)
+
+
+def test_sizes_of_places(tmp_path):
+    content = bytearray(OLDER.read_bytes())
+    content[13] = 4
+    (tmp_path / "model.h5").write_bytes(content)
+    refused(tmp_path / "model.h5", "its places must be numbers of 8 bytes")
+
+
+@pytest.mark.parametrize("at", [0, 2, 8], ids=["another number", "free", "short"])
+def test_texts_that_are_not_in_their_heap(tmp_path, at):
+    """The first object of the heap is the version's text."""
+    content = bytearray(OLDER.read_bytes())
+    begin = bytes(content).index(b"GCOL") + 16
+    first = content[begin : begin + 2]
+    content[begin : begin + 2] = b"\0\0" if at == 2 else b"\x63\0" if at == 0 else first
+    if at == 8:
+        content[begin + 8 : begin + 16] = struct.pack("<Q", 1)
+    (tmp_path / "model.h5").write_bytes(content)
+    refused(tmp_path / "model.h5", "there is no text of [0-9]+ bytes")
+
+
+class Short(io.BytesIO):
+    """A file that has become shorter than it was."""
+
+    def read(self, size=-1):
+        return super().read(size)[:-1]
+
+    def readinto(self, buffer):
+        return super().readinto(buffer) - 1
+
+
+def test_bytes_that_are_no_longer_there():
+    file = Bytes(Short(bytes(100)), 100, "the file")
+    for read in (lambda: file[0, 10], lambda: file.array(0, (10,), np.dtype("u1"), 10)):
+        with pytest.raises(fastlstm.FileError, match="it became shorter while it was read"):
+            read()
+
+
+def test_bytes_are_not_read_again_and_again():
+    file = Bytes(io.BytesIO(bytes(1000)), 1000, "the file")
+    for _ in range(10):
+        assert file[0, 1000] == bytes(1000)
+    with pytest.raises(fastlstm.FileError, match="its parts are not apart"):
+        assert all(file[0, 1000] for _ in range(100))
 
 
 def test_a_sound_file_of_these(tmp_path):

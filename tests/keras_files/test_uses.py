@@ -89,8 +89,9 @@ def test_last_outputs_of_masked_sequences(name, ids, tmp_path):
 def test_masks_are_named(tmp_path):
     model = drawn(keras.Sequential([keras.Input((T, I)), L.Masking(-1.0, name="gaps"), L.LSTM(3)]))
     path, _ = saved(keras, model, tmp_path, "keras")
-    with pytest.warns(UserWarning, match=rf"{path.name}: .*left out: layer 'gaps' \(Masking\)$"):
+    with pytest.warns(UserWarning, match=rf"{path.name}: .*left out: layer 'gaps' \(Masking\)$") as caught:
         fastlstm.keras.load(path)
+    assert [warning.filename for warning in caught] == [__file__]
 
 
 def test_a_mask_of_a_caller(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -135,9 +136,9 @@ class Layer:
     def number(self, name: str) -> float:
         """Return a number."""
         value = self.config.get(name)
-        if type(value) not in (int, float):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= sys.float_info.max:
             raise self.wrong(f"{name} must be a number, not {value!r:.40}")
-        return float(value)  # type: ignore[arg-type]
+        return float(value)
 
     def activation(self, name: str, *, gates: bool = False) -> Activation:
         """Return an activation by the name that it has here."""

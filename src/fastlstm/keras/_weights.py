@@ -51,7 +51,7 @@ def found(parts: Sequence[Part], place: Place, tree: Tree, layer: Layer, *, olde
     if not older:
         return [_by_number(part, place.group, tree, layer) for part in parts]
     paths = named(place, tree)
-    return [_by_name(part, [other for other in parts if other is not part], paths, tree, layer) for part in parts]
+    return [_by_name(part, paths, tree, layer) for part in parts]
 
 
 def _by_number(part: Part, group: str, tree: Tree, layer: Layer) -> dict[str, Array]:
@@ -87,14 +87,10 @@ def role_of(name: str) -> str:
     return name.split(":")[0]
 
 
-def _by_name(
-    part: Part, others: list[Part], paths: dict[str, tuple[str, ...]], tree: Tree, layer: Layer
-) -> dict[str, Array]:
+def _by_name(part: Part, paths: dict[str, tuple[str, ...]], tree: Tree, layer: Layer) -> dict[str, Array]:
     """Return the arrays of a part in the older format: .../forward_lstm/lstm_cell/kernel:0."""
     if part.inside:
         paths = {path: names for path, names in paths.items() if any(name in part.inside for name in names)}
-    elif others:
-        raise layer.refused("which arrays are those of which part cannot be told by their names")
     roles: dict[str, str] = {}
     for path, names in paths.items():
         role = role_of(names[-1])
