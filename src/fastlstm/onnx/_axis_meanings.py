@@ -28,7 +28,7 @@ from fastlstm.onnx._values import (
     without,
 )  # fmt: skip
 
-_FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
+_FLOATS: tuple[int, ...] = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 # An end of a slice that no axis has: "to the end".
 _LARGE = (1 << 31) - 1
 
