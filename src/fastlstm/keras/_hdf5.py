@@ -17,6 +17,7 @@ from fastlstm.keras._objects import Group, Stored, object_at, text_of, values_of
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 # Groups within groups, and groups and arrays in all: Keras writes some eight of them for a layer, with its optimiser.
 MOST_DEPTH = 32
+LONGEST_PATH = 1024
 MOST_OBJECTS = 1 << 17
 
 
@@ -58,6 +59,8 @@ class Tree:
         if header in self._headers:
             raise file.damaged(f"{path!r} has another name too")
         self._headers.add(header)
+        if len(path) > LONGEST_PATH:  # Each object within would have it again.
+            raise file.damaged(f"the path of a group or an array has {len(path)} letters")
         if depth > MOST_DEPTH or len(self._headers) > MOST_OBJECTS:
             raise file.damaged(f"more than {MOST_DEPTH} groups in each other, or {MOST_OBJECTS} in all")
         found = object_at(file, header)

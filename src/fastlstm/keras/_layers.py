@@ -238,7 +238,7 @@ def _distributed_parts(layer: Layer) -> Sequence[Part]:
 
 
 def _distributed(layer: Layer, arrays: Sequence[Mapping[str, Array]], dtype: Any, axes: int | None) -> Found:
-    return build(layer.within(layer.config.get("layer"), "layer"), arrays, dtype, 2)
+    return build(layer.within(layer.config.get("layer"), "layer"), arrays, dtype, 2 if axes is None else axes - 1)
 
 
 def _check_axis(layer: Layer, axes: int | None) -> None:

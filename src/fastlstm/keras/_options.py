@@ -158,7 +158,8 @@ class Layer:
         """Raise Refused for what is not known of the layer; what acts in training alone is noted."""
         check_policy(self)
         for name, value in self.config.items():
-            if name in known or name in _INDIFFERENT or name.endswith(_INDIFFERENT_ENDS) or not value:
+            is_off = value is None or (not value and name != "max_value")  # A bound of 0 is one.
+            if is_off or name in known or name in _INDIFFERENT or name.endswith(_INDIFFERENT_ENDS):
                 continue
             if name == "stateful":
                 self.notes.states[self.label] = None
