@@ -35,6 +35,8 @@ if given.isa and not given.cflags:
     parser.error("--isa is for --cflags, where it defines FASTLSTM_ONLY")
 
 if given.command:
+    if given.cflags or given.libs or given.pkgconfigdir or given.cmakedir:
+        parser.error(f"{given.command} takes none of the options before it")
     try:
         export_c(load(given.network), given.header, name=given.name, fast=given.fast, instruction_set=given.only)
     except (OSError, TypeError, ValueError) as error:

@@ -107,9 +107,9 @@ def _checked_name(name: object, path: str) -> str:
         name, hint = Path(path).name.partition(".")[0], ", which the file's name begins with: give another one"
     elif not isinstance(name, str):
         raise TypeError(f"name must be a str, not {type(name).__name__}")
-    if not NAME.fullmatch(name) or name.lower() == "fastlstm":
+    if not NAME.fullmatch(name) or name.lower().startswith("fastlstm"):
         raise ValueError(
-            f"name must be letters, digits and _, beginning with a letter, and not fastlstm, not {name!r}{hint}"
+            f"name must be letters, digits and _, beginning with a letter, and not with fastlstm, not {name!r}{hint}"
         )
     return name
 

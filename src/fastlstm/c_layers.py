@@ -119,7 +119,7 @@ class Part(NamedTuple):
 
     @property
     def bidirectional(self) -> bool:
-        """Whether a layer has two directions, so that there are no single steps."""
+        """Return whether a layer has two directions, so that there are no single steps."""
         return any(layer.directions == 2 for layer in self.layers)
 
     def plan_bytes(self, size: int) -> int:

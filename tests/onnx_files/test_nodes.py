@@ -432,3 +432,18 @@ def test_wrong_inputs_are_named(made, inputs):
     model.graph.node[0].input.extend(inputs)
     with pytest.raises(fastlstm.FileError, match="must have the inputs X, W and R, and at most 8"):
         nodes(model)
+
+
+@pytest.mark.parametrize("kind", ["GRU", "RNN"])
+def test_cells_without_a_c_have_six_inputs(kind):
+    gates = {"GRU": 3, "RNN": 1}[kind]
+    arrays = {"W": (1, gates * 5, 3), "R": (1, gates * 5, 5), "P": (1, 15)}
+    weights = [onnx.numpy_helper.from_array(np.zeros(shape, np.float32), name) for name, shape in arrays.items()]
+    node = onnx.helper.make_node(kind, ["X", "W", "R", "", "", "", "", "P"], ["Y"], hidden_size=5)
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [node], "g", [value("X", 1, ["T", "B", 3])], [value("Y", 1, None)], initializer=weights
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 14)], ir_version=8)
+    with pytest.raises(fastlstm.FileError, match=r"at most 6"):
+        fastlstm.onnx.nodes(model)

@@ -334,3 +334,61 @@ def test_files_that_are_no_models(tmp_path):
             Session(content)
     with pytest.raises(TypeError, match="model must be a path, bytes or an"):
         Session(7)
+
+
+@pytest.mark.parametrize("kind", ["Softmax", "LogSoftmax", "Hardmax"])
+def test_what_the_reference_has_of_a_later_version_alone_is_refused(kind):
+    for opset in (11, 12, 13):
+        node = onnx.helper.make_node(kind, ["x"], ["y"], name="end")
+        values = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [2, 3, 3]) for name in "xy"]
+        graph = onnx.helper.make_graph([node], "g", values[:1], values[1:])
+        model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)], ir_version=8)
+        if opset < 13:
+            with pytest.raises(NotImplementedError, match=rf"end.*{kind}.*opset 13"):
+                fastlstm.onnx.Session(model)
+        else:
+            x = np.random.default_rng(0).normal(size=(2, 3, 3)).astype(np.float32)
+            fastlstm.onnx.Session(model).run(None, {"x": x})
+
+
+def test_outputs_of_one_value_share_nothing():
+    nodes = [onnx.helper.make_node("Relu", ["x"], ["a"])]
+    nodes += [onnx.helper.make_node("Identity", ["a"], [name]) for name in "yz"]
+    values = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [2]) for name in "xyz"]
+    graph = onnx.helper.make_graph(nodes, "g", values[:1], values[1:])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 14)], ir_version=8)
+    session = fastlstm.onnx.Session(model)
+    for names in (["y", "z"], ["y", "y"]):
+        one, other = session.run(names, {"x": np.ones(2, np.float32)})
+        one[:] = 7
+        assert (other == 1).all()
+
+
+def test_loops_that_the_reference_runs_wrongly_are_refused():
+    value = onnx.helper.make_tensor_value_info
+    boolean, real, whole = onnx.TensorProto.BOOL, onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
+    one = onnx.numpy_helper.from_array(np.ones(2, np.float32), "one")
+    body_nodes = [
+        onnx.helper.make_node("Identity", ["condition"], ["again"]),
+        onnx.helper.make_node("Add", ["state", "one"], ["next"]),
+        onnx.helper.make_node("Identity", ["next"], ["each"]),
+    ]
+    inputs = [value("round", whole, []), value("condition", boolean, []), value("state", real, [2])]
+    outputs = [value("again", boolean, []), value("next", real, [2]), value("each", real, [2])]
+    for scanned, condition, match in (
+        (True, "go", "stacking"),
+        (False, "", "without a condition"),
+        (False, "go", None),
+    ):
+        body = onnx.helper.make_graph(body_nodes, "b", inputs, outputs if scanned else outputs[:2], [one])
+        names = ["last", "all"] if scanned else ["last"]
+        loop = onnx.helper.make_node("Loop", ["rounds", condition, "x"], names, name="rounds of it", body=body)
+        given = [value("rounds", whole, []), value("go", boolean, []), value("x", real, [2])]
+        graph = onnx.helper.make_graph([loop], "g", given, [value(name, real, None) for name in names])
+        model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 16)], ir_version=8)
+        if match:
+            with pytest.raises(NotImplementedError, match=rf"rounds of it.*{match}"):
+                fastlstm.onnx.Session(model)
+        else:
+            feeds = {"rounds": np.array(3), "go": np.array(True), "x": np.zeros(2, np.float32)}
+            assert (fastlstm.onnx.Session(model).run(None, feeds)[0] == 3).all()

@@ -51,7 +51,7 @@ class Cell(NamedTuple):
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """What its arrays are."""
+        """Return what its arrays are."""
         return ("kernel", "recurrent_kernel", *["bias"] * self.use_bias)
 
 

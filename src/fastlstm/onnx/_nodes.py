@@ -178,8 +178,9 @@ def node_of(node: onnx.NodeProto, scope: Scope, path: tuple[str, ...] = ()) -> N
     """Return an LSTM, GRU or RNN node with what is known of its inputs."""
     attributes, where = attributes_of(node), f"{scope.model.name}: {label(node)}"
     inputs = {role: name for role, name in zip(INPUTS, node.input, strict=False) if name}
-    if len(node.input) > len(INPUTS) or not {"X", "W", "R"} <= inputs.keys():
-        raise FileError(f"{where} must have the inputs X, W and R, and at most {len(INPUTS)}: {list(node.input)}")
+    most = len(INPUTS) if node.op_type == "LSTM" else len(INPUTS) - 2  # The last two are of a cell.
+    if len(node.input) > most or not {"X", "W", "R"} <= inputs.keys():
+        raise FileError(f"{where} must have the inputs X, W and R, and at most {most}: {list(node.input)}")
     known = {role: scope[name] for role, name in inputs.items()}
     weights = {role: known[role].array for role in "WRBP" if isinstance(known.get(role), Constant)}
     hidden_size = _hidden_size(attributes, weights, where)

@@ -154,8 +154,13 @@ class Session:
         given = {name: self._fed(name, value) for name, value in feeds.items()}
         with np.errstate(all="ignore"):
             outputs: list[Any] = list(self._evaluator.run(wanted, given))
-        shared = {*self._evaluator.constants, *(id(root_of(one)) for one in given.values() if _is_array(one))}
-        return [one.copy() if _is_array(one) and id(root_of(one)) in shared else one for one in outputs]
+        seen = {*self._evaluator.constants, *(id(root_of(one)) for one in given.values() if _is_array(one))}
+        for k, one in enumerate(outputs):
+            if _is_array(one):
+                if id(root_of(one)) in seen:
+                    outputs[k] = one.copy()
+                seen.add(id(root_of(one)))
+        return outputs
 
     def _fed(self, name: str, value: Any) -> Any:
         """Return an input once it is known to be what the model says."""
