@@ -1,5 +1,6 @@
 """Options and files that were once read wrongly."""
 
+import keras_networks as networks
 import numpy as np
 import pytest
 
@@ -7,7 +8,7 @@ import fastlstm.keras as fk
 from fastlstm import FileError
 
 h5py = pytest.importorskip("h5py")
-keras = pytest.importorskip("keras")
+keras = networks.imported()
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
 
 
